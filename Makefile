@@ -1,0 +1,47 @@
+# The chores of aoray. `make demo` and `make test` need only Python 3.11+, make, and (for `test`) node.
+PYTHON ?= python3
+BIN := .venv/bin
+NODE_MODULES := tests/node/node_modules/.installed
+
+.PHONY: install demo test check lint format lock soak clean
+
+install: .venv/.installed
+
+# The marker is newer than the lock file exactly when the environment was made from it.
+.venv/.installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m compileall -q -j 0 .venv/lib aoray || true
+	touch $@
+
+# The field's own npm packages, used in tests as black boxes: clients, and modules to run.
+$(NODE_MODULES): tests/node/package-lock.json
+	cd tests/node && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	touch $@
+
+demo: install
+	$(BIN)/python -m aoray.demo
+
+check: install lint
+	$(BIN)/python -m mypy
+	$(BIN)/python -m pytest tests/unit -q
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: install $(NODE_MODULES) lint
+	$(BIN)/python -m mypy
+	$(BIN)/python -m pytest
+
+lock:
+	uv pip compile pyproject.toml --group dev --universal --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --no-header -q -o requirements.lock
+
+clean:
+	rm -rf .venv tests/node/node_modules .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,3 @@
+"""aoray: the AO computer, on Ray."""
+
+__version__ = "0.1.0"

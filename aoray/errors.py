@@ -1,0 +1,166 @@
+"""What can go wrong, as one tree; every error says whose fault it is.
+
+    AorayError
+    ├── ClientError            the request is at fault; never retried (4xx)
+    │   ├── MalformedInput     bytes or JSON that do not parse; names the field (400)
+    │   ├── BadSignature       the signature does not verify (400)
+    │   ├── UnknownProcess     no such process in the log (404)
+    │   ├── UnknownMessage     no such message in the process's log (404)
+    │   ├── UnknownModule      no such module on Arweave (400 at a spawn)
+    │   ├── NotFound           no such thing otherwise (404)
+    │   ├── UnsupportedModule  a module whose format no engine here runs (422)
+    │   ├── TooLarge           over a stated bound (413)
+    │   └── RateLimited        over a rate; carries retry_after_s (429)
+    ├── ProcessError           guest code at fault: recorded as the slot's result, never raised across an actor
+    └── InfrastructureError    ours; retryable (503)
+        ├── Overloaded         a queue is full; carries retry_after_s (503)
+        ├── Unavailable        an actor, store or Arweave does not answer (503)
+        └── StaleTerm          the caller was replaced by a successor, and must stop
+
+All of them survive pickling through Ray, since each is rebuilt from its keyword arguments. `status_of` is the only table
+of HTTP statuses; `body_of` is the JSON that a person sees (design.md §8).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class AorayError(Exception):
+    """An error with a `code` for programs, a message and a hint for people, and ids as `details`."""
+
+    code = "error"
+
+    def __init__(self, message: str, *, hint: str = "", **details: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.details: Mapping[str, Any] = details
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.message, self.hint, dict(self.details))
+
+
+def _rebuild(cls: type[AorayError], message: str, hint: str, details: dict[str, Any]) -> AorayError:
+    return cls(message, hint=hint, **details)
+
+
+class ClientError(AorayError):
+    """The request is at fault."""
+
+    code = "bad_request"
+
+
+class MalformedInput(ClientError):
+    """Input that does not parse; `field` names the place."""
+
+    code = "malformed"
+
+    def __init__(self, message: str, *, field: str = "body", hint: str = "", **details: Any) -> None:
+        super().__init__(message, hint=hint, field=field, **details)
+        self.field = field
+
+
+class BadSignature(ClientError):
+    """The signature does not verify against the owner and the content."""
+
+    code = "bad_signature"
+
+
+class UnknownProcess(ClientError):
+    """No process of that id was spawned here."""
+
+    code = "unknown_process"
+
+
+class UnknownMessage(ClientError):
+    """No message or assignment of that id is in the process's log."""
+
+    code = "unknown_message"
+
+
+class UnknownModule(ClientError):
+    """No module of that id is on Arweave."""
+
+    code = "unknown_module"
+
+
+class NotFound(ClientError):
+    """No such route or thing."""
+
+    code = "not_found"
+
+
+class UnsupportedModule(ClientError):
+    """The module is not WASM, or of a format that no engine here runs."""
+
+    code = "unsupported_module"
+
+
+class TooLarge(ClientError):
+    """Over a bound of `aoray.limits`."""
+
+    code = "too_large"
+
+
+class RateLimited(ClientError):
+    """Too many requests from one address or wallet."""
+
+    code = "rate_limited"
+
+
+class ProcessError(AorayError):
+    """Guest code at fault: a trap, out of compute or memory, bad output. Becomes the slot's `Error` result."""
+
+    code = "process_error"
+
+
+class InfrastructureError(AorayError):
+    """Ours; the same call may go through later."""
+
+    code = "infrastructure"
+
+
+class Overloaded(InfrastructureError):
+    """A queue is at its bound; try again after `retry_after_s`."""
+
+    code = "overloaded"
+
+
+class Unavailable(InfrastructureError):
+    """An actor, a store or Arweave does not answer just now."""
+
+    code = "unavailable"
+
+
+class StaleTerm(InfrastructureError):
+    """A successor holds a later term; whoever sees this must stop writing."""
+
+    code = "stale_term"
+
+
+STATUS: Mapping[type[AorayError], int] = {
+    UnknownProcess: 404,
+    UnknownMessage: 404,
+    NotFound: 404,
+    UnsupportedModule: 422,
+    TooLarge: 413,
+    RateLimited: 429,
+    ClientError: 400,
+    InfrastructureError: 503,
+    AorayError: 500,
+}
+
+
+def status_of(error: AorayError) -> int:
+    """The HTTP status of an error: that of the nearest class in `STATUS`."""
+    return next(STATUS[cls] for cls in type(error).__mro__ if cls in STATUS)
+
+
+def body_of(error: AorayError) -> dict[str, Any]:
+    """The JSON body of an error: `error` (text, as AO clients expect), `code`, `hint` and the ids."""
+    body: dict[str, Any] = {"error": error.message, "code": error.code}
+    if error.hint:
+        body["hint"] = error.hint
+    return body | {key: value for key, value in error.details.items() if key not in body}

@@ -1,0 +1,71 @@
+"""How one computer is set up: a plain value, read from `AORAY_*` variables and the command line, passed to every actor.
+
+`Settings()` is a laptop's computer. `Settings.from_environment()` lets `AORAY_DATA`, `AORAY_PORT`, … override any field.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Self
+
+from aoray.errors import ClientError
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings of one computer. Paths are absolute once `resolved()`."""
+
+    data: Path = Path("aoray-data")
+    """The one directory that holds everything: logs, results, Arweave, modules, keys."""
+    host: str = "127.0.0.1"
+    port: int = 4000
+    """All units; the embedded Arweave alone on +1, messenger +2, scheduler +3, compute unit +4."""
+    ray_address: str = ""
+    """An existing Ray cluster (`auto`, `host:port`); empty starts one on this machine for this computer alone."""
+    gateway_url: str = ""
+    """An Arweave gateway and bundler; empty means the embedded one."""
+    shards: int = 1
+    """Scheduler shards. Fixed when a data directory is first used."""
+    gateways: int = 1
+    actors_per_node: int = 0
+    """Process actors in the pool; 0 means one for each core."""
+    actor_per_process: bool = False
+    """Each process is a Ray actor for itself (a process can ask for it with the tag `Actor: own`)."""
+    flush_interval_ms: int = 1000
+    log_level: str = "warning"
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ, **overrides: Any) -> Self:
+        """Settings from `AORAY_<FIELD>` variables; `overrides` that are not None win."""
+        found = {
+            f.name: _parse(f.name, f.default, environment[variable])
+            for f in fields(cls)
+            if (variable := f"AORAY_{f.name.upper()}") in environment
+        }
+        return cls(**found | {key: value for key, value in overrides.items() if value is not None})
+
+    def resolved(self) -> Self:
+        """The same, with an absolute data directory (actors have another working directory)."""
+        return replace(self, data=self.data.expanduser().resolve())
+
+    @property
+    def url(self) -> str:
+        """Where all units answer."""
+        return f"http://{self.host}:{self.port}"
+
+    @property
+    def arweave_url(self) -> str:
+        """Where Arweave answers: the configured gateway, or the embedded one."""
+        return self.gateway_url or f"http://{self.host}:{self.port + 1}"
+
+
+def _parse(name: str, default: Any, text: str) -> Any:
+    try:
+        if isinstance(default, bool):
+            return text.lower() in ("1", "true", "yes", "on")
+        return type(default)(text) if not isinstance(default, Path) else Path(text)
+    except ValueError as error:
+        raise ClientError(f"AORAY_{name.upper()} is {text!r}", hint=f"It should be like {default!r}.") from error
