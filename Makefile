@@ -21,7 +21,7 @@ $(NODE_MODULES): tests/node/package-lock.json
 	touch $@
 
 demo: install
-	$(BIN)/python -m aoray.demo
+	$(BIN)/aoray demo
 
 check: install lint
 	$(BIN)/python -m mypy

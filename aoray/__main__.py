@@ -1,0 +1,5 @@
+"""`python -m aoray` is the command line."""
+
+from aoray.cli import main
+
+main()

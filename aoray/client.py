@@ -1,0 +1,205 @@
+"""A client of any AO computer over HTTP: signs data items, spawns, sends, and waits for results.
+
+It stands where a message's journey begins and ends: it builds the item, gives it to the messenger, and asks the compute unit
+for the result. It speaks the legacy contract only, so it works against other units too. Every call raises `ClientError` when
+the computer refuses (with the computer's own words), and `Unavailable` when it does not answer.
+
+    async with Client("http://127.0.0.1:4000", signer) as client:
+        process = await client.spawn()
+        message = await client.send(process, action="Eval", data="1 + 1")
+        print((await client.result(process, message))["Output"]["data"])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Self
+
+import httpx
+import orjson
+
+from aoray import __version__, errors
+from aoray.errors import ClientError, NotFound, Unavailable
+from aoray.protocol.items import DataItem, build
+from aoray.protocol.keys import Signer
+from aoray.protocol.tags import Tag, as_json
+
+REQUEST_TIMEOUT_S = 90.0
+CONNECTIONS_MAX = 256
+SDK = Tag("SDK", f"aoray/{__version__}")
+OCTET_STREAM = {"content-type": "application/octet-stream"}
+
+
+class Client:
+    """One computer at `url`, spoken to as the owner of `signer`."""
+
+    def __init__(self, url: str, signer: Signer, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        self.url = url.rstrip("/")
+        self.signer = signer
+        limits = httpx.Limits(max_connections=CONNECTIONS_MAX, max_keepalive_connections=CONNECTIONS_MAX)
+        self._http = httpx.AsyncClient(
+            base_url=self.url, timeout=REQUEST_TIMEOUT_S, limits=limits, transport=transport
+        )
+        self._health: Mapping[str, Any] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.aclose()
+
+    async def health(self) -> Mapping[str, Any]:
+        """`version`, and the addresses `scheduler`, `authority`, `compute`, and the id `module`; asked once."""
+        if self._health is None:
+            self._health = await self._json("GET", "/health")
+        return self._health
+
+    async def spawn(
+        self, *, module: str = "", tags: Iterable[Tag] = (), data: str | bytes = "", on_boot: bool = False
+    ) -> str:
+        """Make a process (of the built-in Lua module unless another is named); returns its id.
+
+        With `on_boot` the data is Lua source that the process evaluates as it boots.
+        """
+        health = await self.health()
+        item = build(
+            self.signer,
+            tags=[
+                Tag("Data-Protocol", "ao"),
+                Tag("Variant", "ao.TN.1"),
+                Tag("Type", "Process"),
+                Tag("Module", module or health["module"]),
+                Tag("Scheduler", health["scheduler"]),
+                Tag("Authority", health["authority"]),
+                *([Tag("On-Boot", "Data")] if on_boot else []),
+                *tags,
+                SDK,
+            ],
+            data=_bytes(data) or b" ",
+        )
+        return await self.post(item)
+
+    def message(
+        self, process: str, *, action: str = "", tags: Iterable[Tag] = (), data: str | bytes = ""
+    ) -> DataItem:
+        """The signed item of a message, not yet sent."""
+        own = [Tag("Data-Protocol", "ao"), Tag("Variant", "ao.TN.1"), Tag("Type", "Message")]
+        named = [Tag("Action", action)] if action else []
+        return build(self.signer, target=process, tags=[*own, *named, *tags, SDK], data=_bytes(data) or b" ")
+
+    async def send(
+        self, process: str, *, action: str = "", tags: Iterable[Tag] = (), data: str | bytes = ""
+    ) -> str:
+        """Sign and send a message; returns its id once it is ordered and durable."""
+        return await self.post(self.message(process, action=action, tags=tags, data=data))
+
+    async def post(self, item: DataItem) -> str:
+        """Give an item to the messenger. Posting the same item again is harmless: an id is scheduled once."""
+        await self._json("POST", "/", content=item.raw, headers=OCTET_STREAM)
+        return item.id
+
+    async def assign(self, process: str, message: str, *, exclude: Iterable[str] = ()) -> str:
+        """Assign an existing message to a process; returns the assignment's id."""
+        params = {"process-id": process, "assign": message} | ({"exclude": ",".join(exclude)} if exclude else {})
+        return str((await self._json("POST", "/", params=params))["id"])
+
+    async def result(self, process: str, message: str) -> dict[str, Any]:
+        """The result of a message; waits until it is evaluated."""
+        while True:
+            response = await self._request("GET", f"/result/{message}", params={"process-id": process})
+            if response.status_code != httpx.codes.ACCEPTED:
+                return _object(response)
+
+    async def results(
+        self, process: str, *, after: str = "", sort: str = "ASC", limit: int = 25
+    ) -> dict[str, Any]:
+        """A page of results: `edges` with `node` and `cursor`, and `pageInfo`."""
+        params = {"sort": sort, "limit": str(limit)} | ({"from": after} if after else {})
+        return await self._json("GET", f"/results/{process}", params=params)
+
+    async def dryrun(
+        self, process: str, *, action: str = "", tags: Iterable[Tag] = (), data: str = ""
+    ) -> dict[str, Any]:
+        """What a message would give, without sending it."""
+        named = [Tag("Action", action)] if action else []
+        sent = [*named, *tags, Tag("Data-Protocol", "ao"), Tag("Type", "Message"), Tag("Variant", "ao.TN.1")]
+        body = {
+            "Id": "0" * 43,
+            "Target": process,
+            "Owner": self.signer.address,
+            "Anchor": "0",
+            "Data": data,
+            "Tags": as_json(tuple(sent)),
+        }
+        content = orjson.dumps(body)
+        return await self._json(
+            "POST",
+            "/dry-run",
+            params={"process-id": process},
+            content=content,
+            headers={"content-type": "application/json"},
+        )
+
+    async def publish_module(self, wasm: bytes, module_format: str, tags: Iterable[Tag] = ()) -> str:
+        """Put a module on Arweave; returns its id."""
+        item = build(self.signer, tags=module_tags(module_format, tags), data=wasm)
+        await self._json("POST", "/tx", content=item.raw, headers=OCTET_STREAM)
+        return item.id
+
+    async def _json(self, method: str, path: str, **request: Any) -> dict[str, Any]:
+        return _object(await self._request(method, path, **request))
+
+    async def _request(self, method: str, path: str, **request: Any) -> httpx.Response:
+        try:
+            response = await self._http.request(method, path, **request)
+        except httpx.TransportError as error:
+            raise Unavailable(
+                f"{self.url} does not answer: {error or type(error).__name__}",
+                hint="Is the computer up? Start it with `aoray up`, or name it with --url or AORAY_URL.",
+            ) from error
+        if response.is_error:
+            raise _refusal(response)
+        return response
+
+
+def module_tags(module_format: str, tags: Iterable[Tag] = ()) -> list[Tag]:
+    """The tags of a module item (wire-contract §3.10)."""
+    return [
+        Tag("Data-Protocol", "ao"),
+        Tag("Variant", "ao.TN.1"),
+        Tag("Type", "Module"),
+        Tag("Module-Format", module_format),
+        Tag("Input-Encoding", "JSON-1"),
+        Tag("Output-Encoding", "JSON-1"),
+        Tag("Content-Type", "application/wasm"),
+        *tags,
+    ]
+
+
+def _bytes(data: str | bytes) -> bytes:
+    return data.encode() if isinstance(data, str) else data
+
+
+def _object(response: httpx.Response) -> dict[str, Any]:
+    try:
+        found = orjson.loads(response.content)
+    except orjson.JSONDecodeError as error:
+        raise ClientError(f"{response.url} did not answer with JSON", hint="Is this an AO computer?") from error
+    if not isinstance(found, dict):
+        raise ClientError(f"{response.url} answered {type(found).__name__}, not an object")
+    return found
+
+
+def _refusal(response: httpx.Response) -> errors.AorayError:
+    """The computer's own error, made from its status and body."""
+    try:
+        body = orjson.loads(response.content)
+    except orjson.JSONDecodeError:
+        body = {}
+    text = body.get("error") if isinstance(body, dict) else None
+    hint = body.get("hint", "") if isinstance(body, dict) else ""
+    message = str(text or f"{response.status_code} {response.reason_phrase}")
+    if response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
+        return Unavailable(message, hint=hint, status=response.status_code)
+    cls = NotFound if response.status_code == httpx.codes.NOT_FOUND else ClientError
+    return cls(message, hint=hint, status=response.status_code)

@@ -1,0 +1,185 @@
+"""Starts and stops a whole computer on Ray: the lock on its data, Ray itself, the actors, the built-in module.
+
+A `Computer` is a context manager. Entering it locks the data directory (one computer for one directory), starts Ray on this
+machine (or joins a cluster), makes the actors by name, publishes the built-in Lua module, and waits until every unit takes
+work. Leaving it stops the actors and a Ray that it started. The actors live as long as the process that made them: Ray ends
+them when it goes, even by kill -9, and everything that matters is on disk by then.
+
+An actor that dies is restarted by Ray and recovers from disk by itself; nothing here watches over it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+import orjson
+import ray
+
+from aoray.actors.actor import ProcessActor
+from aoray.client import OCTET_STREAM, module_tags
+from aoray.errors import ClientError, Unavailable
+from aoray.gateway.actor import GatewayActor
+from aoray.keyfiles import load_or_make
+from aoray.modules.lua import LUA_MODULE_FORMAT, LUA_WASM
+from aoray.protocol.items import DataItem, build
+from aoray.protocol.keys import Signer
+from aoray.protocol.tags import Tag
+from aoray.scheduler.shard import ShardActor
+from aoray.settings import Settings
+
+START_SECONDS_MAX = 120
+OBJECT_STORE_BYTES = 128 * 1024 * 1024  # batches are small; the default would take a third of the memory
+ACTOR_OPTIONS: Mapping[str, Any] = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": 0}
+CONCURRENCY_MAX = 10_000
+
+
+class Computer:
+    """A running computer. `settings` are resolved; `health` is what `/health` answered when it became ready."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings.resolved()
+        self.health: Mapping[str, Any] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            stack.enter_context(locked(self.settings.data))
+            stack.enter_context(ray_for(self.settings))
+            actors = start_actors(self.settings)
+            stack.callback(stop_actors, actors)
+            wait_ready(actors)
+            publish_lua(self.settings)
+            self.health = wait_healthy(self.settings)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+
+@contextmanager
+def locked(data: Path) -> Iterator[None]:
+    """Hold the data directory for this process alone; the kernel lets go of it when the process ends."""
+    data.mkdir(parents=True, exist_ok=True)
+    with (data / "lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ClientError(
+                f"{data} is in use by another computer",
+                hint="Stop that one, or give this one its own directory with --data and its own --port.",
+            ) from error
+        yield
+
+
+@contextmanager
+def ray_for(settings: Settings) -> Iterator[None]:
+    """Ray, for as long as the computer lives: one of its own on this machine, or the cluster at `ray_address`."""
+    namespace = "aoray-" + hashlib.sha256(str(settings.data).encode()).hexdigest()[:12]
+    if settings.ray_address:
+        ray.init(address=settings.ray_address, namespace=namespace, log_to_driver=False)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+        return
+    # Ray puts Unix sockets there, whose paths may not be long: so not under the data directory.
+    scratch = Path(tempfile.gettempdir()) / namespace
+    shutil.rmtree(scratch, ignore_errors=True)
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ["RAY_DISABLE_IMPORT_WARNING"] = "1"
+    ray.init(
+        namespace=namespace,
+        include_dashboard=False,
+        object_store_memory=OBJECT_STORE_BYTES,
+        log_to_driver=False,
+        logging_level="ERROR",
+        _temp_dir=str(scratch),
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def start_actors(settings: Settings) -> list[Any]:
+    """Every actor of the computer, made by name; they come up side by side."""
+    made = []
+    for index in range(settings.actors_per_node or os.cpu_count() or 1):
+        made.append(_actor(ProcessActor, f"process-actor-{index}", settings))
+    for index in range(settings.shards):
+        made.append(_actor(ShardActor, f"shard-{index}", settings, index))
+    for index in range(settings.gateways):
+        made.append(_actor(GatewayActor, f"gateway-{index}", settings, index))
+    return made
+
+
+def _actor(cls: type, name: str, settings: Settings, *arguments: Any) -> Any:
+    if cls is ProcessActor:
+        arguments = (name,)
+    options = {**ACTOR_OPTIONS, "name": name, "max_concurrency": CONCURRENCY_MAX}
+    return ray.remote(cls).options(**options).remote(settings, *arguments)
+
+
+def stop_actors(actors: list[Any]) -> None:
+    """End every actor at once. There is nothing to save: what was acknowledged is on disk."""
+    for actor in actors:
+        ray.kill(actor, no_restart=True)
+
+
+def wait_ready(actors: list[Any]) -> None:
+    """Wait until every actor answers `ready`; an actor that can't start says why."""
+    try:
+        ray.get([actor.ready.remote() for actor in actors], timeout=START_SECONDS_MAX)
+    except ray.exceptions.GetTimeoutError as error:
+        raise Unavailable(
+            f"the actors did not start within {START_SECONDS_MAX} s", hint="See Ray's logs under the temp dir."
+        ) from error
+    except ray.exceptions.RayTaskError as error:
+        raise error.as_instanceof_cause() from error
+
+
+def lua_item(signer: Signer) -> DataItem:
+    """The built-in Lua module as a data item; Ed25519 signs the same bytes each time, so its id stays."""
+    return build(signer, tags=module_tags(LUA_MODULE_FORMAT, [Tag("Name", "aoray-lua")]), data=LUA_WASM.read_bytes())
+
+
+def publish_lua(settings: Settings) -> None:
+    """Put the built-in Lua module on Arweave, and write its id where the gateways read it."""
+    item = lua_item(load_or_make(settings.data / "keys" / "authority.json"))
+    note = settings.data / "lua-module.json"
+    content = orjson.dumps({"id": item.id})
+    if note.exists() and note.read_bytes() == content:
+        return
+    response = httpx.post(f"{settings.arweave_url}/tx", content=item.raw, headers=OCTET_STREAM, timeout=60)
+    if response.is_error:
+        raise Unavailable(f"Arweave refused the built-in module: {response.text}", hint=settings.arweave_url)
+    draft = note.with_suffix(".draft")
+    draft.write_bytes(content)
+    draft.replace(note)
+
+
+def wait_healthy(settings: Settings) -> Mapping[str, Any]:
+    """What `/health` says once it answers 200."""
+    deadline = time.monotonic() + START_SECONDS_MAX
+    while True:
+        response = httpx.get(f"{settings.url}/health", timeout=START_SECONDS_MAX)
+        if response.status_code == httpx.codes.OK:
+            return dict(response.json())
+        if time.monotonic() > deadline:
+            raise Unavailable(f"the computer is not ready: {response.text}")
+        time.sleep(0.05)
