@@ -100,7 +100,9 @@ class Client:
 
     async def assign(self, process: str, message: str, *, exclude: Iterable[str] = ()) -> str:
         """Assign an existing message to a process; returns the assignment's id."""
-        params = {"process-id": process, "assign": message} | ({"exclude": ",".join(exclude)} if exclude else {})
+        params = {"process-id": process, "assign": message} | (
+            {"exclude": ",".join(exclude)} if exclude else {}
+        )
         return str((await self._json("POST", "/", params=params))["id"])
 
     async def result(self, process: str, message: str) -> dict[str, Any]:
@@ -184,7 +186,9 @@ def _object(response: httpx.Response) -> dict[str, Any]:
     try:
         found = orjson.loads(response.content)
     except orjson.JSONDecodeError as error:
-        raise ClientError(f"{response.url} did not answer with JSON", hint="Is this an AO computer?") from error
+        raise ClientError(
+            f"{response.url} did not answer with JSON", hint="Is this an AO computer?"
+        ) from error
     if not isinstance(found, dict):
         raise ClientError(f"{response.url} answered {type(found).__name__}, not an object")
     return found

@@ -147,7 +147,8 @@ def wait_ready(actors: list[Any]) -> None:
         ray.get([actor.ready.remote() for actor in actors], timeout=START_SECONDS_MAX)
     except ray.exceptions.GetTimeoutError as error:
         raise Unavailable(
-            f"the actors did not start within {START_SECONDS_MAX} s", hint="See Ray's logs under the temp dir."
+            f"the actors did not start within {START_SECONDS_MAX} s",
+            hint="See Ray's logs under the temp dir.",
         ) from error
     except ray.exceptions.RayTaskError as error:
         raise error.as_instanceof_cause() from error
@@ -155,7 +156,9 @@ def wait_ready(actors: list[Any]) -> None:
 
 def lua_item(signer: Signer) -> DataItem:
     """The built-in Lua module as a data item; Ed25519 signs the same bytes each time, so its id stays."""
-    return build(signer, tags=module_tags(LUA_MODULE_FORMAT, [Tag("Name", "aoray-lua")]), data=LUA_WASM.read_bytes())
+    return build(
+        signer, tags=module_tags(LUA_MODULE_FORMAT, [Tag("Name", "aoray-lua")]), data=LUA_WASM.read_bytes()
+    )
 
 
 def publish_lua(settings: Settings) -> None:
