@@ -1,7 +1,8 @@
 """The command line: `aoray up` runs a computer; the other commands are a client of one.
 
-Every command says what happened in a sentence, or with `--json` as one JSON object on one line for programs. What goes wrong
-is said on standard error, with what to do about it, and the exit code is 1 (2 for a wrong call).
+Every command says what happened in a sentence, or with `--json` as one JSON object on one line for
+programs. What goes wrong is said on standard error, with what to do about it, and the exit code is 1 (2 for
+a wrong call).
 """
 
 from __future__ import annotations

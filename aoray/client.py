@@ -1,8 +1,9 @@
 """A client of any AO computer over HTTP: signs data items, spawns, sends, and waits for results.
 
-It stands where a message's journey begins and ends: it builds the item, gives it to the messenger, and asks the compute unit
-for the result. It speaks the legacy contract only, so it works against other units too. Every call raises `ClientError` when
-the computer refuses (with the computer's own words), and `Unavailable` when it does not answer.
+It stands where a message's journey begins and ends: it builds the item, gives it to the messenger, and asks
+the compute unit for the result. It speaks the legacy contract only, so it works against other units too.
+Every call raises `ClientError` when the computer refuses (with the computer's own words), and `Unavailable`
+when it does not answer.
 
     async with Client("http://127.0.0.1:4000", signer) as client:
         process = await client.spawn()
@@ -49,7 +50,7 @@ class Client:
         await self._http.aclose()
 
     async def health(self) -> Mapping[str, Any]:
-        """`version`, and the addresses `scheduler`, `authority`, `compute`, and the id `module`; asked once."""
+        """`version`, the addresses `scheduler`, `authority`, `compute`, the id `module`; asked once."""
         if self._health is None:
             self._health = await self._json("GET", "/health")
         return self._health
@@ -111,6 +112,10 @@ class Client:
             response = await self._request("GET", f"/result/{message}", params={"process-id": process})
             if response.status_code != httpx.codes.ACCEPTED:
                 return _object(response)
+
+    async def eval(self, process: str, code: str) -> dict[str, Any]:
+        """Evaluate Lua in a process that this signer owns, and give the result."""
+        return await self.result(process, await self.send(process, action="Eval", data=code))
 
     async def results(
         self, process: str, *, after: str = "", sort: str = "ASC", limit: int = 25

@@ -1,7 +1,7 @@
-"""What `make demo` shows: a computer of its own, 8 processes, 400 signed messages over HTTP, and processes that talk.
+"""What `make demo` shows: a computer, 8 processes, 400 signed messages over HTTP, processes that talk.
 
-It starts a whole computer in a temporary directory on free ports, is its HTTP client as any other would be, and stops it.
-A message's latency here is from its POST until its result is back.
+It starts a whole computer in a temporary directory on free ports, is its HTTP client as any other would be,
+and stops it. A message's latency here is from its POST until its result is back.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import asyncio
 import socket
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from statistics import quantiles
 
@@ -28,6 +29,7 @@ PROCESSES = 8
 MESSAGES = 50
 ROUNDS = 3
 UNITS = 5
+WAITS_MAX = 1000
 
 PROGRAM = """
 Sum, Hops = 0, 0
@@ -77,18 +79,17 @@ async def _show(console: Console, url: str) -> None:
                     await _timed(client, process, n, lambda: progress.advance(bar)) for n in range(MESSAGES)
                 ]
 
-            latencies = sum(await asyncio.gather(*map(drive, processes)), [])
+            latencies = list(chain.from_iterable(await asyncio.gather(*map(drive, processes))))
         seconds = time.perf_counter() - began
         await _ring(client, processes)
         console.print(await _states(client, processes))
         _say_speed(console, latencies, seconds)
 
 
-async def _timed(client: Client, process: str, number: int, done: object) -> float:
+async def _timed(client: Client, process: str, number: int, done: Callable[[], None]) -> float:
     began = time.perf_counter()
     message = await client.send(process, action="Add", tags=[Tag("Quantity", str(number))])
     await client.result(process, message)
-    assert callable(done)
     done()
     return time.perf_counter() - began
 
@@ -96,12 +97,20 @@ async def _timed(client: Client, process: str, number: int, done: object) -> flo
 async def _ring(client: Client, processes: Sequence[str]) -> None:
     """Let the processes pass a message round among themselves, and wait until it has come to rest."""
     for process, following in zip(processes, [*processes[1:], processes[0]], strict=True):
-        message = await client.send(process, action="Eval", data=f'Next = "{following}"')
-        await client.result(process, message)
+        await client.eval(process, f'Next = "{following}"')
     hops = len(processes) * ROUNDS
     await client.send(processes[0], action="Hop", tags=[Tag("Left", str(hops - 1))])
-    while sum(int(text.split()[1]) for text in [await _state(client, p) for p in processes]) < hops:
-        await asyncio.sleep(0.05)
+    for process in processes:
+        await _wait_for_hops(client, process)
+
+
+async def _wait_for_hops(client: Client, process: str) -> None:
+    """Follow the results of a process until the message has passed it `ROUNDS` times."""
+    for _ in range(WAITS_MAX):
+        if int((await _state(client, process)).split()[1]) >= ROUNDS:
+            return
+        await client.eval(process, "return Hops")  # waits its turn behind what is queued
+    raise TimeoutError(f"the message did not come round to {process}")
 
 
 async def _state(client: Client, process: str) -> str:
@@ -120,7 +129,8 @@ def _say_speed(console: Console, latencies: Sequence[float], seconds: float) -> 
     cuts = quantiles(latencies, n=100)
     console.print(
         f"{len(latencies)} messages in {seconds:.2f} s: [bold]{len(latencies) / seconds:.0f} messages/s[/], "
-        f"latency p50 {cuts[49] * 1000:.0f} ms, p99 {cuts[98] * 1000:.0f} ms (signed, durable, evaluated, answered)"
+        f"latency p50 {cuts[49] * 1000:.0f} ms, p99 {cuts[98] * 1000:.0f} ms"
+        " (signed, durable, evaluated, answered)"
     )
 
 

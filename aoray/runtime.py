@@ -1,9 +1,10 @@
 """Starts and stops a whole computer on Ray: the lock on its data, Ray itself, the actors, the built-in module.
 
-A `Computer` is a context manager. Entering it locks the data directory (one computer for one directory), starts Ray on this
-machine (or joins a cluster), makes the actors by name, publishes the built-in Lua module, and waits until every unit takes
-work. Leaving it stops the actors and a Ray that it started. The actors live as long as the process that made them: Ray ends
-them when it goes, even by kill -9, and everything that matters is on disk by then.
+A `Computer` is a context manager. Entering it locks the data directory (one computer for one directory),
+starts Ray on this machine (or joins a cluster), makes the actors by name, publishes the built-in Lua
+module, and waits until every unit takes work. Leaving it stops the actors and a Ray that it started. The
+actors live as long as the process that made them: Ray ends them when it goes, even by kill -9, and
+everything that matters is on disk by then.
 
 An actor that dies is restarted by Ray and recovers from disk by itself; nothing here watches over it.
 """
@@ -45,7 +46,7 @@ CONCURRENCY_MAX = 10_000
 
 
 class Computer:
-    """A running computer. `settings` are resolved; `health` is what `/health` answered when it became ready."""
+    """A running computer: its resolved `settings`, and `health` as it was when it became ready."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings.resolved()
@@ -87,7 +88,7 @@ def locked(data: Path) -> Iterator[None]:
 
 @contextmanager
 def ray_for(settings: Settings) -> Iterator[None]:
-    """Ray, for as long as the computer lives: one of its own on this machine, or the cluster at `ray_address`."""
+    """Ray, for as long as the computer lives: its own on this machine, or the cluster at `ray_address`."""
     namespace = "aoray-" + hashlib.sha256(str(settings.data).encode()).hexdigest()[:12]
     if settings.ray_address:
         ray.init(address=settings.ray_address, namespace=namespace, log_to_driver=False)
@@ -118,21 +119,17 @@ def ray_for(settings: Settings) -> Iterator[None]:
 
 def start_actors(settings: Settings) -> list[Any]:
     """Every actor of the computer, made by name; they come up side by side."""
-    made = []
-    for index in range(settings.actors_per_node or os.cpu_count() or 1):
-        made.append(_actor(ProcessActor, f"process-actor-{index}", settings))
-    for index in range(settings.shards):
-        made.append(_actor(ShardActor, f"shard-{index}", settings, index))
-    for index in range(settings.gateways):
-        made.append(_actor(GatewayActor, f"gateway-{index}", settings, index))
-    return made
+    pool = [f"process-actor-{index}" for index in range(settings.actors_per_node or os.cpu_count() or 1)]
+    return [
+        *(_actor(ProcessActor, name, settings, name) for name in pool),
+        *(_actor(ShardActor, f"shard-{index}", settings, index) for index in range(settings.shards)),
+        *(_actor(GatewayActor, f"gateway-{index}", settings, index) for index in range(settings.gateways)),
+    ]
 
 
-def _actor(cls: type, name: str, settings: Settings, *arguments: Any) -> Any:
-    if cls is ProcessActor:
-        arguments = (name,)
+def _actor(cls: type, name: str, *arguments: Any) -> Any:
     options = {**ACTOR_OPTIONS, "name": name, "max_concurrency": CONCURRENCY_MAX}
-    return ray.remote(cls).options(**options).remote(settings, *arguments)
+    return ray.remote(cls).options(**options).remote(*arguments)
 
 
 def stop_actors(actors: list[Any]) -> None:
