@@ -23,14 +23,47 @@ REQUEST_BYTES_MAX = ITEM_BYTES_MAX
 UPLOAD_BYTES_MAX = 100 * MIB  # `POST /tx`: modules and bundles
 REQUESTS_IN_FLIGHT_MAX = 10_000
 RESULT_WAIT_MS_MAX = 60_000  # a `GET /result` blocks this long, then answers 202
+REQUEST_BODY_SECONDS_MAX = 60  # a body that takes longer to arrive is refused
+BODIES_BYTES_MAX = 512 * MIB  # request bodies in one gateway's memory at once
+RESULT_REWATCH_S = 2.0  # while a `GET /result` waits, the store is looked at and the actor asked again this often
+FRESH_RESULTS_MAX = 20_000  # delivered results a gateway keeps in memory, and their bytes
+FRESH_RESULTS_BYTES_MAX = 64 * MIB
+RECEIPTS_MAX = 50_000  # receipts a gateway remembers, to find a message's actor without asking
+MODULES_KNOWN_MAX = 10_000
+PROCESSES_KNOWN_MAX = 20_000  # processes a gateway remembers: their items, their actors
+HEALTH_SECONDS_MAX = 10  # an actor that does not answer in this time is not healthy
+DRY_RUNS_IN_FLIGHT_MAX = 256  # for one gateway
 PAGE_ENTRIES_MAX = 1_000
 GRAPHQL_PAGE_MAX = 1_000
 GRAPHQL_DEPTH_MAX = 12
 
+# Arweave.
+BUNDLE_DEPTH_MAX = 4  # bundles in bundles that are unfolded; deeper ones are kept, closed
+UPLOADS_IN_FLIGHT_BYTES_MAX = 4 * UPLOAD_BYTES_MAX  # of all `POST /tx` together
+DATA_CHUNK_BYTES = 256 * KIB  # longer data is streamed in pieces of this size
+HEADER_TAG_BYTES_MAX = 8 * KIB  # tags sent as response headers (node's client takes 16 KiB of headers)
+GRAPHQL_REQUEST_BYTES_MAX = 256 * KIB
+GRAPHQL_TOKENS_MAX = 4_000  # of one query's text
+GRAPHQL_FIELDS_MAX = 300  # that one query selects, fragments spread out
+GRAPHQL_SEARCHES_MAX = 20  # root fields, each a search of its own
+GRAPHQL_VALUES_MAX = 2_000  # ids, owners, tag values, … in the filter of one search
+GRAPHQL_STEPS_MAX = 50_000_000  # SQLite instructions of one search: seconds, not minutes
+
 # Batches and queues between actors.
 BATCH_MESSAGES_MAX = 1_000
 GATEWAY_QUEUE_MESSAGES_MAX = 20_000
+GATEWAY_QUEUE_BYTES_MAX = 256 * MIB
+RETRY_SECONDS_MAX = 30.0  # a batch is sent again for this long while an actor is being restarted
+PUSH_QUEUE_RESULTS_MAX = 20_000  # beyond it results wait in the store, and are found by the next scan
+PUSHES_IN_FLIGHT_MAX = 128  # results of one gateway whose outboxes are being sent
+PUSH_SCAN_S = 10.0  # how often the store is scanned for outboxes that nobody announced
+PUSH_BACKOFF_MAX_S = 10.0
+BATCH_BYTES_MAX = 16 * MIB  # of items in one commit or one call; a single larger item still goes, alone
 SHARD_QUEUE_MESSAGES_MAX = 50_000
+SHARD_QUEUE_BYTES_MAX = 256 * MIB
+LANE_BYTES_MAX = 64 * MIB  # waiting in a shard for one process actor; the rest the actor reads from the log
+LOG_PAGE_BYTES_MAX = 64 * MIB  # a page of the log ends early there, and says that there is more
+ASSIGNMENT_EXCLUDES_MAX = 100
 ACTOR_QUEUE_MESSAGES_MAX = 50_000  # beyond it the actor drops payloads, and reads them again from the log
 REPLAY_PAGE_ENTRIES = 500
 FLUSH_BUNDLE_ENTRIES_MAX = 1_000
@@ -49,6 +82,8 @@ OUTBOX_MESSAGES_MAX = 1_000  # messages, spawns and assignments of one result to
 assert ITEM_BYTES_MAX <= UPLOAD_BYTES_MAX
 assert TAG_VALUE_BYTES_MAX <= TAG_BYTES_MAX
 assert FLUSH_BUNDLE_BYTES_MAX + ITEM_BYTES_MAX <= BUNDLE_BYTES_MAX <= UPLOAD_BYTES_MAX
+assert ITEM_BYTES_MAX <= BATCH_BYTES_MAX <= LANE_BYTES_MAX <= SHARD_QUEUE_BYTES_MAX
+assert BATCH_MESSAGES_MAX <= SHARD_QUEUE_MESSAGES_MAX
 assert MODULE_BYTES_MAX <= UPLOAD_BYTES_MAX
 assert MEMORY_BYTES_DEFAULT <= MEMORY_BYTES_MAX
 assert FUEL_DEFAULT <= FUEL_MAX

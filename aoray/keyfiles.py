@@ -1,0 +1,62 @@
+"""The computer's own keys on disk: one Ed25519 JWK a file, made on first use, readable by its owner only.
+
+Purpose: the scheduler, the messenger (authority) and the compute unit each sign with a key of their own, kept
+under `<data>/keys`. Several actors may ask for the same new key at the same moment: one file wins, all get
+that key.
+
+Invariant: a key file is either whole or not there, and is never replaced. On failure: a file that is not a
+JWK gives `MalformedInput` that names the file; an unreadable one gives `OSError` (a person has to look at
+it).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from aoray.errors import MalformedInput
+from aoray.protocol.keys import Signer, generate_ed25519, signer_from_jwk, signer_to_jwk
+
+
+def load_or_make(path: Path) -> Signer:
+    """The key in `path`; a new Ed25519 key is put there if there is none."""
+    with contextlib.suppress(FileNotFoundError):
+        return load(path)
+    _publish(path, json.dumps(signer_to_jwk(generate_ed25519())).encode())
+    return load(path)
+
+
+def load(path: Path) -> Signer:
+    """The key in `path`, of any kind that signs."""
+    try:
+        jwk = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise MalformedInput(f"{path} is not a JSON web key", field=str(path)) from error
+    return signer_from_jwk(jwk)
+
+
+def _publish(path: Path, content: bytes) -> None:
+    """Make `path` appear whole, with mode 0600, unless somebody was faster (then theirs stays)."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)  # 0600 by itself
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(name, path)
+        _sync_directory(path.parent)
+    finally:
+        Path(name).unlink()
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

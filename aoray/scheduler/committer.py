@@ -1,0 +1,160 @@
+"""One batch from submissions to durable receipts, without Ray: rules, placement and log put together.
+
+Where in a message's journey: the heart of the shard actor, which runs it in one thread and forwards its
+`work` to process actors afterwards. Tests and the simulator run it as it is, with a clock of their own.
+
+Invariants: an outcome that is a `Receipt` is on the disk, and so is the placement (actor and term) that its
+work carries. On failure of the log nothing of the batch happened: every outcome is `Unavailable`, and the log
+is opened anew for the next batch. `StaleTerm` goes up to the caller, who must stop.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from aoray import limits
+from aoray.actors.placement import Placement
+from aoray.errors import AorayError, Unavailable, UnknownProcess
+from aoray.protocol.assignments import LogEntry
+from aoray.protocol.keys import Signer
+from aoray.scheduler.log import Log, ProcessState, Slot
+from aoray.scheduler.rules import Receipt, Submission, order
+
+logger = logging.getLogger(__name__)
+
+
+class Work(NamedTuple):
+    """An entry to be evaluated by the process actor that holds this term of the process."""
+
+    term: int
+    entry: LogEntry
+
+
+@dataclass(slots=True)
+class Committed:
+    """An outcome for each submission, and what each actor is to be told."""
+
+    outcomes: list[Receipt | AorayError]
+    work: Mapping[str, list[Work]] = field(default_factory=dict)
+
+
+class Committer:
+    """The one writer of a shard's log. Used from one thread at a time."""
+
+    def __init__(
+        self,
+        open_log: Callable[[], Log],
+        placement: Placement,
+        signer: Signer,
+        last_nonce: Callable[[str], int],
+    ) -> None:
+        self._open_log = open_log
+        self._placement = placement
+        self._signer = signer
+        self._last_nonce = last_nonce
+        self._broken = False
+        self._open()
+
+    def _open(self) -> None:
+        self.log = self._open_log()
+        self.term = self.log.take_over()
+        self._placement.load(self.log.counts())
+        self._broken = False
+
+    def commit(self, batch: Sequence[Submission], *, now_ms: int, block_height: int) -> Committed:
+        """Order a batch and make it durable. A new `term` afterwards: the log had to be opened anew."""
+        try:
+            if self._broken:
+                self._open()
+            return self._commit(batch, now_ms, block_height)
+        except Unavailable as error:
+            logger.exception("a batch of %d submissions was not written", len(batch))
+            self._broken = True
+            self.log.close()
+            return Committed([error] * len(batch))
+
+    def _commit(self, batch: Sequence[Submission], now_ms: int, block_height: int) -> Committed:
+        states = self.log.processes({s.process_id for s in batch})
+        slots = self.log.slots({(s.process_id, s.message_id) for s in batch})
+        ordered = order(batch, states, slots, self._signer, now_ms=now_ms, block_height=block_height)
+        placed = {pid: self._place(pid, state) for pid, state in ordered.states.items()}
+        changed = {pid: state for pid, state in placed.items() if state != states.get(pid)}
+        if changed:
+            self.log.append(ordered.entries, changed, block_height)
+        outcomes = [
+            _receipt(submission, outcome, placed)
+            for submission, outcome in zip(batch, ordered.outcomes, strict=True)
+        ]
+        return Committed(outcomes, _work(ordered.entries, placed))
+
+    def _place(self, process_id: str, state: ProcessState) -> ProcessState:
+        """The process where it is, or where it goes if it is nowhere (or at a place that is no more)."""
+        if self._placement.holds(state.actor, process_id, state.own):
+            return state
+        return state._replace(actor=self._placement.choose(process_id, state.own), term=state.term + 1)
+
+    def locate(self, process_ids: Sequence[str]) -> tuple[list[str | AorayError], dict[str, dict[str, int]]]:
+        """The actor of each process (placed now if need be); and for each actor its processes and terms."""
+        states = self.log.processes(process_ids)
+        placed = {pid: self._place(pid, state) for pid, state in states.items()}
+        changed = {pid: state for pid, state in placed.items() if state != states[pid]}
+        if changed:
+            self.log.append([], changed, 0)
+        names: list[str | AorayError] = [
+            placed[pid].actor
+            if pid in placed
+            else UnknownProcess(f"no process {pid} was spawned here", process_id=pid)
+            for pid in process_ids
+        ]
+        return names, _by_actor(placed)
+
+    def lagging(
+        self, after: str, limit: int, actor: str | None = None
+    ) -> tuple[dict[str, dict[str, int]], str]:
+        """Of one page of processes those with entries beyond their last result: by actor, with terms.
+
+        Returns the id to go on after, or '' at the end. Processes that were placed nowhere get a place.
+        """
+        page = self.log.placed(after, limit, actor)
+        behind = [placed.process_id for placed in page if self._last_nonce(placed.process_id) < placed.nonce]
+        _, found = self.locate(behind)
+        return found, page[-1].process_id if len(page) == limit else ""
+
+    def close(self) -> None:
+        self.log.close()
+
+
+def _receipt(
+    submission: Submission, outcome: Slot | AorayError, states: Mapping[str, ProcessState]
+) -> Receipt | AorayError:
+    if isinstance(outcome, AorayError):
+        return outcome
+    return Receipt(
+        submission.process_id, submission.message_id, *outcome, states[submission.process_id].actor
+    )
+
+
+def _work(entries: Iterable[LogEntry], states: Mapping[str, ProcessState]) -> dict[str, list[Work]]:
+    work: dict[str, list[Work]] = defaultdict(list)
+    for entry in entries:
+        state = states[entry.process_id]
+        work[state.actor].append(Work(state.term, entry))
+    return work
+
+
+def _by_actor(states: Mapping[str, ProcessState]) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = defaultdict(dict)
+    for process_id, state in states.items():
+        found[state.actor][process_id] = state.term
+    return found
+
+
+def fits(batch_messages: int, batch_bytes: int, item: bytes) -> bool:
+    """Whether one more item goes into a batch; the first always does."""
+    return not batch_messages or (
+        batch_messages < limits.BATCH_MESSAGES_MAX and batch_bytes + len(item) <= limits.BATCH_BYTES_MAX
+    )

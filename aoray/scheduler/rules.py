@@ -1,0 +1,194 @@
+"""The ordering rules: known state and a batch of submissions in, log entries and an answer to each submission
+out. Pure.
+
+Where in a message's journey: between the gateway, which verified the item, and the log, which makes the
+entries durable.
+
+Invariants (guarantees G1, G3): a process's nonces have no gap and begin with 0, the process itself; a process
+has each message once, and who submits it again gets the first receipt again; timestamps rise strictly; each
+entry links to the one before it. One bad submission is answered with its own error, and does not touch the
+others of its batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from aoray import limits
+from aoray.errors import AorayError, ClientError, MalformedInput, TooLarge, UnknownProcess
+from aoray.protocol.assignments import Head, LogEntry, next_assignment
+from aoray.protocol.ids import is_id
+from aoray.protocol.items import DataItem, parse
+from aoray.protocol.keys import Signer
+from aoray.protocol.tags import all_of, ao_tag
+from aoray.scheduler.log import ProcessState, Slot
+
+
+class Submission(NamedTuple):
+    """What a gateway asks to be scheduled: a verified item and the process it is for.
+
+    For an `assignment` the item is that of the assigned message, whose own target may be another process.
+    """
+
+    kind: Literal["process", "message", "assignment"]
+    process_id: str
+    message_id: str
+    item: bytes
+    exclude: tuple[str, ...] = ()
+
+
+class Receipt(NamedTuple):
+    """The answer: the message has this place in the log of its process, for ever."""
+
+    process_id: str
+    message_id: str
+    assignment_id: str
+    nonce: int
+    timestamp: int
+    actor: str  # the process actor that holds the process
+
+
+Pair = tuple[str, str]  # process id, message id
+Outcome = Slot | AorayError
+
+
+@dataclass(slots=True)
+class Ordered:
+    """What a batch leads to: entries to be written, states after them, an outcome for each submission."""
+
+    states: dict[str, ProcessState]
+    slots: dict[Pair, Slot]
+    entries: list[LogEntry] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+
+
+def order(
+    batch: Sequence[Submission],
+    states: Mapping[str, ProcessState],
+    slots: Mapping[Pair, Slot],
+    signer: Signer,
+    *,
+    now_ms: int,
+    block_height: int,
+) -> Ordered:
+    """Give each submission its place. `states` and `slots` are what the log knows of the batch."""
+    ordered = Ordered(dict(states), dict(slots))
+    for submission in batch:
+        ordered.outcomes.append(_schedule(submission, ordered, signer, now_ms, block_height))
+    return ordered
+
+
+def _schedule(
+    submission: Submission, ordered: Ordered, signer: Signer, now_ms: int, block_height: int
+) -> Outcome:
+    """One submission's slot: its first one if it has one, else the next of its process."""
+    pair = (submission.process_id, submission.message_id)
+    known = ordered.slots.get(pair)
+    if known is not None:
+        return known
+    state = ordered.states.get(submission.process_id)
+    try:
+        own = _check(submission, state)
+        head, assignment = next_assignment(
+            signer,
+            submission.process_id,
+            state.head if state else None,
+            None if submission.kind == "process" else submission.message_id,
+            now_ms=now_ms,
+            block_height=block_height,
+            exclude=submission.exclude,
+        )
+    except ClientError as error:
+        return error
+    slot = ordered.slots[pair] = Slot(head.assignment_id, head.nonce, head.timestamp)
+    ordered.states[submission.process_id] = state._replace(head=head) if state else ProcessState(head, own)
+    ordered.entries.append(_entry(submission, head, assignment))
+    return slot
+
+
+def _entry(submission: Submission, head: Head, assignment: DataItem) -> LogEntry:
+    return LogEntry(
+        submission.process_id,
+        head.nonce,
+        submission.message_id,
+        head.assignment_id,
+        head.timestamp,
+        submission.item,
+        assignment.raw,
+    )
+
+
+def _check(submission: Submission, state: ProcessState | None) -> bool:
+    """Refuse what may not be scheduled; says whether a new process asks for an actor of its own."""
+    if submission.kind == "process":
+        return _check_process(submission)
+    if state is None:
+        raise UnknownProcess(
+            f"no process {submission.process_id} was spawned here",
+            hint="Spawn it on this computer first, and wait for the answer.",
+            process_id=submission.process_id,
+        )
+    if submission.kind == "message":
+        _check_message(submission)
+    else:
+        _check_assigned(submission)
+    return state.own
+
+
+def _check_process(submission: Submission) -> bool:
+    item = _checked_item(submission, "Process")
+    for name in ("Module", "Scheduler"):
+        if not ao_tag(item.tags, name):
+            raise MalformedInput(f"a process needs the tag {name}", field=f"tags.{name}", process_id=item.id)
+    on_boot = ao_tag(item.tags, "On-Boot")
+    if on_boot is not None and on_boot != "Data" and not is_id(on_boot):
+        raise MalformedInput(
+            "On-Boot is neither Data nor the id of a transaction", field="tags.On-Boot", process_id=item.id
+        )
+    if submission.process_id != item.id:
+        raise MalformedInput(
+            "the id of a process is that of its item", field="process_id", process_id=item.id
+        )
+    return ao_tag(item.tags, "Actor") == "own"
+
+
+def _check_message(submission: Submission) -> None:
+    item = _checked_item(submission, "Message")
+    if item.target_id != submission.process_id:
+        raise MalformedInput("the target of a message is its process", field="target", message_id=item.id)
+
+
+def _checked_item(submission: Submission, kind: str) -> DataItem:
+    """The item, when it is an AO item of that type and under its own id."""
+    item = parse(submission.item)
+    if item.id != submission.message_id:
+        raise MalformedInput("the item has another id", field="message_id", message_id=item.id)
+    if "ao" not in all_of(item.tags, "Data-Protocol"):
+        raise MalformedInput(
+            "the tag Data-Protocol must be ao", field="tags.Data-Protocol", message_id=item.id
+        )
+    found = ao_tag(item.tags, "Type")
+    if found != kind:
+        raise MalformedInput(
+            f"the tag Type must be {kind}, not {found!r}", field="tags.Type", message_id=item.id
+        )
+    linked = next(
+        (name for name, value in item.tags if name.endswith("+link") or value.endswith("+link")), None
+    )
+    if linked is not None:
+        raise MalformedInput(
+            "tags that end in +link are not taken", field=f"tags.{linked}", message_id=item.id
+        )
+    return item
+
+
+def _check_assigned(submission: Submission) -> None:
+    """An assigned message may be any item; what it leaves out must fit into the assignment's tags."""
+    size = max((len(name.encode()) for name in submission.exclude), default=0)
+    if len(submission.exclude) > limits.ASSIGNMENT_EXCLUDES_MAX or size > limits.TAG_VALUE_BYTES_MAX:
+        raise TooLarge(
+            f"an assignment excludes at most {limits.ASSIGNMENT_EXCLUDES_MAX} short names",
+            message_id=submission.message_id,
+        )

@@ -1,0 +1,265 @@
+"""The scheduler shard: the Ray actor that orders the messages of its processes, and tells where they are
+evaluated.
+
+Where in a message's journey: gateways `submit` batches; one loop drains all that has queued meanwhile,
+commits it (rules, signatures, one durable transaction) in one thread, answers the callers, and hands the
+entries to the lanes of the process actors. Under load the batches grow by themselves; an idle shard answers
+at once.
+
+Invariants: nobody gets a receipt before it is on the disk. Only the holder of the shard's term writes; a
+shard that finds a later term ends its process (if it is the rightful one, Ray starts it again, and it takes
+over). The queue is bounded in messages and bytes; beyond that `Overloaded`.
+
+On failure: killed at any moment, it recovers heads, placements and the flush cursor from its log by itself,
+and activates the processes whose entries have no result yet. Callers retry with the same batch and get the
+same receipts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import ray
+
+from aoray import limits
+from aoray.actors.placement import Placement, pool_actor
+from aoray.actors.results import Results
+from aoray.arweave.client import ArweaveClient
+from aoray.errors import AorayError, Overloaded, StaleTerm
+from aoray.keyfiles import load_or_make
+from aoray.scheduler.committer import Committed, Committer, fits
+from aoray.scheduler.flusher import Flusher
+from aoray.scheduler.lanes import Lane, Terms
+from aoray.scheduler.log import Log, SqliteLog
+from aoray.scheduler.reader import log_path
+from aoray.scheduler.rules import Receipt, Submission
+from aoray.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+HEIGHT_SECONDS = 10.0
+ACTOR_OPTIONS: Mapping[str, Any] = {
+    "num_cpus": 0,
+    "max_restarts": -1,
+    "max_task_retries": 0,
+    "max_concurrency": 10_000,
+}
+
+
+class Queued(NamedTuple):
+    """A submission, and who waits for its outcome."""
+
+    submission: Submission
+    outcome: asyncio.Future[Receipt | AorayError]
+
+
+class ShardActor:
+    """One shard. Made by name (`shard-<index>`), without Ray's own retries."""
+
+    def __init__(self, settings: Settings, index: int) -> None:
+        self._settings = settings
+        self._index = index
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="log")  # the only one that touches the log
+        self._queue: deque[Queued] = deque()
+        self._queued_bytes = 0
+        self._wake = asyncio.Event()
+        self._lanes: dict[str, Lane] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._committed = 0
+        signer = load_or_make(settings.data / "keys" / "scheduler.json")
+        self._committer = Committer(
+            lambda: SqliteLog(log_path(settings, index)),
+            Placement(
+                _pool_size(settings), offset=_offset(settings, index), all_own=settings.actor_per_process
+            ),
+            signer,
+            Results(settings.data / "results.sqlite").last_nonce,
+        )
+        self._term = self._committer.term
+        self._height = self._committer.log.block_height()
+        self._arweave = ArweaveClient(settings.arweave_url)
+        self._flusher = Flusher(self._on_log, self._arweave.post_item, signer)
+        self._start(self._commit_loop())
+        self._start(self._scan())
+        self._start(self._flusher.run(settings.flush_interval_ms / 1000))
+        self._start(self._watch_height())
+
+    # What others call
+
+    async def submit(self, submissions: list[Submission]) -> list[Receipt | AorayError]:
+        """Schedule these, in this order; answers once they are durable."""
+        size = sum(len(s.item) for s in submissions)
+        if (
+            len(self._queue) + len(submissions) > limits.SHARD_QUEUE_MESSAGES_MAX
+            or self._queued_bytes + size > limits.SHARD_QUEUE_BYTES_MAX
+        ):
+            return [Overloaded("the scheduler has too much waiting", retry_after_s=1)] * len(submissions)
+        loop = asyncio.get_running_loop()
+        queued = [Queued(submission, loop.create_future()) for submission in submissions]
+        self._queue.extend(queued)
+        self._queued_bytes += size
+        self._wake.set()
+        return [await one.outcome for one in queued]
+
+    async def locate(self, process_ids: list[str]) -> list[str | AorayError]:
+        """The actor that holds each process, placed if need be; the actor is told of it soon after."""
+        names, by_actor = await self._run(self._committer.locate, process_ids)
+        self._activate(by_actor)
+        return names
+
+    async def ready(self) -> dict[str, Any]:
+        """Answers once the shard takes work."""
+        return {"shard": self._index, "term": self._term, "incarnation": os.getpid()}
+
+    async def stats(self) -> dict[str, Any]:
+        """Counters for people and metrics."""
+        flush = await self._on_log(lambda log: log.flush_state())
+        return {
+            "shard": self._index,
+            "term": self._term,
+            "queued": len(self._queue),
+            "queued_bytes": self._queued_bytes,
+            "committed": self._committed,
+            "block_height": self._height,
+            "flush_backlog": flush.last - flush.flushed,
+            "bundles": self._flusher.progress.bundles,
+            "flush_failures": self._flusher.progress.failures,
+            "flush_error": self._flusher.progress.last_error,
+            "lanes": {
+                lane.name: {"pending": len(lane.backlog.pending), "behind": len(lane.backlog.behind)}
+                for lane in self._lanes.values()
+            },
+        }
+
+    # The committing loop
+
+    async def _commit_loop(self) -> None:
+        while True:
+            await self._wake.wait()
+            batch = self._drain()
+            if not batch:
+                self._wake.clear()
+                continue
+            submissions = [queued.submission for queued in batch]
+            committed = await self._run(self._commit, submissions)
+            self._answer(batch, committed)
+
+    def _drain(self) -> list[Queued]:
+        """All that is queued, up to one batch."""
+        batch: list[Queued] = []
+        size = 0
+        while self._queue and fits(len(batch), size, self._queue[0].submission.item):
+            queued = self._queue.popleft()
+            size += len(queued.submission.item)
+            batch.append(queued)
+        self._queued_bytes -= size
+        return batch
+
+    def _commit(self, submissions: Sequence[Submission]) -> Committed:
+        return self._committer.commit(
+            submissions, now_ms=time.time_ns() // 1_000_000, block_height=self._height
+        )
+
+    def _answer(self, batch: Sequence[Queued], committed: Committed) -> None:
+        for queued, outcome in zip(batch, committed.outcomes, strict=True):
+            if not queued.outcome.done():  # its caller may be gone
+                queued.outcome.set_result(outcome)
+        self._committed += sum(len(works) for works in committed.work.values())
+        for name, works in committed.work.items():
+            self._lane(name).push(works)
+        if self._committer.term != self._term:  # the log was opened anew: it may hold what we took for lost
+            self._term = self._committer.term
+            self._start(self._scan())
+
+    # Where processes live
+
+    def _lane(self, name: str) -> Lane:
+        lane = self._lanes.get(name)
+        if lane is None:
+            lane = self._lanes[name] = Lane(name, self._connect, self._lagging)
+            self._start(lane.run())
+        return lane
+
+    def _activate(self, by_actor: Mapping[str, Terms]) -> None:
+        for name, terms in by_actor.items():
+            self._lane(name).activate(terms)
+
+    def _connect(self, name: str) -> Any:
+        """The handle of an actor. Pool actors are made by whoever started the computer, own ones here."""
+        if name.startswith(pool_actor("")):
+            return ray.get_actor(name)
+        from aoray.actors.actor import (
+            ProcessActor,
+        )  # it needs wasmtime, which a shard otherwise does not load
+
+        options = {**ACTOR_OPTIONS, "name": name, "get_if_exists": True}
+        return ray.remote(ProcessActor).options(**options).remote(self._settings, name)
+
+    async def _lagging(self, name: str) -> Terms:
+        """The processes of one actor that have entries beyond their last result."""
+        return (await self._lagging_all(name)).get(name, {})
+
+    async def _scan(self) -> None:
+        """After a start: activate every process that has entries beyond its last result."""
+        self._activate(await self._lagging_all(None))
+
+    async def _lagging_all(self, actor: str | None) -> dict[str, dict[str, int]]:
+        found: dict[str, dict[str, int]] = {}
+        after = ""
+        while True:
+            page, after = await self._run(self._committer.lagging, after, limits.PAGE_ENTRIES_MAX, actor)
+            for name, terms in page.items():
+                found.setdefault(name, {}).update(terms)
+            if not after:
+                return found
+
+    # Arweave
+
+    async def _watch_height(self) -> None:
+        while True:
+            try:
+                self._height = max(self._height, int((await self._arweave.info())["height"]))
+            except AorayError as error:
+                logger.warning("the block height stays %d: %r", self._height, error)
+            await asyncio.sleep(HEIGHT_SECONDS)
+
+    # Threads and tasks
+
+    async def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Run a function in the log's thread."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+        except StaleTerm:
+            logger.critical("shard %d has a successor; this one ends", self._index)
+            os._exit(1)
+
+    async def _on_log(self, function: Callable[[Log], Any]) -> Any:
+        return await self._run(lambda: function(self._committer.log))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_event_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A loop that ends by an error we do not know is a fault of ours: begin again from the log."""
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.critical("shard %d ends: %r", self._index, error, exc_info=error)
+            os._exit(1)
+
+
+def _pool_size(settings: Settings) -> int:
+    return settings.actors_per_node or os.cpu_count() or 1
+
+
+def _offset(settings: Settings, index: int) -> int:
+    """Where this shard's ties begin, so that shards spread over the pool."""
+    return index * _pool_size(settings) // settings.shards
