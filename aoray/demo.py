@@ -7,7 +7,6 @@ and stops it. A message's latency here is from its POST until its result is back
 from __future__ import annotations
 
 import asyncio
-import socket
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -24,11 +23,11 @@ from aoray.protocol.keys import generate_ed25519
 from aoray.protocol.tags import Tag
 from aoray.runtime import Computer
 from aoray.settings import Settings
+from aoray.testing import free_ports
 
 PROCESSES = 8
 MESSAGES = 50
 ROUNDS = 3
-UNITS = 5
 WAITS_MAX = 1000
 
 PROGRAM = """
@@ -50,7 +49,7 @@ def run() -> None:
     """The whole demonstration, on standard output."""
     console = Console()
     with tempfile.TemporaryDirectory(prefix="aoray-demo-") as data:
-        settings = Settings(data=Path(data), port=free_ports(UNITS))
+        settings = Settings(data=Path(data), port=free_ports())
         console.print("[bold]Starting[/] Ray and an AO computer on this machine …")
         began = time.perf_counter()
         with Computer(settings) as computer:
@@ -133,20 +132,3 @@ def _say_speed(console: Console, latencies: Sequence[float], seconds: float) -> 
         " (signed, durable, evaluated, answered)"
     )
 
-
-def free_ports(count: int) -> int:
-    """The first of `count` consecutive ports that nothing listens on."""
-    for _ in range(100):
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            first = int(probe.getsockname()[1])
-        if first + count < 65536 and all(_is_free(port) for port in range(first, first + count)):
-            return first
-    raise OSError(f"no {count} free ports side by side")
-
-
-def _is_free(port: int) -> bool:
-    try:
-        with socket.create_server(("127.0.0.1", port)):
-            return True
-    except OSError:
-        return False

@@ -11,14 +11,14 @@
     │   ├── UnsupportedModule  a module whose format no engine here runs (422)
     │   ├── TooLarge           over a stated bound (413)
     │   └── RateLimited        over a rate; carries retry_after_s (429)
-    ├── ProcessError           guest code at fault: recorded as the slot's result, never raised across an actor
+    ├── ProcessError           guest code at fault: the slot's result, never raised across an actor
     └── InfrastructureError    ours; retryable (503)
         ├── Overloaded         a queue is full; carries retry_after_s (503)
         ├── Unavailable        an actor, store or Arweave does not answer (503)
         └── StaleTerm          the caller was replaced by a successor, and must stop
 
-All of them survive pickling through Ray, since each is rebuilt from its keyword arguments. `status_of` is the only table
-of HTTP statuses; `body_of` is the JSON that a person sees (design.md §8).
+All of them survive pickling through Ray, since each is rebuilt from its keyword arguments. `status_of` is the
+only table of HTTP statuses; `body_of` is the JSON that a person sees (design.md §8).
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class RateLimited(ClientError):
 
 
 class ProcessError(AorayError):
-    """Guest code at fault: a trap, out of compute or memory, bad output. Becomes the slot's `Error` result."""
+    """Guest code at fault: a trap, out of compute or memory, bad output. Becomes the slot's result."""
 
     code = "process_error"
 

@@ -15,17 +15,18 @@ import contextlib
 import json
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from aoray.errors import MalformedInput
 from aoray.protocol.keys import Signer, generate_ed25519, signer_from_jwk, signer_to_jwk
 
 
-def load_or_make(path: Path) -> Signer:
-    """The key in `path`; a new Ed25519 key is put there if there is none."""
+def load_or_make(path: Path, generate: Callable[[], Signer] = generate_ed25519) -> Signer:
+    """The key in `path`; a new one (Ed25519 unless `generate` makes others) is put there if there is none."""
     with contextlib.suppress(FileNotFoundError):
         return load(path)
-    _publish(path, json.dumps(signer_to_jwk(generate_ed25519())).encode())
+    _publish(path, json.dumps(signer_to_jwk(generate())).encode())
     return load(path)
 
 

@@ -1,4 +1,4 @@
-"""Starts and stops a whole computer on Ray: the lock on its data, Ray itself, the actors, the built-in module.
+"""Starts and stops a whole computer on Ray: the lock on its data, Ray, the actors, the built-in module.
 
 A `Computer` is a context manager. Entering it locks the data directory (one computer for one directory),
 starts Ray on this machine (or joins a cluster), makes the actors by name, publishes the built-in Lua

@@ -1,6 +1,7 @@
-"""How one computer is set up: a plain value, read from `AORAY_*` variables and the command line, passed to every actor.
+"""How one computer is set up: a plain value, from `AORAY_*` variables and the command line, given to every actor.
 
-`Settings()` is a laptop's computer. `Settings.from_environment()` lets `AORAY_DATA`, `AORAY_PORT`, … override any field.
+`Settings()` is a laptop's computer. `Settings.from_environment()` lets `AORAY_DATA`, `AORAY_PORT`, … override
+any field.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class Settings:
     port: int = 4000
     """All units; the embedded Arweave alone on +1, messenger +2, scheduler +3, compute unit +4."""
     ray_address: str = ""
-    """An existing Ray cluster (`auto`, `host:port`); empty starts one on this machine for this computer alone."""
+    """An existing Ray cluster (`auto`, `host:port`); empty starts one here for this computer alone."""
     gateway_url: str = ""
     """An Arweave gateway and bundler; empty means the embedded one."""
     shards: int = 1
