@@ -1,0 +1,140 @@
+"""Assignments: the scheduler's signed word that a message has a nonce (slot) of a process, linked in a hash chain.
+
+The process itself is nonce 0 of its log; each message after it takes the next nonce. Chain: the first is
+SHA-256(process id); each later one SHA-256(previous assignment's id, previous chain), so that an assignment fixes all
+before it. Timestamps of a process increase strictly, since people page by them.
+
+`next_assignment` gives the next slot and its assignment; the scheduler calls it, one process after another in one
+thread. `check_chain` is for whoever replays a log: it trusts nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+from typing import NamedTuple
+
+from aoray.errors import MalformedInput
+from aoray.protocol.ids import b64url_encode, id_bytes
+from aoray.protocol.items import DataItem, build, parse, verify
+from aoray.protocol.keys import Signer
+from aoray.protocol.tags import Tag, Tags, first
+
+EPOCH = "0"
+VARIANT = "ao.TN.1"
+BLOCK_HEIGHT_DIGITS = 12
+
+_AO_TAGS = (Tag("Data-Protocol", "ao"), Tag("Type", "Assignment"), Tag("Variant", VARIANT))
+
+
+class LogEntry(NamedTuple):
+    """A slot of a process's log."""
+
+    process_id: str
+    nonce: int
+    message_id: str
+    assignment_id: str
+    timestamp: int  # milliseconds
+    item: bytes  # the message's raw data item (for an assigned message, its target is another process)
+    assignment: bytes  # the raw data item that the scheduler signed
+
+
+class Head(NamedTuple):
+    """The last slot of a process: what the next one continues."""
+
+    nonce: int
+    assignment_id: str
+    hash_chain: str
+    timestamp: int  # milliseconds
+
+
+def next_assignment(
+    signer: Signer,
+    process_id: str,
+    head: Head | None,
+    message_id: str | None,
+    *,
+    now_ms: int,
+    block_height: int,
+    exclude: Sequence[str] = (),
+) -> tuple[Head, DataItem]:
+    """The slot after `head` and its assignment. Without head it is the process's own (nonce 0), without message."""
+    if (head is None) != (message_id is None):
+        raise ValueError("a process's first assignment, and no other, is without message")
+    nonce = 0 if head is None else head.nonce + 1
+    timestamp = now_ms if head is None else max(now_ms, head.timestamp + 1)
+    chain = next_hash_chain(process_id, head)
+    tags = _tags(process_id, nonce, chain, block_height, timestamp, message_id, exclude)
+    item = build(signer, tags=tags)
+    return Head(nonce, item.id, chain, timestamp), item
+
+
+def _tags(
+    process_id: str,
+    nonce: int,
+    chain: str,
+    block_height: int,
+    timestamp: int,
+    message_id: str | None,
+    exclude: Sequence[str],
+) -> Tags:
+    """The tags in the order that the legacy network has them."""
+    return (
+        Tag("Process", process_id),
+        Tag("Epoch", EPOCH),
+        Tag("Nonce", str(nonce)),
+        Tag("Hash-Chain", chain),
+        Tag("Block-Height", f"{block_height:0{BLOCK_HEIGHT_DIGITS}}"),
+        Tag("Timestamp", str(timestamp)),
+        *_AO_TAGS,
+        *((Tag("Message", message_id),) if message_id is not None else ()),
+        *(Tag("Exclude", name) for name in exclude),
+    )
+
+
+def next_hash_chain(process_id: str, head: Head | None) -> str:
+    """The hash chain of the slot after `head`."""
+    if head is None:
+        return b64url_encode(sha256(id_bytes(process_id)).digest())
+    return b64url_encode(sha256(id_bytes(head.assignment_id) + id_bytes(head.hash_chain)).digest())
+
+
+def check_chain(
+    process_id: str, entries: Iterable[LogEntry], *, scheduler: str, head: Head | None = None
+) -> Head | None:
+    """The head after these entries, if they continue `head` and `scheduler` (an address) signed them all.
+
+    MalformedInput names the tag and the nonce of the first entry at fault, BadSignature the item. Assignments and
+    messages are both verified, and the entry's own columns are held against them.
+    """
+    for entry in entries:
+        head = _check(process_id, entry, head, scheduler)
+    return head
+
+
+def _check(process_id: str, entry: LogEntry, head: Head | None, scheduler: str) -> Head:
+    assignment, message = parse(entry.assignment), parse(entry.item)
+    verify(assignment)
+    verify(message)
+    nonce = 0 if head is None else head.nonce + 1
+    chain = next_hash_chain(process_id, head)
+    named = None if nonce == 0 else message.id
+    facts: tuple[tuple[str, object, object], ...] = (
+        ("owner", assignment.address, scheduler),
+        ("Process", first(assignment.tags, "Process"), process_id),
+        ("Nonce", first(assignment.tags, "Nonce"), str(nonce)),
+        ("Hash-Chain", first(assignment.tags, "Hash-Chain"), chain),
+        ("Message", first(assignment.tags, "Message"), named),
+        ("Timestamp", first(assignment.tags, "Timestamp"), str(entry.timestamp)),
+        ("nonce", entry.nonce, nonce),
+        ("process_id", entry.process_id, process_id),
+        ("assignment_id", entry.assignment_id, assignment.id),
+        ("message_id", entry.message_id, message.id),
+        ("message_id of the process", message.id if nonce == 0 else process_id, process_id),
+    )
+    for name, found, right in facts:
+        if found != right:
+            raise MalformedInput(f"The log breaks at nonce {nonce}: {name}.", field=name, nonce=nonce)
+    if head is not None and entry.timestamp <= head.timestamp:
+        raise MalformedInput(f"The log's time stands still at nonce {nonce}.", field="Timestamp", nonce=nonce)
+    return Head(nonce, assignment.id, chain, entry.timestamp)

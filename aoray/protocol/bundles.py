@@ -1,0 +1,71 @@
+"""Bundles (ANS-104, binary format 2.0.0): many data items as the data of one; how the log goes to Arweave.
+
+    count (32 bytes) | for each item: size (32 bytes), id (32 bytes) | the items
+
+numbers little-endian. `unpack` believes neither the count nor a size: the header must fit what follows exactly, and each
+id must be its item's. It does not verify signatures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aoray.errors import MalformedInput, TooLarge
+from aoray.limits import BUNDLE_BYTES_MAX, BUNDLE_ITEMS_MAX
+from aoray.protocol.ids import id_bytes
+from aoray.protocol.items import DataItem, parse
+from aoray.protocol.tags import Tag, Tags
+
+BUNDLE_TAGS: Tags = (Tag("Bundle-Format", "binary"), Tag("Bundle-Version", "2.0.0"))
+
+_NUMBER_BYTES = 32
+_ENTRY_BYTES = 2 * _NUMBER_BYTES
+
+
+def pack(items: Sequence[DataItem]) -> bytes:
+    """The bytes of a bundle of these items; TooLarge beyond the bounds that `unpack` keeps."""
+    if len(items) > BUNDLE_ITEMS_MAX:
+        raise TooLarge(f"A bundle has at most {BUNDLE_ITEMS_MAX} items.", field="count")
+    heads = b"".join(_number(len(item.raw)) + id_bytes(item.id) for item in items)
+    bundle = b"".join((_number(len(items)), heads, *(item.raw for item in items)))
+    if len(bundle) > BUNDLE_BYTES_MAX:
+        raise TooLarge(f"A bundle has at most {BUNDLE_BYTES_MAX} bytes.", field="body")
+    return bundle
+
+
+def _number(value: int) -> bytes:
+    return value.to_bytes(_NUMBER_BYTES, "little")
+
+
+def unpack(bundle: bytes) -> list[DataItem]:
+    """The items of a bundle, parsed; MalformedInput or TooLarge naming the field (`items[3].owner`)."""
+    if len(bundle) > BUNDLE_BYTES_MAX:
+        raise TooLarge(f"A bundle has at most {BUNDLE_BYTES_MAX} bytes.", field="body")
+    count = int.from_bytes(bundle[:_NUMBER_BYTES], "little")
+    start = _NUMBER_BYTES + count * _ENTRY_BYTES
+    if len(bundle) < start:
+        raise MalformedInput(f"The bundle ends within its header of {count} items.", field="count")
+    if count > BUNDLE_ITEMS_MAX:
+        raise TooLarge(f"A bundle has at most {BUNDLE_ITEMS_MAX} items.", field="count")
+    items = []
+    for n in range(count):
+        item, start = _item(bundle, n, start)
+        items.append(item)
+    if start != len(bundle):
+        raise MalformedInput("There are bytes behind the bundle's last item.", field="body")
+    return items
+
+
+def _item(bundle: bytes, n: int, start: int) -> tuple[DataItem, int]:
+    """The bundle's n-th item, which starts at `start`, and where it ends."""
+    head = _NUMBER_BYTES + n * _ENTRY_BYTES
+    size = int.from_bytes(bundle[head : head + _NUMBER_BYTES], "little")
+    if size > len(bundle) - start:
+        raise MalformedInput(f"The bundle ends within its item {n}.", field=f"items[{n}].size")
+    try:
+        item = parse(bundle[start : start + size], bytes_max=BUNDLE_BYTES_MAX)
+    except MalformedInput as error:
+        raise MalformedInput(error.message, field=f"items[{n}].{error.field}") from error
+    if id_bytes(item.id) != bundle[head + _NUMBER_BYTES : head + _ENTRY_BYTES]:
+        raise MalformedInput(f"The id of item {n} is not that of the header.", field=f"items[{n}].id")
+    return item, start + size

@@ -1,0 +1,36 @@
+"""Arweave's deep hash: SHA-384 over a tree of byte strings and lists, so that no two trees have the same bytes.
+
+A blob is `H(H("blob" + length) + H(bytes))`; a list starts from `H("list" + length)` and folds in each element.
+It is what data items (`items.py`) and Arweave transactions sign.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha384
+
+DeepChunk = bytes | Sequence["DeepChunk"]
+
+
+def deep_hash(chunk: DeepChunk) -> bytes:
+    """The deep hash of a tree that we built ourselves (depth is not bounded here)."""
+    if isinstance(chunk, bytes):
+        return blob_hash(chunk)
+    return fold(list_start(len(chunk)), [deep_hash(each) for each in chunk])
+
+
+def blob_hash(blob: bytes) -> bytes:
+    """The deep hash of one byte string."""
+    return sha384(sha384(b"blob%d" % len(blob)).digest() + sha384(blob).digest()).digest()
+
+
+def list_start(length: int) -> bytes:
+    """Where the fold of a list of `length` elements begins."""
+    return sha384(b"list%d" % length).digest()
+
+
+def fold(state: bytes, hashes: Sequence[bytes]) -> bytes:
+    """The state of a list's fold after these elements' hashes."""
+    for each in hashes:
+        state = sha384(state + each).digest()
+    return state

@@ -1,0 +1,46 @@
+"""Ids and other bytes as text: base64url without padding, one spelling for each value.
+
+Every id of AO and Arweave is 32 bytes, written as 43 characters. A second spelling of the same bytes (padding, stray
+characters, unused bits of the last character set) is refused, so that ids can be compared and looked up as text.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+
+from aoray.errors import MalformedInput
+
+ID_BYTES = 32
+_ID = re.compile(
+    r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]"
+)  # 43 characters carry 258 bits: the last two are zero
+
+
+def b64url_encode(value: bytes) -> str:
+    """Bytes as base64url text without padding."""
+    return urlsafe_b64encode(value).rstrip(b"=").decode("ascii")
+
+
+def b64url_decode(text: str, *, field: str = "body") -> bytes:
+    """The bytes of a base64url text without padding; MalformedInput names `field`."""
+    try:
+        value = urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except (ValueError, binascii.Error):
+        value = b""
+    if b64url_encode(value) != text:  # the decoder skips what it does not know; the way back shows it
+        raise MalformedInput(f"{field} is not base64url without padding.", field=field)
+    return value
+
+
+def is_id(text: str) -> bool:
+    """Whether a text is an id: 43 characters that stand for 32 bytes."""
+    return _ID.fullmatch(text) is not None
+
+
+def id_bytes(text: str, *, field: str = "id") -> bytes:
+    """The 32 bytes of an id; MalformedInput names `field`."""
+    if not is_id(text):
+        raise MalformedInput(f"{field} is not an id (43 characters of base64url).", field=field)
+    return b64url_decode(text, field=field)

@@ -1,0 +1,194 @@
+"""Data items (ANS-104): the signed unit of everything that travels; parse, verify, build.
+
+    signature type u16 | signature | owner | target flag (+32) | anchor flag (+32) | tags u64 | tag bytes u64 | tags | data
+
+all little-endian. The signature covers the deep hash of everything else, the tags as the bytes that came; the id is
+SHA-256 of the signature. The gateway parses and verifies what people post; the messenger and the scheduler build.
+
+`parse` believes no length: it gives a DataItem whose parts fit exactly, or MalformedInput that names the part. It does
+not verify: an unverified item's owner is a claim. A DataItem is its raw bytes, and pickles as them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import sha256
+from typing import Any
+
+from aoray.errors import BadSignature, MalformedInput, TooLarge
+from aoray.limits import ITEM_BYTES_MAX, PUBLIC_KEYS_CACHED_MAX
+from aoray.protocol.deephash import blob_hash, fold, list_start
+from aoray.protocol.ids import ID_BYTES, b64url_encode, id_bytes
+from aoray.protocol.keys import Signer
+from aoray.protocol.signatures import SCHEMES, address_of, scheme_of, verifies
+from aoray.protocol.tags import Tag, Tags, decode_tags, encode_tags
+
+ANCHOR_BYTES = 32
+_EMPTY_HASH = blob_hash(b"")
+
+
+@dataclass(frozen=True, slots=True)
+class DataItem:
+    """A data item, taken apart. Made by `parse`, `build` and `rebuild` only, so that `raw` and the parts agree."""
+
+    signature_type: int
+    signature: bytes = field(repr=False)
+    owner: bytes = field(repr=False)
+    target: bytes
+    anchor: bytes
+    tags: Tags
+    data: bytes = field(repr=False)
+    raw: bytes = field(repr=False)
+    id: str
+
+    @property
+    def address(self) -> str:
+        """The owner's address (a claim until `verify`)."""
+        return address_of(self.signature_type, self.owner)
+
+    @property
+    def target_id(self) -> str:
+        """The target as text, "" if there is none."""
+        return b64url_encode(self.target)
+
+    @property
+    def owner_key(self) -> str:
+        """The owner's public key as base64url."""
+        return b64url_encode(self.owner)
+
+    @property
+    def tag_bytes(self) -> bytes:
+        """The tags as the Avro bytes that came, which the signature covers."""
+        head = 2 + len(self.signature) + len(self.owner) + 2 + len(self.target) + len(self.anchor) + 16
+        return self.raw[head : len(self.raw) - len(self.data)]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _parse, (self.raw,)
+
+
+def parse(raw: bytes, *, bytes_max: int = ITEM_BYTES_MAX) -> DataItem:
+    """Take an item apart. MalformedInput names the part at fault; TooLarge beyond `bytes_max` or a bound on tags."""
+    if len(raw) > bytes_max:
+        raise TooLarge(
+            f"The item has {len(raw)} bytes; {bytes_max} is the most.", field="body", bytes_max=bytes_max
+        )
+    return _parse(bytes(raw))
+
+
+def _parse(raw: bytes) -> DataItem:
+    signature_type = int.from_bytes(_take(raw, 0, 2, "signature_type"), "little")
+    scheme = scheme_of(signature_type)
+    at = 2 + scheme.signature_bytes
+    signature = _take(raw, 2, scheme.signature_bytes, "signature")
+    owner = _take(raw, at, scheme.owner_bytes, "owner")
+    target, at = _optional(raw, at + scheme.owner_bytes, "target")
+    anchor, at = _optional(raw, at, "anchor")
+    count = int.from_bytes(_take(raw, at, 8, "tags"), "little")
+    size = int.from_bytes(_take(raw, at + 8, 8, "tags"), "little")
+    tags = decode_tags(_take(raw, at + 16, size, "tags"))
+    if len(tags) != count:
+        raise MalformedInput(f"The item says {count} tags and has {len(tags)}.", field="tags")
+    data, item_id = raw[at + 16 + size :], b64url_encode(sha256(signature).digest())
+    return DataItem(signature_type, signature, owner, target, anchor, tags, data, raw, item_id)
+
+
+def _take(raw: bytes, at: int, size: int, name: str) -> bytes:
+    if at + size > len(raw):
+        raise MalformedInput(
+            f"The item ends within its {name}.", field=name, hint="Is this an ANS-104 data item?"
+        )
+    return raw[at : at + size]
+
+
+def _optional(raw: bytes, at: int, name: str) -> tuple[bytes, int]:
+    """A target or an anchor: a flag, then 32 bytes if it is 1; and where it ends."""
+    flag = _take(raw, at, 1, name)[0]
+    if flag == 0:
+        return b"", at + 1
+    if flag != 1:
+        raise MalformedInput(f"The flag before the {name} is {flag}, not 0 or 1.", field=name)
+    return _take(raw, at + 1, 32, name), at + 33
+
+
+def verify(item: DataItem) -> None:
+    """BadSignature, unless the owner signed this item."""
+    message = _signing_hash(
+        item.signature_type, item.owner, item.target, item.anchor, item.tag_bytes, item.data
+    )
+    if not verifies(item.signature_type, item.owner, message, item.signature):
+        raise BadSignature("The item's signature does not verify.", field="signature", id=item.id)
+
+
+def build(
+    signer: Signer, *, target: str = "", anchor: bytes = b"", tags: Sequence[Tag] = (), data: bytes = b""
+) -> DataItem:
+    """A signed item. `target` is an id; MalformedInput or TooLarge for parts that cannot be carried."""
+    to = id_bytes(target, field="target") if target else b""
+    if len(anchor) not in (0, ANCHOR_BYTES):
+        raise MalformedInput(f"An anchor has {ANCHOR_BYTES} bytes or none.", field="anchor")
+    tag_bytes = encode_tags(tags)
+    kind, owner = signer.signature_type, signer.public_key
+    signature = signer.sign(_signing_hash(kind, owner, to, anchor, tag_bytes, data))
+    return _assemble(kind, signature, owner, to, anchor, tuple(tags), tag_bytes, data)
+
+
+def rebuild(
+    *, signature: bytes, owner: bytes, target: bytes, anchor: bytes, tags: Sequence[Tag], data: bytes
+) -> DataItem:
+    """The verified item of its parts, as gateways and scheduler units give them (which leave out the signature type).
+
+    BadSignature if no signature type makes these parts verify.
+    """
+    if len(target) not in (0, ID_BYTES) or len(anchor) not in (0, ANCHOR_BYTES):
+        raise MalformedInput("A target and an anchor have 32 bytes or none.", field="target")
+    tag_bytes = encode_tags(tags)
+    for kind, scheme in SCHEMES.items():
+        if (len(signature), len(owner)) == (scheme.signature_bytes, scheme.owner_bytes):
+            message = _signing_hash(kind, owner, target, anchor, tag_bytes, data)
+            if scheme.verify(owner, message, signature):
+                return _assemble(kind, signature, owner, target, anchor, tuple(tags), tag_bytes, data)
+    raise BadSignature("The parts of the item do not verify together.", field="signature")
+
+
+def _assemble(
+    kind: int,
+    signature: bytes,
+    owner: bytes,
+    target: bytes,
+    anchor: bytes,
+    tags: Tags,
+    tag_bytes: bytes,
+    data: bytes,
+) -> DataItem:
+    raw = b"".join(
+        (
+            kind.to_bytes(2, "little"),
+            signature,
+            owner,
+            b"\1" + target if target else b"\0",
+            b"\1" + anchor if anchor else b"\0",
+            len(tags).to_bytes(8, "little"),
+            len(tag_bytes).to_bytes(8, "little"),
+            tag_bytes,
+            data,
+        )
+    )
+    item_id = b64url_encode(sha256(signature).digest())
+    return DataItem(kind, signature, owner, target, anchor, tags, data, raw, item_id)
+
+
+def _signing_hash(
+    kind: int, owner: bytes, target: bytes, anchor: bytes, tag_bytes: bytes, data: bytes
+) -> bytes:
+    """The deep hash of `["dataitem", "1", type, owner, target, anchor, tags, data]`."""
+    rest = [blob_hash(each) if each else _EMPTY_HASH for each in (target, anchor, tag_bytes, data)]
+    return fold(_signing_start(kind, owner), rest)
+
+
+@lru_cache(maxsize=PUBLIC_KEYS_CACHED_MAX)
+def _signing_start(kind: int, owner: bytes) -> bytes:
+    """The first half of the deep hash, which is the same for all items of an owner."""
+    heads = (b"dataitem", b"1", b"%d" % kind, owner)
+    return fold(list_start(8), [blob_hash(each) for each in heads])

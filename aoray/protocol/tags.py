@@ -1,0 +1,190 @@
+"""Tags: ordered pairs of texts, duplicates and letter case kept; as Avro in data items, as JSON over HTTP.
+
+Tags come from anyone. Decoding believes no count and no length, keeps every bound of `limits.py`, and refuses what could
+not be carried on as JSON (bytes that are not UTF-8). A data item's tags are never decoded and encoded again: the
+signature covers the Avro bytes as they came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, overload
+
+from aoray.errors import MalformedInput, TooLarge
+from aoray.limits import TAG_BYTES_MAX, TAG_NAME_BYTES_MAX, TAG_VALUE_BYTES_MAX, TAGS_MAX
+
+_VARINT_BYTES_MAX = 10  # 64 bits, seven at a time
+
+
+class Tag(NamedTuple):
+    """One tag; a name may occur more than once among an item's tags."""
+
+    name: str
+    value: str
+
+
+Tags = tuple[Tag, ...]
+
+
+@overload
+def first(tags: Sequence[Tag], name: str) -> str | None: ...
+@overload
+def first(tags: Sequence[Tag], name: str, default: str) -> str: ...
+def first(tags: Sequence[Tag], name: str, default: str | None = None) -> str | None:
+    """The value of the first tag of that name."""
+    for tag in tags:
+        if tag[0] == name:
+            return tag[1]
+    return default
+
+
+def all_of(tags: Sequence[Tag], name: str) -> list[str]:
+    """The values of all tags of that name, in order."""
+    return [tag.value for tag in tags if tag.name == name]
+
+
+@overload
+def ao_tag(tags: Sequence[Tag], name: str) -> str | None: ...
+@overload
+def ao_tag(tags: Sequence[Tag], name: str, default: str) -> str: ...
+def ao_tag(tags: Sequence[Tag], name: str, default: str | None = None) -> str | None:
+    """The value of a protocol tag (`Type`, `Variant`, `Module`…): that of the ao section, else the first of all.
+
+    Users' own tags may have a protocol tag's name; clients put the protocol's behind `Data-Protocol=ao`.
+    """
+    value = first(_ao_section(tags), name)
+    if value is None:
+        value = first(tags, name)
+    return default if value is None else value
+
+
+def _ao_section(tags: Sequence[Tag]) -> Sequence[Tag]:
+    """The tags from `Data-Protocol=ao` up to another `Data-Protocol`."""
+    start = next((at for at, tag in enumerate(tags) if tag == ("Data-Protocol", "ao")), len(tags))
+    for at in range(start + 1, len(tags)):
+        if tags[at][0] == "Data-Protocol" and tags[at][1] != "ao":
+            return tags[start:at]
+    return tags[start:]
+
+
+def as_json(tags: Iterable[Tag]) -> list[dict[str, str]]:
+    """Tags as JSON has them: `[{"name", "value"}]`."""
+    return [{"name": name, "value": value} for name, value in tags]
+
+
+def from_json(value: object, *, field: str = "tags") -> Tags:
+    """Tags of a JSON value; MalformedInput if it is not a list of `{"name": text, "value": text}`."""
+    if not isinstance(value, list):
+        raise MalformedInput(f"{field} is not a list of tags.", field=field)
+    return tuple(_tag_of(each, f"{field}[{at}]") for at, each in enumerate(value))
+
+
+def _tag_of(value: object, field: str) -> Tag:
+    if isinstance(value, dict):
+        name, text = value.get("name"), value.get("value")
+        if isinstance(name, str) and isinstance(text, str):
+            return Tag(name, text)
+    raise MalformedInput(f'{field} is not {{"name": text, "value": text}}.', field=field)
+
+
+def encode_tags(tags: Sequence[Tag]) -> bytes:
+    """Tags as the Avro array of a data item; no tags are no bytes. The bounds of `limits.py` hold here too."""
+    if not tags:
+        return b""
+    if len(tags) > TAGS_MAX:
+        raise TooLarge(f"An item has at most {TAGS_MAX} tags.", field="tags", tags_max=TAGS_MAX)
+    parts = [_varint(len(tags))]
+    for name, value in tags:
+        parts += _text(name, TAG_NAME_BYTES_MAX, "name")
+        parts += _text(value, TAG_VALUE_BYTES_MAX, "value")
+    encoded = b"".join((*parts, b"\0"))
+    if len(encoded) > TAG_BYTES_MAX:
+        raise TooLarge(f"An item's tags take at most {TAG_BYTES_MAX} bytes.", field="tags")
+    return encoded
+
+
+def _text(text: str, bytes_max: int, what: str) -> tuple[bytes, bytes]:
+    try:
+        value = text.encode()
+    except UnicodeEncodeError as error:  # a lone surrogate, which JSON can spell
+        raise MalformedInput(f"A tag's {what} is not text.", field="tags") from error
+    if len(value) > bytes_max:
+        raise TooLarge(f"A tag's {what} has at most {bytes_max} bytes.", field="tags")
+    return _varint(len(value)), value
+
+
+def _varint(number: int) -> bytes:
+    """A count or length (never negative) as Avro's zig-zag variable-length integer."""
+    rest, out = number << 1, bytearray()
+    while rest > 0x7F:
+        out.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    out.append(rest)
+    return bytes(out)
+
+
+def decode_tags(encoded: bytes) -> Tags:
+    """The tags of an Avro array; MalformedInput or TooLarge with the field `tags`."""
+    if not encoded:
+        return ()
+    if len(encoded) > TAG_BYTES_MAX:
+        raise TooLarge(f"An item's tags take at most {TAG_BYTES_MAX} bytes.", field="tags")
+    try:
+        return _decode(encoded)
+    except IndexError as error:
+        raise MalformedInput("The tags end within a tag.", field="tags") from error
+    except UnicodeDecodeError as error:
+        raise MalformedInput("A tag's name or value is not UTF-8.", field="tags") from error
+
+
+def _decode(encoded: bytes) -> Tags:
+    """Avro's blocks up to the empty one, which must be the end."""
+    tags: list[Tag] = []
+    count, at = _read_varint(encoded, 0)
+    while count:
+        end = -1
+        if count < 0:  # such a block says how many bytes it takes
+            size, at = _read_varint(encoded, at)
+            count, end = -count, at + size
+        if len(tags) + count > TAGS_MAX:
+            raise TooLarge(f"An item has at most {TAGS_MAX} tags.", field="tags", tags_max=TAGS_MAX)
+        at = _decode_block(encoded, at, count, tags)
+        if end not in (-1, at):
+            raise MalformedInput("A block of tags is not as long as it says.", field="tags")
+        count, at = _read_varint(encoded, at)
+    if at != len(encoded):
+        raise MalformedInput("There are bytes behind the tags.", field="tags")
+    return tuple(tags)
+
+
+def _decode_block(encoded: bytes, at: int, count: int, tags: list[Tag]) -> int:
+    for _ in range(count):
+        name, at = _read_text(encoded, at, TAG_NAME_BYTES_MAX)
+        value, at = _read_text(encoded, at, TAG_VALUE_BYTES_MAX)
+        tags.append(Tag(name, value))
+    return at
+
+
+def _read_text(encoded: bytes, at: int, bytes_max: int) -> tuple[str, int]:
+    size, at = _read_varint(encoded, at)
+    end = at + size
+    if size < 0 or end > len(encoded):
+        raise MalformedInput("A tag's length is beyond the tags.", field="tags")
+    if size > bytes_max:
+        raise TooLarge(f"A tag's name or value is over {bytes_max} bytes.", field="tags")
+    return encoded[at:end].decode(), end
+
+
+def _read_varint(encoded: bytes, at: int) -> tuple[int, int]:
+    """A zig-zag integer and where it ends; IndexError at the end of the bytes."""
+    byte = encoded[at]
+    if byte < 0x80:  # nearly always
+        return (byte >> 1) ^ -(byte & 1), at + 1
+    number = shift = 0
+    for at in range(at, at + _VARINT_BYTES_MAX):
+        byte = encoded[at]
+        number |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return (number >> 1) ^ -(number & 1), at + 1
+        shift += 7
+    raise MalformedInput("A number in the tags is too long.", field="tags")
