@@ -17,6 +17,7 @@ TAG_VALUE_BYTES_MAX = 8 * KIB
 TAG_BYTES_MAX = 64 * KIB  # all the tags of an item, as Avro
 BUNDLE_ITEMS_MAX = 20_000
 BUNDLE_BYTES_MAX = 64 * MIB
+PUBLIC_KEYS_CACHED_MAX = 4_096  # loaded keys, addresses and hash prefixes of owners, each
 
 # HTTP.
 REQUEST_BYTES_MAX = ITEM_BYTES_MAX
