@@ -19,10 +19,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 from aoray.errors import MalformedInput
-from aoray.protocol.keys import Signer, generate_ed25519, signer_from_jwk, signer_to_jwk
+from aoray.protocol.keys import (
+    Ed25519Signer,
+    EthereumSigner,
+    RsaSigner,
+    generate_ed25519,
+    signer_from_jwk,
+    signer_to_jwk,
+)
+
+KeySigner = Ed25519Signer | RsaSigner | EthereumSigner
 
 
-def load_or_make(path: Path, generate: Callable[[], Signer] = generate_ed25519) -> Signer:
+def load_or_make(path: Path, generate: Callable[[], KeySigner] = generate_ed25519) -> KeySigner:
     """The key in `path`; a new one (Ed25519 unless `generate` makes others) is put there if there is none."""
     with contextlib.suppress(FileNotFoundError):
         return load(path)
@@ -30,12 +39,14 @@ def load_or_make(path: Path, generate: Callable[[], Signer] = generate_ed25519) 
     return load(path)
 
 
-def load(path: Path) -> Signer:
+def load(path: Path) -> KeySigner:
     """The key in `path`, of any kind that signs."""
     try:
         jwk = json.loads(path.read_bytes())
     except ValueError as error:
         raise MalformedInput(f"{path} is not a JSON web key", field=str(path)) from error
+    if not isinstance(jwk, dict):
+        raise MalformedInput(f"{path} is not a JSON web key", field=str(path))
     return signer_from_jwk(jwk)
 
 

@@ -74,11 +74,13 @@ class ShardActor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._committed = 0
         signer = load_or_make(settings.data / "keys" / "scheduler.json")
+        size = settings.actors_per_node or os.cpu_count() or 1
+        offset = index * size // settings.shards  # where its ties begin: the shards spread over the pool
+        placement = Placement(size, offset=offset, all_own=settings.actor_per_process)
+        self._pool = frozenset(placement.pool)
         self._committer = Committer(
             lambda: SqliteLog(log_path(settings, index)),
-            Placement(
-                _pool_size(settings), offset=_offset(settings, index), all_own=settings.actor_per_process
-            ),
+            placement,
             signer,
             Results(settings.data / "results.sqlite").last_nonce,
         )
@@ -110,6 +112,7 @@ class ShardActor:
 
     async def locate(self, process_ids: list[str]) -> list[str | AorayError]:
         """The actor that holds each process, placed if need be; the actor is told of it soon after."""
+        names: list[str | AorayError]
         names, by_actor = await self._run(self._committer.locate, process_ids)
         self._activate(by_actor)
         return names
@@ -193,7 +196,7 @@ class ShardActor:
 
     def _connect(self, name: str) -> Any:
         """The handle of an actor. Pool actors are made by whoever started the computer, own ones here."""
-        if name.startswith(pool_actor("")):
+        if name in self._pool:
             return ray.get_actor(name)
         from aoray.actors.actor import (
             ProcessActor,
@@ -254,12 +257,3 @@ class ShardActor:
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.critical("shard %d ends: %r", self._index, error, exc_info=error)
             os._exit(1)
-
-
-def _pool_size(settings: Settings) -> int:
-    return settings.actors_per_node or os.cpu_count() or 1
-
-
-def _offset(settings: Settings, index: int) -> int:
-    """Where this shard's ties begin, so that shards spread over the pool."""
-    return index * _pool_size(settings) // settings.shards

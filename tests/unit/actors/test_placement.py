@@ -1,0 +1,55 @@
+"""Where processes go."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aoray.actors.placement import Placement, own_actor, pool_actor
+
+
+def test_few_processes_each_have_an_actor_for_themselves() -> None:
+    placement = Placement(4)
+    assert {placement.choose(f"p{i}", False) for i in range(4)} == {pool_actor(i) for i in range(4)}
+
+
+@given(
+    st.integers(1, 8),
+    st.integers(0, 20),
+    st.dictionaries(st.integers(0, 7).map(pool_actor), st.integers(0, 9)),
+)
+def test_the_least_loaded_actor_is_chosen(pool: int, offset: int, counts: dict[str, int]) -> None:
+    placement = Placement(pool, offset=offset)
+    placement.load(counts)
+    before = dict(placement.loads())
+    chosen = placement.choose("p", False)
+    assert before[chosen] == min(before.values())
+    assert placement.loads() == before | {chosen: before[chosen] + 1}
+
+
+def test_shards_begin_at_different_actors() -> None:
+    assert [Placement(4, offset=i).choose("p", False) for i in range(4)] == [pool_actor(i) for i in range(4)]
+
+
+def test_own_actors_do_not_load_the_pool() -> None:
+    placement = Placement(1)
+    assert placement.choose("p", True) == own_actor("p")
+    assert placement.loads() == {pool_actor(0): 0}
+    assert Placement(1, all_own=True).choose("p", False) == own_actor("p")
+
+
+def test_a_choice_holds_while_it_could_be_made_again() -> None:
+    placement = Placement(2)
+    assert placement.holds(pool_actor(1), "p", False)
+    assert not placement.holds(pool_actor(2), "p", False)
+    assert not placement.holds("", "p", False)
+    assert placement.holds(own_actor("p"), "p", True)
+    assert not placement.holds(own_actor("p"), "p", False)
+    assert not placement.holds(pool_actor(1), "p", True)
+    assert not Placement(2, all_own=True).holds(pool_actor(1), "p", False)
+
+
+def test_a_pool_of_nobody_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        Placement(0)

@@ -1,0 +1,87 @@
+"""What the scheduler's tests share: signed items as submissions, and a check of a whole log."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from aoray.actors.placement import Placement
+from aoray.protocol.assignments import LogEntry
+from aoray.protocol.ids import b64url_decode, b64url_encode
+from aoray.protocol.items import DataItem, build, parse, verify
+from aoray.protocol.keys import Signer, generate_ed25519
+from aoray.protocol.tags import Tag, first
+from aoray.scheduler.committer import Committer
+from aoray.scheduler.log import SqliteLog
+from aoray.scheduler.rules import Submission
+
+USER = generate_ed25519()
+SCHEDULER = generate_ed25519()
+SOME_ID = b64url_encode(bytes(32))
+numbers = itertools.count()
+
+PROCESS_TAGS = (("Data-Protocol", "ao"), ("Type", "Process"), ("Module", SOME_ID), ("Scheduler", SOME_ID))
+MESSAGE_TAGS = (("Data-Protocol", "ao"), ("Type", "Message"))
+
+
+def item(tags: Iterable[tuple[str, str]], target: str = "", data: bytes = b"") -> DataItem:
+    return build(
+        USER, target=target, tags=[Tag(*tag) for tag in tags], data=data or str(next(numbers)).encode()
+    )
+
+
+def spawn(*more: tuple[str, str], tags: Sequence[tuple[str, str]] = PROCESS_TAGS) -> Submission:
+    made = item((*tags, *more))
+    return Submission("process", made.id, made.id, made.raw)
+
+
+def message(
+    process_id: str, *more: tuple[str, str], tags: Sequence[tuple[str, str]] = MESSAGE_TAGS, data: bytes = b""
+) -> Submission:
+    made = item((*tags, *more), process_id, data)
+    return Submission("message", process_id, made.id, made.raw)
+
+
+def assign(process_id: str, assigned: Submission, *exclude: str) -> Submission:
+    return Submission("assignment", process_id, assigned.message_id, assigned.item, exclude)
+
+
+def committer(
+    path: Path, *, pool: int = 2, signer: Signer = SCHEDULER, last_nonces: dict[str, int] | None = None
+) -> Committer:
+    found = last_nonces if last_nonces is not None else {}
+    return Committer(lambda: SqliteLog(path), Placement(pool), signer, lambda pid: found.get(pid, -1))
+
+
+def check_process(entries: Sequence[LogEntry]) -> None:
+    """G1 in the log: gapless from 0, each message once, time rises, signatures and chain are right."""
+    assert [entry.nonce for entry in entries] == list(range(len(entries)))
+    assert len({entry.message_id for entry in entries}) == len(entries)
+    assert len({entry.assignment_id for entry in entries}) == len(entries)
+    assert all(a.timestamp < b.timestamp for a, b in itertools.pairwise(entries))
+    chain = b""
+    for before, entry in itertools.zip_longest([None, *entries[:-1]], entries):
+        chain = _next_chain(entry.process_id, before, chain)
+        _check_assignment(entry, b64url_encode(chain))
+
+
+def _next_chain(process_id: str, before: LogEntry | None, chain: bytes) -> bytes:
+    """The hash chain by the words of the contract, written down a second time."""
+    from hashlib import sha256
+
+    if before is None:
+        return sha256(b64url_decode(process_id)).digest()
+    return sha256(b64url_decode(before.assignment_id) + chain).digest()
+
+
+def _check_assignment(entry: LogEntry, chain: str) -> None:
+    assignment = parse(entry.assignment)
+    verify(assignment)
+    assert assignment.id == entry.assignment_id
+    assert first(assignment.tags, "Process") == entry.process_id
+    assert first(assignment.tags, "Nonce") == str(entry.nonce)
+    assert first(assignment.tags, "Timestamp") == str(entry.timestamp)
+    assert first(assignment.tags, "Hash-Chain") == chain
+    assert first(assignment.tags, "Message") == (None if entry.nonce == 0 else entry.message_id)
+    assert parse(entry.item).id == entry.message_id

@@ -1,0 +1,126 @@
+"""The flusher: all entries reach Arweave in order, over crashes; a repeated bundle has the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scheduling import SCHEDULER, assign, committer, message, spawn
+
+from aoray import limits
+from aoray.errors import Unavailable
+from aoray.protocol.bundles import unpack
+from aoray.protocol.items import parse, verify
+from aoray.scheduler.committer import Committer
+from aoray.scheduler.flusher import BACKOFF_SECONDS_MAX, Flusher, bundle, plan
+from aoray.scheduler.log import Log
+from aoray.scheduler.rules import Submission
+
+
+class Arweave:
+    """Keeps what is posted; `answer` may raise before it keeps it or after."""
+
+    def __init__(self) -> None:
+        self.posted: list[bytes] = []
+        self.before = self.after = 0
+
+    async def post(self, raw: bytes) -> str:
+        if self.before:
+            self.before -= 1
+            raise Unavailable("down")
+        self.posted.append(raw)
+        if self.after:
+            self.after -= 1
+            raise Unavailable("the answer was lost")
+        return parse(raw).id
+
+    def ids(self) -> list[str]:
+        return [item.id for raw in self.posted for item in unpack(parse(raw).data)]
+
+
+def flusher_of(writer: Committer, arweave: Arweave) -> Flusher:
+    async def on_log(function: Callable[[Log], Any]) -> Any:
+        return function(writer.log)
+
+    return Flusher(on_log, arweave.post, SCHEDULER)
+
+
+def fill(writer: Committer, *batch: Submission) -> list[str]:
+    """Commit, and give the ids that have to be on Arweave, in order."""
+    work = writer.commit(batch, now_ms=1, block_height=0).work
+    return [
+        each for works in work.values() for w in works for each in (w.entry.message_id, w.entry.assignment_id)
+    ]
+
+
+async def test_items_and_assignments_are_posted_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "FLUSH_BUNDLE_ENTRIES_MAX", 4)
+    writer, arweave, process = committer(tmp_path / "log"), Arweave(), spawn()
+    expected = fill(writer, process, *(message(process.process_id) for _ in range(9)))
+    flusher = flusher_of(writer, arweave)
+    while await flusher.flush_once():
+        pass
+    assert arweave.ids() == expected
+    assert [len(unpack(parse(raw).data)) for raw in arweave.posted] == [8, 8, 4]
+    for raw in arweave.posted:
+        verify(parse(raw))
+        for item in unpack(parse(raw).data):
+            verify(item)
+    assert writer.log.flush_state() == (10, 10, 10) and flusher.progress.bundles == 3
+
+
+async def test_a_crash_between_post_and_cursor_posts_the_same_bytes_again(tmp_path: Path) -> None:
+    writer, arweave, process = committer(tmp_path / "log"), Arweave(), spawn()
+    fill(writer, process, message(process.process_id))
+    arweave.after = 1
+    with pytest.raises(Unavailable):
+        await flusher_of(writer, arweave).flush_once()
+    fill(writer, message(process.process_id))  # what comes meanwhile does not change the bundle
+    writer.close()
+    again = committer(tmp_path / "log")
+    flusher = flusher_of(again, arweave)
+    assert await flusher.flush_once() and await flusher.flush_once() and not await flusher.flush_once()
+    assert arweave.posted[0] == arweave.posted[1] != arweave.posted[2]
+
+
+async def test_while_arweave_is_down_it_waits_longer_and_then_goes_on(tmp_path: Path) -> None:
+    writer, arweave, process = committer(tmp_path / "log"), Arweave(), spawn()
+    expected = fill(writer, process)
+    arweave.before = 9
+    waits: list[float] = []
+
+    class Enough(Exception):
+        pass
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if arweave.posted:
+            raise Enough
+
+    flusher = flusher_of(writer, arweave)
+    with pytest.raises(Enough):
+        await flusher.run(0.1, sleep)
+    assert waits[:-1] == sorted(waits[:-1]) and waits[-2] == BACKOFF_SECONDS_MAX and waits[-1] == 0.1
+    assert arweave.ids() == expected
+    assert flusher.progress.failures == 0
+
+
+def test_a_bundle_ends_by_entries_or_bytes_but_holds_at_least_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    big = limits.FLUSH_BUNDLE_BYTES_MAX
+    assert plan([]) is None
+    assert plan([(5, 2 * big), (6, 1)]) == 5
+    assert plan([(5, big - 1), (7, 1), (8, 1)]) == 7
+    monkeypatch.setattr(limits, "FLUSH_BUNDLE_ENTRIES_MAX", 2)
+    assert plan([(5, 1), (6, 1), (7, 1)]) == 6
+
+
+def test_a_message_assigned_to_several_processes_is_in_a_bundle_once(tmp_path: Path) -> None:
+    writer, one, other = committer(tmp_path / "log"), spawn(), spawn()
+    sent = message(one.process_id)
+    fill(writer, one, other, sent, assign(other.process_id, sent))
+    ids = [item.id for item in unpack(bundle(SCHEDULER, writer.log.pairs(0, 4)).data)]
+    assert len(ids) == len(set(ids)) == 7

@@ -1,0 +1,167 @@
+"""The durable log: what is appended is there for every reader, whole or not at all, by one writer."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+from scheduling import assign, check_process, committer, message, spawn
+
+from aoray import limits
+from aoray.errors import StaleTerm, Unavailable
+from aoray.protocol.items import parse
+from aoray.scheduler.log import SqliteLog
+from aoray.scheduler.reader import LogReader, ShardedReader, open_readers, shard_of
+from aoray.scheduler.rules import Receipt, Submission
+from aoray.settings import Settings
+
+
+def fill(path: Path, *batches: list[Submission], now_ms: int = 1000) -> list[Receipt]:
+    writer = committer(path)
+    outcomes = [o for batch in batches for o in writer.commit(batch, now_ms=now_ms, block_height=5).outcomes]
+    writer.close()
+    assert all(isinstance(outcome, Receipt) for outcome in outcomes)
+    return outcomes  # type: ignore[return-value]
+
+
+def test_a_log_that_is_not_there_reads_as_empty_and_is_found_later(tmp_path: Path) -> None:
+    path = tmp_path / "log-0.sqlite"
+    reader, process = LogReader(path), spawn()
+    assert reader.process(process.process_id) is None and reader.entries(process.process_id) == []
+    path.touch()  # as if its maker was interrupted
+    assert reader.process_ids() == []
+    fill(path, [process])
+    assert reader.process_ids() == [process.process_id]
+
+
+def test_readers_find_an_entry_by_its_ids(tmp_path: Path) -> None:
+    process, other = spawn(), spawn()
+    sent = message(process.process_id)
+    receipts = fill(tmp_path / "log", [process, other, sent], [assign(other.process_id, sent)])
+    reader = LogReader(tmp_path / "log")
+    entry = reader.entry(process.process_id, sent.message_id)
+    assert entry is not None and entry.item == sent.item and entry.nonce == 1
+    assert reader.entry(process.process_id, receipts[2].assignment_id) == entry
+    assert reader.entry(process.process_id, receipts[3].assignment_id) is None
+    assigned = reader.entry(other.process_id, sent.message_id)
+    assert assigned is not None and assigned.assignment_id == receipts[3].assignment_id
+    assert reader.find_message(sent.message_id) == sent.item
+    assert reader.find_message(receipts[2].assignment_id) is None
+    record = reader.process(process.process_id)
+    assert record is not None and record.item == process.item
+    assert parse(record.assignment).id == record.assignment_id == receipts[0].assignment_id
+    latest = reader.latest(process.process_id)
+    assert latest is not None and latest.nonce == 1
+
+
+def test_pages_follow_one_another(tmp_path: Path) -> None:
+    process = spawn()
+    fill(tmp_path / "log", [process, *(message(process.process_id) for _ in range(9))])
+    reader = LogReader(tmp_path / "log")
+    page = reader.entries(process.process_id, limit=4)
+    assert [entry.nonce for entry in page] == [0, 1, 2, 3] and page.more
+    page = reader.entries(process.process_id, 3, 6)
+    assert [entry.nonce for entry in page] == [4, 5, 6, 7, 8, 9] and not page.more
+    assert [entry.nonce for entry in reader.entries(process.process_id, 3, 99, to_nonce=5)] == [4, 5]
+    assert reader.entries(process.process_id, 9) == []
+    check_process(reader.entries(process.process_id))
+
+
+def test_pages_by_time_are_exclusive_at_the_start_and_inclusive_at_the_end(tmp_path: Path) -> None:
+    process = spawn()
+    fill(tmp_path / "log", [process, *(message(process.process_id) for _ in range(9))], now_ms=1000)
+    reader = LogReader(tmp_path / "log")
+    for after in range(998, 1012):
+        for to in range(998, 1012):
+            page = reader.entries_by_time(process.process_id, after, to, 100)
+            expected = [t for t in range(1000, 1010) if after < t <= to]
+            assert [entry.timestamp for entry in page] == expected and not page.more
+    page = reader.entries_by_time(process.process_id, 1001, 1005, limit=2)
+    assert [entry.timestamp for entry in page] == [1002, 1003] and page.more
+
+
+def test_a_page_ends_early_by_its_bytes_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = spawn()
+    fill(tmp_path / "log", [process, *(message(process.process_id, data=bytes([n]) * 1000) for n in range(3))])
+    monkeypatch.setattr(limits, "LOG_PAGE_BYTES_MAX", 1)
+    page = LogReader(tmp_path / "log").entries(process.process_id)
+    assert [entry.nonce for entry in page] == [0] and page.more
+
+
+def test_an_earlier_holder_of_the_shard_cannot_write(tmp_path: Path) -> None:
+    process = spawn()
+    first = committer(tmp_path / "log")
+    first.commit([process], now_ms=1, block_height=0)
+    second = committer(tmp_path / "log")
+    with pytest.raises(StaleTerm):
+        first.commit([message(process.process_id)], now_ms=1, block_height=0)
+    for write in (first.log.plan_flush, first.log.flushed):
+        with pytest.raises(StaleTerm):
+            write(1)
+    receipt = second.commit([message(process.process_id)], now_ms=1, block_height=0).outcomes[0]
+    assert isinstance(receipt, Receipt) and receipt.nonce == 1
+
+
+def test_nobody_writes_before_taking_over(tmp_path: Path) -> None:
+    with pytest.raises(StaleTerm):
+        SqliteLog(tmp_path / "log").append([], {}, 1)
+
+
+def test_a_full_disk_is_unavailable_and_leaves_nothing_of_the_batch(tmp_path: Path) -> None:
+    process = spawn()
+    writer = committer(tmp_path / "log")
+    writer.commit([process], now_ms=1, block_height=0)
+    writer.log._db.execute("PRAGMA max_page_count=1")  # type: ignore[attr-defined]
+    batch = [message(process.process_id, data=bytes([n]) * 9000) for n in range(3)]
+    refused = writer.commit(batch, now_ms=1, block_height=0)
+    assert all(isinstance(outcome, Unavailable) for outcome in refused.outcomes) and not refused.work
+    term = writer.term
+    written = writer.commit(batch, now_ms=1, block_height=0)  # on a new connection, without that limit
+    assert [o.nonce for o in written.outcomes if isinstance(o, Receipt)] == [1, 2, 3]
+    assert writer.term == term + 1
+
+
+def test_the_height_and_the_flush_cursor_survive(tmp_path: Path) -> None:
+    log = SqliteLog(tmp_path / "log")
+    log.take_over()
+    log.append([], {}, 9)
+    log.append([], {}, 8)
+    log.plan_flush(3)
+    log.close()
+    again = SqliteLog(tmp_path / "log")
+    assert again.block_height() == 9
+    assert again.flush_state() == (0, 3, 0)
+
+
+def test_one_reader_serves_several_threads(tmp_path: Path) -> None:
+    process = spawn()
+    fill(tmp_path / "log", [process, *(message(process.process_id) for _ in range(50))])
+    reader, lengths = LogReader(tmp_path / "log"), []
+    threads = [
+        threading.Thread(
+            target=lambda: lengths.extend(len(reader.entries(process.process_id)) for _ in range(20))
+        )
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert lengths == [51] * 80
+
+
+def test_the_shards_together_are_one_log(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path, shards=3)
+    processes = [spawn() for _ in range(12)]
+    sent = [message(each.process_id) for each in processes]
+    for shard in range(3):
+        mine = [s for s in (*processes, *sent) if shard_of(s.process_id, 3) == shard]
+        fill(tmp_path / f"log-{shard}.sqlite", mine)
+    reader = open_readers(settings)
+    assert isinstance(reader, ShardedReader)
+    ids = sorted(each.process_id for each in processes)
+    assert reader.process_ids(limit=5) == ids[:5]
+    assert reader.process_ids(after=ids[4]) == ids[5:]
+    assert all(reader.find_message(each.message_id) == each.item for each in sent)
+    assert all(len(reader.entries(pid)) == 2 for pid in ids)
