@@ -36,7 +36,7 @@ HEALTH_SECONDS_MAX = 10  # an actor that does not answer in this time is not hea
 DRY_RUNS_IN_FLIGHT_MAX = 256  # for one gateway
 PAGE_ENTRIES_MAX = 1_000
 GRAPHQL_PAGE_MAX = 1_000
-GRAPHQL_DEPTH_MAX = 12
+GRAPHQL_DEPTH_MAX = 16  # what an introspection query needs
 
 # Arweave.
 BUNDLE_DEPTH_MAX = 4  # bundles in bundles that are unfolded; deeper ones are kept, closed
@@ -73,12 +73,15 @@ FLUSH_BUNDLE_BYTES_MAX = 8 * MIB
 # Guest code.
 MODULE_BYTES_MAX = 64 * MIB
 MODULE_COMPILE_SECONDS_MAX = 120
+COMPILE_BYTES_MAX = 16 * GIB  # of address space, for the process that compiles
 MEMORY_BYTES_DEFAULT = 512 * MIB  # without a Memory-Limit tag
 MEMORY_BYTES_MAX = 4 * GIB
 FUEL_DEFAULT = 10_000_000_000  # WASM instructions for one message, without a Compute-Limit tag
 FUEL_MAX = 9_000_000_000_000
 RESULT_BYTES_MAX = 8 * MIB  # the JSON that a message's evaluation gives back
 OUTBOX_MESSAGES_MAX = 1_000  # messages, spawns and assignments of one result together
+KEPT_MESSAGES_MAX = 10_000  # evaluated since the last fold, and replayed after a failure
+KEPT_BYTES_MAX = 64 * MIB
 
 assert ITEM_BYTES_MAX <= UPLOAD_BYTES_MAX
 assert TAG_VALUE_BYTES_MAX <= TAG_BYTES_MAX

@@ -1,0 +1,288 @@
+"""Rewrites a WASM binary so that all of its state can be saved, and all of its work costs fuel.
+
+Before a module is compiled (engine.py), `prepare` makes two changes that its code cannot notice:
+
+* every mutable global is exported as `aoray:global:<n>`, so that a rollback reaches it;
+* `memory.copy` and `memory.fill` become calls of two functions added at the end, which first spend fuel for the bytes
+  (wasmtime charges one unit for either, however long it is).
+
+It refuses what would be state outside memory and globals, or work outside fuel: code that changes its tables or drops
+its segments, garbage-collected types, more than one memory, imports that are not functions. Whatever it cannot
+read is refused too (`UnsupportedModule`); wasmtime validates the outcome afterwards, so nothing here is trusted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from aoray.errors import UnsupportedModule
+
+GLOBAL = "aoray:global:"
+
+TYPE, IMPORT, FUNCTION, MEMORY, GLOBALS, EXPORT, CODE = 1, 2, 3, 5, 6, 7, 10
+_ORDER = (1, 2, 3, 4, 5, 13, 6, 7, 8, 9, 12, 10, 11)
+_FUNC, _END = 0x60, 0x0B
+_NUMBERS = {0x7F: "i32", 0x7E: "i64", 0x7D: "f32", 0x7C: "f64"}
+_FORBIDDEN = {
+    b"\x26": "table.set",
+    b"\xfc\x08": "memory.init",
+    b"\xfc\x09": "data.drop",
+    b"\xfc\x0c": "table.init",
+    b"\xfc\x0d": "elem.drop",
+    b"\xfc\x0e": "table.copy",
+    b"\xfc\x0f": "table.grow",
+    b"\xfc\x11": "table.fill",
+}
+
+# One instruction and its immediates, for all that need no look inside. (A LEB number: high bits set, then one clear.)
+_LEB = rb"[\x80-\xff]*[\x00-\x7f]"
+_PLAIN = re.compile(
+    rb"(?:[\x00\x01\x05\x0a\x0b\x0f\x1a\x1b\x45-\xc4\xd1\xd3\xd4]"
+    rb"|[\x02-\x04\x08\x0c\x0d\x10\x12\x14\x15\x20-\x25\x3f-\x42\xd0\xd2\xd5\xd6]" + _LEB + rb"|[\x11\x13]" + _LEB * 2 +
+    # loads and stores: the alignment's bit 6 announces a memory index
+    rb"|[\x28-\x3e](?:[\x00-\x3f]|[\x40-\x7f]" + _LEB + rb")" + _LEB + rb"|\x43.{4}|\x44.{8}"
+    rb"|\xfc(?:[\x00-\x07]|\x10" + _LEB + rb")"
+    # SIMD: memory, lane of memory, constants and shuffles, lanes, and the rest without immediates
+    rb"|\xfd(?:(?:[\x00-\x0b]|[\x5c\x5d])" + _LEB * 2 + rb"|[\x54-\x5b]" + _LEB * 2 + rb".|[\x0c\x0d].{16}"
+    rb"|[\x15-\x22].|[\x0e-\x14\x23-\x53\x5e-\x7f]|[\x80-\xff]+[\x01-\x7f]))*+",
+    re.DOTALL,
+)
+_LEB_RE = re.compile(_LEB)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The rewritten binary, and the types of the mutable globals that it now exports, in order."""
+
+    wasm: bytes
+    globals: tuple[str, ...]
+
+
+def prepare(wasm: bytes) -> Prepared:
+    """The module with its state reachable and its work charged; raises `UnsupportedModule`."""
+    if wasm[:8] != b"\0asm\x01\0\0\0":
+        raise UnsupportedModule("The module is not WASM: it does not begin with \\0asm and version 1.")
+    try:
+        return _Rewriter(wasm).prepared()
+    except IndexError as error:
+        raise UnsupportedModule("The module is cut short.") from error
+
+
+def unsigned(value: int) -> bytes:
+    """`value` as unsigned LEB128."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+class _Reader:
+    """Reads numbers and names from bytes; running off the end raises IndexError."""
+
+    def __init__(self, data: bytes, position: int = 0) -> None:
+        self.data, self.position = data, position
+
+    def byte(self) -> int:
+        self.position += 1
+        return self.data[self.position - 1]
+
+    def number(self) -> int:
+        value = shift = 0
+        while (byte := self.byte()) & 0x80:
+            value |= (byte & 0x7F) << shift
+            shift += 7
+        return value | byte << shift
+
+    def take(self, size: int) -> bytes:
+        if self.position + size > len(self.data):
+            raise IndexError
+        self.position += size
+        return self.data[self.position - size : self.position]
+
+    def value_type(self) -> int:
+        kind = self.byte()
+        if kind in (0x63, 0x64):  # (ref null? heaptype)
+            self.number()
+        return kind
+
+    def rest(self) -> bytes:
+        return self.data[self.position :]
+
+
+class _Rewriter:
+    def __init__(self, wasm: bytes) -> None:
+        self.sections: dict[int, bytes] = {}
+        reader = _Reader(wasm, 8)
+        while reader.position < len(wasm):
+            kind = reader.byte()
+            body = reader.take(reader.number())
+            if kind and kind in self.sections:
+                raise UnsupportedModule(f"The module has section {kind} twice.")
+            if kind:  # custom sections (names, debugging) have no meaning for us
+                self.sections[kind] = body
+
+    def prepared(self) -> Prepared:
+        self._check_types()
+        functions = self._check_imports() + self._count(FUNCTION)
+        indices, types = self._mutable_globals()
+        self._append(EXPORT, [_export(n, index) for n, index in enumerate(indices)])
+        self._charge_bulk_memory(functions)
+        body = b"".join(
+            bytes([kind]) + unsigned(len(section)) + section
+            for kind in _ORDER
+            if (section := self.sections.get(kind)) is not None
+        )
+        unknown = set(self.sections) - set(_ORDER)
+        if unknown:
+            raise UnsupportedModule(f"The module has sections of unknown kinds: {sorted(unknown)}.")
+        return Prepared(b"\0asm\x01\0\0\0" + body, tuple(types))
+
+    def _count(self, kind: int) -> int:
+        return _Reader(self.sections[kind]).number() if kind in self.sections else 0
+
+    def _append(self, kind: int, entries: list[bytes]) -> None:
+        reader = _Reader(self.sections.get(kind, b"\0"))
+        count = reader.number() + len(entries)
+        self.sections[kind] = unsigned(count) + reader.rest() + b"".join(entries)
+
+    def _check_types(self) -> None:
+        reader = _Reader(self.sections.get(TYPE, b"\0"))
+        for _ in range(reader.number()):
+            if reader.byte() != _FUNC:
+                raise UnsupportedModule("The module has garbage-collected types, whose values cannot be saved.")
+            for _ in range(2):
+                for _ in range(reader.number()):
+                    reader.value_type()
+
+    def _check_imports(self) -> int:
+        reader = _Reader(self.sections.get(IMPORT, b"\0"))
+        count = reader.number()
+        for _ in range(count):
+            names = b".".join(reader.take(reader.number()) for _ in range(2)).decode(errors="replace")
+            if reader.byte() != 0:
+                raise UnsupportedModule(f"The module imports {names}, which is not a function.")
+            reader.number()
+        return count
+
+    def _mutable_globals(self) -> tuple[list[int], list[str]]:
+        reader = _Reader(self.sections.get(GLOBALS, b"\0"))
+        indices, types = [], []
+        for index in range(reader.number()):
+            kind, mutable = reader.value_type(), reader.byte()
+            reader.position = _constant_end(reader.data, reader.position)
+            if mutable and kind not in _NUMBERS:
+                raise UnsupportedModule("The module has a mutable global that is not a number.")
+            if mutable:
+                indices.append(index)
+                types.append(_NUMBERS[kind])
+        return indices, types
+
+    def _charge_bulk_memory(self, functions: int) -> None:
+        if CODE not in self.sections or MEMORY not in self.sections:
+            return
+        memory = _Reader(self.sections[MEMORY])
+        if memory.number() != 1:
+            raise UnsupportedModule("The module has more than one memory.")
+        pointer = 0x7E if memory.byte() & 4 else 0x7F  # memory64 flag
+        calls = {b"\xfc\x0a": functions, b"\xfc\x0b": functions + 1}
+        reader = _Reader(self.sections[CODE])
+        bodies = [_with_calls(reader.take(reader.number()), calls) for _ in range(reader.number())]
+        types = self._count(TYPE)
+        self._append(TYPE, [_function_type(pointer, pointer), _function_type(pointer, 0x7F)])
+        self._append(FUNCTION, [unsigned(types), unsigned(types + 1)])
+        bodies += [_charged(pointer, b"\xfc\x0a\0\0"), _charged(pointer, b"\xfc\x0b\0")]
+        self.sections[CODE] = unsigned(len(bodies)) + b"".join(unsigned(len(b)) + b for b in bodies)
+
+
+def _export(n: int, index: int) -> bytes:
+    name = f"{GLOBAL}{n}".encode()
+    return unsigned(len(name)) + name + b"\x03" + unsigned(index)
+
+
+def _function_type(pointer: int, second: int) -> bytes:
+    return bytes([_FUNC, 3, pointer, second, pointer, 0])
+
+
+def _charged(pointer: int, operation: bytes) -> bytes:
+    """A function of (to, from or value, size): spends fuel, a turn of a loop for each 64 bytes, then does `operation`."""
+    constant, minus, shift = (0x42, 0x7D, 0x88) if pointer == 0x7E else (0x41, 0x6B, 0x76)
+    zero = bytes([0x50 if pointer == 0x7E else 0x45])
+    turns = bytes([0x20, 2, constant, 6, shift, 0x21, 3])
+    less = bytes([0x20, 3, constant, 1, minus, 0x21, 3])
+    loop = b"\x02\x40\x03\x40\x20\x03" + zero + b"\x0d\x01" + less + b"\x0c\x00\x0b\x0b"
+    return bytes([1, 1, pointer]) + turns + loop + b"\x20\x00\x20\x01\x20\x02" + operation + b"\x0b"
+
+
+def _with_calls(body: bytes, calls: dict[bytes, int]) -> bytes:
+    """A function's body with each bulk memory instruction replaced by a call."""
+    out, done = bytearray(), 0
+    for position in _special(body):
+        operation = body[position : position + 2]
+        if operation in calls:
+            end = position + (4 if operation == b"\xfc\x0a" else 3)
+            if any(body[position + 2 : end]):
+                raise UnsupportedModule("The module has more than one memory.")
+            out += body[done:position] + b"\x10" + unsigned(calls[operation])
+            done = end
+    return bytes(out + body[done:]) if done else body
+
+
+def _special(body: bytes) -> Iterator[int]:
+    """Where the instructions of a function's body are that need a look, from first to last."""
+    reader = _Reader(body)
+    for _ in range(reader.number()):
+        reader.number()
+        reader.value_type()
+    while True:
+        reader.position = _skip(body, reader.position)
+        if reader.position == len(body):
+            return
+        yield reader.position
+        _step(reader)
+
+
+def _skip(code: bytes, position: int) -> int:
+    match = _PLAIN.match(code, position)
+    return match.end() if match else position
+
+
+def _step(reader: _Reader) -> None:
+    """Past one instruction that `_PLAIN` does not know; refuses those that would escape fuel or rollback."""
+    code, start = reader.data, reader.position
+    name = _FORBIDDEN.get(code[start : start + 1]) or _FORBIDDEN.get(code[start : start + 2])
+    if name:
+        raise UnsupportedModule(f"The module's code uses {name}: tables and segments must stay as they are.")
+    operation = reader.byte()
+    if operation == 0xFC and reader.byte() in (0x0A, 0x0B):
+        reader.take(2 if code[start + 1] == 0x0A else 1)
+    elif operation == 0x0E:  # br_table
+        _numbers(reader, reader.number() + 1)
+    elif operation == 0x1C:  # select with types
+        for _ in range(reader.number()):
+            reader.value_type()
+    elif operation == 0x1F:  # try_table: block type, then clauses of kind, [tag], label
+        reader.number()
+        for _ in range(reader.number()):
+            _numbers(reader, 2 if reader.byte() < 2 else 1)
+    else:
+        raise UnsupportedModule(f"The module's code uses instruction 0x{code[start : start + 2].hex()}, unknown here.")
+
+
+def _numbers(reader: _Reader, count: int) -> None:
+    for _ in range(count):
+        reader.number()
+
+
+def _constant_end(code: bytes, position: int) -> int:
+    """The end of a global's initial value: a short constant expression."""
+    while True:
+        if code[position] == _END:
+            return position + 1
+        one = re.compile(_PLAIN.pattern.removesuffix(b"*+"), re.DOTALL).match(code, position)
+        if not one:
+            raise UnsupportedModule("The module has a global whose initial value is not a constant.")
+        position = one.end()

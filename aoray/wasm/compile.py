@@ -1,0 +1,137 @@
+"""Compiles one module, in a process of its own: `python -m aoray.wasm.compile WASM ARTIFACT`.
+
+engine.py starts this, and kills it after limits.MODULE_COMPILE_SECONDS_MAX: no fuel bounds a compiler. An artifact holds
+the guest, its shim and its glue as wasmtime serializes them, and `Facts`; a checksum stands before it. A module that no
+engine here runs ends with status `REFUSED` and the reason on standard output.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import resource
+import struct
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import wasmtime
+from wasmtime import _bindings as c
+
+from aoray.errors import UnsupportedModule
+from aoray.limits import COMPILE_BYTES_MAX, MEMORY_BYTES_MAX
+from aoray.wasm import binary, shim
+
+REFUSED = 3
+VERSION = "1"  # of the artifact's format and of what shim.py writes
+_HEADER = struct.Struct("<32sIIII")
+
+Link = tuple[str, str]  # which instance, and its export
+
+
+class Facts(NamedTuple):
+    """What the engine must know about a compiled module."""
+
+    pointer_bytes: int
+    globals: int
+    host: bool
+    done: bool
+    links: dict[str, list[Link]]  # for `guest` and `glue`: their imports, in order
+
+
+class Artifact(NamedTuple):
+    """A compiled module, as it is kept on disk."""
+
+    facts: Facts
+    shim: bytes
+    guest: bytes
+    glue: bytes
+
+    def packed(self) -> bytes:
+        parts = (json.dumps(self.facts).encode(), self.shim, self.guest, self.glue)
+        body = b"".join(parts)
+        return _HEADER.pack(hashlib.sha256(body).digest(), *map(len, parts)) + body
+
+
+def unpacked(data: bytes) -> Artifact | None:
+    """The artifact of a file, or None if the file is not as it was written."""
+    if len(data) < _HEADER.size:
+        return None
+    digest, *sizes = _HEADER.unpack_from(data)
+    if hashlib.sha256(data[_HEADER.size :]).digest() != digest or sum(sizes) != len(data) - _HEADER.size:
+        return None
+    parts, position = [], _HEADER.size
+    for size in sizes:
+        parts.append(data[position : position + size])
+        position += size
+    return Artifact(Facts(*json.loads(parts[0])), *parts[1:])
+
+
+def configured() -> wasmtime.Engine:
+    """The engine that compiles and runs: deterministic, fuelled, with memories that never move."""
+    config = wasmtime.Config()
+    config.consume_fuel = True
+    config.wasm_memory64 = config.wasm_exceptions = True
+    config.wasm_gc = config.wasm_function_references = True  # the shim's exceptions need them
+    config.wasm_threads = config.wasm_multi_memory = config.wasm_relaxed_simd = False
+    config.max_wasm_stack = 1 << 20
+    c.wasmtime_config_cranelift_nan_canonicalization_set(config.ptr(), True)
+    c.wasmtime_config_memory_reservation_set(config.ptr(), MEMORY_BYTES_MAX)
+    c.wasmtime_config_memory_may_move_set(config.ptr(), False)
+    return wasmtime.Engine(config)
+
+
+def compiled(wasm: bytes) -> Artifact:
+    """Prepare and compile a module; raises `UnsupportedModule`."""
+    engine = configured()
+    prepared = binary.prepare(wasm)
+    try:
+        guest = wasmtime.Module(engine, prepared.wasm)
+    except wasmtime.WasmtimeError as error:
+        raise UnsupportedModule(f"The module does not compile: {str(error).splitlines()[-1].strip()}") from error
+    shape = _shape(guest, prepared.globals)
+    texts = shim.write(shape)
+    around, glue = (wasmtime.Module(engine, wasmtime.wat2wasm(text)) for text in (texts.shim, texts.glue))
+    links: dict[str, list[Link]] = {
+        "guest": [("shim", f"{i.module}.{i.name}") for i in guest.imports],
+        "glue": [(i.module, str(i.name)) for i in glue.imports],
+    }
+    done = any(export.name == "done" for export in glue.exports)
+    facts = Facts(8 if shape.pointer == "i64" else 4, len(prepared.globals), texts.host, done, links)
+    return Artifact(facts, bytes(around.serialize()), bytes(guest.serialize()), bytes(glue.serialize()))
+
+
+def _shape(module: wasmtime.Module, globals_: tuple[str, ...]) -> shim.Shape:
+    exports: dict[str, Any] = {export.name: export.type for export in module.exports}
+    memory, table = exports.get("memory"), exports.get("__indirect_function_table")
+    if not isinstance(memory, wasmtime.MemoryType):
+        raise UnsupportedModule("The module does not export a memory named memory.")
+    pages = memory.limits.max or 1 << 16
+    return shim.Shape(
+        pointer="i64" if memory.is_64 else "i32",
+        imports={(i.module, str(i.name)): _function(i.type) for i in module.imports},
+        exports={name: _function(kind) for name, kind in exports.items() if isinstance(kind, wasmtime.FuncType)},
+        globals=globals_,
+        memory_pages_max=min(pages, MEMORY_BYTES_MAX >> 16),
+        table_elements=table.limits.min if isinstance(table, wasmtime.TableType) else 0,
+    )
+
+
+def _function(kind: Any) -> shim.Function:
+    return shim.Function(tuple(map(str, kind.params)), tuple(map(str, kind.results)))
+
+
+def main(source: str, target: str) -> int:
+    """Compile the file `source` into `target`."""
+    resource.setrlimit(resource.RLIMIT_AS, (COMPILE_BYTES_MAX, COMPILE_BYTES_MAX))
+    try:
+        artifact = compiled(Path(source).read_bytes())
+    except UnsupportedModule as error:
+        sys.stdout.write(error.message)
+        return REFUSED
+    Path(target).write_bytes(artifact.packed())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

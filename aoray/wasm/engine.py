@@ -1,0 +1,148 @@
+"""Loads modules: from WASM bytes to something that can be instantiated in well under a millisecond.
+
+`Engine.load` compiles in a child process that can be killed (compile.py), and keeps the outcome under `cache_dir`, by the
+hash of the bytes and of everything that shapes the machine code. Files appear by an atomic rename, one compiler at
+a time for a module (a lock file), and are believed only if their checksum is right. A `Module` also keeps the image of its
+memory after boot, which all instances of this process share (instance.py). On failure: `UnsupportedModule` (the module's
+fault), or `Unavailable` (ours).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+import wasmtime
+
+import aoray
+from aoray.errors import TooLarge, Unavailable, UnsupportedModule
+from aoray.limits import (
+    FUEL_DEFAULT,
+    MEMORY_BYTES_DEFAULT,
+    MODULE_BYTES_MAX,
+    MODULE_COMPILE_SECONDS_MAX,
+    RESULT_BYTES_MAX,
+)
+from aoray.wasm import binary, pages, shim
+from aoray.wasm import compile as compiler
+
+
+class Limits(NamedTuple):
+    """What one process may use. Memory and result in bytes; fuel, about one unit a WASM instruction, for each message."""
+
+    memory_bytes_max: int = MEMORY_BYTES_DEFAULT
+    fuel: int = FUEL_DEFAULT
+    result_bytes_max: int = RESULT_BYTES_MAX
+
+
+class Boot(NamedTuple):
+    """A module's state after boot: what a new process begins with."""
+
+    image: pages.Image
+    globals: tuple[int, ...]
+
+
+class Module:
+    """A compiled module, ready to be instantiated (by `Instance.boot`)."""
+
+    def __init__(self, engine: wasmtime.Engine, images: pages.Pages, sha256: str, artifact: compiler.Artifact) -> None:
+        self.engine, self.images, self.sha256, self.facts = engine, images, sha256, artifact.facts
+        self.shim, self.guest, self.glue = (wasmtime.Module.deserialize(engine, part) for part in artifact[1:])
+        self.boots: dict[Limits, Boot] = {}  # filled by Instance.boot
+
+
+class Engine:
+    """Compiles and keeps modules. Safe to use from several threads; each instance belongs to one at a time."""
+
+    def __init__(self, cache_dir: Path, images: pages.Pages | None = None) -> None:
+        self._directory = cache_dir
+        self._directory.mkdir(parents=True, exist_ok=True)
+        self._images = images or pages.best()
+        self._engine = compiler.configured()
+        self._modules: weakref.WeakValueDictionary[str, Module] = weakref.WeakValueDictionary()
+        self._lock = threading.Lock()
+
+    def load(self, wasm: bytes) -> Module:
+        """The module of these bytes, compiled now or found; raises `UnsupportedModule`."""
+        if len(wasm) > MODULE_BYTES_MAX:
+            raise TooLarge(f"The module has {len(wasm)} bytes; {MODULE_BYTES_MAX} are allowed.")
+        sha256 = hashlib.sha256(wasm).hexdigest()
+        with self._lock:
+            module = self._modules.get(sha256) or self._found_or_compiled(wasm, sha256)
+            self._modules[sha256] = module
+            return module
+
+    def _found_or_compiled(self, wasm: bytes, sha256: str) -> Module:
+        path = self._directory / f"{sha256[:32]}-{_configuration()}.aoray"
+        found = self._found(path, sha256)
+        if found:
+            return found
+        with _only_one(path.with_suffix(".lock")):
+            found = self._found(path, sha256)  # by another process, while this one waited
+            if found:
+                return found
+            _compile(wasm, path)
+            found = self._found(path, sha256)
+        if not found:
+            raise Unavailable("A compiled module cannot be read back.", path=str(path))
+        return found
+
+    def _found(self, path: Path, sha256: str) -> Module | None:
+        try:
+            artifact = compiler.unpacked(path.read_bytes())
+            return artifact and Module(self._engine, self._images, sha256, artifact)
+        except (FileNotFoundError, wasmtime.WasmtimeError):  # not there, or for another machine: compile it
+            return None
+
+
+def _configuration() -> str:
+    """A hash of all that shapes an artifact besides the module: versions, machine, and the code that prepares modules."""
+    sources = (Path(str(module.__file__)).read_bytes() for module in (binary, shim, compiler))
+    text = f"{version('wasmtime')} {platform.machine()} {compiler.VERSION}".encode()
+    return hashlib.sha256(text + b"".join(sources)).hexdigest()[:16]
+
+
+@contextmanager
+def _only_one(path: Path) -> Iterator[None]:
+    """One process at a time; the lock file stays."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _compile(wasm: bytes, path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=path.parent) as directory:
+        source, target = Path(directory, "wasm"), Path(directory, "artifact")
+        source.write_bytes(wasm)
+        _run_compiler(source, target)
+        target.replace(path)
+
+
+def _run_compiler(source: Path, target: Path) -> None:
+    package = str(Path(str(aoray.__file__)).parent.parent)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join((package, os.environ.get("PYTHONPATH", "")))}
+    command = [sys.executable, "-m", "aoray.wasm.compile", str(source), str(target)]
+    try:
+        done = subprocess.run(  # noqa: S603
+            command, capture_output=True, text=True, env=environment, timeout=MODULE_COMPILE_SECONDS_MAX, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise UnsupportedModule(f"The module takes over {MODULE_COMPILE_SECONDS_MAX} s to compile.") from error
+    if done.returncode == compiler.REFUSED:
+        raise UnsupportedModule(done.stdout)
+    if done.returncode:
+        raise UnsupportedModule(
+            f"The compiler ended with status {done.returncode} on this module.", output=done.stderr[-2000:]
+        )

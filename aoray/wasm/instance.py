@@ -1,0 +1,229 @@
+"""One process's live state, and the rule that a message changes all of it or nothing.
+
+The memory of a process lies on an **image** of it (pages.py), made by a **fold**. Messages that went well since the fold
+are kept. When a message fails (trap, out of compute or memory, no readable answer, an error that the module reports), the
+memory goes back to the image, the kept messages are evaluated again, and the state is folded: exactly what it
+was before the message, since evaluation is deterministic. A fold is made when the kept messages have taken
+FOLD_COSTS times as long as a fold takes, so folding costs little, and so does a failure.
+A dry run folds first, and goes back to the image after.
+
+`snapshot` and `restore` give and take the state as plain data, for checkpoints. Nothing is raised for what a guest does;
+`Unavailable` means that this machine failed, and that the instance must be made anew from the log.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+from collections.abc import Iterator
+from time import perf_counter_ns
+from typing import Any, NamedTuple, Self
+
+import orjson
+
+from aoray.errors import Unavailable
+from aoray.limits import KEPT_BYTES_MAX, KEPT_MESSAGES_MAX, OUTBOX_MESSAGES_MAX
+from aoray.wasm import pages
+from aoray.wasm.engine import Boot, Limits, Module
+from aoray.wasm.guest import Answer, Guest
+
+FOLD_COSTS = 10
+_BOOTS_MAX = 8
+_OUTBOX = ("Messages", "Spawns", "Assignments")
+
+
+class Outcome(NamedTuple):
+    """What a message did. With an error, `response` says it too, and is otherwise empty."""
+
+    response: dict[str, Any]
+    error: str | None
+    fuel: int
+
+
+class Snapshot(NamedTuple):
+    """A state as plain data: the memory's size, what in it is not zero (offset and bytes), the globals' bits."""
+
+    memory_bytes: int
+    runs: tuple[tuple[int, bytes], ...]
+    globals: tuple[int, ...]
+
+
+class Instance:
+    """One process: a module and its state. Used by one thread at a time; `close` gives the memory back."""
+
+    def __init__(self, module: Module, limits: Limits, state: Boot) -> None:
+        """From a state (see `boot`)."""
+        self._module, self._limits, self._images = module, limits, module.images
+        self._image, self._globals = state
+        self._fold_ns = 1_000_000  # until it is measured
+        self._forget()
+        self._guest = self._fresh_guest()
+
+    @classmethod
+    def boot(cls, module: Module, limits: Limits) -> Self:
+        """A new process. The module's own boot is run once, and shared."""
+        if limits not in module.boots:
+            while len(module.boots) >= _BOOTS_MAX:
+                module.boots.pop(next(iter(module.boots)), None)
+            module.boots[limits] = _booted(module, limits)
+        return cls(module, limits, module.boots[limits])
+
+    def evaluate(self, message: bytes, env: bytes) -> Outcome:
+        """Evaluate a message; with an error, the state is as before."""
+        started = perf_counter_ns()
+        outcome = judged(self._guest.answer(message, env))
+        if outcome.error is not None:
+            self._roll_back()
+            self._replay()
+            return outcome
+        self._kept.append((message, env))
+        self._kept_bytes += len(message) + len(env)
+        self._kept_ns += perf_counter_ns() - started
+        if self._fold_is_due():
+            self._fold()
+        return outcome
+
+    def dry_run(self, message: bytes, env: bytes) -> Outcome:
+        """Evaluate a message, and forget it."""
+        self._fold()
+        outcome = judged(self._guest.answer(message, env))
+        self._roll_back()
+        return outcome
+
+    def memory(self) -> bytes:
+        """The whole memory."""
+        return ctypes.string_at(self._guest.base, self._guest.size)
+
+    def snapshot(self) -> Snapshot:
+        """The state as plain data."""
+        self._fold()
+        return Snapshot(self._image.size, tuple(self._image.runs()), self._globals)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Become the state of a snapshot (of the same module)."""
+        self._become(self._images.build(snapshot.memory_bytes, snapshot.runs), snapshot.globals)
+        self._forget()
+        self._guest.close()
+        self._guest = self._fresh_guest()
+
+    def state_hash(self) -> str:
+        """SHA-256 over the memory and the globals; equal states have equal hashes, however they came about."""
+        self._fold()
+        digest = hashlib.sha256(repr((self._image.size, self._globals)).encode())
+        for offset, page in _pages_of(self._image):
+            digest.update(offset.to_bytes(8, "little"))
+            digest.update(page)
+        return digest.hexdigest()
+
+    def close(self) -> None:
+        """Give back the memory and the image."""
+        self._guest.close()
+        if not self._image.shared:
+            self._image.close()
+
+    def _fresh_guest(self) -> Guest:
+        guest = Guest(self._module, self._limits)
+        guest.grow(self._image.size)
+        self._images.attach(guest.base, self._image)
+        guest.set_globals(self._globals)
+        return guest
+
+    def _forget(self) -> None:
+        self._kept: list[tuple[bytes, bytes]] = []
+        self._kept_bytes = self._kept_ns = 0
+
+    def _fold_is_due(self) -> bool:
+        full = len(self._kept) >= KEPT_MESSAGES_MAX or self._kept_bytes >= KEPT_BYTES_MAX
+        return full or self._kept_ns > FOLD_COSTS * self._fold_ns
+
+    def _become(self, image: pages.Image, globals_: tuple[int, ...]) -> None:
+        if image is not self._image and not self._image.shared:
+            self._image.close()
+        self._image, self._globals = image, globals_
+
+    def _fold(self) -> None:
+        """Bring the image up to the present state."""
+        if not self._kept:
+            return
+        started = perf_counter_ns()
+        guest = self._guest
+        self._become(self._images.fold(guest.base, guest.size, self._image), guest.globals())
+        self._forget()
+        self._fold_ns = perf_counter_ns() - started
+
+    def _roll_back(self) -> None:
+        """Go back to the image. A memory cannot shrink: if it grew, the guest is made anew."""
+        guest = self._guest
+        if guest.size == self._image.size:
+            self._images.roll_back(guest.base, self._image)
+            guest.set_globals(self._globals)
+        else:
+            guest.close()
+            self._guest = self._fresh_guest()
+
+    def _replay(self) -> None:
+        """After a rollback: evaluate the kept messages again, and fold."""
+        for message, env in self._kept:
+            error = judged(self._guest.answer(message, env)).error
+            if error is not None:
+                raise Unavailable("A message that went well fails when it is evaluated again.", reason=error)
+        self._fold()
+
+
+def _booted(module: Module, limits: Limits) -> Boot:
+    guest = Guest(module, limits)
+    try:
+        guest.boot()
+        return Boot(module.images.capture(guest.base, guest.size), guest.globals())
+    finally:
+        guest.close()
+
+
+def _pages_of(image: pages.Image) -> Iterator[tuple[int, bytes]]:
+    """The pages of an image that are not zero."""
+    zero = bytes(pages.PAGE)
+    for start, run in image.runs():
+        for at in range(0, len(run), pages.PAGE):
+            if (page := run[at : at + pages.PAGE]) != zero:
+                yield start + at, page
+
+
+def judged(answer: Answer) -> Outcome:
+    """What a module's answer means (wire-contract §3.7)."""
+    if answer.error is not None:
+        return _failed(answer.error, answer.fuel)
+    result = _parsed(answer.data)
+    if not isinstance(result, dict) or "ok" not in result:
+        return _failed("the module's answer is not JSON with ok and response", answer.fuel)
+    response = result.get("response")
+    if not result["ok"]:
+        return _failed(_text(response) or "the module answers that it failed", answer.fuel)
+    if not isinstance(response, dict):
+        return _failed("the module's response is not an object", answer.fuel)
+    if response.get("Error"):
+        return _failed(_text(response["Error"]), answer.fuel)
+    boxes = {name: response.get(name) or [] for name in _OUTBOX}
+    if not all(isinstance(box, list) for box in boxes.values()):
+        return _failed("the module's outbox is not made of lists", answer.fuel)
+    if sum(map(len, boxes.values())) > OUTBOX_MESSAGES_MAX:
+        return _failed(f"the module sends over {OUTBOX_MESSAGES_MAX} messages at once", answer.fuel)
+    return Outcome({"Output": "", **response, **boxes}, None, answer.fuel)
+
+
+def _parsed(data: bytes) -> Any:
+    """The JSON of an answer. Bytes that are not UTF-8 become U+FFFD, as they do for JavaScript loaders."""
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        try:
+            return orjson.loads(data.decode(errors="replace"))
+        except orjson.JSONDecodeError:
+            return None
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
+
+
+def _failed(error: str, fuel: int) -> Outcome:
+    return Outcome({"Error": error, "Output": "", **{name: [] for name in _OUTBOX}}, error, fuel)
