@@ -14,9 +14,9 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from aoray import limits
+from aoray.actors.machine import Work
 from aoray.actors.placement import Placement
 from aoray.errors import AorayError, Unavailable, UnknownProcess
 from aoray.protocol.assignments import LogEntry
@@ -25,13 +25,6 @@ from aoray.scheduler.log import Log, ProcessState, Slot
 from aoray.scheduler.rules import Receipt, Submission, order
 
 logger = logging.getLogger(__name__)
-
-
-class Work(NamedTuple):
-    """An entry to be evaluated by the process actor that holds this term of the process."""
-
-    term: int
-    entry: LogEntry
 
 
 @dataclass(slots=True)

@@ -1,8 +1,8 @@
 """Reading a shard's log from anywhere on the machine: gateways (SU routes), process actors (replay), the
 verifier.
 
-Each reader has a read-only connection of its own, and sees exactly what is committed, so nothing that is not
-durable. It may be used from several threads (one reads at a time). A log that is not there yet reads as
+A reader has read-only connections of its own, and sees exactly what is committed, so nothing that is not
+durable. It may be used from several threads at once. A log that is not there yet reads as
 empty; opening is tried again at the next call. On failure: `Unavailable`, and the connection is opened anew
 next time.
 """
@@ -10,8 +10,8 @@ next time.
 from __future__ import annotations
 
 import sqlite3
-import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,8 +48,7 @@ class LogReader:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lock = threading.Lock()
-        self._db: sqlite3.Connection | None = None
+        self._free: list[sqlite3.Connection] = []  # not in use; taken and given back by one thread at a time
 
     def process(self, process_id: str) -> ProcessRecord | None:
         """The process of that id."""
@@ -125,8 +124,8 @@ class LogReader:
 
     def close(self) -> None:
         """Let go of the file; a later call opens it again."""
-        with self._lock:
-            self._drop()
+        while self._free:
+            self._free.pop().close()
 
     def _one(self, where: str, *values: Any) -> LogEntry | None:
         rows = self._rows(f"SELECT {COLUMNS} FROM entries WHERE {where} LIMIT 1", *values)
@@ -138,44 +137,45 @@ class LogReader:
 
     def _page(self, where: str, values: Sequence[Any], limit: int) -> Page:
         query = f"SELECT {COLUMNS} FROM entries WHERE {where} LIMIT ?"
-        with self._lock:
-            cursor = self._execute(query, (*values, limit + 1))
-            return _take(cursor, limit) if cursor else Page()
+        with self._connection() as db:
+            return _take(db.execute(query, (*values, limit + 1)), limit) if db else Page()
 
     def _rows(self, query: str, *values: Any) -> list[Any]:
-        with self._lock:
-            cursor = self._execute(query, values)
-            return cursor.fetchall() if cursor else []
+        with self._connection() as db:
+            return db.execute(query, values).fetchall() if db else []
 
-    def _execute(self, query: str, values: Sequence[Any]) -> sqlite3.Cursor | None:
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection | None]:
+        """A connection for this thread alone, if the log is there; one that failed is not used again."""
+        db = None
         try:
-            db = self._db or self._open()
-            return db.execute(query, values) if db else None
+            db = self._take_free() or self._open()
+            yield db
         except sqlite3.Error as error:
-            self._drop()
+            if db is not None:
+                db.close()
             raise Unavailable(f"the log {self._path.name} can't be read: {error}") from error
+        if db is not None:
+            self._free.append(db)
+
+    def _take_free(self) -> sqlite3.Connection | None:
+        try:
+            return self._free.pop()
+        except IndexError:
+            return None
 
     def _open(self) -> sqlite3.Connection | None:
         """Connect, if the log is there and whole."""
         if not self._path.exists():
             return None
+        uri = f"{self._path.as_uri()}?mode=ro"
         db = sqlite3.connect(
-            f"{self._path.as_uri()}?mode=ro",
-            uri=True,
-            timeout=BUSY_SECONDS,
-            isolation_level=None,
-            check_same_thread=False,
+            uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
-        if db.execute("PRAGMA user_version").fetchone()[0] != SCHEMA_VERSION:
-            db.close()
-            return None
-        self._db = db
-        return db
-
-    def _drop(self) -> None:
-        if self._db is not None:
-            self._db.close()
-        self._db = None
+        if db.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION:
+            return db
+        db.close()
+        return None
 
 
 class ShardedReader:

@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 import ray
 
 from aoray import limits
-from aoray.actors.placement import Placement, pool_actor
+from aoray.actors.placement import Placement
 from aoray.actors.results import Results
 from aoray.arweave.client import ArweaveClient
 from aoray.errors import AorayError, Overloaded, StaleTerm

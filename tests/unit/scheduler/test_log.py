@@ -83,7 +83,8 @@ def test_pages_by_time_are_exclusive_at_the_start_and_inclusive_at_the_end(tmp_p
 
 def test_a_page_ends_early_by_its_bytes_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     process = spawn()
-    fill(tmp_path / "log", [process, *(message(process.process_id, data=bytes([n]) * 1000) for n in range(3))])
+    batch = [process, *(message(process.process_id) for _ in range(3))]
+    fill(tmp_path / "log", batch)
     monkeypatch.setattr(limits, "LOG_PAGE_BYTES_MAX", 1)
     page = LogReader(tmp_path / "log").entries(process.process_id)
     assert [entry.nonce for entry in page] == [0] and page.more
