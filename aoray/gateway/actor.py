@@ -1,0 +1,140 @@
+"""The gateway's Ray actor: all its applications on their ports, in one process and one event loop.
+
+It serves from `__init__` on, so one that Ray restarted serves again by itself: the log, the results and the
+outboxes not yet pushed are on disk, and what was in memory is only a cache. Other actors call `deliver`
+(results that were waited for) and `push` (results with outboxes); to lose such a call is harmless. A port
+in use is said by `ready`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Coroutine
+from typing import Any
+
+import uvicorn
+from fastapi import APIRouter
+from starlette.types import ASGIApp
+
+from aoray.actors.results import Results
+from aoray.arweave.client import ArweaveClient
+from aoray.arweave.routes import router as arweave_router
+from aoray.arweave.store import ArweaveStore
+from aoray.errors import ClientError
+from aoray.gateway import apps
+from aoray.gateway.calls import RayCalls
+from aoray.gateway.gateway import Gateway
+from aoray.gateway.pusher import Reference
+from aoray.gateway.waiting import Delivery
+from aoray.scheduler.reader import open_readers
+from aoray.settings import Settings
+
+log = logging.getLogger(__name__)
+
+BACKLOG = 2048
+KEEP_ALIVE_S = 75
+
+
+class GatewayActor:
+    """Made by name (`gateway-<index>`), without Ray's own retries."""
+
+    def __init__(self, settings: Settings, index: int) -> None:
+        self._fault: ClientError | None = None
+        self._running: set[asyncio.Task[None]] = set()
+        self._gateway = Gateway(
+            settings,
+            index,
+            call=RayCalls(),
+            reader=open_readers(settings),
+            results=Results(settings.data / "results.sqlite"),
+            arweave=ArweaveClient(settings.arweave_url),
+        )
+        try:
+            self._serve(settings)
+        except ClientError as error:
+            self._fault = error
+        else:
+            self._keep(self._gateway.pusher.scan_forever(), "the scan for outboxes")
+
+    async def ready(self) -> dict[str, Any]:
+        """Answers once the ports are open; raises what kept one from it."""
+        if self._fault:
+            raise self._fault
+        return {"gateway": self._gateway.name, "incarnation": os.getpid()}
+
+    async def deliver(self, results: list[Delivery]) -> None:
+        """Results that this gateway watches for."""
+        self._gateway.waiting.deliver(results)
+
+    async def push(self, references: list[Reference]) -> None:
+        """Results with outboxes, of processes whose gateway this is."""
+        self._gateway.pusher.push((process_id, nonce) for process_id, nonce in references)
+
+    async def stats(self) -> dict[str, int]:
+        return self._gateway.counts()
+
+    def _serve(self, settings: Settings) -> None:
+        arweave = None
+        if not settings.gateway_url:
+            arweave = arweave_router(ArweaveStore(settings.data / "arweave.sqlite"))
+        made = applications(self._gateway, arweave)
+        sockets = {port: listen(settings.host, port, shared=settings.gateways > 1) for port in made}
+        for port, app in made.items():
+            self._keep(serve(app, sockets[port]), f"the server on port {port}")
+
+    def _keep(self, running: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.get_event_loop().create_task(running)
+        self._running.add(task)
+        task.add_done_callback(lambda ended: _say_why(name, ended))
+
+
+def applications(gateway: Gateway, arweave: APIRouter | None) -> dict[int, ASGIApp]:
+    """What answers on which port."""
+    port = gateway.settings.port
+    made = {
+        port: apps.all_units(gateway, arweave),
+        port + 2: apps.messenger_unit(gateway),
+        port + 3: apps.scheduler_unit(gateway),
+        port + 4: apps.compute_unit(gateway),
+    }
+    return made if arweave is None else made | {port + 1: apps.arweave_unit(gateway, arweave)}
+
+
+def listen(host: str, port: int, *, shared: bool) -> socket.socket:
+    """A listening socket. `shared` lets several gateways of one machine listen on it."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG, reuse_port=shared)
+    except OSError as error:
+        raise ClientError(
+            f"can't listen on {host}:{port}: {error.strerror}",
+            hint="Is another computer running? Give this one its own --port (five in a row are used).",
+            host=host,
+            port=port,
+        ) from error
+
+
+async def serve(app: ASGIApp, listening: socket.socket) -> None:
+    """Run one application on its socket."""
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        backlog=BACKLOG,
+    )
+    await uvicorn.Server(config).serve(sockets=[listening])
+
+
+def _say_why(name: str, ended: asyncio.Task[None]) -> None:
+    """None of them ends while the actor lives; without it the actor is of no use, so Ray makes a new one."""
+    error = None if ended.cancelled() else ended.exception()
+    log.critical("%s ended", name, exc_info=error)
+    os._exit(1)

@@ -1,0 +1,122 @@
+"""Many callers, few calls: items queue, and each call takes all that have queued since the last (design.md
+§3).
+
+No timers: an idle batcher sends the first item at once, alone; under load the batches grow by themselves.
+Up to `CALLS_IN_FLIGHT_MAX` calls run side by side, so one batch is under way while the next gathers. The
+queue is bounded in items and bytes; beyond that a caller gets `Overloaded`.
+
+A call that fails because the other side is away (`Unavailable`: it is being restarted) is made again with
+the same batch, with backoff, until `patience_s` is used up; so what is sent must be idempotent. Any other
+failure goes to the callers of that batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+from aoray import limits
+from aoray.errors import AorayError, Overloaded, Unavailable
+
+log = logging.getLogger(__name__)
+
+CALLS_IN_FLIGHT_MAX = 2
+BACKOFF_FIRST_S = 0.1
+BACKOFF_MAX_S = 2.0
+
+Sent = TypeVar("Sent")
+Answer = TypeVar("Answer")
+Sleep = Callable[[float], Awaitable[None]]
+
+
+class Batcher(Generic[Sent, Answer]):
+    """`await batcher.put(item)` gives the answer to that item, or raises the error that was its answer."""
+
+    def __init__(
+        self,
+        send: Callable[[list[Sent]], Awaitable[Sequence[Answer | AorayError]]],
+        *,
+        size_of: Callable[[Sent], int] = lambda _: 1,
+        patience_s: float = limits.RETRY_SECONDS_MAX,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        self._send = send
+        self._size_of = size_of
+        self._patience_s = patience_s
+        self._sleep = sleep
+        self._queue: deque[tuple[Sent, asyncio.Future[Answer]]] = deque()
+        self._queued_bytes = 0
+        self._calls: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def put(self, item: Sent) -> asyncio.Future[Answer]:
+        size = self._size_of(item)
+        if (
+            len(self._queue) >= limits.GATEWAY_QUEUE_MESSAGES_MAX
+            or self._queued_bytes + size > limits.GATEWAY_QUEUE_BYTES_MAX
+        ):
+            raise Overloaded("the queue to the scheduler is full", hint="Try again.", retry_after_s=1)
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._queue.append((item, answer))
+        self._queued_bytes += size
+        if len(self._calls) < CALLS_IN_FLIGHT_MAX:
+            call = asyncio.create_task(self._drain())
+            self._calls.add(call)
+            call.add_done_callback(self._calls.discard)
+        return answer
+
+    async def _drain(self) -> None:
+        while self._queue:
+            batch = self._next_batch()
+            try:
+                send = functools.partial(self._send, [item for item, _ in batch])
+                answers = await patiently(send, self._patience_s, self._sleep)
+            except AorayError as error:
+                answers = [error] * len(batch)
+            except Exception:  # a bug; its callers must not wait for ever
+                log.exception("a call with %d items failed", len(batch))
+                answers = [AorayError("internal error", hint="The gateway's log says more.")] * len(batch)
+            assert len(answers) == len(batch), "an answer to each item"
+            for (_, waiting), answer in zip(batch, answers, strict=True):
+                _resolve(waiting, answer)
+
+    def _next_batch(self) -> list[tuple[Sent, asyncio.Future[Answer]]]:
+        batch: list[tuple[Sent, asyncio.Future[Answer]]] = []
+        batch_bytes = 0
+        while self._queue and len(batch) < limits.BATCH_MESSAGES_MAX and batch_bytes < limits.BATCH_BYTES_MAX:
+            batch.append(self._queue.popleft())
+            batch_bytes += self._size_of(batch[-1][0])
+        self._queued_bytes -= batch_bytes
+        return batch
+
+
+async def patiently(
+    attempt: Callable[[], Awaitable[Answer]], patience_s: float, sleep: Sleep = asyncio.sleep
+) -> Answer:
+    """Try again while the other side is away, with backoff, until `patience_s` is used up."""
+    waited_s = 0.0
+    backoff_s = BACKOFF_FIRST_S
+    while True:
+        try:
+            return await attempt()
+        except Unavailable:
+            if waited_s >= patience_s:
+                raise
+        await sleep(backoff_s)
+        waited_s += backoff_s
+        backoff_s = min(2 * backoff_s, BACKOFF_MAX_S)
+
+
+def _resolve(waiting: asyncio.Future[Answer], answer: Answer | AorayError) -> None:
+    if waiting.done():  # its caller went away
+        return
+    if isinstance(answer, AorayError):
+        waiting.set_exception(answer)
+    else:
+        waiting.set_result(answer)

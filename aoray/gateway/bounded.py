@@ -1,0 +1,44 @@
+"""A dictionary that forgets: the oldest entries go when it is over its bound in entries or bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+class Bounded(Generic[Key, Value]):
+    """Oldest out first. Without `size_of` only the entries are counted."""
+
+    def __init__(
+        self, entries_max: int, bytes_max: int = 0, size_of: Callable[[Value], int] = lambda _: 0
+    ) -> None:
+        self._entries_max = entries_max
+        self._bytes_max = bytes_max
+        self._size_of = size_of
+        self._bytes = 0
+        self._held: dict[Key, Value] = {}
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._held
+
+    def get(self, key: Key) -> Value | None:
+        return self._held.get(key)
+
+    def __setitem__(self, key: Key, value: Value) -> None:
+        self.pop(key)
+        self._held[key] = value
+        self._bytes += self._size_of(value)
+        while len(self._held) > self._entries_max or self._bytes > self._bytes_max:
+            self.pop(next(iter(self._held)))
+
+    def pop(self, key: Key) -> Value | None:
+        value = self._held.pop(key, None)
+        if value is not None:
+            self._bytes -= self._size_of(value)
+        return value

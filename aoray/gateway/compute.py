@@ -1,0 +1,211 @@
+"""The compute unit's routes: results, pages of results, dry runs, memory (wire-contract §3).
+
+`GET /result` is a hot route: a plain endpoint over dictionaries, that serves a result's bytes as they were
+stored. It blocks until the result is there, since AO's clients take any JSON that they get for the result;
+after `limits.RESULT_WAIT_MS_MAX` it answers 202 with how far the process is. An id that is in no log is 404
+at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from aoray import limits
+from aoray.actors.results import ResultRow
+from aoray.errors import MalformedInput, Overloaded, UnknownMessage
+from aoray.gateway import cursors
+from aoray.gateway.batcher import patiently
+from aoray.gateway.gateway import Gateway
+from aoray.gateway.schedule import now_ms
+from aoray.gateway.web import body_of_request, json_response
+from aoray.protocol.ids import is_id
+
+PAGE_LIMIT_DEFAULT = 25
+PAGE_KEYS = ("Messages", "Assignments", "Spawns", "Output")
+JSON = "application/json"
+
+
+def add_result(app: FastAPI, gateway: Gateway) -> None:
+    async def result(request: Request) -> Response:
+        any_id = request.path_params["message_id"]
+        query = request.query_params
+        process_id = query.get("process-id", "")
+        fresh = gateway.waiting.fresh(process_id, any_id)
+        found = fresh or await _result(gateway, process_id, any_id, query)
+        if isinstance(found, Response):
+            return found
+        gateway.results_served_total += 1
+        return Response(found, media_type=JSON)
+
+    app.router.routes.append(Route("/result/{message_id}", result, methods=["GET"]))
+
+
+async def _result(
+    gateway: Gateway, process_id: str, any_id: str, query: Mapping[str, str]
+) -> bytes | Response:
+    if not is_id(process_id):
+        raise MalformedInput("'processId': Required.", field="process-id", hint="The id of the process.")
+    if not is_id(any_id):
+        raise MalformedInput(f"{any_id[:60]!r} is not an id", field="message")
+    wait_ms = _wait_ms(query.get("wait", ""))
+    stored = functools.partial(_stored, gateway, process_id, any_id)
+    found = stored()
+    if found is not None:
+        return found
+    message_id, nonce = _slot(gateway, process_id, any_id)
+    found = await gateway.waiting.result((process_id, message_id), stored, wait_ms / 1000)
+    return found if found is not None else _in_progress(gateway, process_id, nonce)
+
+
+def _stored(gateway: Gateway, process_id: str, any_id: str) -> bytes | None:
+    row = gateway.results.get(process_id, any_id)
+    return row.result if row else None
+
+
+def _slot(gateway: Gateway, process_id: str, any_id: str) -> tuple[str, int]:
+    """The message id and the nonce of what was asked for."""
+    receipt = gateway.ingress.receipts.get((process_id, any_id))
+    if receipt is not None:
+        return receipt.message_id, receipt.nonce
+    entry = gateway.knowledge.reader.entry(process_id, any_id)
+    if entry is None:
+        gateway.knowledge.process(process_id)
+        raise UnknownMessage(
+            f"no message {any_id} in the log of {process_id}", process_id=process_id, message_id=any_id
+        )
+    return entry.message_id, entry.nonce
+
+
+def _wait_ms(text: str) -> int:
+    if not text:
+        return limits.RESULT_WAIT_MS_MAX
+    if not text.isdecimal() or len(text) > 9:
+        raise MalformedInput(f"wait {text[:40]!r} is not a number of milliseconds", field="wait")
+    return min(int(text), limits.RESULT_WAIT_MS_MAX)
+
+
+def _in_progress(gateway: Gateway, process_id: str, nonce: int) -> Response:
+    progress = {
+        "message": f"Evaluation of process {process_id} is in progress.",
+        "process": process_id,
+        "current": gateway.results.last_nonce(process_id),
+        "target": nonce,
+    }
+    response = json_response(progress, 202)
+    response.headers["retry-after"] = "1"
+    return response
+
+
+def info(gateway: Gateway) -> Response:
+    return json_response({"address": gateway.addresses.compute, "timestamp": now_ms()})
+
+
+def router(gateway: Gateway) -> APIRouter:
+    routes = APIRouter(tags=["compute"])
+
+    @routes.get("/results/{process_id}")
+    async def results(process_id: str, request: Request) -> Response:
+        gateway.knowledge.process(process_id)
+        return await asyncio.to_thread(_results, gateway, process_id, request.query_params)
+
+    @routes.get("/cron/{process_id}")
+    async def cron(process_id: str) -> Response:
+        gateway.knowledge.process(process_id)
+        return json_response({"pageInfo": {"hasNextPage": False}, "edges": []})
+
+    @routes.post("/dry-run")
+    async def dry_run(request: Request) -> Response:
+        process_id = request.query_params.get("process-id", "")
+        if not process_id:
+            raise MalformedInput("'processId': Required.", field="process-id")
+        gateway.knowledge.process(process_id)
+        async with body_of_request(request, gateway.load) as raw:
+            message = _json_object(raw)
+        return json_response(await _dry_run(gateway, process_id, message))
+
+    @routes.get("/state/{process_id}")
+    async def state(process_id: str) -> Response:
+        gateway.knowledge.process(process_id)
+        memory, nonce, timestamp, height = await at_actor(gateway, process_id, "memory", process_id)
+        headers = {
+            "last-timestamp": str(timestamp),
+            "last-ordinate": str(nonce),
+            "last-block-height": str(height),
+        }
+        return Response(memory, media_type="application/octet-stream", headers=headers)
+
+    return routes
+
+
+def _results(gateway: Gateway, process_id: str, query: Mapping[str, str]) -> Response:
+    sort = cursors.sort_of(query.get("sort") or "ASC")
+    limit = _limit(query.get("limit", ""))
+    after = cursors.place(query["from"], "from") if query.get("from") else None
+    to = cursors.place(query["to"], "to") if query.get("to") else None
+    for place in (to, after):  # the sort inside `from` wins over that inside `to`, and both over the query's
+        sort = (place and place.sort) or sort
+    rows = gateway.results.page(
+        process_id,
+        after=after.timestamp if after else None,
+        to=to.timestamp if to else None,
+        sort=sort,
+        limit=limit + 1,
+    )
+    edges = [_edge(row, sort) for row in rows[:limit]]
+    return json_response({"pageInfo": {"hasNextPage": len(rows) > limit}, "edges": edges})
+
+
+def _edge(row: ResultRow, sort: cursors.Sort) -> dict[str, Any]:
+    result = orjson.loads(row.result)
+    node = {key: result.get(key) for key in PAGE_KEYS}
+    return {"node": node, "cursor": cursors.cursor(row.timestamp, row.nonce, sort)}
+
+
+def _limit(text: str) -> int:
+    if text in ("", "undefined", "null"):
+        return PAGE_LIMIT_DEFAULT
+    if not text.isdecimal() or len(text) > 9:
+        raise MalformedInput(f"limit {text[:40]!r} is not a number", field="limit")
+    return max(1, min(int(text), limits.PAGE_ENTRIES_MAX))
+
+
+def _json_object(raw: bytes) -> dict[str, Any]:
+    try:
+        found = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise MalformedInput(f"the body is not JSON: {error}", field="body") from error
+    if not isinstance(found, dict):
+        raise MalformedInput("the body must be a JSON object: the message", field="body")
+    return found
+
+
+async def _dry_run(gateway: Gateway, process_id: str, message: dict[str, Any]) -> Any:
+    if gateway.dry_runs >= limits.DRY_RUNS_IN_FLIGHT_MAX:
+        raise Overloaded("too many dry runs are under way", retry_after_s=1)
+    gateway.dry_runs += 1
+    try:
+        return await at_actor(gateway, process_id, "dry_run", process_id, message)
+    finally:
+        gateway.dry_runs -= 1
+
+
+async def at_actor(gateway: Gateway, process_id: str, method: str, *arguments: Any) -> Any:
+    """Call the actor that holds a process, wherever it moves meanwhile. For calls that change nothing."""
+    afresh = False
+
+    async def attempt() -> Any:
+        nonlocal afresh
+        actor = await gateway.places.actor(process_id, afresh=afresh)
+        afresh = True
+        return await gateway.call(actor, method, *arguments)
+
+    return await patiently(attempt, limits.RETRY_SECONDS_MAX)

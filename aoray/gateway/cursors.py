@@ -1,0 +1,57 @@
+"""Places in a process's results, as aoconnect and aos pass and decode them (wire-contract §3.2). Pure.
+
+A cursor is base64 of JSON with the slot's timestamp and nonce, and the sort of the page it came from. That
+sort wins over a query's, so that a cursor's text stays the same from page to page: aos prints once for each
+text. A bare number is a timestamp.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any, Literal, NamedTuple
+
+import orjson
+
+from aoray.errors import MalformedInput
+
+Sort = Literal["ASC", "DESC"]
+
+
+class Place(NamedTuple):
+    timestamp: int
+    sort: Sort | None
+
+
+def cursor(timestamp: int, nonce: int, sort: Sort) -> str:
+    fields = {"timestamp": timestamp, "ordinate": str(nonce), "cron": None, "sort": sort}
+    return base64.b64encode(orjson.dumps(fields)).decode()
+
+
+def place(text: str, field: str) -> Place:
+    """Where a `from` or `to` points."""
+    fields = _decoded(text)
+    if fields is None:
+        return Place(_timestamp(text, field), None)
+    return Place(_timestamp(fields.get("timestamp"), field), sort_of(fields.get("sort") or "ASC"))
+
+
+def sort_of(text: Any) -> Sort:
+    if text not in ("ASC", "DESC"):
+        raise MalformedInput(f"sort is {str(text)[:40]!r}", field="sort", hint="It is ASC or DESC.")
+    return "ASC" if text == "ASC" else "DESC"
+
+
+def _decoded(text: str) -> dict[str, Any] | None:
+    try:
+        found = orjson.loads(base64.b64decode(text))
+    except (binascii.Error, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _timestamp(found: Any, field: str) -> int:
+    text = str(found)
+    if not text.isdecimal() or not text.isascii() or len(text) > 18:
+        raise MalformedInput(f"{field} {text[:60]!r} is neither a cursor nor a timestamp", field=field)
+    return int(text)

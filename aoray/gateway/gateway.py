@@ -1,0 +1,100 @@
+"""One gateway: what its routes share. Knows no Ray (`Call` is given), so tests run it over fakes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from aoray.actors.placement import gateway_of, pool_actor
+from aoray.actors.results import ResultRow
+from aoray.gateway.batcher import Sleep
+from aoray.gateway.calls import Call
+from aoray.gateway.cursors import Sort
+from aoray.gateway.ingress import Ingress
+from aoray.gateway.knowledge import Arweave, Knowledge, Reader
+from aoray.gateway.monitors import Monitors
+from aoray.gateway.places import Places
+from aoray.gateway.pusher import Outboxes, Pusher
+from aoray.gateway.waiting import Waiting
+from aoray.gateway.web import Load
+from aoray.keyfiles import load_or_make
+from aoray.settings import Settings
+
+
+class Addresses(NamedTuple):
+    """Who signs: assignments, pushed messages, and what the compute unit attests."""
+
+    scheduler: str
+    authority: str
+    compute: str
+
+
+class ResultStore(Outboxes, Protocol):
+    """The results, as `actors.results` keeps them."""
+
+    def page(
+        self, process_id: str, *, after: int | None, to: int | None, sort: Sort, limit: int
+    ) -> Sequence[ResultRow]: ...
+    def last_nonce(self, process_id: str) -> int: ...
+
+
+class Gateway:
+    def __init__(
+        self,
+        settings: Settings,
+        index: int,
+        *,
+        call: Call,
+        reader: Reader,
+        results: ResultStore,
+        arweave: Arweave,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        keys = settings.data / "keys"
+        authority = load_or_make(keys / "authority.json")
+        self.settings = settings
+        self.name = f"gateway-{index}"
+        self.addresses = Addresses(
+            load_or_make(keys / "scheduler.json").address,
+            authority.address,
+            load_or_make(keys / "compute.json").address,
+        )
+        self.call = call
+        self.results = results
+        self.load = Load()
+        self.dry_runs = 0
+        self.results_served_total = 0
+        self.knowledge = Knowledge(reader, arweave)
+        self.places = Places(settings.shards, call)
+        self.ingress = Ingress(settings.shards, call, self.knowledge, self.places, sleep=sleep)
+        self.waiting = Waiting(self.name, call, self.places)
+        self.monitors = Monitors(settings.data / "monitors")
+        self.pusher = Pusher(
+            self.ingress,
+            self.knowledge,
+            arweave,
+            results,
+            authority,
+            lambda process_id: gateway_of(process_id, settings.gateways) == index,
+            sleep=sleep,
+        )
+
+    def actor_names(self) -> list[str]:
+        """Everything that must answer before this computer takes work."""
+        pool = self.settings.actors_per_node or os.cpu_count() or 1
+        return [f"shard-{n}" for n in range(self.settings.shards)] + [pool_actor(n) for n in range(pool)]
+
+    def counts(self) -> dict[str, int]:
+        """For `/metrics`."""
+        return {
+            "requests_total": self.load.requests_total,
+            "requests_in_flight": self.load.requests,
+            "items_accepted_total": self.ingress.accepted_total,
+            "items_queued": self.ingress.queued,
+            "results_served_total": self.results_served_total,
+            "results_awaited": len(self.waiting),
+            "outboxes_pushed_total": self.pusher.pushed_total,
+            "outboxes_waiting": len(self.pusher),
+        }

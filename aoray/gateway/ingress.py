@@ -1,0 +1,108 @@
+"""The way in: bytes from a client become an ordered message, or an error that says why not.
+
+A data item is parsed and its signature verified here, once; the shards and actors behind take it as true.
+Then it goes to the shard that owns its process, in a batch with whatever else has queued, and is answered
+when it is durable. The messenger's own items (pushes) take the same road from `submit` on.
+
+On failure: bad input is a `ClientError` before anything is sent. A shard that is away is tried again with
+the same batch (an id is scheduled once, so that is safe) for `limits.RETRY_SECONDS_MAX`, then the client
+gets 503.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+
+from aoray import limits
+from aoray.errors import AorayError, MalformedInput, UnknownProcess
+from aoray.gateway.batcher import Batcher, Sleep
+from aoray.gateway.bounded import Bounded
+from aoray.gateway.calls import Call
+from aoray.gateway.knowledge import Knowledge
+from aoray.gateway.places import Places
+from aoray.protocol.ids import is_id
+from aoray.protocol.items import DataItem, parse, verify
+from aoray.protocol.tags import ao_tag
+from aoray.scheduler.reader import shard_of
+from aoray.scheduler.rules import Receipt, Submission
+
+
+class Ingress:
+    """Submits to the shards, and remembers the receipts."""
+
+    def __init__(
+        self, shards: int, call: Call, knowledge: Knowledge, places: Places, *, sleep: Sleep = asyncio.sleep
+    ) -> None:
+        self.receipts: Bounded[tuple[str, str], Receipt] = Bounded(limits.RECEIPTS_MAX)
+        self._places = places
+        self.accepted_total = 0
+        self._knowledge = knowledge
+        self._batchers: list[Batcher[Submission, Receipt]] = [
+            Batcher(_submitter(call, f"shard-{index}"), size_of=_size, sleep=sleep) for index in range(shards)
+        ]
+
+    @property
+    def queued(self) -> int:
+        return sum(map(len, self._batchers))
+
+    async def submit(self, submission: Submission) -> Receipt:
+        """Order one verified message; its receipt once it is durable."""
+        batcher = self._batchers[shard_of(submission.process_id, len(self._batchers))]
+        receipt = await batcher.put(submission)
+        self.receipts[receipt.process_id, receipt.message_id] = receipt
+        if receipt.actor:
+            self._places.heard(receipt.process_id, receipt.actor)
+        self.accepted_total += 1
+        return receipt
+
+    async def accept(self, raw: bytes) -> Receipt:
+        """Take a signed message or spawn from a client."""
+        item = parse(raw)
+        verify(item)
+        kind = ao_tag(item.tags, "Type")
+        if kind == "Process":
+            return await self.spawn(item)
+        if kind != "Message":
+            raise MalformedInput(
+                f"Tag 'Type': must be either 'Process' or 'Message', not {kind!r}", field="Type"
+            )
+        if not item.target:
+            raise MalformedInput("a message needs a target: the process it is for", field="target")
+        return await self.submit(Submission("message", item.target_id, item.id, item.raw))
+
+    async def spawn(self, item: DataItem) -> Receipt:
+        """Make a process. One with a target is assigned to that process too (wire-contract §1.5)."""
+        module = ao_tag(item.tags, "Module", "")
+        if not is_id(module):
+            raise MalformedInput("Tag 'Module': a process needs one, the id of a module", field="Module")
+        await self._knowledge.require_module(module)
+        receipt = await self.submit(Submission("process", item.id, item.id, item.raw))
+        if item.target:
+            with contextlib.suppress(UnknownProcess):  # the spawn stands, whatever its target is
+                await self.submit(Submission("assignment", item.target_id, item.id, item.raw))
+        return receipt
+
+    async def assign(self, process_id: str, message_id: str, exclude: tuple[str, ...] = ()) -> Receipt:
+        """Put a message that exists (here or on Arweave) into another process's order."""
+        for name, value in (("process-id", process_id), ("assign", message_id)):
+            if not is_id(value):
+                raise MalformedInput(f"{name} {value[:60]!r} is not an id", field=name)
+        self._knowledge.process(process_id)
+        raw = await self._knowledge.raw_item(message_id)
+        return await self.submit(Submission("assignment", process_id, message_id, raw, exclude))
+
+
+def _submitter(
+    call: Call, shard: str
+) -> Callable[[list[Submission]], Awaitable[Sequence[Receipt | AorayError]]]:
+    async def submit(batch: list[Submission]) -> Sequence[Receipt | AorayError]:
+        answers: list[Receipt | AorayError] = await call(shard, "submit", batch)
+        return answers
+
+    return submit
+
+
+def _size(submission: Submission) -> int:
+    return len(submission.item)

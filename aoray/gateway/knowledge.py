@@ -1,0 +1,113 @@
+"""What a gateway must know about things before it takes a message: processes, modules, items, the block
+height.
+
+Processes and scheduled messages are in the log; modules, other items and blocks are on Arweave. What never
+changes is remembered. On failure: `UnknownModule` or `UnknownMessage` if Arweave has no such thing,
+`Unavailable` if it does not answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Awaitable, Sequence
+from typing import Any, Protocol
+
+from aoray import limits
+from aoray.errors import (
+    InfrastructureError,
+    NotFound,
+    UnknownMessage,
+    UnknownModule,
+    UnknownProcess,
+    UnsupportedModule,
+)
+from aoray.gateway.bounded import Bounded
+from aoray.protocol.assignments import LogEntry
+from aoray.protocol.ids import is_id
+from aoray.protocol.items import DataItem, parse
+from aoray.protocol.tags import Tag, Tags, first
+from aoray.scheduler.reader import Page, ProcessRecord
+
+BLOCK_HEIGHT_SECONDS_MAX = 2.0
+
+
+class Reader(Protocol):
+    """The log, as `scheduler.reader` reads it."""
+
+    def process(self, process_id: str) -> ProcessRecord | None: ...
+    def entry(self, process_id: str, any_id: str) -> LogEntry | None: ...
+    def entries(self, process_id: str, after_nonce: int, limit: int, to_nonce: int) -> Page: ...
+    def entries_by_time(self, process_id: str, after: int, to: int, limit: int) -> Page: ...
+    def latest(self, process_id: str) -> LogEntry | None: ...
+    def find_message(self, message_id: str) -> bytes | None: ...
+
+
+class Arweave(Protocol):
+    """Arweave, as `arweave.client` reaches it."""
+
+    def tags(self, id: str) -> Awaitable[Sequence[Tag]]: ...
+    def item(self, id: str) -> Awaitable[DataItem]: ...
+    def info(self) -> Awaitable[dict[str, Any]]: ...
+    def post_item(self, raw: bytes) -> Awaitable[str]: ...
+
+
+class Knowledge:
+    def __init__(self, reader: Reader, arweave: Arweave) -> None:
+        self.reader = reader
+        self._arweave = arweave
+        self._modules: Bounded[str, Tags] = Bounded(limits.MODULES_KNOWN_MAX)
+        self._processes: Bounded[str, DataItem] = Bounded(limits.PROCESSES_KNOWN_MAX)
+        self._block: tuple[float, int] = (float("-inf"), 0)
+
+    def process(self, process_id: str) -> DataItem:
+        """The item that spawned a process."""
+        known = self._processes.get(process_id)
+        if known is not None:
+            return known
+        record = self.reader.process(process_id) if is_id(process_id) else None
+        if record is None:
+            raise UnknownProcess(f"no process {process_id[:60]}", process_id=process_id[:60])
+        item = parse(record.item)
+        self._processes[process_id] = item
+        return item
+
+    async def require_module(self, module_id: str) -> None:
+        """Refuse what is not an AO module on Arweave."""
+        if module_id in self._modules:
+            return
+        try:
+            tags = tuple(await self._arweave.tags(module_id))
+        except NotFound as error:
+            raise UnknownModule(
+                f"no module {module_id} on Arweave",
+                hint="Publish it first: aoray module publish",
+                module_id=module_id,
+            ) from error
+        if first(tags, "Type", "") != "Module":
+            raise UnsupportedModule(
+                f"{module_id} is not a module: it has no tag Type=Module", module_id=module_id
+            )
+        self._modules[module_id] = tags
+
+    async def raw_item(self, message_id: str) -> bytes:
+        """The signed item of a message, from the logs or from Arweave."""
+        found = self.reader.find_message(message_id)
+        if found is not None:
+            return found
+        try:
+            return (await self._arweave.item(message_id)).raw
+        except NotFound as error:
+            raise UnknownMessage(
+                f"no message {message_id}, here or on Arweave", message_id=message_id
+            ) from error
+
+    async def block_height(self) -> int:
+        """Arweave's height, a moment old at most; the last one known while Arweave is away."""
+        asked, height = self._block
+        now = time.monotonic()
+        if now - asked > BLOCK_HEIGHT_SECONDS_MAX:
+            with contextlib.suppress(InfrastructureError):
+                height = int((await self._arweave.info())["height"])
+            self._block = (now, height)
+        return height

@@ -1,0 +1,86 @@
+"""The messenger unit's routes: items and assignments in, monitors, pushing again (wire-contract §1).
+
+`POST /` is a hot route, so it is a plain Starlette endpoint. It answers 202 once the scheduler has the item
+on disk; evaluation and the push of what it sends go on behind.
+"""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, FastAPI
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from aoray.errors import MalformedInput
+from aoray.gateway.gateway import Gateway
+from aoray.gateway.web import body_of_request, json_response
+from aoray.protocol.items import parse, verify
+from aoray.scheduler.rules import Receipt
+
+
+async def receive(gateway: Gateway, request: Request) -> tuple[Receipt, bool]:
+    """What any `POST /` asks for: an item or an assignment to order. Says whether it was an assignment."""
+    query = request.query_params if request.scope["query_string"] else {}
+    process_id, message_id = query.get("process-id", ""), query.get("assign", "")
+    if process_id and message_id:
+        excluded = tuple(name.strip() for name in query.get("exclude", "").split(",") if name.strip())
+        return await gateway.ingress.assign(process_id, message_id, excluded), True
+    if process_id or message_id:
+        raise MalformedInput(
+            "You must set both process-id and assign to send an assignment, not just one", field="query"
+        )
+    async with body_of_request(request, gateway.load) as raw:
+        return await gateway.ingress.accept(raw), False
+
+
+def add_post(app: FastAPI, gateway: Gateway) -> None:
+    async def post(request: Request) -> Response:
+        receipt, assigned = await receive(gateway, request)
+        if assigned:
+            return json_response({"message": "Processing Assignment", "id": receipt.assignment_id}, 202)
+        return json_response({"message": "Processing DataItem", "id": receipt.message_id}, 202)
+
+    app.router.routes.append(Route("/", post, methods=["POST"]))
+
+
+def add_health_text(app: FastAPI) -> None:
+    async def greet(request: Request) -> Response:
+        return PlainTextResponse("ao messenger unit")
+
+    app.router.routes.append(Route("/", greet, methods=["GET"]))
+
+
+def router(gateway: Gateway) -> APIRouter:
+    routes = APIRouter(tags=["messenger"])
+
+    @routes.post("/monitor/{process_id}")
+    async def monitor(process_id: str, request: Request) -> Response:
+        await _require_signed(gateway, process_id, request)
+        gateway.monitors.add(process_id)
+        return PlainTextResponse("Monitoring process")
+
+    @routes.delete("/monitor/{process_id}")
+    async def unmonitor(process_id: str, request: Request) -> Response:
+        await _require_signed(gateway, process_id, request)
+        gateway.monitors.remove(process_id)
+        return PlainTextResponse("Process deleted")
+
+    @routes.post("/push/{any_id}/{number}")
+    async def push(any_id: str, number: int, request: Request) -> Response:
+        process_id = request.query_params.get("process-id", "")
+        await gateway.pusher.push_again(process_id, any_id, number)
+        return json_response({"message": "Processing Message Result", "id": any_id}, 202)
+
+    return routes
+
+
+async def _require_signed(gateway: Gateway, process_id: str, request: Request) -> None:
+    """The body of a monitor request is a signed item for that process."""
+    gateway.knowledge.process(process_id)
+    async with body_of_request(request, gateway.load) as raw:
+        if not raw:
+            raise MalformedInput("Signed data item is required", field="body")
+        item = parse(raw)
+        verify(item)
+    if item.target_id != process_id:
+        raise MalformedInput("the item's target is another process than the URL's", field="target")

@@ -1,0 +1,224 @@
+"""What a result sends on: its outbox as items to sign, by the rules of wire-contract §1.5. Pure.
+
+A result's `Messages`, `Spawns` and `Assignments` become plain specifications; `pusher` signs and submits
+them. The same result always gives the same specifications, so their items have the same ids however often
+they are pushed, and the scheduler takes an id once. `From-Nonce` and `From-Index` keep two equal messages
+of one outbox, or of two results, apart.
+
+Guest code writes an outbox, so nothing in it is believed: the tags by which the messenger vouches for the
+sender are taken out in any spelling that a process would read as them, and put in with what is true. A
+malformed entry is left out and reported in `faults`; it never holds up the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import orjson
+
+from aoray import limits
+from aoray.errors import MalformedInput
+from aoray.protocol.ids import is_id
+from aoray.protocol.tags import Tag, Tags
+
+Entry = Mapping[str, Any]
+
+ANCHOR_BYTES = 32
+VARIANT = Tag("Variant", "ao.TN.1")
+EMPTY_DATA = b" "  # what AO's tools send for no data
+# Said by the messenger alone. Compared in lower case and with dashes, since processes normalise names so.
+VOUCHED = frozenset({"from-process", "from-module", "pushed-for", "from-nonce", "from-index"})
+
+
+class Sender(NamedTuple):
+    """The process whose result it is."""
+
+    process_id: str
+    module: str
+    scheduler: str
+
+
+class MessageSpec(NamedTuple):
+    """A message to sign. `place` is where it is in the outbox's `Messages`."""
+
+    place: int
+    target: str
+    anchor: bytes
+    tags: Tags
+    data: bytes
+    assign_to: tuple[str, ...]
+
+
+class SpawnSpec(NamedTuple):
+    """A process to sign. `own_tags` are those of the outbox, from which its parent is told (`success_tags`)."""
+
+    tags: Tags
+    data: bytes
+    own_tags: Tags
+
+
+class AssignmentSpec(NamedTuple):
+    """A message that exists, to be assigned to a process."""
+
+    process_id: str
+    message_id: str
+    exclude: tuple[str, ...]
+
+
+class Outbox(NamedTuple):
+    messages: list[MessageSpec]
+    spawns: list[SpawnSpec]
+    assignments: list[AssignmentSpec]
+    faults: list[str]
+
+
+def outbox(result: Mapping[str, Any], sender: Sender, nonce: int, pushed_for: str) -> Outbox:
+    """What the result of `sender`'s slot `nonce` sends; `pushed_for` is the chain's first item, or empty."""
+    found = Outbox([], [], [], [])
+    for index, entry in _entries(result, "Messages", found.faults):
+        try:
+            found.messages.append(_message(entry, sender, nonce, index, pushed_for))
+        except MalformedInput as error:
+            found.faults.append(f"Messages[{index}]: {error.message}")
+    for index, entry in _entries(result, "Spawns", found.faults):
+        try:
+            found.spawns.append(_spawn(entry, sender, nonce, index, pushed_for))
+        except MalformedInput as error:
+            found.faults.append(f"Spawns[{index}]: {error.message}")
+    for index, entry in _entries(result, "Assignments", found.faults):
+        try:
+            found.assignments.extend(_assignments(entry))
+        except MalformedInput as error:
+            found.faults.append(f"Assignments[{index}]: {error.message}")
+    return found
+
+
+def success_tags(spec: SpawnSpec, sender: Sender, process_id: str) -> Tags:
+    """The tags of the message that tells a parent of its new process; the spawn's `Reference` is one."""
+    named = ("Process", "Action")
+    return (
+        *without(spec.own_tags, ("Data-Protocol", "Variant", "Type", *named)),
+        Tag("From-Process", sender.process_id),
+        Tag("From-Module", sender.module),
+        Tag("Data-Protocol", "ao"),
+        Tag("Type", "Message"),
+        Tag("Process", process_id),
+        Tag("Action", "Spawned"),
+        VARIANT,
+    )
+
+
+def without(tags: Iterable[Tag], names: Sequence[str]) -> Tags:
+    """The tags but those of these names, and but those that only the messenger may set."""
+    return tuple(
+        tag for tag in tags if tag.name not in names and tag.name.lower().replace("_", "-") not in VOUCHED
+    )
+
+
+def _message(entry: Entry, sender: Sender, nonce: int, index: int, pushed_for: str) -> MessageSpec:
+    target = entry.get("Target")
+    if not isinstance(target, str) or not is_id(target):
+        raise MalformedInput(f"Target {_short(target)} is not an id", field="Target")
+    tags = _tags(entry)
+    own = without(tags, ("Data-Protocol", "Type", "Assignments"))
+    added = (
+        Tag("Data-Protocol", "ao"),
+        Tag("Type", "Message"),
+        Tag("From-Process", sender.process_id),
+        Tag("From-Module", sender.module),
+        *_marks(nonce, str(index), pushed_for),
+    )
+    assign_to = tuple(_assignees(tags))
+    return MessageSpec(index, target, _anchor(entry), (*own, *added), _data(entry), assign_to)
+
+
+def _spawn(entry: Entry, sender: Sender, nonce: int, index: int, pushed_for: str) -> SpawnSpec:
+    tags = _tags(entry)
+    if not any(tag.name == "Module" and is_id(tag.value) for tag in tags):
+        raise MalformedInput("Tag 'Module': must be the id of a module", field="Module")
+    own = without(tags, ("Data-Protocol", "Type"))
+    scheduler = () if any(tag.name == "Scheduler" for tag in own) else (Tag("Scheduler", sender.scheduler),)
+    added = (
+        VARIANT,
+        Tag("Data-Protocol", "ao"),
+        Tag("Type", "Process"),
+        Tag("From-Process", sender.process_id),
+        Tag("From-Module", sender.module),
+        *_marks(nonce, str(index), pushed_for),
+    )
+    return SpawnSpec((*own, *scheduler, *added), _data(entry), own)
+
+
+def _assignments(entry: Entry) -> Iterator[AssignmentSpec]:
+    message_id, processes = entry.get("Message"), entry.get("Processes")
+    if not isinstance(message_id, str) or not is_id(message_id):
+        raise MalformedInput(f"Message {_short(message_id)} is not an id", field="Message")
+    if not isinstance(processes, list) or not all(isinstance(p, str) and is_id(p) for p in processes):
+        raise MalformedInput(f"Processes {_short(processes)} is not a list of ids", field="Processes")
+    excluded = entry.get("Exclude") or []
+    names = [excluded] if isinstance(excluded, str) else excluded
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise MalformedInput(f"Exclude {_short(excluded)} is not a list of names", field="Exclude")
+    for process_id in processes:
+        yield AssignmentSpec(process_id, message_id, tuple(names))
+
+
+def _entries(result: Entry, kind: str, faults: list[str]) -> Iterator[tuple[int, Entry]]:
+    found = result.get(kind) or []
+    if not isinstance(found, list):
+        faults.append(f"{kind}: not a list")
+        return
+    if len(found) > limits.OUTBOX_MESSAGES_MAX:
+        faults.append(f"{kind}: only the first {limits.OUTBOX_MESSAGES_MAX} of {len(found)} are sent")
+    for index, entry in enumerate(found[: limits.OUTBOX_MESSAGES_MAX]):
+        if isinstance(entry, dict):
+            yield index, entry
+        else:
+            faults.append(f"{kind}[{index}]: not an object")
+
+
+def _marks(nonce: int, index: str, pushed_for: str) -> Iterator[Tag]:
+    if pushed_for:
+        yield Tag("Pushed-For", pushed_for)
+    yield Tag("From-Nonce", str(nonce))
+    yield Tag("From-Index", index)
+
+
+def _tags(entry: Entry) -> list[Tag]:
+    found = entry.get("Tags")
+    if not isinstance(found, list):
+        raise MalformedInput(f"Tags {_short(found)} is not a list", field="Tags")
+    return [_tag(each) for each in found]
+
+
+def _tag(found: Any) -> Tag:
+    name, value = (found.get("name"), found.get("value")) if isinstance(found, dict) else (None, None)
+    if not isinstance(name, str) or not isinstance(value, str):
+        raise MalformedInput(f"tag {_short(found)} is not a name and a value", field="Tags")
+    return Tag(name, value)
+
+
+def _assignees(tags: Iterable[Tag]) -> Iterator[str]:
+    """The processes of `Assignments` tags: ids separated by commas, or a JSON list of them."""
+    for tag in tags:
+        if tag.name == "Assignments":
+            yield from filter(is_id, (part.strip(' "[]') for part in tag.value.split(",")))
+
+
+def _anchor(entry: Entry) -> bytes:
+    """The anchor, if an item can carry it; else none, since the message matters more than its anchor."""
+    found = entry.get("Anchor")
+    anchor = found.encode() if isinstance(found, str) else b""
+    return anchor if len(anchor) == ANCHOR_BYTES else b""
+
+
+def _data(entry: Entry) -> bytes:
+    found = entry.get("Data")
+    if isinstance(found, str):
+        return found.encode() or EMPTY_DATA
+    return EMPTY_DATA if found is None else orjson.dumps(found)
+
+
+def _short(value: Any) -> str:
+    return repr(value)[:80]

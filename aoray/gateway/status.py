@@ -1,0 +1,114 @@
+"""What a gateway says of itself: health, the landing page, metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import orjson
+from fastapi import APIRouter
+from starlette.responses import PlainTextResponse, Response
+
+from aoray import __version__, limits
+from aoray.errors import AorayError, Unavailable
+from aoray.gateway.gateway import Gateway
+from aoray.gateway.web import json_response
+
+HEALTHY_SECONDS = 1.0  # asked once in this time, however many ask
+
+
+class Health:
+    """Whether every shard and every actor of the pool takes work. Asked of them, at most once a second."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._asking: asyncio.Task[str] | None = None
+        self._asked_at = float("-inf")
+
+    async def body(self) -> tuple[dict[str, Any], int]:
+        fault = await self._fault()
+        module = self._module()
+        if not fault and not module:
+            fault = "the built-in module is not published yet"
+        body = {"status": "starting" if fault else "ok", **about(self._gateway), "module": module}
+        return (body | {"error": fault}, 503) if fault else (body, 200)
+
+    async def _fault(self) -> str:
+        now = time.monotonic()
+        if self._asking is None or now - self._asked_at > HEALTHY_SECONDS:
+            self._asked_at = now
+            self._asking = asyncio.create_task(self._ask())
+        return await asyncio.shield(self._asking)
+
+    async def _ask(self) -> str:
+        try:
+            async with asyncio.timeout(limits.HEALTH_SECONDS_MAX):
+                await asyncio.gather(
+                    *(self._gateway.call(name, "ready") for name in self._gateway.actor_names())
+                )
+        except TimeoutError:
+            return "an actor does not answer"
+        except AorayError as error:
+            return error.message
+        return ""
+
+    def _module(self) -> str:
+        path = self._gateway.settings.data / "lua-module.json"
+        try:
+            return str(orjson.loads(path.read_bytes())["id"])
+        except FileNotFoundError:
+            return ""
+
+
+def about(gateway: Gateway) -> dict[str, Any]:
+    settings, addresses = gateway.settings, gateway.addresses
+    host, port = settings.host, settings.port
+    return {
+        "version": __version__,
+        "scheduler": addresses.scheduler,
+        "authority": addresses.authority,
+        "compute": addresses.compute,
+        "url": settings.url,
+        "urls": {
+            "arweave": settings.arweave_url,
+            "messenger": f"http://{host}:{port + 2}",
+            "scheduler": f"http://{host}:{port + 3}",
+            "compute": f"http://{host}:{port + 4}",
+        },
+    }
+
+
+def router(gateway: Gateway) -> APIRouter:
+    routes = APIRouter(tags=["status"])
+    health = Health(gateway)
+
+    @routes.get("/health")
+    async def healthy() -> Response:
+        body, status = await health.body()
+        if status == 503 and body["error"]:
+            response = json_response(body | {"code": Unavailable.code}, status)
+            response.headers["retry-after"] = "1"
+            return response
+        return json_response(body)
+
+    @routes.get("/metrics")
+    async def metrics() -> Response:
+        lines = [f"aoray_gateway_{name} {value}" for name, value in gateway.counts().items()]
+        return PlainTextResponse("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4")
+
+    return routes
+
+
+def landing(gateway: Gateway) -> Response:
+    """`GET /` where all units answer: what each of them would say, and where to go on."""
+    links = {"health": "/health", "api": "/docs", "graphql": "/graphql", "metrics": "/metrics"}
+    return json_response(
+        {
+            "name": "aoray",
+            "address": gateway.addresses.compute,
+            "timestamp": time.time_ns() // 1_000_000,
+            **about(gateway),
+            "links": links,
+        }
+    )

@@ -1,0 +1,110 @@
+"""Waiting for results: who asked for which, and those that arrived a moment ago.
+
+A `GET /result` that finds nothing yet registers here and asks the process actor to `watch`; the actor
+answers with `deliver`, which wakes everyone who waits. Both may be lost when an actor dies, so while
+somebody waits the store is looked at and the actor asked again every `limits.RESULT_REWATCH_S`. Watches are
+batched for each actor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+from aoray import limits
+from aoray.errors import InfrastructureError
+from aoray.gateway.batcher import Batcher
+from aoray.gateway.bounded import Bounded
+from aoray.gateway.calls import Call
+from aoray.gateway.places import Places
+
+log = logging.getLogger(__name__)
+
+Key = tuple[str, str]  # process id, message id
+Delivery = tuple[str, str, bytes]
+
+
+class Waiting:
+    def __init__(
+        self, name: str, call: Call, places: Places, *, rewatch_s: float = limits.RESULT_REWATCH_S
+    ) -> None:
+        self._name = name
+        self._call = call
+        self._places = places
+        self._rewatch_s = rewatch_s
+        self._fresh: Bounded[Key, bytes] = Bounded(
+            limits.FRESH_RESULTS_MAX, limits.FRESH_RESULTS_BYTES_MAX, len
+        )
+        self._waiters: dict[Key, set[asyncio.Future[bytes]]] = {}
+        self._watches: Bounded[str, Batcher[Key, None]] = Bounded(limits.PROCESSES_KNOWN_MAX)
+
+    def __len__(self) -> int:
+        return len(self._waiters)
+
+    def fresh(self, process_id: str, message_id: str) -> bytes | None:
+        return self._fresh.get((process_id, message_id))
+
+    def deliver(self, results: Iterable[Delivery]) -> None:
+        for process_id, message_id, result in results:
+            self._fresh[process_id, message_id] = result
+            for waiter in self._waiters.pop((process_id, message_id), ()):
+                if not waiter.done():
+                    waiter.set_result(result)
+
+    async def result(self, key: Key, stored: Callable[[], bytes | None], timeout_s: float) -> bytes | None:
+        """The result of a message, or None after `timeout_s`. `stored` looks into the store."""
+        waiter: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._waiters.setdefault(key, set()).add(waiter)
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._wait(key, waiter, stored)
+        except TimeoutError:
+            return stored()
+        finally:
+            self._forget(key, waiter)
+
+    async def _wait(
+        self, key: Key, waiter: asyncio.Future[bytes], stored: Callable[[], bytes | None]
+    ) -> bytes:
+        afresh = False
+        while True:
+            await self._watch(key, afresh)
+            done, _ = await asyncio.wait([waiter], timeout=self._rewatch_s)
+            found = waiter.result() if done else stored()
+            if found is not None:
+                return found
+            afresh = True
+
+    async def _watch(self, key: Key, afresh: bool) -> None:
+        """Ask the process's actor for the result. A failure is no loss: it is asked again in a moment."""
+        try:
+            actor = await self._places.actor(key[0], afresh=afresh)
+            self._batcher(actor).put(key).add_done_callback(_note_failure)
+        except InfrastructureError as error:
+            log.info("the watch on %s is tried again: %s", key, error)
+
+    def _batcher(self, actor: str) -> Batcher[Key, None]:
+        batcher = self._watches.get(actor)
+        if batcher is None:
+            batcher = self._watches[actor] = Batcher(self._watcher(actor), patience_s=0)
+        return batcher
+
+    def _watcher(self, actor: str) -> Callable[[list[Key]], Awaitable[Sequence[None]]]:
+        async def watch(keys: list[Key]) -> Sequence[None]:
+            await self._call(actor, "watch", keys, self._name)
+            return [None] * len(keys)
+
+        return watch
+
+    def _forget(self, key: Key, waiter: asyncio.Future[bytes]) -> None:
+        waiters = self._waiters.get(key)
+        if waiters is not None:
+            waiters.discard(waiter)
+            if not waiters:
+                del self._waiters[key]
+
+
+def _note_failure(watch: asyncio.Future[None]) -> None:
+    if not watch.cancelled() and (error := watch.exception()):
+        log.info("a watch is tried again: %s", error)
