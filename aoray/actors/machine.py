@@ -1,0 +1,283 @@
+"""The order of evaluation: which entry of which process comes next, and what must be fetched first.
+
+One machine for each process actor. Events go in (work from a shard, a page of the log, an instance that is ready, entries
+evaluated, a fault), effects come out (`Activate`, `Read`, `Close`), and `plan` says what to evaluate now. Pure: no I/O, no
+clock, no Ray; the actor carries out what it says, and a test can run any interleaving in one thread.
+
+Invariants
+* The entries of a process are planned in strict nonce order, each once. Duplicates and older nonces are ignored; a gap is
+  read from the log, so lost and reordered calls are harmless.
+* A term never goes down. Work of a lower term is refused, a higher one is adopted.
+* An effect is given once: while an `Activate` or a `Read` of a process is under way, no second one is asked for.
+* Processes take turns: each gives a bounded number of entries to a plan, and goes to the back when it had some evaluated.
+* Payloads that wait are bounded (ACTOR_QUEUE_MESSAGES_MAX); beyond that only their nonce is kept, and the log read again.
+
+On failure: a process whose evaluation failed by a fault of ours loses its instance and is activated anew from the log
+(`Activate.attempt` tells how often it failed in a row); one whose term is over is closed and forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from aoray import limits
+from aoray.protocol.assignments import LogEntry
+
+
+class Activate(NamedTuple):
+    """Boot the process's instance, and say `activated`, `failed` or `fenced`. `attempt` is 0 for the first."""
+
+    process_id: str
+    generation: int
+    attempt: int
+
+
+class Read(NamedTuple):
+    """Read the log after this nonce, at most `count` entries, and say `read`."""
+
+    process_id: str
+    generation: int
+    after_nonce: int
+    count: int
+
+
+class Close(NamedTuple):
+    """Let go of the process's instance."""
+
+    process_id: str
+
+
+Effect = Activate | Read | Close
+
+
+class Turn(NamedTuple):
+    """A process's share of a plan. Results up to `known_nonce` are in the store: only the state is replayed."""
+
+    process_id: str
+    term: int
+    known_nonce: int
+    entries: Sequence[LogEntry]
+
+
+@dataclass(slots=True)
+class Process:
+    """What the machine knows of one process."""
+
+    process_id: str
+    term: int
+    generation: int  # of its activation: what an older one still brings is ignored
+    next_nonce: int = 0  # the next to evaluate
+    frontier: int = -1  # all of next_nonce..frontier are pending
+    top_nonce: int = -1  # the highest known to be in the log
+    known_nonce: int = -1
+    live: bool = False
+    reading: bool = False
+    behind: bool = True  # the log may hold more than we know
+    attempt: int = 0
+    pending: dict[int, LogEntry] = field(default_factory=dict)
+
+    @property
+    def ready(self) -> bool:
+        return self.live and self.frontier >= self.next_nonce
+
+    @property
+    def settled(self) -> bool:
+        """Everything that was in the log, as far as we know, is evaluated."""
+        return self.live and not (self.ready or self.reading or self.behind) and self.top_nonce < self.next_nonce
+
+
+class Machine:
+    """All processes of one actor."""
+
+    def __init__(self, *, queue_entries_max: int = limits.ACTOR_QUEUE_MESSAGES_MAX) -> None:
+        self.processes: dict[str, Process] = {}
+        self.queued = 0
+        self._queue_entries_max = queue_entries_max
+        self._turns: dict[str, None] = {}  # ready processes, whose turn comes first first
+        self._floor: dict[str, int] = {}  # the lowest term still accepted of a process
+        self._generation = 0
+
+    def assign(self, work: Iterable[tuple[int, LogEntry]]) -> list[Effect]:
+        """Entries from a shard with the terms it holds them in, in whatever order they arrive."""
+        effects: list[Effect] = []
+        touched: dict[str, Process] = {}
+        for term, entry in work:
+            process = self._holder(entry.process_id, term, effects)
+            if process is not None:
+                self._offer(process, entry)
+                touched[process.process_id] = process
+        for process in touched.values():
+            effects += self._next(process)
+        return effects
+
+    def activate(self, process_id: str, term: int) -> list[Effect]:
+        """The process is ours from this term on; the log may hold entries that never came."""
+        effects: list[Effect] = []
+        process = self._holder(process_id, term, effects)
+        return effects + self.doubt(process_id) if process is not None else effects
+
+    def doubt(self, process_id: str) -> list[Effect]:
+        """Somebody asks for what we do not know of: look into the log before saying all is done."""
+        process = self.processes.get(process_id)
+        if process is None:
+            return []
+        process.behind = True
+        return self._next(process)
+
+    def activated(self, process_id: str, generation: int, *, next_nonce: int, known_nonce: int) -> list[Effect]:
+        """The instance is there, with the state just before `next_nonce`."""
+        process = self.current(process_id, generation)
+        if process is None:
+            return []
+        process.live, process.next_nonce, process.known_nonce = True, next_nonce, known_nonce
+        for nonce in [nonce for nonce in process.pending if nonce < next_nonce]:
+            self._forget(process, nonce)
+        process.frontier = next_nonce - 1
+        return self._next(process)
+
+    def read(
+        self, process_id: str, generation: int, entries: Sequence[LogEntry], *, more: bool
+    ) -> list[Effect]:
+        """A page of the log, in answer to `Read`; `more` says that others follow it."""
+        process = self.current(process_id, generation)
+        if process is None:
+            return []
+        process.reading = False
+        process.behind = process.behind or more
+        before = process.frontier
+        for entry in entries:
+            self._offer(process, entry)
+        self._advance(process)
+        if process.frontier == before and not process.behind:
+            self._distrust(process)
+        return self._next(process)
+
+    def plan(self, *, entries_max: int, entries_per_process_max: int) -> list[Turn]:
+        """What to evaluate now, in this order; say `evaluated` for as much of it as was done."""
+        turns = []
+        for process_id in self._turns:
+            if entries_max <= 0:
+                break
+            process = self.processes[process_id]
+            count = min(process.frontier - process.next_nonce + 1, entries_per_process_max, entries_max)
+            entries = [process.pending[process.next_nonce + step] for step in range(count)]
+            turns.append(Turn(process_id, process.term, process.known_nonce, entries))
+            entries_max -= count
+        return turns
+
+    def evaluated(self, progress: Mapping[str, int]) -> list[Effect]:
+        """Entries up to these nonces are evaluated, and their results recorded."""
+        effects: list[Effect] = []
+        for process_id, nonce in progress.items():
+            process = self.processes.get(process_id)
+            if process is None or not process.live or nonce < process.next_nonce:
+                continue
+            for done in range(process.next_nonce, nonce + 1):
+                self._forget(process, done)
+            process.next_nonce, process.attempt = nonce + 1, 0
+            self._turns.pop(process_id, None)  # to the back, if there is more
+            effects += self._next(process)
+        return effects
+
+    def failed(self, process_id: str, generation: int) -> list[Effect]:
+        """A fault of ours in activation or evaluation: from the log again, with a new instance."""
+        process = self.current(process_id, generation)
+        if process is None:
+            return []
+        self._discard(process)
+        again = self._begin(process_id, process.term, attempt=process.attempt + 1)
+        return [Close(process_id), Activate(process_id, again.generation, again.attempt)]
+
+    def fenced(self, process_id: str, term: int) -> list[Effect]:
+        """The store knows a later term than this one: the process is a successor's."""
+        self._floor[process_id] = max(self._floor.get(process_id, 0), term + 1)
+        process = self.processes.get(process_id)
+        if process is None or process.term > term:
+            return []
+        return self.drop(process_id)
+
+    def drop(self, process_id: str) -> list[Effect]:
+        """Forget a process: its instance goes, its term stays refused or accepted as it was."""
+        process = self.processes.pop(process_id, None)
+        if process is None:
+            return []
+        self._discard(process)
+        return [Close(process_id)]
+
+    def current(self, process_id: str, generation: int) -> Process | None:
+        """The process, if it is still in the activation that is spoken of."""
+        process = self.processes.get(process_id)
+        return process if process is not None and process.generation == generation else None
+
+    def _holder(self, process_id: str, term: int, effects: list[Effect]) -> Process | None:
+        """The process that this term may speak for; None if the term is over."""
+        if term < self._floor.get(process_id, term):
+            return None
+        self._floor[process_id] = term
+        process = self.processes.get(process_id)
+        if process is None:
+            process = self._begin(process_id, term, attempt=0)
+            effects.append(Activate(process_id, process.generation, 0))
+        process.term = term
+        return process
+
+    def _begin(self, process_id: str, term: int, *, attempt: int) -> Process:
+        self._generation += 1
+        process = Process(process_id, term, self._generation, attempt=attempt)
+        self.processes[process_id] = process
+        return process
+
+    def _offer(self, process: Process, entry: LogEntry) -> None:
+        """Keep an entry that is to come, unless it is there or the queue is full."""
+        nonce = entry.nonce
+        process.top_nonce = max(process.top_nonce, nonce)
+        if nonce < process.next_nonce or nonce in process.pending:
+            return
+        if self.queued < self._queue_entries_max or nonce == process.next_nonce:
+            process.pending[nonce] = entry
+            self.queued += 1
+
+    def _next(self, process: Process) -> list[Effect]:
+        """Bring the process's standing up to date: its place in the turns, and whether the log is to be read."""
+        if not process.live:
+            return []
+        self._advance(process)
+        if process.ready:
+            self._turns.setdefault(process.process_id)
+        return self._fetch(process)
+
+    def _advance(self, process: Process) -> None:
+        while process.frontier + 1 in process.pending:
+            process.frontier += 1
+
+    def _fetch(self, process: Process) -> list[Effect]:
+        """Read ahead while replaying; fill a gap only once there's nothing else to do, since late calls fill most."""
+        if process.reading:
+            return []
+        ahead = process.frontier - process.next_nonce + 1
+        page = limits.REPLAY_PAGE_ENTRIES
+        if process.behind and ahead <= page // 2 and (ahead == 0 or self.queued < self._queue_entries_max):
+            process.reading, process.behind = True, False
+            return [Read(process.process_id, process.generation, process.frontier, page)]
+        if ahead == 0 and process.top_nonce > process.frontier:
+            process.reading = True
+            count = min(process.top_nonce - process.frontier, page)
+            return [Read(process.process_id, process.generation, process.frontier, count)]
+        return []
+
+    def _distrust(self, process: Process) -> None:
+        """The log does not hold what we were told of. It was durable before we were told, so ask again when told again."""
+        for nonce in [nonce for nonce in process.pending if nonce > process.frontier]:
+            self._forget(process, nonce)
+        process.top_nonce = process.frontier
+
+    def _forget(self, process: Process, nonce: int) -> None:
+        if process.pending.pop(nonce, None) is not None:
+            self.queued -= 1
+
+    def _discard(self, process: Process) -> None:
+        self.queued -= len(process.pending)
+        process.pending.clear()
+        self._turns.pop(process.process_id, None)

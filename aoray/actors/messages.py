@@ -1,0 +1,177 @@
+"""What is passed to a process: a log entry as the message and the environment that its WASM module reads.
+
+The last step before evaluation. A slot of the log holds two signed data items, the message and its assignment; here they
+become the JSON of wire-contract §3.7, and a client's dry-run body becomes the message of §3.3. Pure.
+
+Invariants: `Owner` is the verified signer and nothing else; `From` is the `From-Process` tag or the owner (whether that
+claim is believed is for the process's authorities); tags named `From` and `Owner` never reach the guest. The same entry
+gives the same bytes, whenever and wherever it is replayed.
+
+On failure: a dry-run body of the wrong shape is `MalformedInput` naming the field. Items from the log were verified before
+they were ordered, so nothing in them can fail here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import orjson
+
+from aoray.errors import MalformedInput
+from aoray.protocol.assignments import LogEntry
+from aoray.protocol.ids import b64url_encode
+from aoray.protocol.items import DataItem, parse
+from aoray.protocol.tags import Tags, first
+
+STRIPPED = frozenset(("From", "Owner"))  # host fields that a tag of that name could overwrite in the guest
+
+
+class Slot(NamedTuple):
+    """What the scheduler said of a message: the tags of its assignment."""
+
+    epoch: int
+    nonce: int
+    timestamp: int
+    block_height: int
+    hash_chain: str
+    exclude: frozenset[str]
+
+
+class ModuleInfo(NamedTuple):
+    """What a process is told about its module."""
+
+    id: str
+    owner: str
+    tags: Tags
+
+
+class Given(NamedTuple):
+    """One slot, ready to evaluate: the message's JSON, and what its result row needs to know."""
+
+    message: bytes
+    block_height: int
+    pushed_for: str
+
+
+def given(entry: LogEntry) -> Given:
+    """The message of a log entry, as its process gets it."""
+    item, slot = parse(entry.item), slot_of(entry.assignment)
+    return Given(orjson.dumps(message_of(entry, item, slot)), slot.block_height, pushed_for(entry, item))
+
+
+def slot_of(assignment: bytes) -> Slot:
+    """Read a signed assignment. Our scheduler wrote its tags, each name once but for `Exclude`."""
+    tags = parse(assignment).tags
+    named = dict(tags)
+    return Slot(
+        epoch=int(named["Epoch"]),
+        nonce=int(named["Nonce"]),
+        timestamp=int(named["Timestamp"]),
+        block_height=int(named["Block-Height"]),
+        hash_chain=named["Hash-Chain"],
+        exclude=frozenset(tag.value for tag in tags if tag.name == "Exclude") if "Exclude" in named else frozenset(),
+    )
+
+
+def message_of(entry: LogEntry, item: DataItem, slot: Slot) -> dict[str, Any]:
+    """The message dict: keys in the contract's order, those that the assignment excludes left out."""
+    owner, sender = item.address, first(item.tags, "From-Process")
+    message = {
+        "Id": entry.message_id,
+        "Signature": b64url_encode(item.signature),
+        "Data": item.data.decode("utf-8", "replace"),
+        "Owner": owner,
+        "Anchor": item.anchor.decode("utf-8", "replace") if item.anchor else None,
+        "From": sender or owner,
+        "Target": entry.process_id if entry.nonce == 0 else item.target_id,
+        "Tags": guest_tags(item.tags),
+        "Epoch": slot.epoch,
+        "Nonce": slot.nonce,
+        "Timestamp": slot.timestamp,
+        "Block-Height": slot.block_height,
+        "Hash-Chain": slot.hash_chain,
+        "Cron": False,
+        "Read-Only": False,
+    }
+    if sender:
+        message["Forwarded-By"] = owner
+    return _without(message, slot.exclude) if slot.exclude else message
+
+
+def _without(message: dict[str, Any], exclude: frozenset[str]) -> dict[str, Any]:
+    """Leave fields out; `Tags` stays as an empty list, since every guest walks it."""
+    if "Tags" in exclude:
+        message["Tags"] = []
+    return {key: value for key, value in message.items() if key not in exclude & {"Data", "Signature", "Anchor"}}
+
+
+def guest_tags(tags: Tags) -> list[dict[str, str]]:
+    """Tags as JSON, without those that would pass for host fields."""
+    return [{"name": name, "value": value} for name, value in tags if name not in STRIPPED]
+
+
+def pushed_for(entry: LogEntry, item: DataItem) -> str:
+    """The item that began the chain this entry is part of; an assigned message begins one, named by its assignment."""
+    if entry.nonce > 0 and item.target_id != entry.process_id:
+        return entry.assignment_id
+    return first(item.tags, "Pushed-For") or entry.message_id
+
+
+def environment_of(process_id: str, process: DataItem, module: ModuleInfo) -> bytes:
+    """The environment that goes with every message of a process: the same bytes for all its life."""
+    return orjson.dumps(
+        {
+            "Process": {"Id": process_id, "Owner": process.address, "Tags": _tags_json(process.tags)},
+            "Module": {"Id": module.id, "Owner": module.owner, "Tags": _tags_json(module.tags)},
+        }
+    )
+
+
+def _tags_json(tags: Tags) -> list[dict[str, str]]:
+    return [{"name": name, "value": value} for name, value in tags]
+
+
+def dry_run_message(process_id: str, body: dict[str, Any], timestamp: int, block_height: int) -> bytes:
+    """The message of a dry run (§3.3): who asks is what the body says, since nothing of it stays."""
+    owner = _text(body, "Owner", "1234")
+    tags = _tags(body.get("Tags", []))
+    sender = next((tag["value"] for tag in tags if tag["name"] == "From-Process"), "")
+    message = {
+        "Id": _text(body, "Id", "1234"),
+        "Owner": owner,
+        "Target": process_id,
+        "From": sender or owner,
+        "Data": body.get("Data", "1234"),
+        "Tags": [tag for tag in tags if tag["name"] not in STRIPPED],
+        "Anchor": _text(body, "Anchor", "0"),
+        "Timestamp": timestamp,
+        "Block-Height": block_height,
+        "Cron": False,
+        "Read-Only": True,
+    }
+    return orjson.dumps(message)
+
+
+def _text(body: dict[str, Any], field: str, default: str) -> str:
+    value = body.get(field)
+    if value is None:
+        return default
+    if not isinstance(value, str):
+        raise MalformedInput(f"{field} must be a string, not {type(value).__name__}", field=field)
+    return value
+
+
+def _tags(value: Any) -> list[dict[str, str]]:
+    """The tags of a dry-run body; a value may be a number, as clients send them."""
+    if not isinstance(value, list):
+        raise MalformedInput("Tags must be a list of {name, value}", field="Tags")
+    return [_tag(index, tag) for index, tag in enumerate(value)]
+
+
+def _tag(index: int, tag: Any) -> dict[str, str]:
+    name, value = (tag.get("name"), tag.get("value")) if isinstance(tag, dict) else (None, None)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(name, str) or not isinstance(value, str):
+        raise MalformedInput(f"Tags[{index}] must be {{name, value}} of strings", field=f"Tags[{index}]")
+    return {"name": name, "value": value}

@@ -1,0 +1,203 @@
+"""The store of results: what each message's evaluation gave, for ever; and which outboxes are still to be pushed.
+
+Process actors write here once for each slice of work; gateways read results and mark outboxes as pushed. One SQLite file
+with several writing processes (WAL, busy timeout); `synchronous=NORMAL`, since whatever a power cut takes is made again,
+the same, by replay.
+
+Invariants
+* A result is written once; writing it again leaves it as it is.
+* A process's results are written in nonce order, and only by the holder of its latest term: the check is in the same
+  transaction as the rows (`StaleTerm`). A successor calls `claim` first, and its predecessor is fenced from there on, so
+  what `last_nonce` says afterwards can only change through the successor.
+
+On failure: `Unavailable` (the disk, a lock held too long): nothing of the batch was written, try again. `StaleTerm` names
+the processes that have a successor; the rows of the others are written.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from aoray import limits
+from aoray.errors import StaleTerm, Unavailable
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS terms (process_id TEXT PRIMARY KEY, term INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS results (
+    process_id TEXT NOT NULL, nonce INTEGER NOT NULL, message_id TEXT NOT NULL, assignment_id TEXT NOT NULL,
+    timestamp INTEGER NOT NULL, block_height INTEGER NOT NULL, result BLOB NOT NULL, has_error INTEGER NOT NULL,
+    pushed_for TEXT NOT NULL, pushed INTEGER NOT NULL
+);
+CREATE UNIQUE INDEX IF NOT EXISTS results_by_nonce ON results (process_id, nonce);
+CREATE INDEX IF NOT EXISTS results_by_message ON results (message_id, process_id);
+CREATE INDEX IF NOT EXISTS results_by_assignment ON results (assignment_id);
+CREATE INDEX IF NOT EXISTS results_unpushed ON results (process_id, nonce) WHERE pushed = 0;
+"""
+BUSY_SECONDS = 30.0
+COLUMNS = (
+    "process_id, nonce, message_id, assignment_id, timestamp, block_height, result, has_error, pushed_for, pushed"
+)
+
+Sort = Literal["ASC", "DESC"]
+
+
+class ResultRow(NamedTuple):
+    """A message's result. `pushed` is true if its outbox is sent, or was empty."""
+
+    process_id: str
+    nonce: int
+    message_id: str
+    assignment_id: str
+    timestamp: int
+    block_height: int
+    result: bytes
+    has_error: bool
+    pushed_for: str
+    pushed: bool
+
+
+class Results:
+    """One process's access to the store. Threads may share it: one reads and one writes at a time."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._reads = _Connection(path)
+        self._writes = _Connection(path)
+
+    def claim(self, process_id: str, term: int) -> None:
+        """From now on only this term (or a later one) writes results of the process."""
+        self.commit({process_id: term}, ())
+
+    def commit(self, term_of: Mapping[str, int], rows: Sequence[ResultRow]) -> None:
+        """Write a batch in one transaction: all rows of the processes whose term is not over."""
+        with self._writes.transaction() as db:
+            stale = {process_id for process_id, term in term_of.items() if not _hold(db, process_id, term)}
+            kept = [row for row in rows if row.process_id not in stale] if stale else rows
+            db.executemany(f"INSERT OR IGNORE INTO results ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?)", kept)
+        if stale:
+            raise StaleTerm("a successor evaluates these processes", processes=sorted(stale))
+
+    def get(self, process_id: str, any_id: str) -> ResultRow | None:
+        """The result of a message, by its id or its assignment's; by the process's own id that of nonce 0."""
+        return self._one("message_id = ? AND process_id = ?", any_id, process_id) or self._one(
+            "assignment_id = ? AND process_id = ?", any_id, process_id
+        )
+
+    def at(self, process_id: str, nonce: int) -> ResultRow | None:
+        """The result of a slot."""
+        return self._one("process_id = ? AND nonce = ?", process_id, nonce)
+
+    def page(
+        self,
+        process_id: str,
+        *,
+        after: int | None = None,
+        to: int | None = None,
+        sort: Sort = "ASC",
+        limit: int = limits.PAGE_ENTRIES_MAX,
+    ) -> list[ResultRow]:
+        """Results without error, by timestamp: `after` exclusive, `to` inclusive, `after` the older bound in both sorts."""
+        nonces = self._nonce_up_to(process_id, after, -1), self._nonce_up_to(process_id, to, 2**62)
+        where = f"process_id = ? AND nonce > ? AND nonce <= ? AND NOT has_error ORDER BY nonce {sort} LIMIT ?"
+        return self._many(where, process_id, *nonces, limit)
+
+    def _nonce_up_to(self, process_id: str, timestamp: int | None, default: int) -> int:
+        """The last nonce with a timestamp not above this one, by halving: timestamps rise with nonces."""
+        if timestamp is None:
+            return default
+        low, high = -1, self.last_nonce(process_id)
+        while low < high:
+            middle = (low + high + 1) // 2
+            found = self._value(
+                "SELECT timestamp FROM results WHERE process_id = ? AND nonce = ?", process_id, middle
+            )
+            low, high = (middle, high) if found is not None and found <= timestamp else (low, middle - 1)
+        return low
+
+    def last_nonce(self, process_id: str) -> int:
+        """The last slot that has a result; -1 if none has. All before it have one too."""
+        found = self._value("SELECT max(nonce) FROM results WHERE process_id = ?", process_id)
+        return -1 if found is None else int(found)
+
+    def unpushed(self, limit: int) -> list[tuple[str, int]]:
+        """Slots whose outboxes are not marked as sent."""
+        return self._reads.rows("SELECT process_id, nonce FROM results WHERE pushed = 0 LIMIT ?", limit)
+
+    def mark_pushed(self, references: Iterable[tuple[str, int]]) -> None:
+        """The outboxes of these slots are sent."""
+        with self._writes.transaction() as db:
+            db.executemany("UPDATE results SET pushed = 1 WHERE process_id = ? AND nonce = ?", references)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._reads.close()
+        self._writes.close()
+
+    def _one(self, where: str, *values: Any) -> ResultRow | None:
+        found = self._many(f"{where} LIMIT 1", *values)
+        return found[0] if found else None
+
+    def _many(self, where: str, *values: Any) -> list[ResultRow]:
+        rows = self._reads.rows(f"SELECT {COLUMNS} FROM results WHERE {where}", *values)
+        return [ResultRow(*row[:7], bool(row[7]), row[8], bool(row[9])) for row in rows]
+
+    def _value(self, query: str, *values: Any) -> Any:
+        rows = self._reads.rows(query, *values)
+        return rows[0][0] if rows else None
+
+
+class _Connection:
+    """A connection that threads take turns on; faults come as `Unavailable`."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.Lock()
+        with _as_unavailable():
+            self._db = sqlite3.connect(
+                path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            # Two that make the file at once may meet here, and SQLite does not wait when the journal mode changes.
+            if self._db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+                self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.executescript(SCHEMA)
+
+    def rows(self, query: str, *values: Any) -> list[Any]:
+        with self._lock, _as_unavailable():
+            return self._db.execute(query, values).fetchall()
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, _as_unavailable():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+
+def _hold(db: sqlite3.Connection, process_id: str, term: int) -> bool:
+    """Whether this term may write; a later one than any before is kept."""
+    found = db.execute("SELECT term FROM terms WHERE process_id = ?", [process_id]).fetchone()
+    if found is None or found[0] < term:
+        db.execute("INSERT OR REPLACE INTO terms VALUES (?, ?)", [process_id, term])
+    return found is None or found[0] <= term
+
+
+@contextmanager
+def _as_unavailable() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise Unavailable(f"the results can't be read or written: {error}", hint="Is the disk full?") from error

@@ -1,0 +1,106 @@
+"""A result as it is served: what a guest gave back, made safe, in the key order of wire-contract §3.1.
+
+Right after evaluation; the bytes made here are what the store keeps, what a client gets, and what the push reads its outbox
+from. Pure. A guest may return anything that is JSON: here the outbox becomes lists of flat objects, never null; what can't
+be understood becomes text, an empty list, or goes.
+
+Invariants: `Messages`, `Assignments` and `Spawns` are arrays of objects, each `Tags` an array of `{name, value}` strings;
+`Error` is there only for an error, and then the outbox is empty. The same response always gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import orjson
+
+from aoray import limits
+from aoray.wasm.instance import Outcome
+
+OUTBOX = ("Messages", "Assignments", "Spawns")
+UNREADABLE = "[nested too deeply]"
+
+
+class Served(NamedTuple):
+    """A result's JSON, whether it is an error, and whether its outbox holds anything to push."""
+
+    result: bytes
+    has_error: bool
+    has_outbox: bool
+
+
+def served(outcome: Outcome) -> Served:
+    """The result of an evaluation."""
+    error = outcome.error
+    if error is not None:
+        return Served(_json([], [], [], "", outcome.fuel, error), has_error=True, has_outbox=False)
+    messages, assignments, spawns = _outbox(outcome.response)
+    output = _output(outcome.response.get("Output"))
+    result = _json(messages, assignments, spawns, output, outcome.fuel, None)
+    return Served(result, has_error=False, has_outbox=bool(messages or assignments or spawns))
+
+
+def _json(messages: list[Any], assignments: list[Any], spawns: list[Any], output: Any, gas: int, error: str | None) -> bytes:
+    result = {"Messages": messages, "Assignments": assignments, "Spawns": spawns, "Output": output, "GasUsed": gas}
+    if error is not None:
+        result["Error"] = error
+    return orjson.dumps(result)
+
+
+def _outbox(response: dict[str, Any]) -> list[list[dict[str, Any]]]:
+    """The three lists, together at most OUTBOX_MESSAGES_MAX long."""
+    room = limits.OUTBOX_MESSAGES_MAX
+    lists = []
+    for key in OUTBOX:
+        value = response.get(key)
+        entries = [_flat(entry) for entry in value[:room] if isinstance(entry, dict)] if isinstance(value, list) else []
+        room -= len(entries)
+        lists.append(entries)
+    return lists
+
+
+def _flat(entry: dict[str, Any]) -> dict[str, Any]:
+    return {key: _field(key, value) for key, value in entry.items()}
+
+
+def _field(key: str, value: Any) -> Any:
+    if isinstance(value, str | bool):
+        return value
+    if key == "Tags":
+        return _tags(value)
+    if key in ("Processes", "Exclude"):
+        return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
+    return _text(value)
+
+
+def _tags(value: Any) -> list[dict[str, str]]:
+    if not isinstance(value, list):
+        return []
+    return [
+        {"name": tag["name"], "value": _text(tag.get("value"))}
+        for tag in value
+        if isinstance(tag, dict) and isinstance(tag.get("name"), str)
+    ]
+
+
+def _text(value: Any) -> str:
+    """A value as the text that a Lua or JavaScript guest would have meant."""
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    try:
+        return orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:  # deeper than orjson writes, though not than it reads
+        return UNREADABLE
+
+
+def _output(value: Any) -> Any:
+    """Text, an object or a list stay; the rest becomes text."""
+    if not isinstance(value, dict | list):
+        return _text(value)
+    try:
+        orjson.dumps({"Output": value})
+    except orjson.JSONEncodeError:
+        return UNREADABLE
+    return value

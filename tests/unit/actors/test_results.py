@@ -1,0 +1,109 @@
+"""The store of results: written once, fenced by terms, paged by time."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from aoray.actors.results import ResultRow, Results
+from aoray.errors import StaleTerm
+
+
+def row(process_id: str, nonce: int, *, error: bool = False, pushed: bool = True, result: bytes = b"{}") -> ResultRow:
+    names = f"m{nonce}" if nonce else process_id, f"a{process_id}{nonce}"
+    return ResultRow(process_id, nonce, *names, 1000 + 10 * nonce, 7, result, error, "origin", pushed)
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Iterator[Results]:
+    store = Results(tmp_path / "results.sqlite")
+    yield store
+    store.close()
+
+
+def test_a_result_is_found_by_message_assignment_process_and_nonce(results: Results) -> None:
+    rows = [row("p", 0), row("p", 1), row("q", 1)]
+    results.commit({"p": 1, "q": 1}, rows)
+    assert results.get("p", "p") == rows[0]
+    assert results.get("p", "m1") == rows[1]
+    assert results.get("q", "m1") == rows[2]
+    assert results.get("p", "ap1") == rows[1]
+    assert results.at("p", 1) == rows[1]
+    assert results.get("p", "m2") is results.at("p", 2) is None
+
+
+def test_a_result_is_written_once(results: Results) -> None:
+    results.commit({"p": 1}, [row("p", 0, result=b"first")])
+    results.commit({"p": 1}, [row("p", 0, result=b"second")])
+    found = results.at("p", 0)
+    assert found is not None
+    assert found.result == b"first"
+
+
+def test_a_predecessor_is_refused_and_the_others_of_its_batch_are_written(results: Results, tmp_path: Path) -> None:
+    successor = Results(tmp_path / "results.sqlite")
+    results.commit({"p": 1, "q": 5}, [row("p", 0)])
+    successor.claim("p", 2)
+    with pytest.raises(StaleTerm) as caught:
+        results.commit({"p": 1, "q": 5}, [row("p", 1), row("q", 0)])
+    assert caught.value.details["processes"] == ["p"]
+    assert successor.last_nonce("p") == 0
+    assert successor.last_nonce("q") == 0
+    successor.commit({"p": 2}, [row("p", 1)])
+    assert results.last_nonce("p") == 1
+    successor.close()
+
+
+def test_a_claim_is_refused_below_the_term_that_holds(results: Results) -> None:
+    results.claim("p", 3)
+    results.claim("p", 3)
+    with pytest.raises(StaleTerm):
+        results.claim("p", 2)
+
+
+def test_pages_follow_time_and_leave_errors_out(results: Results) -> None:
+    results.commit({"p": 1}, [row("p", nonce, error=nonce == 3) for nonce in range(8)] + [row("q", 0)])
+
+    def nonces(**bounds: object) -> list[int]:
+        return [found.nonce for found in results.page("p", **bounds)]  # type: ignore[arg-type]
+
+    assert nonces() == [0, 1, 2, 4, 5, 6, 7]
+    assert nonces(sort="DESC", limit=3) == [7, 6, 5]
+    assert nonces(after=1010) == [2, 4, 5, 6, 7]
+    assert nonces(after=1010, to=1050) == [2, 4, 5]
+    assert nonces(after=1010, to=1050, sort="DESC") == [5, 4, 2]
+    assert nonces(after=1014, to=1055, limit=2) == [2, 4]
+    assert nonces(after=0) == nonces(to=9999) == nonces()
+    assert nonces(after=1070) == nonces(to=999) == []
+
+
+def test_outboxes_wait_until_they_are_marked(results: Results) -> None:
+    results.commit({"p": 1}, [row("p", 0), row("p", 1, pushed=False), row("p", 2, pushed=False)])
+    assert sorted(results.unpushed(10)) == [("p", 1), ("p", 2)]
+    assert len(results.unpushed(1)) == 1
+    results.mark_pushed([("p", 1)])
+    assert results.unpushed(10) == [("p", 2)]
+    found = results.at("p", 1)
+    assert found is not None
+    assert found.pushed
+
+
+def write_many(path: Path, process_id: str) -> None:
+    store = Results(path)
+    for nonce in range(100):
+        store.commit({process_id: 1}, [row(process_id, nonce, result=b"x" * 500)])
+
+
+def test_several_processes_write_at_once(results: Results, tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    path = tmp_path / "results.sqlite"
+    writers = [context.Process(target=write_many, args=(path, f"p{index}")) for index in range(3)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert [writer.exitcode for writer in writers] == [0, 0, 0]
+    assert [results.last_nonce(f"p{index}") for index in range(3)] == [99, 99, 99]
