@@ -1,0 +1,194 @@
+"""Reads from and uploads to any Arweave over HTTP: the embedded one, or a gateway with a bundler.
+
+The scheduler's flusher posts bundles with it, process actors fetch modules, gateways look up items and the
+height.
+
+Invariants: `item` gives only items whose signature verifies and whose id is the one asked for, whatever the
+gateway says; `data` and `tags` are the gateway's word. Bodies are bounded. Nothing is retried here: what is
+retryable is `Unavailable`, and the caller knows for how long.
+
+On failure: `NotFound` for 404 (and for what is no id), `Unavailable` when the connection fails or the server
+is at fault (5xx, 429), `BadSignature` or `ClientError` for other refusals, `MalformedInput` for answers that
+make no sense.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Self
+
+import httpx
+import orjson
+
+from aoray.errors import BadSignature, ClientError, MalformedInput, NotFound, TooLarge, Unavailable
+from aoray.limits import UPLOAD_BYTES_MAX
+from aoray.protocol.ids import b64url_decode, is_id
+from aoray.protocol.items import ANCHOR_BYTES, DataItem, parse, rebuild, verify
+from aoray.protocol.tags import Tags, from_json
+
+_TIMEOUT = httpx.Timeout(60, connect=5)
+_TAGS = "query ($id: ID!) { transaction(id: $id) { tags { name value } } }"
+_FIELDS = """query ($id: ID!) {
+  transaction(id: $id) { signature anchor recipient owner { key } tags { name value } }
+}"""
+
+
+class ArweaveClient:
+    """One Arweave, by its URL. For one event loop; `aclose` it, or use it with `async with`."""
+
+    def __init__(self, url: str, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        self.url = url.rstrip("/")
+        self._http = httpx.AsyncClient(timeout=_TIMEOUT, transport=transport)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def post_item(self, raw: bytes) -> str:
+        """Upload a signed data item or bundle; returns its id once Arweave has it. Safe to repeat."""
+        headers = {"content-type": "application/octet-stream"}
+        answer = _json(await self._request("POST", "/tx", content=raw, headers=headers))
+        item_id = answer.get("id") if isinstance(answer, dict) else None
+        if not (isinstance(item_id, str) and is_id(item_id)):
+            raise MalformedInput(f"{self.url} took an upload and gave no id", field="id")
+        return item_id
+
+    async def info(self) -> dict[str, Any]:
+        """The network's `height`, `current` block and more."""
+        answer = _json(await self._request("GET", "/info"))
+        if not (isinstance(answer, dict) and isinstance(answer.get("height"), int)):
+            raise MalformedInput(f"{self.url}/info gives no height", field="height")
+        return answer
+
+    async def data(self, id: str) -> bytes:
+        """An item's data."""
+        return await self._get(id, "/raw/{}")
+
+    async def transaction(self, id: str) -> dict[str, Any]:
+        """An item's fields as transaction JSON."""
+        answer = _json(await self._get(id, "/tx/{}"))
+        if not isinstance(answer, dict):
+            raise MalformedInput(f"{self.url}/tx/{id} is no transaction", field="transaction")
+        return answer
+
+    async def tags(self, id: str) -> Tags:
+        """An item's tags."""
+        return from_json((await self._node(_TAGS, id)).get("tags"))
+
+    async def item(self, id: str) -> DataItem:
+        """An item as it was signed, verified."""
+        try:
+            item = parse(await self._get(id, "/tx/{}/item"), bytes_max=UPLOAD_BYTES_MAX)
+        except ClientError:  # only the embedded Arweave keeps items whole
+            item = await self._rebuilt(id)
+        else:
+            await asyncio.to_thread(verify, item)
+        if item.id != id:
+            raise MalformedInput(f"{self.url} gives item {item.id} for {id}", field="id")
+        return item
+
+    async def _rebuilt(self, id: str) -> DataItem:
+        node = await self._node(_FIELDS, id)
+        data = await self.data(id)
+        try:
+            parts: dict[str, Any] = {
+                "signature": b64url_decode(node["signature"], field="signature"),
+                "owner": b64url_decode(node["owner"]["key"], field="owner"),
+                "target": b64url_decode(node["recipient"] or "", field="recipient"),
+                "anchor": _anchor(node["anchor"] or ""),
+                "tags": from_json(node["tags"]),
+            }
+        except (KeyError, TypeError) as error:
+            raise MalformedInput(
+                f"{self.url} does not know all the parts of {id}", field=str(error)
+            ) from error
+        return await asyncio.to_thread(rebuild, data=data, **parts)
+
+    async def _node(self, query: str, id: str) -> dict[str, Any]:
+        node = (await self.graphql(query, {"id": id})).get("transaction") if is_id(id) else None
+        if not isinstance(node, dict):
+            raise NotFound(f"{self.url} has no such item", id=id)
+        return node
+
+    async def graphql(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The `data` of a GraphQL query; its first error is raised."""
+        headers = {"content-type": "application/json"}
+        body = orjson.dumps({"query": query, "variables": variables or {}})
+        answer = _json(await self._request("POST", "/graphql", content=body, headers=headers))
+        answer = answer if isinstance(answer, dict) else {}
+        if errors := answer.get("errors"):
+            raise ClientError(f"{self.url}/graphql: {_first_message(errors)}")
+        data = answer.get("data")
+        if not isinstance(data, dict):
+            raise MalformedInput(f"{self.url}/graphql gives no data", field="data")
+        return data
+
+    async def _get(self, id: str, path: str) -> bytes:
+        if not is_id(id):
+            raise NotFound(f"{self.url} has no such item", id=id)
+        return await self._request("GET", path.format(id))
+
+    async def _request(self, method: str, path: str, **parts: Any) -> bytes:
+        """The body of a good answer. A POST is never redirected."""
+        where = f"{method} {self.url}{path}"
+        try:
+            request = self._http.build_request(method, self.url + path, **parts)
+            response = await self._http.send(request, stream=True, follow_redirects=method == "GET")
+            try:
+                body = await _bounded(response)
+            finally:
+                await response.aclose()
+        except (httpx.HTTPError, httpx.StreamError) as error:
+            raise Unavailable(f"{where}: {error or type(error).__name__}", hint="Is Arweave up?") from error
+        _raise_for(where, response.status_code, body)
+        return body
+
+
+async def _bounded(response: httpx.Response) -> bytes:
+    chunks, size = [], 0
+    async for chunk in response.aiter_bytes():
+        size += len(chunk)
+        if size > UPLOAD_BYTES_MAX:
+            raise TooLarge(f"{response.url} has over {UPLOAD_BYTES_MAX} bytes", bytes_max=UPLOAD_BYTES_MAX)
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _raise_for(where: str, status: int, body: bytes) -> None:
+    if status < 300:
+        return
+    try:
+        answer = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        answer = None
+    answer = answer if isinstance(answer, dict) else {}
+    said = answer.get("error") or _first_message(answer.get("errors")) or body[:200].decode(errors="replace")
+    message = f"{where}: {status} {said}"
+    if status >= 500 or status == 429:
+        raise Unavailable(message)
+    if status == 404:
+        raise NotFound(message)
+    raise (BadSignature if answer.get("code") == BadSignature.code else ClientError)(message)
+
+
+def _first_message(errors: object) -> str:
+    found = errors[0] if isinstance(errors, list) and errors else errors
+    return str(found.get("message")) if isinstance(found, dict) else str(found or "")
+
+
+def _anchor(text: str) -> bytes:
+    """An anchor's bytes: gateways give them as base64url, or as they are."""
+    return text.encode() if len(text) == ANCHOR_BYTES else b64url_decode(text, field="anchor")
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise MalformedInput(f"Arweave's answer is not JSON: {error}", field="answer") from error

@@ -1,0 +1,142 @@
+"""Unfolds a posted data item: a bundle's nested items become items of their own (first stop of an upload).
+
+An upload is one run of bytes, and is kept as such. What comes out of here are `Placed` rows that say where in
+that run each item lies and by which terms a search finds it; no item is stored twice. Pure: no I/O, no clock.
+
+Invariants: every row's signature verified, except in bundles whose owner is trusted (our own scheduler
+verified what it bundles; checking 2,000 signatures a second again would cost half a core). The first row is
+the upload itself, and a parent comes before its children.
+
+On failure: an upload that does not verify, or says it is a bundle and is none, raises `ClientError`. A nested
+item that does not parse, verify or have the id its bundle claims is left out and listed in `refused`, as
+gateways do; its bytes stay inside the bundle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator
+from hashlib import blake2b
+from typing import NamedTuple
+
+from aoray.errors import ClientError, MalformedInput, TooLarge
+from aoray.limits import BUNDLE_BYTES_MAX, BUNDLE_DEPTH_MAX, BUNDLE_ITEMS_MAX
+from aoray.protocol.ids import b64url_decode, b64url_encode
+from aoray.protocol.items import DataItem, parse, verify
+from aoray.protocol.tags import first
+
+_COUNT_BYTES = 32
+_ENTRY_BYTES = 64  # of a bundle's table: size (32, little-endian) and id (32)
+
+
+class Placed(NamedTuple):
+    """An item of an upload: where its bytes are in it, and the terms that find it."""
+
+    id: bytes
+    parent: bytes | None
+    start: int
+    header_size: int
+    size: int
+    terms: frozenset[int]
+
+
+class Refused(NamedTuple):
+    """A nested item that is not indexed, and why."""
+
+    id: str
+    reason: str
+
+
+class Intake(NamedTuple):
+    """An upload, ready to be written."""
+
+    raw: bytes
+    placed: list[Placed]
+    refused: list[Refused]
+
+
+def term(kind: str, value: str, name: str = "") -> int:
+    """The 64-bit number of a "tag" (with its name), an "owner", "recipient" or "bundle" in the index.
+
+    To make two of one's own collide costs 2^32 hashes, and confuses only searches for them; hitting another's
+    costs 2^64.
+    """
+    text = f"{len(name)}:{name}{value}".encode("utf-8", "surrogatepass")
+    return int.from_bytes(blake2b(text, digest_size=8, person=kind.encode()).digest(), "big", signed=True)
+
+
+def unfold(upload: DataItem, trusted: Container[str] = ()) -> Intake:
+    """Every valid item in `upload`, itself first; `trusted` are owners whose bundles are taken unverified."""
+    verify(upload)
+    placed = [_place(upload, None, 0)]
+    refused: list[Refused] = []
+    waiting = [(upload, 0, 1, upload.address in trusted)]
+    while waiting:
+        bundle, start, depth, trust = waiting.pop()
+        if not is_bundle(bundle) or depth > BUNDLE_DEPTH_MAX:
+            continue
+        parent = b64url_decode(bundle.id)
+        start += len(bundle.raw) - len(bundle.data)
+        try:
+            table = list(_table(bundle.data, BUNDLE_ITEMS_MAX - len(placed)))
+        except ClientError as error:
+            if bundle is upload:
+                raise
+            refused.append(Refused(bundle.id, f"is kept, but not unfolded: {error.message}"))
+            continue
+        for claimed_id, offset, size in table:
+            try:
+                item = _nested(bundle.data[offset : offset + size], claimed_id, trust)
+            except ClientError as error:
+                refused.append(Refused(b64url_encode(claimed_id), error.message))
+                continue
+            placed.append(_place(item, parent, start + offset))
+            waiting.append((item, start + offset, depth + 1, trust))
+    return Intake(upload.raw, placed, refused)
+
+
+def is_bundle(item: DataItem) -> bool:
+    """Whether the item's data is an ANS-104 bundle, by its tags."""
+    return first(item.tags, "Bundle-Format") == "binary" and first(item.tags, "Bundle-Version") == "2.0.0"
+
+
+def _nested(raw: bytes, claimed_id: bytes, trust: bool) -> DataItem:
+    item = parse(raw, bytes_max=BUNDLE_BYTES_MAX)
+    if item.id != b64url_encode(claimed_id):
+        raise MalformedInput(
+            f"the bundle calls item {item.id} {b64url_encode(claimed_id)}", field="bundle.id"
+        )
+    if not trust:
+        verify(item)
+    return item
+
+
+def _place(item: DataItem, parent: bytes | None, start: int) -> Placed:
+    size = len(item.raw)
+    terms = {term("tag", tag.value, tag.name) for tag in item.tags}
+    terms.add(term("owner", item.address))
+    if item.target:
+        terms.add(term("recipient", item.target_id))
+    if parent is not None:
+        terms.add(term("bundle", b64url_encode(parent)))
+    return Placed(b64url_decode(item.id), parent, start, size - len(item.data), size, frozenset(terms))
+
+
+def _table(bundle: bytes, items_max: int) -> Iterator[tuple[bytes, int, int]]:
+    """The (id, offset, size) of each nested item, in order."""
+    count = int.from_bytes(bundle[:_COUNT_BYTES], "little")
+    if len(bundle) < _COUNT_BYTES:
+        raise MalformedInput("a bundle begins with 32 bytes of count", field="bundle.count")
+    if count > items_max:
+        raise TooLarge(
+            f"a bundle of {count} items", hint=f"One upload holds {BUNDLE_ITEMS_MAX} items at most."
+        )
+    offset = _COUNT_BYTES + count * _ENTRY_BYTES
+    if offset > len(bundle):
+        raise MalformedInput(f"a bundle of {count} items ends within its table", field="bundle.table")
+    for index in range(count):
+        entry = bundle[_COUNT_BYTES + index * _ENTRY_BYTES : _COUNT_BYTES + (index + 1) * _ENTRY_BYTES]
+        size = int.from_bytes(entry[:32], "little")
+        if size > len(bundle) - offset:
+            raise MalformedInput(f"item {index} of the bundle ends beyond it", field="bundle.size")
+        yield entry[32:], offset, size
+        offset += size

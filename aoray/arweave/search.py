@@ -1,0 +1,130 @@
+"""Finds items by their terms: a filter of GraphQL becomes one SQL statement over the index.
+
+Items are numbered in the order they came (`seq`), and blocks are mined in that order, so sorting by height is
+sorting by `seq`, and a cursor is a `seq`: pages stay the same while new items arrive. Every filter (tag,
+owner, recipient, bundle) is a set of terms of which an item must have one, or none. The rarest set drives the
+search and the others are looked up.
+
+Invariants: only index look-ups, and work bounded by `GRAPHQL_STEPS_MAX` on every connection made by `reader`.
+On failure: a search that needs more raises `ClientError` saying that it is too broad.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from aoray.errors import ClientError, Unavailable
+from aoray.limits import GRAPHQL_STEPS_MAX
+
+_RARE = 2_000  # up to so many hits are collected and sorted; a more common set is walked in order
+_TICK_STEPS = 10_000
+
+
+class Filter(NamedTuple):
+    """What a search asks for; an empty sequence asks nothing."""
+
+    ids: Sequence[bytes] = ()
+    one_of: Sequence[Sequence[int]] = ()
+    """Sets of terms; an item must have one term of each."""
+    none_of: Sequence[int] = ()
+    heights: tuple[int | None, int | None] = (None, None)
+    """From and to, both included, as are the seconds of `times`."""
+    times: tuple[int | None, int | None] = (None, None)
+
+
+class Page(NamedTuple):
+    """Which part of the hits."""
+
+    first: int
+    after: int | None = None
+    ascending: bool = False
+
+
+class Reader:
+    """A read-only connection whose every search is bounded. For one thread."""
+
+    def __init__(self, path: Path) -> None:
+        self.connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+        self.connection.execute("PRAGMA query_only = ON")
+        self._ticks = 0
+
+    @contextmanager
+    def bounded(self) -> Iterator[sqlite3.Connection]:
+        """The connection, for a while; raises `ClientError` when the work done in it passes the bound."""
+        self._ticks = 0
+        self.connection.set_progress_handler(self._tick, _TICK_STEPS)
+        try:
+            yield self.connection
+        except sqlite3.OperationalError as error:
+            if self._ticks * _TICK_STEPS <= GRAPHQL_STEPS_MAX:
+                raise Unavailable(f"the Arweave store does not answer: {error}") from error
+            raise ClientError(
+                "the search is too broad", hint="Filter by rarer tags, owners, ids or blocks."
+            ) from error
+
+    def _tick(self) -> bool:
+        self._ticks += 1
+        return self._ticks * _TICK_STEPS > GRAPHQL_STEPS_MAX
+
+
+def find(connection: sqlite3.Connection, wanted: Filter, page: Page) -> list[int]:
+    """The `seq` of the page's items, in order."""
+    source, parameters = _source(connection, wanted)
+    order, beyond = ("ASC", ">") if page.ascending else ("DESC", "<")
+    if page.after is not None:
+        source += f" AND t.seq {beyond} ?"
+        parameters.append(page.after)
+    sql = f"SELECT DISTINCT t.seq FROM {source} ORDER BY t.seq {order} LIMIT ?"
+    return [seq for (seq,) in connection.execute(sql, [*parameters, page.first])]
+
+
+def count(connection: sqlite3.Connection, wanted: Filter) -> int:
+    """How many items there are on all pages."""
+    source, parameters = _source(connection, wanted)
+    (number,) = connection.execute(f"SELECT count(DISTINCT t.seq) FROM {source}", parameters).fetchone()
+    return int(number)
+
+
+def _source(connection: sqlite3.Connection, wanted: Filter) -> tuple[str, list[int | bytes]]:
+    """The `FROM` and `WHERE` of a filter, and its parameters."""
+    sets = sorted((_frequency(connection, terms), index) for index, terms in enumerate(wanted.one_of))
+    parameters: list[int | bytes] = []
+    if wanted.ids:
+        source = f"item t WHERE t.id IN ({_marks(wanted.ids)})"
+        parameters += wanted.ids
+    elif sets and (sets[0][0] < _RARE or len(wanted.one_of[sets[0][1]]) == 1):
+        driver = wanted.one_of[sets.pop(0)[1]]
+        source = f"term t WHERE t.term IN ({_marks(driver)})"
+        parameters += driver
+    else:
+        source = "item t WHERE 1"
+    for _, index in sets:
+        terms = wanted.one_of[index]
+        source += f" AND EXISTS (SELECT 1 FROM term o WHERE o.term IN ({_marks(terms)}) AND o.seq = t.seq)"
+        parameters += terms
+    if terms := wanted.none_of:
+        source += (
+            f" AND NOT EXISTS (SELECT 1 FROM term o WHERE o.term IN ({_marks(terms)}) AND o.seq = t.seq)"
+        )
+        parameters += wanted.none_of
+    for column, (low, high) in (("height", wanted.heights), ("timestamp", wanted.times)):
+        for bound, side, beyond in ((low, ">=", ">="), (high, "<", ">")):
+            if bound is not None:  # 2^62: no such block has begun yet
+                begins = f"SELECT first FROM block WHERE {column} {beyond} ? ORDER BY {column} LIMIT 1"
+                source += f" AND t.seq {side} ifnull(({begins}), 1 << 62)"
+                parameters.append(bound)
+    return source, parameters
+
+
+def _frequency(connection: sqlite3.Connection, terms: Sequence[int]) -> int:
+    """How many entries the terms have, counted up to `_RARE`."""
+    sql = f"SELECT count(*) FROM (SELECT 1 FROM term WHERE term IN ({_marks(terms)}) LIMIT {_RARE})"
+    return int(connection.execute(sql, terms).fetchone()[0])
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ",".join("?" * len(values))

@@ -1,0 +1,345 @@
+"""The embedded local Arweave's memory: every item ever uploaded, on disk (where a message's journey ends).
+
+Two files: `arweave.sqlite` (blocks, where each item's bytes are, and the index of terms) and beside it
+`arweave.bytes` (the uploads one after another, only ever appended to). An item's fields are parsed from its
+own bytes when asked for, so each byte is kept once, and a nested item is a range of its bundle.
+
+Invariants: `put` returns after the bytes and then the rows are on disk (fsync, WAL with synchronous=FULL). An
+item is there once, however often it comes. Each batch of uploads is a block, so whatever is stored is
+confirmed; `seq` grows with height. Uploads that wait for the disk are written together. Several processes may
+have the same store open.
+
+On failure: a crash leaves at worst bytes that no row refers to. A disk that is full or locked raises
+`Unavailable`, and nothing of the batch is kept.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from hashlib import sha384
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+from aoray.arweave.intake import Intake, Refused, unfold
+from aoray.arweave.search import Filter, Page, Reader, count, find
+from aoray.errors import AorayError, MalformedInput, NotFound, Unavailable
+from aoray.protocol.ids import b64url_decode, b64url_encode
+from aoray.protocol.items import DataItem, parse
+
+_SCHEMA = """
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = FULL;
+PRAGMA cache_size = -65536;
+PRAGMA wal_autocheckpoint = 4000;
+CREATE TABLE IF NOT EXISTS block (
+    height INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, timestamp INTEGER NOT NULL, first INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS block_by_time ON block (timestamp);
+CREATE TABLE IF NOT EXISTS item (
+    seq INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, height INTEGER NOT NULL, parent BLOB,
+    start INTEGER NOT NULL, header_size INTEGER NOT NULL, size INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS term (term INTEGER, seq INTEGER, PRIMARY KEY (term, seq)) WITHOUT ROWID;
+"""
+_BLOCK = "SELECT b.height, b.id, b.timestamp, p.id FROM block b LEFT JOIN block p ON p.height = b.height - 1"
+_ITEM = "SELECT seq, id, height, parent, start, header_size, size FROM item"
+
+
+class Block(NamedTuple):
+    """A block; `previous` is "" for the first, `timestamp` is in seconds."""
+
+    height: int
+    id: str
+    timestamp: int
+    previous: str
+
+
+class Stored(NamedTuple):
+    """Where an item is. `start` and the sizes are bytes in the file of uploads."""
+
+    seq: int
+    id: str
+    height: int
+    bundled_in: str | None
+    start: int
+    header_size: int
+    size: int
+
+    @property
+    def data_size(self) -> int:
+        return self.size - self.header_size
+
+
+class Receipt(NamedTuple):
+    """What became of an upload."""
+
+    id: str
+    height: int
+    refused: Sequence[Refused]
+
+
+class ArweaveStore:
+    """Items and blocks on disk. All methods may be called from any thread."""
+
+    def __init__(
+        self, path: Path, *, clock: Callable[[], float] = time.time, trusted: Container[str] = ()
+    ) -> None:
+        """`clock` gives seconds; items in bundles that `trusted` addresses signed are not verified."""
+        self._path = path
+        self._clock = clock
+        self._trusted = trusted
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._writer = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+        self._writer.executescript(_SCHEMA)
+        self._bytes = os.open(path.with_suffix(".bytes"), os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        self._writing = threading.Lock()
+        self._queue: deque[tuple[Intake, Future[Receipt]]] = deque()
+        self._readers: deque[Reader] = deque()
+        self._begin()
+
+    def close(self) -> None:
+        """Let go of the files; no other call may be under way."""
+        self._writer.close()
+        for reader in self._readers:
+            reader.connection.close()
+        os.close(self._bytes)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # Writing.
+
+    def put(self, item: DataItem) -> Receipt:
+        """Verify an item, unfold it if it is a bundle, and keep it for ever; returns once it is on disk."""
+        return self.put_intake(unfold(item, self._trusted))
+
+    def put_intake(self, intake: Intake) -> Receipt:
+        """Keep an upload. Whoever gets the lock writes all that wait, in one transaction and one block."""
+        future: Future[Receipt] = Future()
+        self._queue.append((intake, future))
+        with self._writing:
+            batch = [self._queue.popleft() for _ in range(len(self._queue))]
+            if batch:
+                self._write(batch)
+        return future.result()
+
+    def _write(self, batch: Sequence[tuple[Intake, Future[Receipt]]]) -> None:
+        try:
+            receipts = self._transact([intake for intake, _ in batch])
+        except (sqlite3.Error, OSError) as error:
+            unavailable = Unavailable(f"the Arweave store cannot write: {error}", hint="Is the disk full?")
+            for _, future in batch:
+                future.set_exception(unavailable)
+        else:
+            for (_, future), receipt in zip(batch, receipts, strict=True):
+                future.set_result(receipt)
+        finally:  # whatever else went wrong, the others in the batch do not wait for ever
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(Unavailable("the upload failed along with another"))
+
+    def _transact(self, intakes: Sequence[Intake]) -> list[Receipt]:
+        self._writer.execute("BEGIN IMMEDIATE")  # also keeps other processes from appending bytes
+        try:
+            height, previous, seq = self._tip_and_next()
+            heights = {intake.placed[0].id: self._height_of(intake.placed[0].id) for intake in intakes}
+            fresh = {
+                intake.placed[0].id: intake for intake in intakes if heights[intake.placed[0].id] is None
+            }
+            if fresh:
+                self._mine(height + 1, previous, seq, fresh)
+                starts = self._append(intake.raw for intake in fresh.values())
+                for intake, start in zip(fresh.values(), starts, strict=True):
+                    seq = self._index(intake, start, height + 1, seq)
+            self._writer.execute("COMMIT")
+        finally:
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+        return [
+            Receipt(b64url_encode(top), heights[top] or height + 1, intake.refused)
+            for intake in intakes
+            for top in [intake.placed[0].id]
+        ]
+
+    def _tip_and_next(self) -> tuple[int, bytes, int]:
+        height, block = self._writer.execute(
+            "SELECT height, id FROM block ORDER BY height DESC LIMIT 1"
+        ).fetchone()
+        (seq,) = self._writer.execute("SELECT ifnull(max(seq), 0) + 1 FROM item").fetchone()
+        return height, block, seq
+
+    def _height_of(self, item: bytes) -> int | None:
+        row = self._writer.execute("SELECT height FROM item WHERE id = ?", [item]).fetchone()
+        return int(row[0]) if row else None
+
+    def _mine(self, height: int, previous: bytes, seq: int, items: Iterable[bytes]) -> None:
+        block = sha384(b"".join([previous, *items])).digest()
+        sql = "INSERT INTO block SELECT ?, ?, max(?, ifnull(max(timestamp), 0)), ? FROM block"
+        self._writer.execute(sql, [height, block, int(self._clock()), seq])
+
+    def _append(self, uploads: Iterable[bytes]) -> list[int]:
+        """Put uploads at the end of the file of bytes, durably; returns where each begins."""
+        start = os.lseek(self._bytes, 0, os.SEEK_END)
+        starts = []
+        for raw in uploads:
+            starts.append(start)
+            start += len(raw)
+            rest = memoryview(raw)
+            while rest:
+                rest = rest[os.write(self._bytes, rest) :]
+        os.fdatasync(self._bytes)
+        return starts
+
+    def _index(self, intake: Intake, start: int, height: int, seq: int) -> int:
+        """Write the rows of the upload's items that are new; returns the next free `seq`."""
+        terms: list[tuple[int, int]] = []
+        for item in intake.placed:
+            row = (seq, item.id, height, item.parent, start + item.start, item.header_size, item.size)
+            done = self._writer.execute("INSERT OR IGNORE INTO item VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+            if done.rowcount:
+                terms += [(term, seq) for term in item.terms]
+                seq += 1
+        terms.sort()  # neighbours share pages
+        self._writer.executemany("INSERT INTO term VALUES (?, ?)", terms)
+        return seq
+
+    def _begin(self) -> None:
+        """The first block, of a new store."""
+        self._writer.execute("BEGIN IMMEDIATE")
+        if not self._writer.execute("SELECT 1 FROM block").fetchone():
+            self._mine(1, b"", 1, [])
+        self._writer.execute("COMMIT")
+
+    # Reading.
+
+    def get(self, item_id: str) -> Stored:
+        """Where an item is; raises `NotFound`."""
+        rows = self._rows(f"{_ITEM} WHERE id = ?", [_bytes_of(item_id)])
+        if not rows:
+            raise NotFound("no such item on this Arweave", id=item_id)
+        return _stored(rows[0])
+
+    def header(self, stored: Stored) -> DataItem:
+        """The item without its data: all its fields are in the bytes before."""
+        return parse(self._pread(stored.start, stored.header_size))
+
+    def data(self, stored: Stored, start: int = 0, end: int | None = None) -> bytes:
+        """The item's data, or a part of it."""
+        end = stored.data_size if end is None else min(end, stored.data_size)
+        return self._pread(stored.start + stored.header_size + start, end - start)
+
+    def raw(self, stored: Stored) -> bytes:
+        """The item as it was uploaded."""
+        return self._pread(stored.start, stored.size)
+
+    def find(self, wanted: Filter, page: Page) -> list[Stored]:
+        """The items of a page of a search."""
+        with self._connection() as connection:
+            seqs = find(connection, wanted, page)
+            sql = f"{_ITEM} WHERE seq IN ({','.join('?' * len(seqs))})"
+            found = {row[0]: _stored(row) for row in connection.execute(sql, seqs)}
+        return [found[seq] for seq in seqs]
+
+    def count(self, wanted: Filter) -> int:
+        """How many items a search has."""
+        with self._connection() as connection:
+            return count(connection, wanted)
+
+    def tip(self) -> Block:
+        """The newest block."""
+        return self.blocks(first=1)[0]
+
+    def block(self, *, height: int | None = None, block_id: str | None = None) -> Block:
+        """One block; raises `NotFound`."""
+        if height is not None:
+            found = self.blocks(height_min=height, height_max=height)
+        else:
+            found = self.blocks(ids=[block_id or ""])
+        if not found:
+            raise NotFound("no such block", block=block_id if height is None else height)
+        return found[0]
+
+    def blocks(
+        self,
+        *,
+        ids: Sequence[str] | None = None,
+        height_min: int = 0,
+        height_max: int = 1 << 62,
+        after: int | None = None,
+        first: int = 1,
+        ascending: bool = False,
+    ) -> list[Block]:
+        """Blocks between two heights (both included), by height."""
+        sql = f"{_BLOCK} WHERE b.height BETWEEN ? AND ?"
+        parameters: list[int | bytes] = [height_min, height_max]
+        if ids is not None:
+            sql += f" AND b.id IN ({','.join('?' * len(ids))})"
+            parameters += [_bytes_of(block_id) for block_id in ids]
+        if after is not None:
+            sql += f" AND b.height {'>' if ascending else '<'} ?"
+            parameters.append(after)
+        sql += f" ORDER BY b.height {'ASC' if ascending else 'DESC'} LIMIT ?"
+        return [_block(row) for row in self._rows(sql, [*parameters, first])]
+
+    def blocks_at(self, heights: Iterable[int]) -> dict[int, Block]:
+        """The blocks of a page of items."""
+        wanted = list(set(heights))
+        rows = self._rows(f"{_BLOCK} WHERE b.height IN ({','.join('?' * len(wanted))})", wanted)
+        return {row[0]: _block(row) for row in rows}
+
+    def uploads_in(self, height: int) -> list[str]:
+        """The ids of the items that were uploaded in a block (nested ones not)."""
+        sql = (
+            "SELECT id FROM item WHERE parent IS NULL AND seq >= (SELECT first FROM block WHERE height = ?1)"
+            " AND seq < ifnull((SELECT first FROM block WHERE height = ?1 + 1), 1 << 62)"
+        )
+        return [b64url_encode(own) for (own,) in self._rows(sql, [height])]
+
+    def _rows(self, sql: str, parameters: Sequence[int | bytes]) -> list[tuple[Any, ...]]:
+        with self._connection() as connection:
+            return connection.execute(sql, parameters).fetchall()
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        """A reading connection of one's own, from those that are free."""
+        try:
+            reader = self._readers.pop()
+        except IndexError:
+            reader = Reader(self._path)
+        try:
+            with reader.bounded() as connection:
+                yield connection
+        finally:
+            self._readers.append(reader)
+
+    def _pread(self, start: int, size: int) -> bytes:
+        found = os.pread(self._bytes, size, start) if size > 0 else b""
+        if len(found) != max(size, 0):
+            raise AorayError("the Arweave store lost bytes", path=str(self._path), start=start, size=size)
+        return found
+
+
+def _stored(row: tuple[Any, ...]) -> Stored:
+    seq, own, height, parent, *place = row
+    return Stored(seq, b64url_encode(own), height, parent and b64url_encode(parent), *place)
+
+
+def _block(row: tuple[Any, ...]) -> Block:
+    height, own, timestamp, previous = row
+    return Block(height, b64url_encode(own), timestamp, b64url_encode(previous or b""))
+
+
+def _bytes_of(text: str) -> bytes:
+    """An id as the database has it; what is no id becomes one that nothing has."""
+    try:
+        return b64url_decode(text)
+    except MalformedInput:
+        return b""
