@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from aoray.protocol.ids import b64url_decode
+
 
 def pool_actor(index: int) -> str:
     """The name of a pool actor."""
@@ -53,3 +55,8 @@ class Placement:
     def loads(self) -> Mapping[str, int]:
         """Processes on each pool actor."""
         return dict(self._loads)
+
+
+def gateway_of(process_id: str, gateways: int) -> int:
+    """The gateway that pushes the outboxes of a process."""
+    return int.from_bytes(b64url_decode(process_id)[:8], "big") % gateways
