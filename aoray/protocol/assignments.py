@@ -1,11 +1,11 @@
-"""Assignments: the scheduler's signed word that a message has a nonce (slot) of a process, linked in a hash chain.
+"""Assignments: the scheduler's signed word that a message has a nonce (slot) of a process.
 
-The process itself is nonce 0 of its log; each message after it takes the next nonce. Chain: the first is
-SHA-256(process id); each later one SHA-256(previous assignment's id, previous chain), so that an assignment fixes all
-before it. Timestamps of a process increase strictly, since people page by them.
+The process itself is nonce 0 of its log; each message after it takes the next nonce. Hash chain: the
+first is SHA-256(process id); each later one SHA-256(previous assignment's id, previous chain), so that
+an assignment fixes all before it. Timestamps of a process increase strictly, since people page by them.
 
-`next_assignment` gives the next slot and its assignment; the scheduler calls it, one process after another in one
-thread. `check_chain` is for whoever replays a log: it trusts nobody.
+`next_assignment` gives the next slot and its assignment; the scheduler calls it, one process after
+another in one thread. `check_chain` is for whoever replays a log: it trusts nobody.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def next_assignment(
     block_height: int,
     exclude: Sequence[str] = (),
 ) -> tuple[Head, DataItem]:
-    """The slot after `head` and its assignment. Without head it is the process's own (nonce 0), without message."""
+    """The slot after `head` and its assignment; without head the process's own: nonce 0, no message."""
     if (head is None) != (message_id is None):
         raise ValueError("a process's first assignment, and no other, is without message")
     nonce = 0 if head is None else head.nonce + 1
@@ -104,8 +104,8 @@ def check_chain(
 ) -> Head | None:
     """The head after these entries, if they continue `head` and `scheduler` (an address) signed them all.
 
-    MalformedInput names the tag and the nonce of the first entry at fault, BadSignature the item. Assignments and
-    messages are both verified, and the entry's own columns are held against them.
+    MalformedInput names the tag and the nonce of the first entry at fault, BadSignature the item. Assignments
+    and messages are both verified, and the entry's own columns are held against them.
     """
     for entry in entries:
         head = _check(process_id, entry, head, scheduler)

@@ -1,9 +1,9 @@
-"""Bundles (ANS-104, binary format 2.0.0): many data items as the data of one; how the log goes to Arweave.
+"""Bundles (ANS-104, binary format 2.0.0): many data items as the data of one.
 
     count (32 bytes) | for each item: size (32 bytes), id (32 bytes) | the items
 
-numbers little-endian. `unpack` believes neither the count nor a size: the header must fit what follows exactly, and each
-id must be its item's. It does not verify signatures.
+numbers little-endian. `unpack` believes neither the count nor a size: the header must fit what follows
+exactly, and each id must be its item's. It does not verify signatures.
 """
 
 from __future__ import annotations

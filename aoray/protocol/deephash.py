@@ -1,7 +1,7 @@
-"""Arweave's deep hash: SHA-384 over a tree of byte strings and lists, so that no two trees have the same bytes.
+"""Arweave's deep hash: SHA-384 over a tree of byte strings and lists, no two trees alike.
 
-A blob is `H(H("blob" + length) + H(bytes))`; a list starts from `H("list" + length)` and folds in each element.
-It is what data items (`items.py`) and Arweave transactions sign.
+A blob is `H(H("blob" + length) + H(bytes))`; a list starts from `H("list" + length)` and folds in each
+element. It is what data items (`items.py`) and Arweave transactions sign.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Ids and other bytes as text: base64url without padding, one spelling for each value.
 
-Every id of AO and Arweave is 32 bytes, written as 43 characters. A second spelling of the same bytes (padding, stray
-characters, unused bits of the last character set) is refused, so that ids can be compared and looked up as text.
+Every id of AO and Arweave is 32 bytes, written as 43 characters. A second spelling of the same bytes
+(padding, stray characters, unused bits of the last character set) is refused, so that ids can be
+compared and looked up as text.
 """
 
 from __future__ import annotations
@@ -13,9 +14,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from aoray.errors import MalformedInput
 
 ID_BYTES = 32
-_ID = re.compile(
-    r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]"
-)  # 43 characters carry 258 bits: the last two are zero
+_ID = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")  # 258 bits: the last two are zero
 
 
 def b64url_encode(value: bytes) -> str:

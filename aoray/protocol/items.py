@@ -1,12 +1,15 @@
 """Data items (ANS-104): the signed unit of everything that travels; parse, verify, build.
 
-    signature type u16 | signature | owner | target flag (+32) | anchor flag (+32) | tags u64 | tag bytes u64 | tags | data
+    signature type u16 | signature | owner | target flag (+32) | anchor flag (+32)
+    | tags u64 | tag bytes u64 | tags | data
 
-all little-endian. The signature covers the deep hash of everything else, the tags as the bytes that came; the id is
-SHA-256 of the signature. The gateway parses and verifies what people post; the messenger and the scheduler build.
+all little-endian. The signature covers the deep hash of everything else, the tags as the bytes that
+came; the id is SHA-256 of the signature. The gateway parses and verifies what people post; the messenger
+and the scheduler build.
 
-`parse` believes no length: it gives a DataItem whose parts fit exactly, or MalformedInput that names the part. It does
-not verify: an unverified item's owner is a claim. A DataItem is its raw bytes, and pickles as them.
+`parse` believes no length: it gives a DataItem whose parts fit exactly, or MalformedInput that names the
+part. It does not verify: an unverified item's owner is a claim. A DataItem is its raw bytes, and pickles
+as them.
 """
 
 from __future__ import annotations
@@ -26,12 +29,13 @@ from aoray.protocol.signatures import SCHEMES, address_of, scheme_of, verifies
 from aoray.protocol.tags import Tag, Tags, decode_tags, encode_tags
 
 ANCHOR_BYTES = 32
+_HINT = "The body is the bytes of one signed ANS-104 data item."
 _EMPTY_HASH = blob_hash(b"")
 
 
 @dataclass(frozen=True, slots=True)
 class DataItem:
-    """A data item, taken apart. Made by `parse`, `build` and `rebuild` only, so that `raw` and the parts agree."""
+    """A data item, taken apart; made by `parse`, `build`, `rebuild` only, so that `raw` and parts agree."""
 
     signature_type: int
     signature: bytes = field(repr=False)
@@ -69,7 +73,7 @@ class DataItem:
 
 
 def parse(raw: bytes, *, bytes_max: int = ITEM_BYTES_MAX) -> DataItem:
-    """Take an item apart. MalformedInput names the part at fault; TooLarge beyond `bytes_max` or a bound on tags."""
+    """Take an item apart. MalformedInput names the part at fault; TooLarge is beyond a bound."""
     if len(raw) > bytes_max:
         raise TooLarge(
             f"The item has {len(raw)} bytes; {bytes_max} is the most.", field="body", bytes_max=bytes_max
@@ -137,7 +141,7 @@ def build(
 def rebuild(
     *, signature: bytes, owner: bytes, target: bytes, anchor: bytes, tags: Sequence[Tag], data: bytes
 ) -> DataItem:
-    """The verified item of its parts, as gateways and scheduler units give them (which leave out the signature type).
+    """The verified item of its parts, as gateways give them (without the signature type).
 
     BadSignature if no signature type makes these parts verify.
     """

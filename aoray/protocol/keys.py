@@ -1,8 +1,9 @@
-"""Private keys: signers for the four signature types, and their JWK form (how wallets and our key files hold them).
+"""Private keys: signers for the four signature types, and their form as JWK.
 
-The scheduler and the messenger sign with Ed25519: fast, and deterministic, so the same message made twice is the same
-item. RSA (4096 bits, as ANS-104 fixes it) is what Arweave wallets are. A signer holds a native key and does not pickle;
-ship its JWK to where it signs. A JWK that is not a key of these kinds is MalformedInput with the field `key`.
+The scheduler and the messenger sign with Ed25519: fast, and deterministic, so the same message made
+twice is the same item. RSA (4096 bits, as ANS-104 fixes it) is what Arweave wallets are. A signer holds
+a native key and does not pickle; ship its JWK to where it signs. A JWK (what wallets and key files hold)
+that is not a key of these kinds is MalformedInput with the field `key`.
 """
 
 from __future__ import annotations
@@ -143,7 +144,7 @@ def generate_rsa() -> RsaSigner:
 
 
 def signer_to_jwk(signer: Ed25519Signer | RsaSigner | EthereumSigner) -> dict[str, str]:
-    """The private JWK of a signer. That of a Solana signer reads back as an Ed25519 one: it is the same key."""
+    """The private JWK of a signer; a Solana signer's reads back as Ed25519: it is the same key."""
     return signer.to_jwk()
 
 

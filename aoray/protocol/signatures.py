@@ -1,11 +1,12 @@
 """The four signature types of data items, as anyone sees them: sizes, addresses, verification.
 
-1 Arweave (RSA-4096, PSS), 2 Ed25519, 3 Ethereum (secp256k1 over a personal message), 4 Solana (Ed25519 over hex text).
-An item's id is the hash of its signature, so a second valid signature that anyone could derive from a first would be a
-second id for the same message. Where a scheme has such twins (secp256k1: the other s, other spellings of v), only the
-one that wallets make is accepted.
+1 Arweave (RSA-4096, PSS), 2 Ed25519, 3 Ethereum (secp256k1 over a personal message), 4 Solana (Ed25519
+over hex text). An item's id is the hash of its signature, so a second valid signature that anyone could
+derive from a first would be a second id for the same message. Where a scheme has such twins (secp256k1:
+the other s, other spellings of v), only the one that wallets make is accepted.
 
-Loaded public keys and addresses are cached, bounded by `limits.py`: the same wallets and units sign again and again.
+Loaded public keys and addresses are cached, bounded by `limits.py`: the same wallets and units sign
+again and again.
 """
 
 from __future__ import annotations
@@ -52,13 +53,13 @@ def scheme_of(signature_type: int) -> Scheme:
 
 
 def verifies(signature_type: int, owner: bytes, message: bytes, signature: bytes) -> bool:
-    """Whether the owner of the public key `owner` signed `message`. Sizes are those of the scheme, checked before."""
+    """Whether `owner`'s key signed `message`; the sizes are those of the scheme, checked before."""
     return scheme_of(signature_type).verify(owner, message, signature)
 
 
 @lru_cache(maxsize=PUBLIC_KEYS_CACHED_MAX)
 def address_of(signature_type: int, owner: bytes) -> str:
-    """The address of a public key: SHA-256 as base64url; for Ethereum its own with mixed-case check (EIP-55)."""
+    """The address of a public key: SHA-256 as base64url; for Ethereum its own, as EIP-55 writes it."""
     if signature_type == ETHEREUM:
         return _ethereum_address(owner)
     return b64url_encode(sha256(owner).digest())

@@ -1,8 +1,8 @@
-"""Tags: ordered pairs of texts, duplicates and letter case kept; as Avro in data items, as JSON over HTTP.
+"""Tags: ordered pairs of texts, duplicates and letter case kept; as Avro or as JSON.
 
-Tags come from anyone. Decoding believes no count and no length, keeps every bound of `limits.py`, and refuses what could
-not be carried on as JSON (bytes that are not UTF-8). A data item's tags are never decoded and encoded again: the
-signature covers the Avro bytes as they came.
+Tags come from anyone. Decoding believes no count and no length, keeps every bound of `limits.py`, and
+refuses what could not be carried on as JSON (bytes that are not UTF-8). A data item's tags are never
+decoded and encoded again: the signature covers the Avro bytes as they came.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def ao_tag(tags: Sequence[Tag], name: str) -> str | None: ...
 @overload
 def ao_tag(tags: Sequence[Tag], name: str, default: str) -> str: ...
 def ao_tag(tags: Sequence[Tag], name: str, default: str | None = None) -> str | None:
-    """The value of a protocol tag (`Type`, `Variant`, `Module`…): that of the ao section, else the first of all.
+    """The value of a protocol tag (`Type`, `Variant`…): that of the ao section, else the first of all.
 
     Users' own tags may have a protocol tag's name; clients put the protocol's behind `Data-Protocol=ao`.
     """
@@ -88,7 +88,7 @@ def _tag_of(value: object, field: str) -> Tag:
 
 
 def encode_tags(tags: Sequence[Tag]) -> bytes:
-    """Tags as the Avro array of a data item; no tags are no bytes. The bounds of `limits.py` hold here too."""
+    """Tags as the Avro array of a data item; no tags are no bytes. Bounds as in `decode_tags`."""
     if not tags:
         return b""
     if len(tags) > TAGS_MAX:
@@ -180,11 +180,11 @@ def _read_varint(encoded: bytes, at: int) -> tuple[int, int]:
     byte = encoded[at]
     if byte < 0x80:  # nearly always
         return (byte >> 1) ^ -(byte & 1), at + 1
-    number = shift = 0
-    for at in range(at, at + _VARINT_BYTES_MAX):
+    number = 0
+    for shift in range(0, 7 * _VARINT_BYTES_MAX, 7):
         byte = encoded[at]
+        at += 1
         number |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return (number >> 1) ^ -(number & 1), at + 1
-        shift += 7
+            return (number >> 1) ^ -(number & 1), at
     raise MalformedInput("A number in the tags is too long.", field="tags")
