@@ -14,9 +14,9 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from aoray import limits
-from aoray.actors.machine import Work
 from aoray.actors.placement import Placement
 from aoray.errors import AorayError, Unavailable, UnknownProcess
 from aoray.protocol.assignments import LogEntry
@@ -25,6 +25,13 @@ from aoray.scheduler.log import Log, ProcessState, Slot
 from aoray.scheduler.rules import Receipt, Submission, order
 
 logger = logging.getLogger(__name__)
+
+
+class Work(NamedTuple):
+    """An entry to be evaluated by the process actor that holds this term of the process."""
+
+    term: int
+    entry: LogEntry
 
 
 @dataclass(slots=True)
@@ -58,11 +65,14 @@ class Committer:
         self._placement.load(self.log.counts())
         self._broken = False
 
+    def _mend(self) -> None:
+        if self._broken:
+            self._open()
+
     def commit(self, batch: Sequence[Submission], *, now_ms: int, block_height: int) -> Committed:
         """Order a batch and make it durable. A new `term` afterwards: the log had to be opened anew."""
         try:
-            if self._broken:
-                self._open()
+            self._mend()
             return self._commit(batch, now_ms, block_height)
         except Unavailable as error:
             logger.exception("a batch of %d submissions was not written", len(batch))
@@ -92,6 +102,7 @@ class Committer:
 
     def locate(self, process_ids: Sequence[str]) -> tuple[list[str | AorayError], dict[str, dict[str, int]]]:
         """The actor of each process (placed now if need be); and for each actor its processes and terms."""
+        self._mend()
         states = self.log.processes(process_ids)
         placed = {pid: self._place(pid, state) for pid, state in states.items()}
         changed = {pid: state for pid, state in placed.items() if state != states[pid]}
@@ -112,6 +123,7 @@ class Committer:
 
         Returns the id to go on after, or '' at the end. Processes that were placed nowhere get a place.
         """
+        self._mend()
         page = self.log.placed(after, limit, actor)
         behind = [placed.process_id for placed in page if self._last_nonce(placed.process_id) < placed.nonce]
         _, found = self.locate(behind)

@@ -23,9 +23,8 @@ from typing import Any
 import ray.exceptions
 
 from aoray import limits
-from aoray.actors.machine import Work
 from aoray.errors import AorayError
-from aoray.scheduler.committer import fits
+from aoray.scheduler.committer import Work, fits
 
 logger = logging.getLogger(__name__)
 

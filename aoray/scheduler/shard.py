@@ -32,7 +32,7 @@ from aoray import limits
 from aoray.actors.placement import Placement
 from aoray.actors.results import Results
 from aoray.arweave.client import ArweaveClient
-from aoray.errors import AorayError, Overloaded, StaleTerm
+from aoray.errors import AorayError, Overloaded, StaleTerm, Unavailable
 from aoray.keyfiles import load_or_make
 from aoray.scheduler.committer import Committed, Committer, fits
 from aoray.scheduler.flusher import Flusher
@@ -45,6 +45,7 @@ from aoray.settings import Settings
 logger = logging.getLogger(__name__)
 
 HEIGHT_SECONDS = 10.0
+RETRY_SECONDS = 0.2
 ACTOR_OPTIONS: Mapping[str, Any] = {
     "num_cpus": 0,
     "max_restarts": -1,
@@ -211,7 +212,12 @@ class ShardActor:
 
     async def _scan(self) -> None:
         """After a start: activate every process that has entries beyond its last result."""
-        self._activate(await self._lagging_all(None))
+        while True:
+            try:
+                return self._activate(await self._lagging_all(None))
+            except Unavailable as error:
+                logger.warning("shard %d can't see yet what is to be evaluated: %r", self._index, error)
+                await asyncio.sleep(RETRY_SECONDS)
 
     async def _lagging_all(self, actor: str | None) -> dict[str, dict[str, int]]:
         found: dict[str, dict[str, int]] = {}

@@ -10,8 +10,8 @@ import pytest
 from ray.exceptions import ActorUnavailableError
 
 from aoray import limits
-from aoray.actors.machine import Work
 from aoray.protocol.assignments import LogEntry
+from aoray.scheduler.committer import Work
 from aoray.scheduler.lanes import HEALTH_SECONDS, Backlog, Lane
 
 

@@ -1,0 +1,28 @@
+"""An actor that stands for a process actor: it only writes down what it is told."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from aoray.scheduler.committer import Work
+
+
+class RecordingActor:
+    """Answers the shard's calls as `ProcessActor` does."""
+
+    def __init__(self) -> None:
+        self._works: list[Work] = []
+        self._active: dict[str, int] = {}
+
+    async def assign(self, works: list[Work]) -> None:
+        self._works += works
+
+    async def activate(self, terms: list[tuple[str, int]]) -> None:
+        self._active |= dict(terms)
+
+    async def ready(self) -> dict[str, Any]:
+        return {"incarnation": os.getpid()}
+
+    async def told(self) -> tuple[list[Work], dict[str, int]]:
+        return self._works, self._active
