@@ -73,6 +73,7 @@ FLUSH_BUNDLE_BYTES_MAX = 8 * MIB
 # Guest code.
 MODULE_BYTES_MAX = 64 * MIB
 MODULE_COMPILE_SECONDS_MAX = 120
+MODULE_GLOBALS_MAX = 500  # mutable ones
 COMPILE_BYTES_MAX = 16 * GIB  # of address space, for the process that compiles
 MEMORY_BYTES_DEFAULT = 512 * MIB  # without a Memory-Limit tag
 MEMORY_BYTES_MAX = 4 * GIB

@@ -2,13 +2,14 @@
 
 Before a module is compiled (engine.py), `prepare` makes two changes that its code cannot notice:
 
-* every mutable global is exported as `aoray:global:<n>`, so that a rollback reaches it;
-* `memory.copy` and `memory.fill` become calls of two functions added at the end, which first spend fuel for the bytes
-  (wasmtime charges one unit for either, however long it is).
+* every mutable global is exported as `aoray:global:<n>`, so that a rollback reaches it; * `memory.copy`
+and `memory.fill` become calls of two functions added at the end, which first spend fuel for   the bytes
+(wasmtime charges one unit for either, however long it is).
 
-It refuses what would be state outside memory and globals, or work outside fuel: code that changes its tables or drops
-its segments, garbage-collected types, more than one memory, imports that are not functions. Whatever it cannot
-read is refused too (`UnsupportedModule`); wasmtime validates the outcome afterwards, so nothing here is trusted.
+It refuses what would be state outside memory and globals, or work outside fuel: code that changes its
+tables or drops its segments, garbage-collected types, more than one memory, imports that are not
+functions. Whatever it cannot read is refused too (`UnsupportedModule`); wasmtime validates the outcome
+afterwards, so nothing here is trusted.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from aoray.errors import UnsupportedModule
+from aoray.limits import MODULE_GLOBALS_MAX
 
 GLOBAL = "aoray:global:"
 
@@ -36,13 +38,21 @@ _FORBIDDEN = {
     b"\xfc\x11": "table.fill",
 }
 
-# One instruction and its immediates, for all that need no look inside. (A LEB number: high bits set, then one clear.)
+# Instructions and their immediates, all that need no look inside. The last byte of a LEB has no high bit.
 _LEB = rb"[\x80-\xff]*[\x00-\x7f]"
 _PLAIN = re.compile(
     rb"(?:[\x00\x01\x05\x0a\x0b\x0f\x1a\x1b\x45-\xc4\xd1\xd3\xd4]"
-    rb"|[\x02-\x04\x08\x0c\x0d\x10\x12\x14\x15\x20-\x25\x3f-\x42\xd0\xd2\xd5\xd6]" + _LEB + rb"|[\x11\x13]" + _LEB * 2 +
+    rb"|[\x02-\x04\x08\x0c\x0d\x10\x12\x14\x15\x20-\x25\x3f-\x42\xd0\xd2\xd5\xd6]"
+    + _LEB
+    + rb"|[\x11\x13]"
+    + _LEB * 2
+    +
     # loads and stores: the alignment's bit 6 announces a memory index
-    rb"|[\x28-\x3e](?:[\x00-\x3f]|[\x40-\x7f]" + _LEB + rb")" + _LEB + rb"|\x43.{4}|\x44.{8}"
+    rb"|[\x28-\x3e](?:[\x00-\x3f]|[\x40-\x7f]"
+    + _LEB
+    + rb")"
+    + _LEB
+    + rb"|\x43.{4}|\x44.{8}"
     rb"|\xfc(?:[\x00-\x07]|\x10" + _LEB + rb")"
     # SIMD: memory, lane of memory, constants and shuffles, lanes, and the rest without immediates
     rb"|\xfd(?:(?:[\x00-\x0b]|[\x5c\x5d])" + _LEB * 2 + rb"|[\x54-\x5b]" + _LEB * 2 + rb".|[\x0c\x0d].{16}"
@@ -153,7 +163,9 @@ class _Rewriter:
         reader = _Reader(self.sections.get(TYPE, b"\0"))
         for _ in range(reader.number()):
             if reader.byte() != _FUNC:
-                raise UnsupportedModule("The module has garbage-collected types, whose values cannot be saved.")
+                raise UnsupportedModule(
+                    "The module has garbage-collected types, whose values cannot be saved."
+                )
             for _ in range(2):
                 for _ in range(reader.number()):
                     reader.value_type()
@@ -179,6 +191,8 @@ class _Rewriter:
             if mutable:
                 indices.append(index)
                 types.append(_NUMBERS[kind])
+        if len(types) > MODULE_GLOBALS_MAX:
+            raise UnsupportedModule(f"The module has over {MODULE_GLOBALS_MAX} mutable globals.")
         return indices, types
 
     def _charge_bulk_memory(self, functions: int) -> None:
@@ -208,7 +222,7 @@ def _function_type(pointer: int, second: int) -> bytes:
 
 
 def _charged(pointer: int, operation: bytes) -> bytes:
-    """A function of (to, from or value, size): spends fuel, a turn of a loop for each 64 bytes, then does `operation`."""
+    """A function of (to, from or value, size): a turn of a loop for each 64 bytes, then `operation`."""
     constant, minus, shift = (0x42, 0x7D, 0x88) if pointer == 0x7E else (0x41, 0x6B, 0x76)
     zero = bytes([0x50 if pointer == 0x7E else 0x45])
     turns = bytes([0x20, 2, constant, 6, shift, 0x21, 3])
@@ -269,7 +283,9 @@ def _step(reader: _Reader) -> None:
         for _ in range(reader.number()):
             _numbers(reader, 2 if reader.byte() < 2 else 1)
     else:
-        raise UnsupportedModule(f"The module's code uses instruction 0x{code[start : start + 2].hex()}, unknown here.")
+        raise UnsupportedModule(
+            f"The module's code uses instruction 0x{code[start : start + 2].hex()}, unknown here."
+        )
 
 
 def _numbers(reader: _Reader, count: int) -> None:

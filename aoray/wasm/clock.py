@@ -1,8 +1,9 @@
 """The calendar for guests: what `os.date` and `os.time` need, in UTC and the C locale.
 
-A guest comes here through the shim (shim.HOST_CALLS), seldom: everything else it imports is WASM. `Calendar.call` works
-on the guest's memory by address; an address outside of it makes the call answer "not ok", and the shim traps. It
-never raises into WASM, and reads no clock: times are the guest's own numbers.
+A guest comes here through the shim (imports.HOST_CALLS), seldom: everything else it imports is WASM.
+`Calendar.call` works on the guest's memory by address; an address outside of it makes the call answer
+"not ok", and the shim traps. It never raises into WASM, and reads no clock: times are the guest's own
+numbers.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from aoray.wasm.shim import HOST_CALLS
+from aoray.wasm.imports import HOST_CALLS
 
 _DAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
 _MONTHS = (

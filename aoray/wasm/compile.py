@@ -1,8 +1,9 @@
 """Compiles one module, in a process of its own: `python -m aoray.wasm.compile WASM ARTIFACT`.
 
-engine.py starts this, and kills it after limits.MODULE_COMPILE_SECONDS_MAX: no fuel bounds a compiler. An artifact holds
-the guest, its shim and its glue as wasmtime serializes them, and `Facts`; a checksum stands before it. A module that no
-engine here runs ends with status `REFUSED` and the reason on standard output.
+engine.py starts this, and kills it after limits.MODULE_COMPILE_SECONDS_MAX: no fuel bounds a compiler.
+An artifact holds the guest, its shim and its glue as wasmtime serializes them, and `Facts`; a checksum
+stands before it. A module that no engine here runs ends with status `REFUSED` and the reason on standard
+output.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from wasmtime import _bindings as c
 
 from aoray.errors import UnsupportedModule
 from aoray.limits import COMPILE_BYTES_MAX, MEMORY_BYTES_MAX
-from aoray.wasm import binary, shim
+from aoray.wasm import binary, imports, shim
 
 REFUSED = 3
 VERSION = "1"  # of the artifact's format and of what shim.py writes
@@ -85,13 +86,11 @@ def compiled(wasm: bytes) -> Artifact:
     """Prepare and compile a module; raises `UnsupportedModule`."""
     engine = configured()
     prepared = binary.prepare(wasm)
-    try:
-        guest = wasmtime.Module(engine, prepared.wasm)
-    except wasmtime.WasmtimeError as error:
-        raise UnsupportedModule(f"The module does not compile: {str(error).splitlines()[-1].strip()}") from error
+    guest = _module(engine, prepared.wasm, "does not compile")
     shape = _shape(guest, prepared.globals)
     texts = shim.write(shape)
-    around, glue = (wasmtime.Module(engine, wasmtime.wat2wasm(text)) for text in (texts.shim, texts.glue))
+    wrong = "imports or exports a function with another type than it should have"
+    around, glue = (_module(engine, text, wrong) for text in (texts.shim, texts.glue))
     links: dict[str, list[Link]] = {
         "guest": [("shim", f"{i.module}.{i.name}") for i in guest.imports],
         "glue": [(i.module, str(i.name)) for i in glue.imports],
@@ -101,24 +100,34 @@ def compiled(wasm: bytes) -> Artifact:
     return Artifact(facts, bytes(around.serialize()), bytes(guest.serialize()), bytes(glue.serialize()))
 
 
-def _shape(module: wasmtime.Module, globals_: tuple[str, ...]) -> shim.Shape:
+def _module(engine: wasmtime.Engine, wasm: bytes | str, otherwise: str) -> wasmtime.Module:
+    try:
+        return wasmtime.Module(engine, wasm)
+    except wasmtime.WasmtimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise UnsupportedModule(f"The module {otherwise}: {reason}") from error
+
+
+def _shape(module: wasmtime.Module, globals_: tuple[str, ...]) -> imports.Shape:
     exports: dict[str, Any] = {export.name: export.type for export in module.exports}
     memory, table = exports.get("memory"), exports.get("__indirect_function_table")
     if not isinstance(memory, wasmtime.MemoryType):
         raise UnsupportedModule("The module does not export a memory named memory.")
     pages = memory.limits.max or 1 << 16
-    return shim.Shape(
+    return imports.Shape(
         pointer="i64" if memory.is_64 else "i32",
         imports={(i.module, str(i.name)): _function(i.type) for i in module.imports},
-        exports={name: _function(kind) for name, kind in exports.items() if isinstance(kind, wasmtime.FuncType)},
+        exports={
+            name: _function(kind) for name, kind in exports.items() if isinstance(kind, wasmtime.FuncType)
+        },
         globals=globals_,
         memory_pages_max=min(pages, MEMORY_BYTES_MAX >> 16),
         table_elements=table.limits.min if isinstance(table, wasmtime.TableType) else 0,
     )
 
 
-def _function(kind: Any) -> shim.Function:
-    return shim.Function(tuple(map(str, kind.params)), tuple(map(str, kind.results)))
+def _function(kind: Any) -> imports.Function:
+    return imports.Function(tuple(map(str, kind.params)), tuple(map(str, kind.results)))
 
 
 def main(source: str, target: str) -> int:

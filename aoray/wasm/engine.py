@@ -1,10 +1,10 @@
 """Loads modules: from WASM bytes to something that can be instantiated in well under a millisecond.
 
-`Engine.load` compiles in a child process that can be killed (compile.py), and keeps the outcome under `cache_dir`, by the
-hash of the bytes and of everything that shapes the machine code. Files appear by an atomic rename, one compiler at
-a time for a module (a lock file), and are believed only if their checksum is right. A `Module` also keeps the image of its
-memory after boot, which all instances of this process share (instance.py). On failure: `UnsupportedModule` (the module's
-fault), or `Unavailable` (ours).
+`Engine.load` compiles in a child process that can be killed (compile.py), and keeps the outcome under
+`cache_dir`, by the hash of the bytes and of everything that shapes the machine code. Files appear by an
+atomic rename, one compiler at a time for a module (a lock file), and are believed only if their checksum
+is right. A `Module` also keeps the image of its memory after boot, which all instances of this process
+share (instance.py). On failure: `UnsupportedModule` (the module's fault), or `Unavailable` (ours).
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from aoray.limits import (
     MODULE_COMPILE_SECONDS_MAX,
     RESULT_BYTES_MAX,
 )
-from aoray.wasm import binary, pages, shim
+from aoray.wasm import binary, imports, pages, shim
 from aoray.wasm import compile as compiler
 
 
 class Limits(NamedTuple):
-    """What one process may use. Memory and result in bytes; fuel, about one unit a WASM instruction, for each message."""
+    """What one process may use. Fuel is for each message; a unit is about one WASM instruction."""
 
     memory_bytes_max: int = MEMORY_BYTES_DEFAULT
     fuel: int = FUEL_DEFAULT
@@ -57,14 +57,18 @@ class Boot(NamedTuple):
 class Module:
     """A compiled module, ready to be instantiated (by `Instance.boot`)."""
 
-    def __init__(self, engine: wasmtime.Engine, images: pages.Pages, sha256: str, artifact: compiler.Artifact) -> None:
+    def __init__(
+        self, engine: wasmtime.Engine, images: pages.Pages, sha256: str, artifact: compiler.Artifact
+    ) -> None:
         self.engine, self.images, self.sha256, self.facts = engine, images, sha256, artifact.facts
-        self.shim, self.guest, self.glue = (wasmtime.Module.deserialize(engine, part) for part in artifact[1:])
+        self.shim, self.guest, self.glue = (
+            wasmtime.Module.deserialize(engine, part) for part in artifact[1:]
+        )
         self.boots: dict[Limits, Boot] = {}  # filled by Instance.boot
 
 
 class Engine:
-    """Compiles and keeps modules. Safe to use from several threads; each instance belongs to one at a time."""
+    """Compiles and keeps modules. Several threads may use it."""
 
     def __init__(self, cache_dir: Path, images: pages.Pages | None = None) -> None:
         self._directory = cache_dir
@@ -108,8 +112,8 @@ class Engine:
 
 
 def _configuration() -> str:
-    """A hash of all that shapes an artifact besides the module: versions, machine, and the code that prepares modules."""
-    sources = (Path(str(module.__file__)).read_bytes() for module in (binary, shim, compiler))
+    """A hash of all else that shapes an artifact: versions, machine, and the code that prepares modules."""
+    sources = (Path(str(module.__file__)).read_bytes() for module in (binary, imports, shim, compiler))
     text = f"{version('wasmtime')} {platform.machine()} {compiler.VERSION}".encode()
     return hashlib.sha256(text + b"".join(sources)).hexdigest()[:16]
 
@@ -135,11 +139,18 @@ def _run_compiler(source: Path, target: Path) -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join((package, os.environ.get("PYTHONPATH", "")))}
     command = [sys.executable, "-m", "aoray.wasm.compile", str(source), str(target)]
     try:
-        done = subprocess.run(  # noqa: S603
-            command, capture_output=True, text=True, env=environment, timeout=MODULE_COMPILE_SECONDS_MAX, check=False
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=MODULE_COMPILE_SECONDS_MAX,
+            check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise UnsupportedModule(f"The module takes over {MODULE_COMPILE_SECONDS_MAX} s to compile.") from error
+        raise UnsupportedModule(
+            f"The module takes over {MODULE_COMPILE_SECONDS_MAX} s to compile."
+        ) from error
     if done.returncode == compiler.REFUSED:
         raise UnsupportedModule(done.stdout)
     if done.returncode:

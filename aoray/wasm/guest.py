@@ -1,8 +1,9 @@
 """One live copy of a module: its store and instances, and how a message goes in and an answer comes out.
 
-A guest knows nothing of rollback (instance.py does): after an error it is whatever the error left. A message costs two
-calls into WASM, `prepare` and `run` of the glue (shim.py), around two copies into the guest's memory. Every
-address that the guest gives is checked against the memory's size before it is used.
+A guest knows nothing of rollback (instance.py does): after an error it is whatever the error left. A
+message costs two calls into WASM, `prepare` and `run` of the glue (shim.py), around two copies into the
+guest's memory. Every address that the guest gives is checked against the memory's size before it is
+used.
 """
 
 from __future__ import annotations
@@ -53,9 +54,15 @@ class Guest:
         self._calendar = Calendar(facts.pointer_bytes)
         host = [self._store.host_function(_HOST_TYPE, self._calendar.call)] if facts.host else []
         instances: dict[str, Any] = {}
-        for name, module in (("shim", self.module.shim), ("guest", self.module.guest), ("glue", self.module.glue)):
+        for name, module in (
+            ("shim", self.module.shim),
+            ("guest", self.module.guest),
+            ("glue", self.module.glue),
+        ):
             links = facts.links.get(name, [])
-            imports = host if name == "shim" else [self._store.export(instances[of], what) for of, what in links]
+            imports = (
+                host if name == "shim" else [self._store.export(instances[of], what) for of, what in links]
+            )
             instances[name], error = self._store.instantiate(module, imports)
             if error:
                 raise UnsupportedModule(f"The module does not start: {error}.")
@@ -80,7 +87,7 @@ class Guest:
 
     def _handled(self, message: bytes, env: bytes) -> tuple[bytes, str | None]:
         store, words = self._store, self._store.words
-        words[0], words[2] = len(message), len(env)
+        words[0], words[2] = len(message) + 1, len(env) + 1  # each ends with a NUL
         store.floats[4], words[6] = _time_and_seed(message)
         error = store.call(self._prepare, 4)
         if error:
@@ -123,7 +130,7 @@ class Guest:
 
     def set_globals(self, values: tuple[int, ...]) -> None:
         self._store.set_fuel(self.limits.fuel)
-        self._store.words[: 2 * len(values) : 2] = values
+        self._store.words[: 2 * len(values) : 2] = list(values)
         self._checked(self._store.call(self._set, len(values)))
 
     def grow(self, size: int) -> None:

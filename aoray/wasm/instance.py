@@ -1,14 +1,15 @@
 """One process's live state, and the rule that a message changes all of it or nothing.
 
-The memory of a process lies on an **image** of it (pages.py), made by a **fold**. Messages that went well since the fold
-are kept. When a message fails (trap, out of compute or memory, no readable answer, an error that the module reports), the
-memory goes back to the image, the kept messages are evaluated again, and the state is folded: exactly what it
-was before the message, since evaluation is deterministic. A fold is made when the kept messages have taken
-FOLD_COSTS times as long as a fold takes, so folding costs little, and so does a failure.
-A dry run folds first, and goes back to the image after.
+The memory of a process lies on an **image** of it (pages.py), made by a **fold**. Messages that went
+well since the fold are kept. When a message fails (trap, out of compute or memory, no readable answer,
+an error that the module reports), the memory goes back to the image, the kept messages are evaluated
+again, and the state is folded: exactly what it was before the message, since evaluation is
+deterministic. A fold is made when the kept messages have taken FOLD_COSTS times as long as a fold takes,
+so folding costs little, and so does a failure. A dry run folds first, and goes back to the image after.
 
-`snapshot` and `restore` give and take the state as plain data, for checkpoints. Nothing is raised for what a guest does;
-`Unavailable` means that this machine failed, and that the instance must be made anew from the log.
+`snapshot` and `restore` give and take the state as plain data, for checkpoints. Nothing is raised for
+what a guest does; `Unavailable` means that this machine failed, and that the instance must be made anew
+from the log.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Outcome(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """A state as plain data: the memory's size, what in it is not zero (offset and bytes), the globals' bits."""
+    """A state as plain data: the memory's size and what in it is not zero, by offset; the globals' bits."""
 
     memory_bytes: int
     runs: tuple[tuple[int, bytes], ...]
@@ -107,7 +108,7 @@ class Instance:
         self._guest = self._fresh_guest()
 
     def state_hash(self) -> str:
-        """SHA-256 over the memory and the globals; equal states have equal hashes, however they came about."""
+        """SHA-256 over memory and globals; equal states have equal hashes, however they came about."""
         self._fold()
         digest = hashlib.sha256(repr((self._image.size, self._globals)).encode())
         for offset, page in _pages_of(self._image):

@@ -1,8 +1,10 @@
-"""wasmtime's C interface, where the Python one is too slow: calls with prebuilt buffers (3 µs instead of 60 µs).
+"""wasmtime's C interface, where the Python one is too slow: calls with prebuilt buffers (3 µs instead of
+60 µs).
 
-`Store` is one wasmtime store with its fuel; it makes instances, finds their exports and calls them. Arguments and
-results travel as 64-bit words in `words` (two words for each value, the second unused). All calls give back None, or a
-text that says why the guest stopped; the text depends on nothing but the guest.
+`Store` is one wasmtime store with its fuel; it makes instances, finds their exports and calls them.
+Arguments and results travel as 64-bit words in `words` (two words for each value, the second unused).
+All calls give back None, or a text that says why the guest stopped; the text depends on nothing but the
+guest.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ _data = _function("wasmtime_memory_data", _POINTER, _POINTER, _POINTER)
 _data_size = _function("wasmtime_memory_data_size", _SIZE, _POINTER, _POINTER)
 _grow = _function("wasmtime_memory_grow", _POINTER, _POINTER, _POINTER, ctypes.c_uint64, _POINTER)
 _new = _function("wasmtime_instance_new", _POINTER, _POINTER, _POINTER, _POINTER, _SIZE, _POINTER, _POINTER)
-_export = _function("wasmtime_instance_export_get", ctypes.c_bool, _POINTER, _POINTER, ctypes.c_char_p, _SIZE, _POINTER)
+_export = _function(
+    "wasmtime_instance_export_get", ctypes.c_bool, _POINTER, _POINTER, ctypes.c_char_p, _SIZE, _POINTER
+)
 
 _REASONS = {
     wasmtime.TrapCode.STACK_OVERFLOW: "the call stack is exhausted",
@@ -55,7 +59,7 @@ class Store:
 
     def __init__(self, engine: wasmtime.Engine, memory_bytes_max: int) -> None:
         self._store = wasmtime.Store(engine)
-        self._store.set_limits(memory_size=memory_bytes_max, table_elements=100_000, memories=1)
+        self._store.set_limits(memory_size=memory_bytes_max, table_elements=100_000, tables=16, memories=1)
         self._context = ctypes.cast(self._store._context(), _POINTER).value
         self.words = (ctypes.c_uint64 * WORDS_MAX)()
         self.floats = (ctypes.c_double * WORDS_MAX).from_buffer(self.words)
@@ -73,17 +77,21 @@ class Store:
         """An instance, and why its start function stopped."""
         externs = (c.wasmtime_extern_t * len(imports))(*imports)
         instance = c.wasmtime_instance_t()
-        error = _new(self._context, module.ptr(), externs, len(imports), ctypes.addressof(instance), self._trap_at)
+        error = _new(
+            self._context, module.ptr(), externs, len(imports), ctypes.addressof(instance), self._trap_at
+        )
         return instance, self._reason(error)
 
     def export(self, instance: Any, name: str) -> Export:
         """An export of an instance; None if there is none of that name."""
         item, encoded = c.wasmtime_extern_t(), name.encode()
-        found = _export(self._context, ctypes.addressof(instance), encoded, len(encoded), ctypes.addressof(item))
+        found = _export(
+            self._context, ctypes.addressof(instance), encoded, len(encoded), ctypes.addressof(item)
+        )
         return item if found else None
 
     def call(self, function: Export, words: int) -> str | None:
-        """Call an exported function, with as many values in `words` as it takes or gives, whichever is more."""
+        """Call an export, with as many values in `words` as it takes or gives, whichever is more."""
         error = _call(self._context, address(function), self._words, words, self._trap_at)
         if error is None and self._trap.value is None:
             return None
@@ -94,7 +102,7 @@ class Store:
 
     def fuel(self) -> int:
         _get_fuel(self._context, self._fuel_at)
-        return self._fuel.value
+        return int(self._fuel.value)
 
     def memory_base(self, memory: Export) -> int:
         return int(_data(self._context, address(memory)))
@@ -115,7 +123,9 @@ class Store:
     def _reason(self, error: int | None) -> str | None:
         """What happened, as a text; frees wasmtime's error or trap."""
         if error is not None:
-            text = str(wasmtime.WasmtimeError._from_ptr(ctypes.cast(error, ctypes.POINTER(c.wasmtime_error_t))))
+            text = str(
+                wasmtime.WasmtimeError._from_ptr(ctypes.cast(error, ctypes.POINTER(c.wasmtime_error_t)))
+            )
             return "uncaught exception" if "exception" in text else text.splitlines()[0]
         if self._trap.value is None:
             return None
@@ -126,4 +136,4 @@ class Store:
 
 def address(export: Export) -> int:
     """Where the function or memory of an export is described."""
-    return ctypes.addressof(export) + c.wasmtime_extern_t.of.offset
+    return ctypes.addressof(export) + int(c.wasmtime_extern_t.of.offset)

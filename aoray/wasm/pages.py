@@ -1,11 +1,13 @@
 """Images of a guest's memory, and the way back to one: what makes a message all-or-nothing.
 
-An image is the content of a memory at a fold (instance.py). On Linux it is a sparse memfd, mapped privately over the
-guest's memory: the guest's writes make copies of single pages, which a rollback throws away (0.1 ms), and which a
-fold writes to the memfd (0.3 ms for an aos message). The kernel says which pages were written (`PAGEMAP_SCAN`, or
-/proc/self/pagemap before Linux 6.7). Where any of that is missing, `Copies` does the same with whole copies.
+An image is the content of a memory at a fold (instance.py). On Linux it is a sparse memfd, mapped
+privately over the guest's memory: the guest's writes make copies of single pages, which a rollback
+throws away (0.1 ms), and which a fold writes to the memfd (0.3 ms for an aos message). The kernel says
+which pages were written (`PAGEMAP_SCAN`, or /proc/self/pagemap before Linux 6.7). Where any of that is
+missing, `Copies` does the same with whole copies.
 
-A shared image (a module booted, for all its processes) is never written; a fold makes a copy of it first.
+A shared image (a module booted, for all its processes) is never written; a fold makes a copy of it
+first.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from aoray.limits import KIB
 PAGE = mmap.PAGESIZE
 _BLOCK = 64 * KIB
 _ZEROS = bytes(_BLOCK)
-_ZEROS_AT = ctypes.cast(_ZEROS, ctypes.c_void_p).value
+_ZEROS_AT = ctypes.cast(ctypes.c_char_p(_ZEROS), ctypes.c_void_p).value
 
 _libc: Any = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
@@ -97,7 +99,7 @@ def nonzero(base: int, size: int) -> Iterator[tuple[int, int]]:
             yield offset, offset + step
 
 
-# --- copy on write ---------------------------------------------------------------------------------------------------
+# --- copy on write ------------------------------------------------------------------------------------------
 
 
 class MappedImage:
@@ -214,7 +216,9 @@ def written_by_scan(base: int, size: int) -> Iterator[tuple[int, int]]:
     scan.vec_len, scan.anyof, scan.returned = _SCAN_RUNS, _PRESENT | _SWAPPED, _PRESENT
     scan.inverted = scan.mask = _FILE | _ZERO_PAGE
     while scan.start < base + size:
-        count = _checked(_libc.ioctl(_pagemap(), ctypes.c_ulong(_PAGEMAP_SCAN), ctypes.byref(scan)), "PAGEMAP_SCAN")
+        count = _checked(
+            _libc.ioctl(_pagemap(), ctypes.c_ulong(_PAGEMAP_SCAN), ctypes.byref(scan)), "PAGEMAP_SCAN"
+        )
         words = found[: 3 * count]
         for start, end in zip(words[::3], words[1::3], strict=True):
             yield start - base, end - base
@@ -231,7 +235,7 @@ def written_by_pagemap(base: int, size: int) -> Iterator[tuple[int, int]]:
         yield run.start() * PAGE, run.end() * PAGE
 
 
-# --- copies ----------------------------------------------------------------------------------------------------------
+# --- copies -------------------------------------------------------------------------------------------------
 
 
 class CopiedImage:
@@ -280,7 +284,7 @@ def _view(base: int, size: int) -> memoryview:
     return memoryview((ctypes.c_ubyte * size).from_address(base)).cast("B")
 
 
-# --- which -----------------------------------------------------------------------------------------------------------
+# --- which --------------------------------------------------------------------------------------------------
 
 
 @functools.cache
