@@ -1,5 +1,7 @@
-"""No message can brick a process or a node (design.md G5): whatever the guest does becomes an `Error` result, the
-state goes back to before it, the next message works, and other processes do not notice.
+"""No message can brick a process or a node (design.md G5).
+
+Whatever the guest does becomes an `Error` result, the state goes back to before it, the next message works,
+and other processes do not notice.
 """
 
 from __future__ import annotations
