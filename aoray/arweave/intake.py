@@ -20,9 +20,9 @@ from typing import NamedTuple
 
 from aoray.errors import ClientError, MalformedInput, TooLarge
 from aoray.limits import BUNDLE_BYTES_MAX, BUNDLE_DEPTH_MAX, BUNDLE_ITEMS_MAX
+from aoray.protocol.bundles import BUNDLE_TAGS
 from aoray.protocol.ids import b64url_decode, b64url_encode
 from aoray.protocol.items import DataItem, parse, verify
-from aoray.protocol.tags import first
 
 _COUNT_BYTES = 32
 _ENTRY_BYTES = 64  # of a bundle's table: size (32, little-endian) and id (32)
@@ -96,15 +96,13 @@ def unfold(upload: DataItem, trusted: Container[str] = ()) -> Intake:
 
 def is_bundle(item: DataItem) -> bool:
     """Whether the item's data is an ANS-104 bundle, by its tags."""
-    return first(item.tags, "Bundle-Format") == "binary" and first(item.tags, "Bundle-Version") == "2.0.0"
+    return set(BUNDLE_TAGS) <= set(item.tags)
 
 
 def _nested(raw: bytes, claimed_id: bytes, trust: bool) -> DataItem:
     item = parse(raw, bytes_max=BUNDLE_BYTES_MAX)
     if item.id != b64url_encode(claimed_id):
-        raise MalformedInput(
-            f"the bundle calls item {item.id} {b64url_encode(claimed_id)}", field="bundle.id"
-        )
+        raise MalformedInput("the bundle has another id for that item", field="bundle.id")
     if not trust:
         verify(item)
     return item

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from arweaving import Clock
+
+from aoray.arweave.graphql import Graph
+from aoray.arweave.routes import router
+from aoray.arweave.store import ArweaveStore
+from aoray.gateway.web import application
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(tmp_path: Path, clock: Clock) -> Iterator[ArweaveStore]:
+    with ArweaveStore(tmp_path / "arweave.sqlite", clock=clock) as opened:
+        yield opened
+
+
+@pytest.fixture
+def graph(store: ArweaveStore) -> Graph:
+    return Graph(store)
+
+
+@pytest.fixture
+def transport(store: ArweaveStore) -> httpx.ASGITransport:
+    app = application("Arweave")
+    app.include_router(router(store))
+    return httpx.ASGITransport(app)
+
+
+@pytest.fixture
+async def http(transport: httpx.ASGITransport) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(transport=transport, base_url="http://arweave") as opened:
+        yield opened

@@ -1,0 +1,149 @@
+"""The client gives only what verifies, from any gateway, and says whose fault a failure is."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import httpx
+import pytest
+from arweaving import bundle, forged, item
+
+from aoray.arweave.client import ArweaveClient
+from aoray.errors import BadSignature, ClientError, MalformedInput, NotFound, TooLarge, Unavailable
+from aoray.protocol.ids import b64url_encode
+from aoray.protocol.items import DataItem
+from aoray.protocol.keys import EthereumSigner, SolanaSigner, generate_rsa
+
+UNKNOWN = b64url_encode(bytes(32))
+
+
+class ForeignGateway(httpx.AsyncBaseTransport):
+    """A gateway that keeps no whole items, as those that we did not write."""
+
+    def __init__(self, inner: httpx.AsyncBaseTransport) -> None:
+        self._inner = inner
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path.startswith("/tx/"):
+            return httpx.Response(404, text="Not Found.")
+        return await self._inner.handle_async_request(request)
+
+
+@pytest.fixture
+async def client(transport: httpx.ASGITransport) -> AsyncIterator[ArweaveClient]:
+    async with ArweaveClient("http://arweave/", transport=transport) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def foreign(transport: httpx.ASGITransport) -> AsyncIterator[ArweaveClient]:
+    async with ArweaveClient("http://arweave", transport=ForeignGateway(transport)) as opened:
+        yield opened
+
+
+def answering(answer: Callable[[httpx.Request], httpx.Response]) -> ArweaveClient:
+    return ArweaveClient("http://arweave", transport=httpx.MockTransport(answer))
+
+
+def every_signature_type() -> list[DataItem]:
+    signers = (generate_rsa(), EthereumSigner(b"\1" * 32), SolanaSigner(b"\2" * 32))
+    rich: Any = {"target": UNKNOWN, "anchor": b"i" * 32, "data": b"\0\xff"}
+    return [item(("A", "é"), ("A", "")), *(item(("B", "1"), signer=signer, **rich) for signer in signers)]
+
+
+async def test_items_of_every_kind_come_back_verified(client: ArweaveClient, foreign: ArweaveClient) -> None:
+    items = every_signature_type()
+    outer = bundle(items)
+    assert await client.post_item(outer.raw) == outer.id
+    for each in (*items, outer):
+        assert await client.item(each.id) == each
+        assert await foreign.item(each.id) == each
+        assert await client.data(each.id) == each.data
+        assert await client.tags(each.id) == each.tags
+        assert (await client.transaction(each.id))["id"] == each.id
+    assert (await client.info())["height"] == 2
+
+
+@pytest.mark.parametrize("unknown", [UNKNOWN, "?", "../info", ""])
+async def test_what_is_not_there_is_not_found(
+    client: ArweaveClient, foreign: ArweaveClient, unknown: str
+) -> None:
+    for ask in (client.item, client.data, client.tags, client.transaction, foreign.item):
+        with pytest.raises(NotFound):
+            await ask(unknown)
+
+
+async def test_a_forged_upload_is_a_bad_signature(client: ArweaveClient) -> None:
+    with pytest.raises(BadSignature):
+        await client.post_item(forged(item()))
+
+
+async def test_a_gateway_that_gives_another_item_or_a_forged_one_is_not_believed() -> None:
+    asked, other = item(), item()
+    for raw, fault in ((other.raw, MalformedInput), (forged(asked), BadSignature)):
+        with pytest.raises(fault):
+            await answering(lambda _, raw=raw: httpx.Response(200, content=raw)).item(asked.id)
+
+
+async def test_a_foreign_gateway_that_changes_data_is_not_believed(transport: httpx.ASGITransport) -> None:
+    sent = item(data=b"true")
+
+    class Liar(ForeignGateway):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if request.url.path.startswith("/raw/"):
+                return httpx.Response(200, content=b"lie")
+            return await super().handle_async_request(request)
+
+    async with ArweaveClient("http://arweave", transport=transport) as honest:
+        await honest.post_item(sent.raw)
+    with pytest.raises(BadSignature):
+        await ArweaveClient("http://arweave", transport=Liar(transport)).item(sent.id)
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503])
+async def test_the_servers_faults_are_retryable(status: int) -> None:
+    for ask in (
+        lambda c: c.info(),
+        lambda c: c.post_item(b"x"),
+        lambda c: c.item(UNKNOWN),
+        lambda c: c.tags(UNKNOWN),
+    ):
+        with pytest.raises(Unavailable, match=str(status)):
+            await ask(answering(lambda _: httpx.Response(status, text="<html>")))
+
+
+async def test_a_connection_that_fails_is_retryable() -> None:
+    async with ArweaveClient("http://127.0.0.1:1") as client:
+        with pytest.raises(Unavailable, match=r"127\.0\.0\.1"):
+            await client.info()
+
+
+async def test_a_refusal_is_the_callers_fault_and_an_upload_is_never_redirected() -> None:
+    for status in (302, 307, 400, 402):
+        with pytest.raises(ClientError, match=str(status)):
+            await answering(
+                lambda _, s=status: httpx.Response(s, headers={"location": "http://else"})
+            ).post_item(b"x")
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", b"[]", b"{}", b'{"height": "x", "id": "?", "data": 1}'])
+async def test_nonsense_is_malformed(content: bytes) -> None:
+    client = answering(lambda _: httpx.Response(200, content=content))
+    for answer in (client.info(), client.post_item(b"x"), client.graphql("{ block { id } }")):
+        with pytest.raises(MalformedInput):
+            await answer
+
+
+async def test_graphql_errors_are_raised(client: ArweaveClient) -> None:
+    assert await client.graphql("query ($h: Int) { block(height: $h) { height } }", {"h": 1}) == {
+        "block": {"height": 1}
+    }
+    with pytest.raises(ClientError, match="nothing"):
+        await client.graphql("{ nothing }")
+
+
+async def test_answers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aoray.arweave.client.UPLOAD_BYTES_MAX", 10)
+    with pytest.raises(TooLarge):
+        await answering(lambda _: httpx.Response(200, content=bytes(11))).data(UNKNOWN)
