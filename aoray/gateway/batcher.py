@@ -50,7 +50,8 @@ class Batcher(Generic[Sent, Answer]):
         self._sleep = sleep
         self._queue: deque[tuple[Sent, asyncio.Future[Answer]]] = deque()
         self._queued_bytes = 0
-        self._calls: set[asyncio.Task[None]] = set()
+        self._calls = 0
+        self._drains: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -65,10 +66,11 @@ class Batcher(Generic[Sent, Answer]):
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._queue.append((item, answer))
         self._queued_bytes += size
-        if len(self._calls) < CALLS_IN_FLIGHT_MAX:
-            call = asyncio.create_task(self._drain())
-            self._calls.add(call)
-            call.add_done_callback(self._calls.discard)
+        if self._calls < CALLS_IN_FLIGHT_MAX:
+            self._calls += 1
+            drain = asyncio.create_task(self._drain())
+            self._drains.add(drain)
+            drain.add_done_callback(self._drains.discard)
         return answer
 
     async def _drain(self) -> None:
@@ -77,14 +79,16 @@ class Batcher(Generic[Sent, Answer]):
             try:
                 send = functools.partial(self._send, [item for item, _ in batch])
                 answers = await patiently(send, self._patience_s, self._sleep)
+                assert len(answers) == len(batch), "an answer to each item"
             except AorayError as error:
                 answers = [error] * len(batch)
             except Exception:  # a bug; its callers must not wait for ever
                 log.exception("a call with %d items failed", len(batch))
                 answers = [AorayError("internal error", hint="The gateway's log says more.")] * len(batch)
-            assert len(answers) == len(batch), "an answer to each item"
             for (_, waiting), answer in zip(batch, answers, strict=True):
                 _resolve(waiting, answer)
+        # Here and not when the task is done: a caller that was answered may put before that.
+        self._calls -= 1
 
     def _next_batch(self) -> list[tuple[Sent, asyncio.Future[Answer]]]:
         batch: list[tuple[Sent, asyncio.Future[Answer]]] = []

@@ -20,7 +20,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from aoray import limits
-from aoray.actors.results import ResultRow
+from aoray.actors.results import ResultRow, Sort
 from aoray.errors import MalformedInput, Overloaded, UnknownMessage
 from aoray.gateway import cursors
 from aoray.gateway.batcher import patiently
@@ -164,7 +164,7 @@ def _results(gateway: Gateway, process_id: str, query: Mapping[str, str]) -> Res
     return json_response({"pageInfo": {"hasNextPage": len(rows) > limit}, "edges": edges})
 
 
-def _edge(row: ResultRow, sort: cursors.Sort) -> dict[str, Any]:
+def _edge(row: ResultRow, sort: Sort) -> dict[str, Any]:
     result = orjson.loads(row.result)
     node = {key: result.get(key) for key in PAGE_KEYS}
     return {"node": node, "cursor": cursors.cursor(row.timestamp, row.nonce, sort)}

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
+from aoray.actors.results import Sort
 from aoray.errors import MalformedInput
-
-Sort = Literal["ASC", "DESC"]
 
 
 class Place(NamedTuple):

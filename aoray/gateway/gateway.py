@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from aoray.actors.placement import gateway_of, pool_actor
-from aoray.actors.results import ResultRow
+from aoray.actors.results import ResultRow, Sort
 from aoray.gateway.batcher import Sleep
 from aoray.gateway.calls import Call
-from aoray.gateway.cursors import Sort
 from aoray.gateway.ingress import Ingress
 from aoray.gateway.knowledge import Arweave, Knowledge, Reader
 from aoray.gateway.monitors import Monitors

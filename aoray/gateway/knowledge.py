@@ -17,6 +17,7 @@ from aoray import limits
 from aoray.errors import (
     InfrastructureError,
     NotFound,
+    TooLarge,
     UnknownMessage,
     UnknownModule,
     UnknownProcess,
@@ -96,11 +97,14 @@ class Knowledge:
         if found is not None:
             return found
         try:
-            return (await self._arweave.item(message_id)).raw
+            raw = (await self._arweave.item(message_id)).raw
         except NotFound as error:
             raise UnknownMessage(
                 f"no message {message_id}, here or on Arweave", message_id=message_id
             ) from error
+        if len(raw) > limits.ITEM_BYTES_MAX:
+            raise TooLarge(f"{message_id} is too large for a message", bytes_max=limits.ITEM_BYTES_MAX)
+        return raw
 
     async def block_height(self) -> int:
         """Arweave's height, a moment old at most; the last one known while Arweave is away."""

@@ -51,7 +51,7 @@ class MessageSpec(NamedTuple):
 
 
 class SpawnSpec(NamedTuple):
-    """A process to sign. `own_tags` are those of the outbox, from which its parent is told (`success_tags`)."""
+    """A process to sign. `own_tags` are those of the outbox: they go into the news for its parent."""
 
     tags: Tags
     data: bytes

@@ -120,3 +120,14 @@ async def test_a_caller_that_goes_away_harms_nobody() -> None:
     gone.cancel()
     other.release.set()
     assert await stays == 40
+
+
+async def test_who_is_answered_may_put_again_at_once() -> None:
+    other = Other()
+    other.release.set()
+    batcher: Batcher[int, int] = Batcher(other)
+
+    async def chain() -> int:
+        return sum([await batcher.put(2) for _ in range(50)])
+
+    assert await asyncio.gather(chain(), chain(), chain()) == [1000] * 3

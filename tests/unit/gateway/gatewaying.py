@@ -1,0 +1,183 @@
+"""A computer without Ray: real applications, log and results; shards and actors as plain objects."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+
+from aoray.actors.placement import Placement
+from aoray.actors.results import ResultRow, Results
+from aoray.errors import AorayError, NotFound, Unavailable
+from aoray.gateway.gateway import Gateway
+from aoray.protocol.assignments import LogEntry
+from aoray.protocol.ids import b64url_encode
+from aoray.protocol.items import DataItem, build, parse
+from aoray.protocol.keys import Signer, generate_ed25519
+from aoray.protocol.tags import Tag, first
+from aoray.scheduler.committer import Committer, Work
+from aoray.scheduler.log import SqliteLog
+from aoray.scheduler.reader import log_path, open_readers
+from aoray.scheduler.rules import Submission
+from aoray.settings import Settings
+
+MODULE = b64url_encode(b"m" * 32)
+AO = (Tag("Data-Protocol", "ao"), Tag("Variant", "ao.TN.1"))
+EMPTY = {"Messages": [], "Assignments": [], "Spawns": [], "Output": "ok", "GasUsed": 0}
+
+
+class FakeArweave:
+    def __init__(self) -> None:
+        self.items: dict[str, DataItem] = {}
+        self.posted: list[bytes] = []
+        self.down = False
+
+    def _found(self, id: str) -> DataItem:
+        if self.down:
+            raise Unavailable("Arweave does not answer")
+        if id not in self.items:
+            raise NotFound(f"no {id}")
+        return self.items[id]
+
+    async def tags(self, id: str) -> Sequence[Tag]:
+        return [Tag("Type", "Module")] if id == MODULE and not self.down else self._found(id).tags
+
+    async def item(self, id: str) -> DataItem:
+        return self._found(id)
+
+    async def info(self) -> dict[str, Any]:
+        return {"height": 42}
+
+    async def post_item(self, raw: bytes) -> str:
+        if self.down:
+            raise Unavailable("Arweave does not answer")
+        self.posted.append(raw)
+        return parse(raw).id
+
+
+class Computer:
+    """Shards commit for real; an "actor" evaluates with `evaluate` once it is `release`d, or at once."""
+
+    def __init__(self, data: Path) -> None:
+        self.settings = Settings(data=data, actors_per_node=1)
+        self.signer: Signer = generate_ed25519()
+        self.user = generate_ed25519()
+        self.results = Results(data / "results.sqlite")
+        self.arweave = FakeArweave()
+        self.calls: Counter[str] = Counter()
+        self.failures: dict[str, list[AorayError]] = {}  # by method: raised by its next calls
+        self.held: list[LogEntry] | None = None  # entries that wait for `release`
+        self.watched: set[tuple[str, str]] = set()
+        self.evaluate: Callable[[LogEntry], dict[str, Any]] = lambda entry: EMPTY
+        self.now_ms = time.time_ns() // 1_000_000
+        self._committer = Committer(
+            lambda: SqliteLog(log_path(self.settings, 0)), Placement(1), self.signer, self.results.last_nonce
+        )
+        self.gateway = self.new_gateway()
+
+    def new_gateway(self) -> Gateway:
+        return Gateway(
+            self.settings,
+            0,
+            call=self.call,
+            reader=open_readers(self.settings),
+            results=self.results,
+            arweave=self.arweave,
+            sleep=self.sleep,
+        )
+
+    async def sleep(self, _: float) -> None:
+        await asyncio.sleep(0)
+
+    async def call(self, actor: str, method: str, *arguments: Any) -> Any:
+        self.calls[method] += 1
+        if self.failures.get(method):
+            raise self.failures[method].pop(0)
+        return await getattr(self, f"_{method}")(*arguments)
+
+    async def _ready(self) -> dict[str, Any]:
+        return {}
+
+    async def _submit(self, batch: list[Submission]) -> list[Any]:
+        self.now_ms += 1000
+        committed = self._committer.commit(batch, now_ms=self.now_ms, block_height=7)
+        for works in committed.work.values():
+            self._assign(works)
+        return committed.outcomes
+
+    async def _locate(self, process_ids: list[str]) -> list[Any]:
+        return self._committer.locate(process_ids)[0]
+
+    async def _watch(self, keys: list[tuple[str, str]], gateway: str) -> None:
+        assert gateway == "gateway-0"
+        self.watched.update(keys)
+        self._deliver()
+
+    async def _dry_run(self, process_id: str, message: dict[str, Any]) -> dict[str, Any]:
+        return EMPTY | {"Output": message.get("Data")}
+
+    async def _memory(self, process_id: str) -> tuple[bytes, int, int, int]:
+        return b"memory", 3, 1700000000000, 7
+
+    def _assign(self, works: Sequence[Work]) -> None:
+        entries = [work.entry for work in works]
+        if self.held is not None:
+            self.held += entries
+        else:
+            self.finish(entries)
+
+    def release(self) -> None:
+        held, self.held = self.held or [], None
+        self.finish(held)
+
+    def finish(self, entries: Sequence[LogEntry]) -> None:
+        rows = [self._row(entry) for entry in entries]
+        self.results.commit({row.process_id: 1 for row in rows}, rows)
+        self._deliver()
+        self.gateway.pusher.push([(row.process_id, row.nonce) for row in rows if not row.pushed])
+
+    def _row(self, entry: LogEntry) -> ResultRow:
+        result = self.evaluate(entry)
+        item = parse(entry.item)
+        return ResultRow(
+            entry.process_id,
+            entry.nonce,
+            entry.message_id,
+            entry.assignment_id,
+            entry.timestamp,
+            7,
+            orjson.dumps(result),
+            "Error" in result,
+            first(item.tags, "Pushed-For", entry.message_id),
+            not (result["Messages"] or result["Spawns"] or result["Assignments"]),
+        )
+
+    def _deliver(self) -> None:
+        for key in list(self.watched):
+            row = self.results.get(*key)
+            if row is not None:
+                self.watched.discard(key)
+                self.gateway.waiting.deliver([(*key, row.result)])
+
+    def http(self, app: Any) -> httpx.AsyncClient:
+        return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://ao", timeout=30)
+
+    def process_item(self, *tags: Tag, target: str = "") -> DataItem:
+        named = [*AO, Tag("Type", "Process"), Tag("Module", MODULE), Tag("Scheduler", "s"), *tags]
+        return build(self.user, target=target, tags=named, data=b"boot")
+
+    def message_item(self, process_id: str, *tags: Tag, data: bytes = b"hello") -> DataItem:
+        return build(self.user, target=process_id, tags=[*tags, *AO, Tag("Type", "Message")], data=data)
+
+    async def spawn(self, *tags: Tag) -> str:
+        return (await self.gateway.ingress.accept(self.process_item(*tags).raw)).process_id
+
+    async def send(self, process_id: str, *tags: Tag, data: bytes = b"hello") -> str:
+        raw = self.message_item(process_id, *tags, data=data).raw
+        return (await self.gateway.ingress.accept(raw)).message_id

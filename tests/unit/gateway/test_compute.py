@@ -1,0 +1,225 @@
+"""The compute unit: results that are waited for, pages with cursors, dry runs, memory."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+from gatewaying import EMPTY, Computer
+
+from aoray import limits
+from aoray.errors import Overloaded, Unavailable
+from aoray.gateway import apps
+from aoray.gateway.cursors import cursor
+from aoray.protocol.assignments import LogEntry
+from aoray.protocol.ids import b64url_encode
+from aoray.protocol.tags import Tag
+
+NOWHERE = b64url_encode(b"n" * 32)
+OWN_KEYS = ["Messages", "Assignments", "Spawns", "Output", "GasUsed"]
+
+
+async def waiting(computer: Computer, count: int) -> None:
+    """Until that many results are waited for and watched."""
+    while len(computer.gateway.waiting) < count or len(computer.watched) < count:
+        await asyncio.sleep(0)
+
+
+async def test_a_stored_result_is_served_by_any_of_its_ids_as_it_was_stored(
+    computer: Computer, every: httpx.AsyncClient
+) -> None:
+    pid = await computer.spawn()
+    message = await computer.send(pid)
+    entry = computer.gateway.knowledge.reader.entry(pid, message)
+    assert entry is not None
+    for any_id in (message, entry.assignment_id, pid):
+        response = await every.get(f"/result/{any_id}?process-id={pid}&no-busy=1")
+        assert (response.status_code, response.content) == (200, orjson.dumps(EMPTY))
+        assert response.headers["content-type"] == "application/json"
+        assert list(response.json()) == OWN_KEYS
+    assert computer.calls["watch"] == 0
+
+
+async def test_a_result_that_is_not_there_yet_is_waited_for(
+    computer: Computer, every: httpx.AsyncClient
+) -> None:
+    pid = await computer.spawn()
+    computer.held = []
+    message = await computer.send(pid)
+    entry = computer.gateway.knowledge.reader.entry(pid, message)
+    assert entry is not None
+    asked = [
+        asyncio.create_task(every.get(f"/result/{any_id}?process-id={pid}"))
+        for any_id in (message, message, entry.assignment_id)
+    ]
+    await waiting(computer, 1)
+    computer.release()
+    assert [(await one).content for one in asked] == [orjson.dumps(EMPTY)] * 3
+    assert len(computer.gateway.waiting) == 0
+    assert computer.calls["watch"] <= 3
+    stored = computer.results.get
+    computer.results.get = None  # type: ignore[assignment, method-assign]
+    again = await every.get(f"/result/{message}?process-id={pid}")
+    computer.results.get = stored  # type: ignore[method-assign]
+    assert again.status_code == 200, "a result that arrived a moment ago is served from memory"
+
+
+async def test_a_result_is_found_in_the_store_when_its_delivery_is_lost(
+    computer: Computer, every: httpx.AsyncClient
+) -> None:
+    computer.gateway.waiting._rewatch_s = 0.001
+    pid = await computer.spawn()
+    computer.held = []
+    message = await computer.send(pid)
+    computer.failures["watch"] = [Unavailable("restarting") for _ in range(10)]
+    asked = asyncio.create_task(every.get(f"/result/{message}?process-id={pid}"))
+    while computer.calls["watch"] < 3:
+        await asyncio.sleep(0)
+    computer.release()
+    assert (await asked).content == orjson.dumps(EMPTY)
+    assert computer.calls["locate"] > 0, "the actor is looked up anew"
+
+
+async def test_waiting_ends_with_202_and_how_far_the_process_is(
+    computer: Computer, every: httpx.AsyncClient
+) -> None:
+    pid = await computer.spawn()
+    computer.held = []
+    await computer.send(pid, data=b"1")
+    message = await computer.send(pid, data=b"2")
+    response = await every.get(f"/result/{message}?process-id={pid}&wait=1")
+    assert response.status_code == 202
+    body = response.json()
+    assert (body["process"], body["current"], body["target"]) == (pid, 0, 2)
+    assert isinstance(body["message"], str)
+    assert len(computer.gateway.waiting) == 0
+
+
+async def test_results_of_nothing_are_refused_at_once(computer: Computer, every: httpx.AsyncClient) -> None:
+    pid = await computer.spawn()
+    for path, status, code in (
+        (f"/result/{NOWHERE}?process-id={pid}", 404, "unknown_message"),
+        (f"/result/{NOWHERE}?process-id={NOWHERE}", 404, "unknown_process"),
+        (f"/result/{pid}", 400, "malformed"),
+        (f"/result/short?process-id={pid}", 400, "malformed"),
+        (f"/result/{pid}?process-id=short", 400, "malformed"),
+        (f"/result/{NOWHERE}?process-id={pid}&wait=x", 400, "malformed"),
+    ):
+        response = await every.get(path)
+        assert (response.status_code, response.json()["code"]) == (status, code), path
+
+
+def echo(entry: LogEntry) -> dict[str, Any]:
+    """Each slot says its nonce; slot 3 is an error."""
+    return EMPTY | {"Output": str(entry.nonce)} | ({"Error": "no", "Output": ""} if entry.nonce == 3 else {})
+
+
+async def outputs(every: httpx.AsyncClient, pid: str, query: str) -> tuple[list[str], bool, list[str]]:
+    response = await every.get(f"/results/{pid}?{query}")
+    assert response.status_code == 200, response.text
+    page = response.json()
+    edges = page["edges"]
+    assert all(list(edge["node"]) == ["Messages", "Assignments", "Spawns", "Output"] for edge in edges)
+    found = [edge["node"]["Output"] for edge in edges]
+    return found, page["pageInfo"]["hasNextPage"], [edge["cursor"] for edge in edges]
+
+
+async def test_results_are_paged_both_ways_by_their_cursors(
+    computer: Computer, every: httpx.AsyncClient
+) -> None:
+    computer.evaluate = echo
+    pid = await computer.spawn()
+    for number in range(5):
+        await computer.send(pid, data=str(number).encode())
+    assert (await outputs(every, pid, ""))[:2] == (["0", "1", "2", "4", "5"], False)
+    found, more, cursors = await outputs(every, pid, "sort=ASC&limit=2")
+    assert (found, more) == (["0", "1"], True)
+    found, more, cursors = await outputs(every, pid, f"limit=2&from={cursors[-1]}")
+    assert (found, more) == (["2", "4"], True)
+    assert (await outputs(every, pid, f"from={cursors[-1]}"))[:2] == (["5"], False)
+    found, more, newest = await outputs(every, pid, "sort=DESC&limit=2")
+    assert (found, more) == (["5", "4"], True)
+    assert (await outputs(every, pid, f"sort=ASC&from={newest[-1]}"))[0] == ["5"], (
+        "`from` is older in DESC too"
+    )
+    assert (await outputs(every, pid, f"to={cursors[-1]}&from={cursors[0]}"))[0] == ["4"]
+    assert (await outputs(every, pid, "limit=undefined"))[0] == ["0", "1", "2", "4", "5"]
+
+
+async def test_the_sort_in_a_cursor_wins_so_that_its_text_stays(
+    computer: Computer, every: httpx.AsyncClient
+) -> None:
+    pid = await computer.spawn()
+    for number in range(3):
+        await computer.send(pid, data=str(number).encode())
+    _, _, first = await outputs(every, pid, "sort=DESC&limit=5")
+    _, _, later = await outputs(every, pid, f"sort=ASC&limit=1000&from={first[-1]}")
+    assert later == first[:-1]
+
+
+async def test_pages_of_results_refuse_bad_queries(computer: Computer, every: httpx.AsyncClient) -> None:
+    pid = await computer.spawn()
+    for query in ("sort=up", "limit=x", "limit=-1", "from=x", "to=x"):
+        assert (await every.get(f"/results/{pid}?{query}")).status_code == 400, query
+    assert (await every.get(f"/results/{NOWHERE}")).status_code == 404
+    assert (await every.get("/results/short")).status_code == 404
+    far = cursor(10**17, 1, "ASC")
+    assert (await outputs(every, pid, f"from={far}"))[0] == []
+
+
+async def test_a_dry_run_answers_what_the_actor_does(computer: Computer, every: httpx.AsyncClient) -> None:
+    pid = await computer.spawn()
+    body = {"Id": "1234", "Owner": "1234", "Data": {"a": 1}, "Tags": []}
+    response = await every.post(f"/dry-run?process-id={pid}", json=body)
+    assert (response.status_code, response.json()["Output"]) == (200, {"a": 1})
+    computer.failures["dry_run"] = [Unavailable("restarting")]
+    assert (await every.post(f"/dry-run?process-id={pid}", json=body)).status_code == 200
+
+
+async def test_bad_dry_runs_are_refused(
+    computer: Computer, every: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pid = await computer.spawn()
+    for query, content, status in (
+        ("", b"{}", 400),
+        (f"process-id={NOWHERE}", b"{}", 404),
+        (f"process-id={pid}", b"{", 400),
+        (f"process-id={pid}", b"[]", 400),
+        (f"process-id={pid}", b"", 400),
+        (f"process-id={pid}", b"\xff\xfe", 400),
+    ):
+        response = await every.post(f"/dry-run?{query}", content=content)
+        assert response.status_code == status, (query, content)
+        assert response.json()["error"]
+    computer.failures["dry_run"] = [Overloaded("busy", retry_after_s=3)]
+    response = await every.post(f"/dry-run?process-id={pid}", content=b"{}")
+    assert (response.status_code, response.headers["retry-after"]) == (503, "3")
+    monkeypatch.setattr(limits, "DRY_RUNS_IN_FLIGHT_MAX", 0)
+    assert (await every.post(f"/dry-run?process-id={pid}", content=b"{}")).status_code == 503
+
+
+async def test_state_is_the_memory_and_where_it_is_of(computer: Computer, every: httpx.AsyncClient) -> None:
+    pid = await computer.spawn()
+    response = await every.get(f"/state/{pid}")
+    assert (response.content, response.headers["content-type"]) == (b"memory", "application/octet-stream")
+    headers = [response.headers[f"last-{name}"] for name in ("ordinate", "timestamp", "block-height")]
+    assert headers == ["3", "1700000000000", "7"]
+    assert (await every.get(f"/state/{NOWHERE}")).status_code == 404
+
+
+async def test_cron_has_no_results(computer: Computer, every: httpx.AsyncClient) -> None:
+    pid = await computer.spawn()
+    assert (await every.get(f"/cron/{pid}")).json() == {"pageInfo": {"hasNextPage": False}, "edges": []}
+
+
+async def test_the_unit_alone_says_who_it_is(computer: Computer) -> None:
+    async with computer.http(apps.compute_unit(computer.gateway)) as client:
+        body = (await client.get("/")).json()
+        assert body["address"] == computer.gateway.addresses.compute
+        assert isinstance(body["timestamp"], int)
+        pid = await computer.spawn(Tag("N", "1"))
+        assert (await client.get(f"http://ao//result/{pid}?process-id={pid}")).status_code == 200
+        assert (await client.post("/", content=b"x")).status_code == 405

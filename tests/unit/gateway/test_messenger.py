@@ -1,0 +1,239 @@
+"""The messenger unit: items and assignments in, each refusal with its own status and words."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+import pytest
+from gatewaying import AO, MODULE, Computer
+
+from aoray import limits
+from aoray.errors import Unavailable
+from aoray.gateway import apps
+from aoray.protocol.ids import b64url_encode
+from aoray.protocol.items import build, parse
+from aoray.protocol.keys import generate_ed25519
+from aoray.protocol.tags import Tag
+
+NOWHERE = b64url_encode(b"n" * 32)
+
+
+async def test_an_item_is_answered_202_with_its_id_once_it_is_in_the_log(
+    computer: Computer, every: httpx.AsyncClient
+) -> None:
+    process = computer.process_item()
+    response = await every.post("/", content=process.raw)
+    assert (response.status_code, response.json()) == (
+        202,
+        {"message": "Processing DataItem", "id": process.id},
+    )
+    message = computer.message_item(process.id)
+    response = await every.post("/", content=message.raw)
+    assert (response.status_code, response.json()) == (
+        202,
+        {"message": "Processing DataItem", "id": message.id},
+    )
+    entry = computer.gateway.knowledge.reader.entry(process.id, message.id)
+    assert entry is not None
+    assert (entry.nonce, entry.item) == (1, message.raw)
+
+
+async def test_an_item_that_is_sent_again_is_accepted_and_scheduled_once(
+    computer: Computer, every: httpx.AsyncClient
+) -> None:
+    pid = await computer.spawn()
+    raw = computer.message_item(pid).raw
+    assert {(await every.post("/", content=raw)).status_code for _ in range(3)} == {202}
+    assert len(computer.gateway.knowledge.reader.entries(pid, -1, 10, 10)) == 2
+
+
+async def test_concurrent_items_share_calls_and_each_gets_its_slot(
+    computer: Computer, every: httpx.AsyncClient
+) -> None:
+    pid = await computer.spawn()
+    raws = [computer.message_item(pid, data=str(n).encode()).raw for n in range(40)]
+    calls = computer.calls["submit"]
+    responses = await asyncio.gather(*(every.post("/", content=raw) for raw in raws))
+    assert {response.status_code for response in responses} == {202}
+    assert computer.calls["submit"] - calls < 20
+    entries = computer.gateway.knowledge.reader.entries(pid, -1, 100, 100)
+    assert [entry.nonce for entry in entries] == list(range(41))
+
+
+def forged(computer: Computer) -> dict[str, tuple[bytes, int, str]]:
+    """Bad items by name: the bytes, the status, and the code of the answer."""
+    good = computer.message_item(NOWHERE)
+    other = generate_ed25519()
+    wrong_owner = good.raw.replace(good.owner, other.public_key)
+    untagged = build(computer.user, target=NOWHERE, tags=[*AO], data=b"x")
+    not_ao = build(computer.user, target=NOWHERE, tags=[Tag("Type", "Message")], data=b"x")
+    typed = build(computer.user, target=NOWHERE, tags=[*AO, Tag("Type", "Module")], data=b"x")
+    no_target = build(computer.user, tags=[*AO, Tag("Type", "Message")], data=b"x")
+    no_module = build(computer.user, tags=[*AO, Tag("Type", "Process"), Tag("Scheduler", "s")], data=b"x")
+    no_such = build(
+        computer.user,
+        tags=[*AO, Tag("Type", "Process"), Tag("Module", NOWHERE), Tag("Scheduler", "s")],
+        data=b"x",
+    )
+    no_scheduler = build(computer.user, tags=[*AO, Tag("Type", "Process"), Tag("Module", MODULE)], data=b"x")
+    return {
+        "empty": (b"", 400, "malformed"),
+        "text": (b"hello", 400, "malformed"),
+        "truncated": (good.raw[:100], 400, "malformed"),
+        "changed data": (good.raw[:-1] + b"!", 400, "bad_signature"),
+        "changed signature": (good.raw[:9] + bytes([good.raw[9] ^ 1]) + good.raw[10:], 400, "bad_signature"),
+        "another's owner": (wrong_owner, 400, "bad_signature"),
+        "no Type": (untagged.raw, 400, "malformed"),
+        "not ao": (not_ao.raw, 404, "unknown_process"),
+        "another Type": (typed.raw, 400, "malformed"),
+        "no target": (no_target.raw, 400, "malformed"),
+        "unknown process": (good.raw, 404, "unknown_process"),
+        "no Module": (no_module.raw, 400, "malformed"),
+        "unknown Module": (no_such.raw, 400, "unknown_module"),
+        "no Scheduler": (no_scheduler.raw, 400, "malformed"),
+    }
+
+
+async def test_bad_items_are_refused_by_name(computer: Computer, every: httpx.AsyncClient) -> None:
+    for name, (raw, status, code) in forged(computer).items():
+        response = await every.post("/", content=raw)
+        body = response.json()
+        assert (response.status_code, body["code"]) == (status, code), (name, body)
+        assert isinstance(body["error"], str)
+    assert computer.gateway.load.body_bytes == computer.gateway.load.requests == 0
+
+
+async def test_of_two_types_the_earlier_decides(computer: Computer, every: httpx.AsyncClient) -> None:
+    pid = await computer.spawn()
+    both = computer.message_item(
+        pid, Tag("Data-Protocol", "ao"), Tag("Type", "Message"), Tag("Type", "Process")
+    )
+    assert (await every.post("/", content=both.raw)).status_code == 202
+
+
+async def test_a_body_over_the_bound_is_413_announced_or_not(
+    computer: Computer, every: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    response = await every.post(
+        "/", content=b"x", headers={"content-length": str(limits.REQUEST_BYTES_MAX + 1)}
+    )
+    assert (response.status_code, response.json()["code"]) == (413, "too_large")
+
+    async def endless() -> object:
+        while True:
+            yield b"x" * limits.MIB
+
+    response = await every.post("/", content=endless())
+    assert (response.status_code, response.json()["code"]) == (413, "too_large")
+    assert computer.gateway.load.body_bytes == 0
+
+
+async def test_a_shard_that_restarts_is_waited_for_with_the_same_batch(
+    computer: Computer, every: httpx.AsyncClient
+) -> None:
+    pid = await computer.spawn()
+    computer.failures["submit"] = [Unavailable("restarting") for _ in range(5)]
+    assert (await every.post("/", content=computer.message_item(pid).raw)).status_code == 202
+    computer.failures["submit"] = [Unavailable("restarting") for _ in range(500)]
+    response = await every.post("/", content=computer.message_item(pid, data=b"2").raw)
+    assert (response.status_code, response.json()["code"]) == (503, "unavailable")
+
+
+async def test_arweave_away_is_503_for_a_module_that_is_not_known_yet(
+    computer: Computer, every: httpx.AsyncClient
+) -> None:
+    computer.arweave.down = True
+    response = await every.post("/", content=computer.process_item().raw)
+    assert (response.status_code, response.json()["code"]) == (503, "unavailable")
+    computer.arweave.down = False
+    await computer.spawn()
+    computer.arweave.down = True
+    assert (await every.post("/", content=computer.process_item(Tag("N", "2")).raw)).status_code == 202
+
+
+async def test_too_much_under_way_is_503_with_retry_after(
+    computer: Computer, every: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pid = await computer.spawn()
+    for name in ("REQUESTS_IN_FLIGHT_MAX", "GATEWAY_QUEUE_MESSAGES_MAX", "BODIES_BYTES_MAX"):
+        with monkeypatch.context() as patch:
+            patch.setattr(limits, name, 0)
+            response = await every.post("/", content=computer.message_item(pid).raw)
+            assert (response.status_code, response.json()["code"]) == (503, "overloaded")
+            assert response.headers["retry-after"] == "1"
+
+
+async def test_a_spawn_with_a_target_is_assigned_to_it(computer: Computer, every: httpx.AsyncClient) -> None:
+    parent = await computer.spawn()
+    child = computer.process_item(Tag("N", "2"), target=parent)
+    assert (await every.post("/", content=child.raw)).status_code == 202
+    entry = computer.gateway.knowledge.reader.entry(parent, child.id)
+    assert entry is not None
+    assert entry.nonce == 1
+    orphan = computer.process_item(Tag("N", "3"), target=NOWHERE)
+    assert (await every.post("/", content=orphan.raw)).status_code == 202
+
+
+async def test_an_assignment_is_answered_with_its_own_id(
+    computer: Computer, every: httpx.AsyncClient
+) -> None:
+    first, second = await computer.spawn(Tag("N", "1")), await computer.spawn(Tag("N", "2"))
+    message = await computer.send(first)
+    response = await every.post(f"/?process-id={second}&assign={message}&base-layer&exclude=Data,%20Anchor")
+    entry = computer.gateway.knowledge.reader.entry(second, message)
+    assert entry is not None
+    assert response.json() == {"message": "Processing Assignment", "id": entry.assignment_id}
+    assert response.status_code == 202
+    excluded = [tag.value for tag in parse(entry.assignment).tags if tag.name == "Exclude"]
+    assert excluded == ["Data", "Anchor"]
+    again = await every.post(f"/?process-id={second}&assign={message}&exclude=")
+    assert again.json()["id"] == entry.assignment_id
+
+
+async def test_an_item_of_arweave_can_be_assigned(computer: Computer, every: httpx.AsyncClient) -> None:
+    pid = await computer.spawn()
+    item = build(computer.user, tags=[Tag("Any", "thing")], data=b"x")
+    computer.arweave.items[item.id] = item
+    assert (await every.post(f"/?process-id={pid}&assign={item.id}")).status_code == 202
+
+
+async def test_bad_assignments_are_refused(computer: Computer, every: httpx.AsyncClient) -> None:
+    pid = await computer.spawn()
+    for query, status, code in (
+        (f"process-id={pid}", 400, "malformed"),
+        (f"assign={pid}", 400, "malformed"),
+        (f"process-id={pid}&assign=short", 400, "malformed"),
+        (f"process-id=x&assign={pid}", 400, "malformed"),
+        (f"process-id={pid}&assign={NOWHERE}", 404, "unknown_message"),
+        (f"process-id={NOWHERE}&assign={pid}", 404, "unknown_process"),
+    ):
+        response = await every.post(f"/?{query}")
+        assert (response.status_code, response.json()["code"]) == (status, code), query
+
+
+async def test_monitors_are_kept_and_taken_away(computer: Computer, every: httpx.AsyncClient) -> None:
+    pid = await computer.spawn()
+    item = build(computer.user, target=pid, data=b" ")
+    response = await every.post(f"/monitor/{pid}", content=item.raw)
+    assert (response.status_code, response.text) == (200, "Monitoring process")
+    assert computer.new_gateway().monitors.all() == [pid]
+    assert (await every.post(f"/monitor/{pid}", content=item.raw)).json()[
+        "error"
+    ] == "Process already being monitored"
+    response = await every.request("DELETE", f"/monitor/{pid}", content=item.raw)
+    assert (response.status_code, response.text) == (200, "Process deleted")
+    assert (await every.request("DELETE", f"/monitor/{pid}", content=item.raw)).status_code == 404
+    assert (await every.post(f"/monitor/{pid}", content=b"")).status_code == 400
+    assert (await every.post(f"/monitor/{pid}", content=item.raw[:-1] + b"!")).json()[
+        "code"
+    ] == "bad_signature"
+    assert (await every.post(f"/monitor/{NOWHERE}", content=item.raw)).status_code == 404
+
+
+async def test_the_unit_alone_greets_and_takes_items(computer: Computer) -> None:
+    async with computer.http(apps.messenger_unit(computer.gateway)) as client:
+        assert (await client.get("/")).text == "ao messenger unit"
+        assert (await client.post("/", content=computer.process_item().raw)).status_code == 202
+        assert (await client.post("//", content=computer.process_item().raw)).status_code == 202
+        assert (await client.get("/result/x")).status_code == 404

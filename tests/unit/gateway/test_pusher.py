@@ -1,0 +1,184 @@
+"""Pushing: every outbox message is delivered once, whatever is away meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httpx
+from gatewaying import EMPTY, MODULE, Computer
+
+from aoray.errors import Overloaded, Unavailable
+from aoray.protocol.assignments import LogEntry
+from aoray.protocol.ids import b64url_encode
+from aoray.protocol.items import DataItem, parse, verify
+from aoray.protocol.tags import Tag, first
+
+WALLET = b64url_encode(b"w" * 32)
+
+
+def to(target: str, *tags: Tag) -> dict[str, Any]:
+    return {"Target": target, "Anchor": "", "Data": "x", "Tags": [tag._asdict() for tag in tags]}
+
+
+def on(asked: str, **outbox: Any) -> Any:
+    """An evaluation that sends `outbox` where the data of a message is `asked`."""
+    return lambda entry: EMPTY | (outbox if parse(entry.item).data == asked.encode() else {})
+
+
+async def pushed(computer: Computer) -> None:
+    """Until nothing is left to push."""
+    while len(computer.gateway.pusher) or computer.results.unpushed(1):
+        await asyncio.sleep(0.001)
+
+
+def slots(computer: Computer, pid: str) -> list[LogEntry]:
+    return list(computer.gateway.knowledge.reader.entries(pid, -1, 1000, 1000))
+
+
+def items(computer: Computer, pid: str) -> list[DataItem]:
+    return [parse(entry.item) for entry in slots(computer, pid)]
+
+
+async def test_an_outbox_message_reaches_its_process_signed_by_the_authority(computer: Computer) -> None:
+    first_pid, second_pid = await computer.spawn(Tag("N", "1")), await computer.spawn(Tag("N", "2"))
+    computer.evaluate = on("go", Messages=[to(second_pid, Tag("Action", "Hi"))])
+    root = await computer.send(first_pid, data=b"go")
+    await pushed(computer)
+    item = items(computer, second_pid)[1]
+    verify(item)
+    assert item.address == computer.gateway.addresses.authority
+    assert first(item.tags, "From-Process") == first_pid
+    assert first(item.tags, "From-Module") == MODULE
+    assert first(item.tags, "Pushed-For") == root
+    assert computer.results.at(first_pid, 1).pushed  # type: ignore[union-attr]
+
+
+async def test_a_chain_is_pushed_to_its_end_for_its_first_item(computer: Computer) -> None:
+    pids = [await computer.spawn(Tag("N", str(n))) for n in range(2)]
+
+    def pong(entry: LogEntry) -> dict[str, Any]:
+        count = sum(len(items(computer, pid)) - 1 for pid in pids)
+        other = pids[1 - pids.index(entry.process_id)]
+        return EMPTY | ({"Messages": [to(other)]} if entry.nonce and count < 20 else {})
+
+    computer.evaluate = pong
+    root = await computer.send(pids[0])
+    await pushed(computer)
+    received = [item for pid in pids for item in items(computer, pid)[1:]]
+    assert len(received) == 20
+    assert {first(item.tags, "Pushed-For", root) for item in received} == {root}
+
+
+async def test_a_push_that_is_interrupted_anywhere_delivers_once(computer: Computer) -> None:
+    sender, target = await computer.spawn(Tag("N", "1")), await computer.spawn(Tag("N", "2"))
+    computer.evaluate = on("go", Messages=[to(target), to(target), to(WALLET)])
+    computer.failures["submit"] = []
+    await computer.send(sender, data=b"go")
+    await pushed(computer)
+    for _ in range(3):  # as after crashes before the mark: another gateway finds it unpushed
+        computer.results._writes._db.execute("UPDATE results SET pushed = 0")
+        again = computer.new_gateway().pusher
+        again.push(computer.results.unpushed(100))
+        while len(again):
+            await asyncio.sleep(0.001)
+    assert len(items(computer, target)) == 3
+    assert len(set(computer.arweave.posted)) == 1
+
+
+async def test_push_waits_for_what_is_away(computer: Computer) -> None:
+    sender, target = await computer.spawn(Tag("N", "1")), await computer.spawn(Tag("N", "2"))
+    computer.evaluate = on("go", Messages=[to(target), to(WALLET)])
+    computer.held = []
+    await computer.send(sender, data=b"go")
+    computer.failures["submit"] = [Overloaded("full"), *(Unavailable("restarting") for _ in range(100))]
+    computer.arweave.down = True
+    computer.release()
+    while computer.failures["submit"]:
+        await asyncio.sleep(0.001)
+    assert not computer.results.at(sender, 1).pushed  # type: ignore[union-attr]
+    computer.arweave.down = False
+    await pushed(computer)
+    assert len(items(computer, target)) == 2
+    assert len(computer.arweave.posted) == 1
+
+
+async def test_a_wallet_gets_its_message_on_arweave_and_the_chain_ends(computer: Computer) -> None:
+    sender = await computer.spawn()
+    computer.evaluate = on("go", Messages=[to(WALLET, Tag("Action", "Credit-Notice"))])
+    await computer.send(sender, data=b"go")
+    await pushed(computer)
+    [raw] = computer.arweave.posted
+    assert parse(raw).target_id == WALLET
+
+
+async def test_a_bad_entry_holds_up_no_other(computer: Computer) -> None:
+    sender, target = await computer.spawn(Tag("N", "1")), await computer.spawn(Tag("N", "2"))
+    crowded = to(target, *(Tag(f"T{n}", "x") for n in range(127)))
+    missing = {"Tags": [{"name": "Module", "value": WALLET}]}
+    nothing = {"Processes": [target], "Message": WALLET}
+    computer.evaluate = on(
+        "go", Messages=[crowded, to("short"), to(target)], Spawns=[missing], Assignments=[nothing]
+    )
+    await computer.send(sender, data=b"go")
+    await pushed(computer)
+    assert len(items(computer, target)) == 2
+
+
+async def test_a_spawn_makes_a_process_and_tells_its_parent(computer: Computer) -> None:
+    parent = await computer.spawn()
+    own = [Tag("Module", MODULE), Tag("Reference", "5")]
+    computer.evaluate = on(
+        "go", Spawns=[{"Data": "code", "Anchor": "", "Tags": [tag._asdict() for tag in own]}]
+    )
+    await computer.send(parent, data=b"go")
+    await pushed(computer)
+    told = items(computer, parent)[2]
+    child = first(told.tags, "Process", "")
+    assert (first(told.tags, "Action"), first(told.tags, "Reference")) == ("Spawned", "5")
+    process = items(computer, child)[0]
+    assert process.data == b"code"
+    assert first(process.tags, "From-Process") == parent
+    assert first(process.tags, "Scheduler") == "s"
+
+
+async def test_an_outbox_assigns_messages(computer: Computer) -> None:
+    sender, target = await computer.spawn(Tag("N", "1")), await computer.spawn(Tag("N", "2"))
+    message = await computer.send(sender, data=b"first")
+    entry = {"Processes": [target], "Message": message, "Exclude": ["Data"]}
+    by_tag = to(sender, Tag("Assignments", target))
+    computer.evaluate = on("go", Assignments=[entry], Messages=[by_tag])
+    await computer.send(sender, data=b"go")
+    await pushed(computer)
+    assert {slot.message_id for slot in slots(computer, target)[1:]} == {
+        message,
+        items(computer, sender)[3].id,
+    }
+
+
+async def test_the_scan_finds_what_nobody_announced(computer: Computer) -> None:
+    sender, target = await computer.spawn(Tag("N", "1")), await computer.spawn(Tag("N", "2"))
+    computer.evaluate = on("go", Messages=[to(target)])
+    announce = computer.gateway.pusher.push
+    computer.gateway.pusher.push = lambda references: None  # type: ignore[method-assign]
+    await computer.send(sender, data=b"go")
+    computer.gateway.pusher.push = announce  # type: ignore[method-assign]
+    scan = asyncio.create_task(computer.gateway.pusher.scan_forever())
+    await pushed(computer)
+    scan.cancel()
+    assert len(items(computer, target)) == 2
+
+
+async def test_a_message_is_pushed_again_by_hand(computer: Computer, every: httpx.AsyncClient) -> None:
+    sender, target = await computer.spawn(Tag("N", "1")), await computer.spawn(Tag("N", "2"))
+    computer.evaluate = on("go", Messages=[to(target)])
+    message = await computer.send(sender, data=b"go")
+    await pushed(computer)
+    response = await every.post(f"/push/{message}/0?process-id={sender}")
+    assert response.json() == {"message": "Processing Message Result", "id": message}
+    assert response.status_code == 202
+    assert len(items(computer, target)) == 2
+    assert (await every.post(f"/push/{message}/1?process-id={sender}")).status_code == 404
+    assert (await every.post(f"/push/{message}/x?process-id={sender}")).status_code == 400
+    assert (await every.post(f"/push/{WALLET}/0?process-id={sender}")).status_code == 404
+    assert (await every.post(f"/push/{message}/0")).status_code == 404

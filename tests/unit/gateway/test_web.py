@@ -1,0 +1,107 @@
+"""What every application does alike: the door, errors, health."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+import pytest
+from gatewaying import MODULE, Computer
+
+from aoray import __version__
+from aoray.errors import Unavailable
+from aoray.gateway import apps
+
+UNITS = [apps.messenger_unit, apps.scheduler_unit, apps.compute_unit]
+
+
+async def test_any_origin_may_read_and_preflights_are_answered(
+    computer: Computer, every: httpx.AsyncClient
+) -> None:
+    response = await every.options(
+        "/", headers={"origin": "http://x", "access-control-request-headers": "content-type"}
+    )
+    assert response.status_code == 204
+    assert response.headers["access-control-allow-origin"] == "*"
+    assert response.headers["access-control-allow-headers"] == "content-type"
+    assert "DELETE" in response.headers["access-control-allow-methods"]
+    for response in (await every.get("/"), await every.post("/", content=b"x"), await every.get("/nowhere")):
+        assert response.headers["access-control-allow-origin"] == "*"
+
+
+async def test_what_no_route_answers_is_json(every: httpx.AsyncClient) -> None:
+    for method, path, status in (
+        ("GET", "/no/such/route", 404),
+        ("POST", "/no/such/route", 404),
+        ("PUT", "/", 405),
+        ("DELETE", "/", 405),
+        ("POST", "/health", 405),
+        ("GET", "/dry-run", 405),
+        ("POST", "/result/x", 405),
+        ("GET", "/health/", 404),
+    ):
+        response = await every.request(method, path)
+        assert response.status_code == status, (method, path)
+        assert response.json()["error"]
+
+
+async def test_leading_slashes_are_one(computer: Computer, every: httpx.AsyncClient) -> None:
+    pid = await computer.spawn()
+    assert (await every.get(f"http://ao//result/{pid}?process-id={pid}")).status_code == 200
+    assert (await every.get(f"http://ao///results/{pid}")).status_code == 200
+
+
+@pytest.mark.parametrize("unit", UNITS)
+async def test_each_unit_is_healthy_once_everything_is_ready(computer: Computer, unit: object) -> None:
+    async with computer.http(unit(computer.gateway)) as client:  # type: ignore[operator]
+        computer.failures["ready"] = [Unavailable("process-actor-0 does not answer")]
+        response = await client.get("/health")
+        assert (response.status_code, response.json()["status"]) == (503, "starting")
+        assert "process-actor-0" in response.json()["error"]
+    async with computer.http(unit(computer.gateway)) as client:  # type: ignore[operator]
+        response = await client.get("/health")
+        assert response.status_code == 200
+        body = response.json()
+        addresses = computer.gateway.addresses
+        assert (body["status"], body["version"], body["module"]) == ("ok", __version__, MODULE)
+        assert [body[name] for name in addresses._fields] == list(addresses)
+
+
+async def test_many_who_ask_for_health_ask_the_actors_once(
+    computer: Computer, every: httpx.AsyncClient
+) -> None:
+    responses = await asyncio.gather(*(every.get("/health") for _ in range(20)))
+    assert {response.status_code for response in responses} == {200}
+    assert computer.calls["ready"] == len(computer.gateway.actor_names())
+
+
+async def test_without_its_module_a_computer_is_not_healthy_yet(
+    computer: Computer, every: httpx.AsyncClient
+) -> None:
+    (computer.settings.data / "lua-module.json").unlink()
+    assert (await every.get("/health")).status_code == 503
+
+
+async def test_the_landing_page_says_where_to_go(computer: Computer, every: httpx.AsyncClient) -> None:
+    body = (await every.get("/")).json()
+    assert body["version"] == __version__
+    assert body["urls"]["messenger"] == "http://127.0.0.1:4002"
+    assert (await every.get(body["links"]["metrics"])).status_code == 200
+    assert (await every.get(body["links"]["api"])).status_code == 200
+    assert (await every.get("/?process-id=x")).json()["address"] == computer.gateway.addresses.scheduler
+
+
+async def test_metrics_count(computer: Computer, every: httpx.AsyncClient) -> None:
+    await computer.spawn()
+    lines = (await every.get("/metrics")).text.splitlines()
+    assert "aoray_gateway_items_accepted_total 1" in lines
+
+
+async def test_a_bug_is_500_json_without_its_insides(computer: Computer) -> None:
+    transport = httpx.ASGITransport(apps.all_units(computer.gateway, None), raise_app_exceptions=False)
+    computer.gateway.monitors = None  # type: ignore[assignment]
+    computer.gateway.knowledge = None  # type: ignore[assignment]
+    async with httpx.AsyncClient(transport=transport, base_url="http://ao") as client:
+        response = await client.get("/results/x")
+    assert (response.status_code, response.json()["error"]) == (500, "internal error")
+    assert computer.gateway.load.requests == 0
