@@ -32,6 +32,12 @@ AO = (Tag("Data-Protocol", "ao"), Tag("Variant", "ao.TN.1"))
 EMPTY = {"Messages": [], "Assignments": [], "Spawns": [], "Output": "ok", "GasUsed": 0}
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the loop (and its threads) run until something is so; the test's timeout is the bound."""
+    while not condition():
+        await asyncio.sleep(0.001)
+
+
 class FakeArweave:
     def __init__(self) -> None:
         self.items: dict[str, DataItem] = {}

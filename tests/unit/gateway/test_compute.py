@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import orjson
 import pytest
-from gatewaying import EMPTY, Computer
+from gatewaying import EMPTY, Computer, until
 
 from aoray import limits
 from aoray.errors import Overloaded, Unavailable
@@ -24,8 +24,7 @@ OWN_KEYS = ["Messages", "Assignments", "Spawns", "Output", "GasUsed"]
 
 async def waiting(computer: Computer, count: int) -> None:
     """Until that many results are waited for and watched."""
-    while len(computer.gateway.waiting) < count or len(computer.watched) < count:
-        await asyncio.sleep(0)
+    await until(lambda: len(computer.gateway.waiting) >= count and len(computer.watched) >= count)
 
 
 async def test_a_stored_result_is_served_by_any_of_its_ids_as_it_was_stored(
@@ -76,8 +75,7 @@ async def test_a_result_is_found_in_the_store_when_its_delivery_is_lost(
     message = await computer.send(pid)
     computer.failures["watch"] = [Unavailable("restarting") for _ in range(10)]
     asked = asyncio.create_task(every.get(f"/result/{message}?process-id={pid}"))
-    while computer.calls["watch"] < 3:
-        await asyncio.sleep(0)
+    await until(lambda: computer.calls["watch"] >= 3)
     computer.release()
     assert (await asked).content == orjson.dumps(EMPTY)
     assert computer.calls["locate"] > 0, "the actor is looked up anew"

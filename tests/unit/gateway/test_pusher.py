@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import httpx
-from gatewaying import EMPTY, MODULE, Computer
+from gatewaying import EMPTY, MODULE, Computer, until
 
 from aoray.errors import Overloaded, Unavailable
 from aoray.protocol.assignments import LogEntry
@@ -28,8 +28,7 @@ def on(asked: str, **outbox: Any) -> Any:
 
 async def pushed(computer: Computer) -> None:
     """Until nothing is left to push."""
-    while len(computer.gateway.pusher) or computer.results.unpushed(1):
-        await asyncio.sleep(0.001)
+    await until(lambda: not len(computer.gateway.pusher) and not computer.results.unpushed(1))
 
 
 def slots(computer: Computer, pid: str) -> list[LogEntry]:
@@ -80,8 +79,7 @@ async def test_a_push_that_is_interrupted_anywhere_delivers_once(computer: Compu
         computer.results._writes._db.execute("UPDATE results SET pushed = 0")
         again = computer.new_gateway().pusher
         again.push(computer.results.unpushed(100))
-        while len(again):
-            await asyncio.sleep(0.001)
+        await until(lambda: not len(again))
     assert len(items(computer, target)) == 3
     assert len(set(computer.arweave.posted)) == 1
 
@@ -94,8 +92,7 @@ async def test_push_waits_for_what_is_away(computer: Computer) -> None:
     computer.failures["submit"] = [Overloaded("full"), *(Unavailable("restarting") for _ in range(100))]
     computer.arweave.down = True
     computer.release()
-    while computer.failures["submit"]:
-        await asyncio.sleep(0.001)
+    await until(lambda: not computer.failures["submit"])
     assert not computer.results.at(sender, 1).pushed  # type: ignore[union-attr]
     computer.arweave.down = False
     await pushed(computer)
