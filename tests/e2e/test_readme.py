@@ -1,0 +1,102 @@
+"""What the README tells people to type works as it stands there: its curl lines, its aoconnect program, its commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from aoray.testing import LocalComputer
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+NODE = ROOT / "tests" / "node"
+RSA_KEY = ROOT / ".." / "shared" / "vectors" / "rsa-test-key.json"
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+
+
+def blocks(language: str) -> list[str]:
+    """The fenced blocks of a language in the README."""
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def run(*command: str, cwd: Path = ROOT, **variables: str) -> str:
+    """Standard output of a command that must succeed."""
+    environment = {**os.environ, **variables}
+    done = subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, f"{command}: {done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture
+def aoray(computer: LocalComputer, tmp_path: Path) -> object:
+    """The command line against the shared computer, with a wallet of its own; gives its JSON."""
+
+    def call(*arguments: str) -> dict[str, object]:
+        wallet = str(tmp_path / "wallet.json")
+        text = run(
+            sys.executable, "-m", "aoray", *arguments, "--json", AORAY_URL=computer.url, AORAY_WALLET=wallet
+        )
+        return dict(json.loads(text))
+
+    return call
+
+
+def test_the_curl_lines_answer_with_json(computer: LocalComputer, aoray) -> None:  # type: ignore[no-untyped-def]
+    process = aoray("spawn")["process"]
+    message = aoray("send", process, "hello", "--action", "Greet", "--wait")["message"]
+    (script,) = blocks("sh")
+    lines = script.replace("\\\n", " ").strip().splitlines()
+    assert len(lines) == 6
+    for line in lines:
+        answer = run("sh", "-c", line, AORAY_URL=computer.url, PROCESS=str(process), MESSAGE=str(message))
+        assert "error" not in json.loads(answer), (line, answer)
+
+
+@pytest.mark.node
+def test_the_aoconnect_program_prints_42(computer: LocalComputer, tmp_path: Path) -> None:
+    (program,) = blocks("js")
+    script = NODE / f"readme-{os.getpid()}.mjs"  # node finds the packages from where the file is
+    script.write_text(program)
+    try:
+        said = run("node", str(script), cwd=NODE, AORAY_URL=computer.url, WALLET=RSA_KEY.read_text())
+    finally:
+        script.unlink()
+    assert said.splitlines()[-1] == "42"
+
+
+def test_the_commands_work_in_the_order_shown(aoray) -> None:  # type: ignore[no-untyped-def]
+    process = aoray("spawn")["process"]
+    count = "Count = (Count or 0) + 1; return Count"
+    first = aoray("eval", process, count)
+    assert first["result"]["Output"]["data"] == "1"
+    assert aoray("eval", process, count)["result"]["Output"]["data"] == "2"
+    sent = aoray("send", process, "hello", "--action", "Greet")
+    result = aoray("result", sent["message"], "--process", process)
+    assert "Greet" in result["Output"]["data"]
+    assert "Output" in aoray("dryrun", process, "--action", "Info")
+    published = aoray("module", "publish", str(ROOT / "benchmarks" / "counter.wat"))
+    counter = aoray("spawn", "--module", published["module"])["process"]
+    assert aoray("send", counter, "--wait")["result"]["Output"]["data"]
+    assert len(aoray("wallet")["address"]) == 43
+
+
+def test_a_wrong_call_says_what_is_wrong(computer: LocalComputer, tmp_path: Path) -> None:
+    wallet = str(tmp_path / "wallet.json")
+    done = subprocess.run(
+        [sys.executable, "-m", "aoray", "send", "A" * 43, "--url", computer.url, "--wallet", wallet],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "A" * 43 in done.stderr and "Traceback" not in done.stderr
