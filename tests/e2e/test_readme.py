@@ -1,4 +1,4 @@
-"""What the README tells people to type works as it stands there: its curl lines, its aoconnect program, its commands."""
+"""What the README tells people to type works as it stands there: curl lines, aoconnect program, commands."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,7 @@ from aoray.testing import LocalComputer
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 NODE = ROOT / "tests" / "node"
+Command = Callable[..., Any]
 RSA_KEY = ROOT / ".." / "shared" / "vectors" / "rsa-test-key.json"
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
@@ -37,20 +40,20 @@ def run(*command: str, cwd: Path = ROOT, **variables: str) -> str:
 
 
 @pytest.fixture
-def aoray(computer: LocalComputer, tmp_path: Path) -> object:
+def aoray(computer: LocalComputer, tmp_path: Path) -> Command:
     """The command line against the shared computer, with a wallet of its own; gives its JSON."""
 
-    def call(*arguments: str) -> dict[str, object]:
+    def call(*arguments: str) -> Any:
         wallet = str(tmp_path / "wallet.json")
         text = run(
             sys.executable, "-m", "aoray", *arguments, "--json", AORAY_URL=computer.url, AORAY_WALLET=wallet
         )
-        return dict(json.loads(text))
+        return json.loads(text)
 
     return call
 
 
-def test_the_curl_lines_answer_with_json(computer: LocalComputer, aoray) -> None:  # type: ignore[no-untyped-def]
+def test_the_curl_lines_answer_with_json(computer: LocalComputer, aoray: Command) -> None:
     process = aoray("spawn")["process"]
     message = aoray("send", process, "hello", "--action", "Greet", "--wait")["message"]
     (script,) = blocks("sh")
@@ -73,7 +76,7 @@ def test_the_aoconnect_program_prints_42(computer: LocalComputer, tmp_path: Path
     assert said.splitlines()[-1] == "42"
 
 
-def test_the_commands_work_in_the_order_shown(aoray) -> None:  # type: ignore[no-untyped-def]
+def test_the_commands_work_in_the_order_shown(aoray: Command) -> None:
     process = aoray("spawn")["process"]
     count = "Count = (Count or 0) + 1; return Count"
     first = aoray("eval", process, count)
