@@ -34,7 +34,7 @@ EMPTY = {"Messages": [], "Assignments": [], "Spawns": [], "Output": "ok", "GasUs
 
 async def until(condition: Callable[[], bool]) -> None:
     """Let the loop (and its threads) run until something is so; the test's timeout is the bound."""
-    while not condition():
+    while not condition():  # noqa: ASYNC110 - there is no event to wait for
         await asyncio.sleep(0.001)
 
 

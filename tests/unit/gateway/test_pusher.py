@@ -79,7 +79,7 @@ async def test_a_push_that_is_interrupted_anywhere_delivers_once(computer: Compu
         computer.results._writes._db.execute("UPDATE results SET pushed = 0")
         again = computer.new_gateway().pusher
         again.push(computer.results.unpushed(100))
-        await until(lambda: not len(again))
+        await until(lambda again=again: not len(again))  # type: ignore[misc]
     assert len(items(computer, target)) == 3
     assert len(set(computer.arweave.posted)) == 1
 
