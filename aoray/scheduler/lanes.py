@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 HEALTH_SECONDS = 2.0
 BACKOFF_SECONDS = (0.05, 2.0)  # first and longest wait after a failed call
+UNKNOWN = object()  # the incarnation of an actor that has to be asked
 
 Terms = Mapping[str, int]  # process id -> term
 LANE_ERRORS = (ray.exceptions.RayError, AorayError, OSError, ValueError)  # ValueError: no actor of that name
@@ -107,7 +108,7 @@ class Lane:
         self._clock = clock
         self._wake = asyncio.Event()
         self._handle: Any = None
-        self._incarnation: Any = None
+        self._incarnation: Any = UNKNOWN
         self._checked = 0.0
 
     def push(self, works: Iterable[Work]) -> None:
@@ -130,24 +131,25 @@ class Lane:
 
     async def step(self) -> None:
         """See that the actor is the one we know, then one call if there is anything to tell; else wait."""
-        if self._handle is None or self._clock() - self._checked >= HEALTH_SECONDS:
+        if self._incarnation is UNKNOWN or self._clock() - self._checked >= HEALTH_SECONDS:
             await self._check()
+        if not self.backlog:
+            await self._idle()
+        if self.backlog.behind:
+            await self._activate(self.backlog.take_behind())
         if self.backlog.pending:
             await self._assign(self.backlog.take())
-        elif self.backlog.behind:
-            await self._activate(self.backlog.take_behind())
-        else:
-            await self._idle()
         self.failures = 0
 
     async def _check(self) -> None:
         """Connect, and catch up when this is an actor that has just (re)started."""
         self._checked = self._clock()
-        handle = self._handle or await asyncio.to_thread(self._connect, self.name)
-        incarnation = (await handle.ready.remote()).get("incarnation")
-        if self._handle is None or incarnation != self._incarnation:
+        if self._handle is None:
+            self._handle = await asyncio.to_thread(self._connect, self.name)
+        incarnation = (await self._handle.ready.remote()).get("incarnation")
+        if incarnation != self._incarnation:
             self.backlog.behind.update(await self._lagging(self.name))
-        self._handle, self._incarnation = handle, incarnation
+        self._incarnation = incarnation
 
     async def _assign(self, batch: list[Work]) -> None:
         try:
@@ -171,8 +173,10 @@ class Lane:
             return
 
     async def _failed(self, error: Exception) -> None:
-        """Forget the handle, and try again a little later."""
-        self._handle = None
+        """Ask anew who is there. The handle stays while it can: Ray ends an actor that nobody holds."""
+        self._incarnation = UNKNOWN
+        if isinstance(error, ray.exceptions.ActorDiedError):
+            self._handle = None
         self.failures += 1
         first, longest = BACKOFF_SECONDS
         logger.warning("process actor %s was not told (%d times): %r", self.name, self.failures, error)

@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -46,6 +47,9 @@ logger = logging.getLogger(__name__)
 
 HEIGHT_SECONDS = 10.0
 RETRY_SECONDS = 0.2
+SWITCH_SECONDS = (
+    0.001  # the log's thread computes: with Python's 5 ms, each call waits that long for the loop
+)
 ACTOR_OPTIONS: Mapping[str, Any] = {
     "num_cpus": 0,
     "max_restarts": -1,
@@ -65,6 +69,7 @@ class ShardActor:
     """One shard. Made by name (`shard-<index>`), without Ray's own retries."""
 
     def __init__(self, settings: Settings, index: int) -> None:
+        sys.setswitchinterval(SWITCH_SECONDS)
         self._settings = settings
         self._index = index
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="log")  # the only one that touches the log
@@ -196,15 +201,19 @@ class ShardActor:
             self._lane(name).activate(terms)
 
     def _connect(self, name: str) -> Any:
-        """The handle of an actor. Pool actors are made by whoever started the computer, own ones here."""
+        """The handle of an actor. Pool actors are made by whoever started the computer, own ones here.
+
+        An own actor ends with this shard's process, and is made again by the next: so none is left behind.
+        """
         if name in self._pool:
             return ray.get_actor(name)
-        from aoray.actors.actor import (
-            ProcessActor,
-        )  # it needs wasmtime, which a shard otherwise does not load
-
         options = {**ACTOR_OPTIONS, "name": name, "get_if_exists": True}
-        return ray.remote(ProcessActor).options(**options).remote(self._settings, name)
+        return ray.remote(self._process_actor()).options(**options).remote(self._settings, name)
+
+    def _process_actor(self) -> type:
+        from aoray.actors.actor import ProcessActor  # it needs wasmtime, which shards mostly do without
+
+        return ProcessActor
 
     async def _lagging(self, name: str) -> Terms:
         """The processes of one actor that have entries beyond their last result."""

@@ -1,4 +1,4 @@
-"""An actor that stands for a process actor: it only writes down what it is told."""
+"""An actor that stands for a process actor: it only writes down what it is told; a shard of such."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import os
 from typing import Any
 
 from aoray.scheduler.committer import Work
+from aoray.scheduler.shard import ShardActor
 
 
 class RecordingActor:
     """Answers the shard's calls as `ProcessActor` does."""
 
-    def __init__(self) -> None:
+    def __init__(self, *_: Any) -> None:
         self._works: list[Work] = []
         self._active: dict[str, int] = {}
 
@@ -26,3 +27,10 @@ class RecordingActor:
 
     async def told(self) -> tuple[list[Work], dict[str, int]]:
         return self._works, self._active
+
+
+class RecordedShard(ShardActor):
+    """A shard whose processes' own actors are recording ones."""
+
+    def _process_actor(self) -> type:
+        return RecordingActor

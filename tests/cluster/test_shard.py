@@ -13,12 +13,11 @@ from typing import Any, TypeVar
 import pytest
 import ray
 from ray.exceptions import RayActorError
-from recording import RecordingActor
+from recording import RecordedShard, RecordingActor
 
 from aoray.errors import AorayError, MalformedInput, UnknownProcess
 from aoray.scheduler.reader import LogReader, log_path
 from aoray.scheduler.rules import Receipt, Submission
-from aoray.scheduler.shard import ShardActor
 from aoray.settings import Settings
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "scheduler"))
@@ -42,7 +41,7 @@ class Scheduling:
         self.settings = Settings(data=data, actors_per_node=2, port=1)
         names = [f"process-actor-{index}" for index in range(2)]
         self.actors = [ray.remote(RecordingActor).options(name=name, **OPTIONS).remote() for name in names]
-        self.shard = ray.remote(ShardActor).options(name="shard-0", **OPTIONS).remote(self.settings, 0)
+        self.shard = ray.remote(RecordedShard).options(name="shard-0", **OPTIONS).remote(self.settings, 0)
 
     async def submit(self, *batch: Submission) -> list[Receipt | AorayError]:
         """As a gateway does it: the same batch again until there is an answer."""
@@ -181,3 +180,24 @@ async def test_arweave_that_is_down_stops_no_message(scheduling: Scheduling) -> 
     assert found["flush_backlog"] == 2 and "Unavailable" in found["flush_error"]
     [receipt] = await scheduling.submit(message(process.process_id))
     assert isinstance(receipt, Receipt) and receipt.nonce == 2
+
+
+async def test_a_process_that_asks_for_it_is_a_ray_actor_for_itself_again_after_a_kill(
+    scheduling: Scheduling,
+) -> None:
+    process = spawn(("Actor", "own"))
+    [receipt] = await scheduling.submit(process)
+    name = f"process-{process.process_id}"
+    assert isinstance(receipt, Receipt) and receipt.actor == name
+
+    async def told() -> tuple[list[Any], dict[str, int]]:
+        try:
+            return await ray.get_actor(name).told.remote()
+        except ValueError:  # not made yet
+            return [], {}
+
+    await until(told, lambda each: len(each[0]) == 1)
+    for victim in (ray.get_actor(name), scheduling.shard):
+        os.kill(await scheduling.pid(victim), signal.SIGKILL)
+        await until(told, lambda each: not each[0] and each[1] == {process.process_id: 1})
+    assert (await scheduling.told())[0] == {}
