@@ -64,6 +64,9 @@ class Module:
         self.shim, self.guest, self.glue = (
             wasmtime.Module.deserialize(engine, part) for part in artifact[1:]
         )
+        numbers = [wasmtime.ValType.i32(), *[wasmtime.ValType.i64()] * 4]
+        # One for each engine: wasmtime ties a type to the engine that it is first used with.
+        self.host_type = wasmtime.FuncType(numbers, [wasmtime.ValType.i64(), wasmtime.ValType.i32()])
         self.boots: dict[Limits, Boot] = {}  # filled by Instance.boot
 
 

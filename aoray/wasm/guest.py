@@ -13,7 +13,6 @@ import hashlib
 from typing import Any, NamedTuple
 
 import orjson
-import wasmtime
 
 from aoray.errors import UnsupportedModule
 from aoray.limits import MEMORY_BYTES_MAX
@@ -21,10 +20,6 @@ from aoray.wasm import pages
 from aoray.wasm.clock import Calendar
 from aoray.wasm.engine import Limits, Module
 from aoray.wasm.native import Store
-
-_HOST_TYPE = wasmtime.FuncType(
-    [wasmtime.ValType.i32(), *[wasmtime.ValType.i64()] * 4], [wasmtime.ValType.i64(), wasmtime.ValType.i32()]
-)
 
 
 class Answer(NamedTuple):
@@ -52,7 +47,7 @@ class Guest:
     def _instantiate(self) -> dict[str, Any]:
         facts = self.module.facts
         self._calendar = Calendar(facts.pointer_bytes)
-        host = [self._store.host_function(_HOST_TYPE, self._calendar.call)] if facts.host else []
+        host = [self._store.host_function(self.module.host_type, self._calendar.call)] if facts.host else []
         instances: dict[str, Any] = {}
         for name, module in (
             ("shim", self.module.shim),

@@ -28,7 +28,7 @@ from aoray.wasm import pages
 from aoray.wasm.engine import Boot, Limits, Module
 from aoray.wasm.guest import Answer, Guest
 
-FOLD_COSTS = 10
+FOLD_COSTS = 20
 _BOOTS_MAX = 8
 _OUTBOX = ("Messages", "Spawns", "Assignments")
 

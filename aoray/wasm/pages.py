@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from aoray.errors import Unavailable
-from aoray.limits import KIB
+from aoray.limits import KIB, MIB
 
 PAGE = mmap.PAGESIZE
 _BLOCK = 64 * KIB
@@ -33,8 +33,13 @@ _libc: Any = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
 _libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *(ctypes.c_int,) * 3, ctypes.c_int64)
 _libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-_libc.pwrite.restype = ctypes.c_ssize_t
-_libc.pwrite.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int64)
+_libc.pwrite.restype = _libc.pread.restype = ctypes.c_ssize_t
+_libc.pwrite.argtypes = _libc.pread.argtypes = (
+    ctypes.c_int,
+    ctypes.c_void_p,
+    ctypes.c_size_t,
+    ctypes.c_int64,
+)
 _libc.memcmp.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
 _libc.memchr.restype = ctypes.c_void_p
 _libc.memchr.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t)
@@ -42,6 +47,10 @@ _libc.memchr.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t)
 _MAP = mmap.MAP_PRIVATE | 0x10 | 0x4000  # MAP_FIXED, MAP_NORESERVE
 _READ_WRITE = mmap.PROT_READ | mmap.PROT_WRITE
 _DONTNEED = 4
+
+# Up to here, a fold or rollback leaves the guest its copies of pages, in step with the image, instead of
+# dropping them: it will write the same ones again, and a page fault takes three times as long as a copy.
+KEPT_PAGES_BYTES_MAX = 4 * MIB
 
 Runs = Iterable[tuple[int, int]]  # from, to: offsets in a memory
 
@@ -121,6 +130,11 @@ class MappedImage:
             done = _checked(_libc.pwrite(self.fd, address, size, offset), "Writing a memory image")
             address, offset, size = address + done, offset + done, size - done
 
+    def read(self, address: int, offset: int, size: int) -> None:
+        while size:
+            done = _checked(_libc.pread(self.fd, address, size, offset), "Reading a memory image")
+            address, offset, size = address + done, offset + done, size - done
+
     def runs(self) -> Iterator[tuple[int, bytes]]:
         end = 0
         while end < self.size:
@@ -171,8 +185,13 @@ class CopyOnWrite:
             _checked(_libc.mmap(base, image.size, _READ_WRITE, _MAP, image.fd, 0), "Mapping a memory image")
 
     def roll_back(self, base: int, image: Image) -> None:
-        if image.size:
-            _checked(_libc.madvise(base, image.size, _DONTNEED), "Rolling a memory back")
+        assert isinstance(image, MappedImage)
+        runs, few = self._runs(base, image.size)
+        if few:
+            for start, end in runs:
+                image.read(base + start, start, end - start)
+        else:
+            self._drop(base, image.size)
 
     def fold(self, base: int, size: int, image: Image) -> Image:
         assert isinstance(image, MappedImage)
@@ -180,13 +199,24 @@ class CopyOnWrite:
         grown = size > own.size
         if grown:
             own.resize(size)
-        for start, end in self._written(base, size):
+        runs, few = self._runs(base, size)
+        for start, end in runs:
             own.write(base + start, start, end - start)
         if grown or own is not image:
             self.attach(base, own)
-        else:
-            self.roll_back(base, own)
+        elif not few:
+            self._drop(base, size)
         return own
+
+    def _runs(self, base: int, size: int) -> tuple[list[tuple[int, int]], bool]:
+        """The written runs of a memory, and whether they are so few that the copies are better kept."""
+        runs = list(self._written(base, size))
+        return runs, sum(end - start for start, end in runs) <= KEPT_PAGES_BYTES_MAX
+
+    def _drop(self, base: int, size: int) -> None:
+        """Let the kernel forget the copies of pages: the image shows through again."""
+        if size:
+            _checked(_libc.madvise(base, size, _DONTNEED), "Rolling a memory back")
 
 
 class _Scan(ctypes.Structure):
@@ -294,12 +324,12 @@ def best() -> Pages:
         return Copies()
     for written in (written_by_scan, written_by_pagemap):
         pages = CopyOnWrite(written)
-        if _works(pages):
+        if works(pages):
             return pages
     return Copies()
 
 
-def _works(pages: CopyOnWrite) -> bool:
+def works(pages: CopyOnWrite) -> bool:
     room = mmap.mmap(-1, 3 * PAGE)
     base = ctypes.addressof(ctypes.c_char.from_buffer(room))
     try:

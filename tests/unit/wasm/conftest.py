@@ -1,0 +1,35 @@
+"""One engine for each way of keeping memory images; compiled modules are shared by all of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from aoray.wasm import Engine, pages
+
+WAYS: dict[str, pages.Pages] = {
+    "scan": pages.CopyOnWrite(pages.written_by_scan),
+    "pagemap": pages.CopyOnWrite(pages.written_by_pagemap),
+    "copies": pages.Copies(),
+}
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("compiled")
+
+
+@pytest.fixture(scope="session")
+def engine(cache: Path) -> Engine:
+    """An engine as it is on this machine."""
+    return Engine(cache)
+
+
+@pytest.fixture(scope="session", params=WAYS)
+def any_engine(request: pytest.FixtureRequest, cache: Path) -> Engine:
+    """An engine with each way of keeping images in turn."""
+    way = WAYS[request.param]
+    if isinstance(way, pages.CopyOnWrite) and not pages.works(way):
+        pytest.skip("not on this kernel")
+    return Engine(cache, way)

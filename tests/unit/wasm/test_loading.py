@@ -1,0 +1,139 @@
+"""Modules are refused with a reason that helps; compiled ones are cached, and never believed blindly."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from guests import AOS, counter, data, hostile, wat
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aoray.errors import TooLarge, UnsupportedModule
+from aoray.wasm import Engine, Instance, Limits, binary
+from aoray.wasm import engine as engine_module
+
+HANDLE = '(func (export "handle") (param i32 i32) (result i32) (i32.const 0))'
+MALLOC = '(func (export "malloc") (param i32) (result i32) (i32.const 0))'
+MEMORY = '(memory (export "memory") 1)'
+WHOLE = MEMORY + HANDLE + MALLOC
+
+REFUSED = {
+    "does not export the function handle": MEMORY + MALLOC,
+    "does not export the function malloc": MEMORY + HANDLE,
+    "does not export a memory": HANDLE + MALLOC,
+    "handle is (param i64)": MEMORY + MALLOC + '(func (export "handle") (param i64))',
+    "imports env.launch, which is not known": '(import "env" "launch" (func))' + WHOLE,
+    "imports other.exit, which is not known": '(import "other" "exit" (func))' + WHOLE,
+    "imports '__syscall_) unreachable (' from 'env'": '(import "env" "__syscall_) unreachable (" (func))'
+    + WHOLE,
+    "imports env.memory, which is not a function": '(import "env" "memory" (memory 1))' + HANDLE + MALLOC,
+    "without exporting its table": '(import "env" "invoke_v" (func (param i32)))' + WHOLE,
+    "with another type": '(import "env" "emscripten_resize_heap" (func (param f64)))' + WHOLE,
+    "more than one memory": MEMORY + "(memory 1)" + HANDLE + MALLOC,
+    "mutable global that is not a number": "(global (mut externref) (ref.null extern))" + WHOLE,
+    "garbage-collected types": "(type (struct (field (mut i32))))" + WHOLE,
+    "over 500 mutable globals": "(global (mut i32) (i32.const 0))" * 501 + WHOLE,
+    "uses table.set": "(table 1 funcref)(func (table.set (i32.const 0) (ref.null func)))" + WHOLE,
+    "uses table.grow": "(table 1 funcref)(func (drop (table.grow (ref.null func) (i32.const 1))))" + WHOLE,
+    "uses data.drop": '(data $d "x") (func (data.drop $d))' + WHOLE,
+    "uses memory.init": '(data $d "x") (func (memory.init $d (i32.const 0) (i32.const 0) (i32.const 1)))'
+    + WHOLE,
+    "uses instruction 0xfe": "(func (drop (i32.atomic.load (i32.const 0))))" + WHOLE,
+    "does not compile": "(func (result i32))" + WHOLE,
+}
+
+
+@pytest.mark.parametrize("reason", REFUSED)
+def test_a_module_that_cannot_run_is_refused_with_the_reason(engine: Engine, reason: str) -> None:
+    with pytest.raises(UnsupportedModule) as caught:
+        engine.load(_invalid() if reason == "does not compile" else wat(f"(module {REFUSED[reason]})"))
+    assert reason in caught.value.message
+
+
+def _invalid() -> bytes:
+    """A module with a 64-bit constant where a 32-bit one belongs, which wat2wasm would not write."""
+    valid = wat(f"(module {WHOLE} (func (result i32) (i32.const 7777)))")
+    return valid.replace(b"\x41\xe1\x3c", b"\x42\xe1\x3c")
+
+
+def test_what_is_not_wasm_is_refused(engine: Engine) -> None:
+    for junk in (b"", b"\0asm", b"#!/bin/sh", b"\0asm\x0d\0\x01\0", counter()[:-30]):
+        with pytest.raises(UnsupportedModule):
+            engine.load(junk)
+    with pytest.raises(TooLarge):
+        engine.load(bytes(engine_module.MODULE_BYTES_MAX + 1))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (WHOLE + "(func $s unreachable) (start $s)", "does not start: unreachable"),
+        (WHOLE + "(func $s (loop (br 0))) (start $s)", "does not start: out of compute"),
+        (WHOLE + '(func (export "_initialize") (loop (br 0)))', "does not start: out of compute"),
+        (MALLOC + HANDLE + '(memory (export "memory") 60000)', "does not start"),
+        (WHOLE + "(table 60000000 funcref)", "does not start"),
+    ],
+)
+def test_a_module_that_fails_to_start_is_refused(engine: Engine, text: str, reason: str) -> None:
+    with pytest.raises(UnsupportedModule) as caught:
+        Instance.boot(engine.load(wat(f"(module {text})")), Limits(fuel=1_000_000))
+    assert reason in caught.value.message
+
+
+def test_a_module_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Engine(tmp_path).load(counter()).sha256
+    monkeypatch.setattr(engine_module, "_run_compiler", _no_compiler)
+    _counts(Engine(tmp_path))
+
+
+@pytest.mark.parametrize("damage", ["bit", "cut", "empty", "other"])
+def test_a_damaged_file_is_compiled_again(tmp_path: Path, damage: str) -> None:
+    Engine(tmp_path).load(counter())
+    (path,) = tmp_path.glob("*.aoray")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(
+        {"bit": bytes(content), "cut": bytes(content[:5000]), "empty": b"", "other": b"x" * 99}[damage]
+    )
+    _counts(Engine(tmp_path))
+
+
+def test_a_compilation_that_takes_too_long_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "MODULE_COMPILE_SECONDS_MAX", 0.01)
+    with pytest.raises(UnsupportedModule, match="takes over"):
+        Engine(tmp_path).load(counter())
+    assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_the_cache_survives_a_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Engine(tmp_path / "a").load(counter())
+    shutil.move(tmp_path / "a", tmp_path / "b")
+    monkeypatch.setattr(engine_module, "_run_compiler", _no_compiler)
+    _counts(Engine(tmp_path / "b"))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_a_mangled_binary_is_refused_or_valid_but_never_breaks_the_rewriter(data: st.DataObject) -> None:
+    wasm = bytearray(hostile())
+    for _ in range(data.draw(st.integers(1, 4))):
+        wasm[data.draw(st.integers(8, len(wasm) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        binary.prepare(bytes(wasm[: data.draw(st.integers(8, len(wasm)))]))
+    except UnsupportedModule as error:
+        assert error.message
+
+
+def test_every_aos_binary_is_read_to_its_end() -> None:
+    for name in ("aos", "aos2_0_1", "aos2_0_3", "aos2_0_6", "aos2_0_4_32", "process", "sqlite", "llama"):
+        assert binary.prepare((AOS / f"{name}.wasm").read_bytes()).globals
+
+
+def _no_compiler(*_: Path) -> None:
+    raise AssertionError("It was compiled again.")
+
+
+def _counts(engine: Engine) -> None:
+    assert Instance.boot(engine.load(counter()), Limits()).evaluate(data(""), b"{}").error is None
