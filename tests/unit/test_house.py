@@ -35,9 +35,9 @@ FLOORS = [
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 BESIDE = {
     ("cli", "demo"): {"run"},
-    # The scheduler and the actors stand on one floor: the shard places processes and fences their results,
-    # the process actor reads the log. Neither touches the other's Ray actor.
-    ("scheduler", "actors"): {"placement", "results"},
+    # The scheduler and the actors stand on one floor: the shard places processes, makes actors of their own
+    # for those that ask, and fences their results; the process actor reads the log.
+    ("scheduler", "actors"): {"actor", "placement", "results"},
     ("actors", "scheduler"): {"reader", "log", "rules"},
 }
 NOT_IN_PROTOCOL = {
