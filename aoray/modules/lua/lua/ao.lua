@@ -1,0 +1,255 @@
+-- `ao`: who this process is, whom it trusts, and its outbox.
+
+local json = require("json")
+local utils = require(".utils")
+local message = require(".message")
+local Handlers = require(".handlers")
+local error, getmetatable, ipairs, pairs, setmetatable, tostring, type =
+  error, getmetatable, ipairs, pairs, setmetatable, tostring, type
+local format, gmatch, insert = string.format, string.gmatch, table.insert
+local is_list = utils.isArray
+
+local function set_of(names)
+  local set = {}
+  for _, name in ipairs(names) do set[name] = true end
+  return set
+end
+
+local ao = {
+  _version = "0.0.6",
+  id = "",
+  _module = "",
+  reference = 0,
+  authorities = {},
+  assignables = {},
+  outbox = {Output = {}, Messages = {}, Spawns = {}, Assignments = {}},
+  nonExtractableTags = {
+    "Data-Protocol", "Variant", "From-Process", "From-Module", "Type", "From", "Owner", "Anchor", "Target", "Data",
+    "Tags", "Read-Only",
+  },
+  nonForwardableTags = {
+    "Data-Protocol", "Variant", "From-Process", "From-Module", "Type", "From", "Owner", "Anchor", "Target", "Tags",
+    "TagArray", "Hash-Chain", "Timestamp", "Nonce", "Epoch", "Signature", "Forwarded-By", "Pushed-For", "Read-Only",
+    "Cron", "Block-Height", "Reference", "Id", "Reply-To",
+  },
+}
+
+-- ---- messages in ----
+
+-- Tags become fields: in msg the last of a name counts, in msg.Tags the first.
+function ao.normalize(msg)
+  for _, tag in ipairs(msg.TagArray or msg.Tags) do
+    if not message.protected[tag.name] then msg[tag.name] = tag.value end
+  end
+  return msg
+end
+
+local function clone(value, seen)
+  if type(value) ~= "table" then return value end
+  if seen[value] then return seen[value] end
+  local copy = {}
+  seen[value] = copy
+  for key, inner in pairs(value) do copy[clone(key, seen)] = clone(inner, seen) end
+  return setmetatable(copy, getmetatable(value))
+end
+
+function ao.clone(value)
+  return clone(value, {})
+end
+
+function ao.sanitize(msg)
+  local copy = ao.clone(msg)
+  for _, name in ipairs(ao.nonForwardableTags) do copy[name] = nil end
+  return copy
+end
+
+-- ---- trust ----
+
+local function contains(list, value)
+  for _, entry in ipairs(list) do
+    if entry == value then return true end
+  end
+  return false
+end
+
+-- Signed by whom it is from, or vouched for by an authority.
+function ao.isTrusted(msg)
+  return msg.From == msg.Owner or contains(ao.authorities, msg.From) or contains(ao.authorities, msg.Owner)
+end
+
+function ao.init(env)
+  local process = env.Process
+  ao.env = env
+  if ao.id == process.Id then return end
+  ao.id = process.Id
+  ao._module = process.Tags.Module or (env.Module and env.Module.Id) or ""
+  ao.authorities = {}
+  for _, tag in ipairs(process.TagArray) do
+    if tag.name == "Authority" then
+      for name in gmatch(tostring(tag.value), "[^,%s]+") do
+        if not contains(ao.authorities, name) then insert(ao.authorities, name) end
+      end
+    end
+  end
+end
+
+-- ---- messages out ----
+
+local function emptied(outbox)
+  outbox.Output, outbox.Error = {}, nil
+  outbox.Messages, outbox.Spawns, outbox.Assignments = {}, {}, {}
+  return outbox
+end
+
+function ao.clearOutbox()
+  ao.outbox = emptied(type(ao.outbox) == "table" and ao.outbox or {})
+end
+
+local not_tags = set_of({"Target", "Data", "Anchor", "Tags", "From"})
+
+local function add_given_tags(tags, given)
+  if type(given) ~= "table" then error("Tags must be a table, not " .. type(given), 4) end
+  if is_list(given) then
+    for _, tag in ipairs(given) do
+      tags[#tags + 1] = type(tag) == "table" and {name = tag.name, value = tag.value} or nil
+    end
+  else
+    for name, value in pairs(given) do tags[#tags + 1] = {name = name, value = value} end
+  end
+end
+
+-- The fields of what a program sends become tags, but for a few; a table as Data becomes JSON.
+local function fill(out, given, tags)
+  local data = given.Data
+  for name, value in pairs(given) do
+    if not not_tags[name] and not (name == "Content-Type" and type(data) == "table") then
+      tags[#tags + 1] = {name = name, value = value}
+    end
+  end
+  if type(data) == "table" then
+    data = json.encode(data)
+    tags[#tags + 1] = {name = "Content-Type", value = "application/json"}
+  end
+  if given.Tags ~= nil then add_given_tags(tags, given.Tags) end
+  if type(data) ~= "function" then out.Data = data end
+  out.Tags = tags
+end
+
+local function next_reference()
+  ao.reference = ao.reference + 1
+  return format("%d", ao.reference), format("%032d", ao.reference)
+end
+
+local function header(kind)
+  return {{name = "Data-Protocol", value = "ao"}, {name = "Variant", value = "ao.TN.1"}, {name = "Type", value = kind}}
+end
+
+-- Gives `out` the functions that wait for its answer: `pattern_for(sender)` is what an answer looks like.
+local function await_with(out, pattern_for)
+  function out.receive(sender)
+    return Handlers.receive(pattern_for(sender))
+  end
+
+  -- onReply(handler) or onReply(sender, handler)
+  function out.onReply(...)
+    local sender, handle = ...
+    if select("#", ...) < 2 then sender, handle = nil, sender end
+    Handlers.once(pattern_for(sender), handle)
+  end
+  return out
+end
+
+function ao.send(given)
+  if type(given) ~= "table" then error("a message must be a table, not " .. type(given), 2) end
+  local reference, anchor = next_reference()
+  local tags = header("Message")
+  tags[4] = {name = "Reference", value = reference}
+  local sent = {Target = given.Target, Anchor = anchor}
+  fill(sent, given, tags)
+  insert(ao.outbox.Messages, sent)
+  return await_with(sent, function(sender)
+    return {From = sender or sent.Target, ["X-Reference"] = reference}
+  end)
+end
+
+function ao.spawn(module, given)
+  if type(module) ~= "string" then error("the id of a module must be a string, not " .. type(module), 2) end
+  if type(given) ~= "table" then error("a process to spawn must be a table, not " .. type(given), 2) end
+  local reference, anchor = next_reference()
+  local tags = header("Process")
+  for _, tag in ipairs({{"From-Process", ao.id}, {"From-Module", ao._module}, {"Module", module}, {"Reference", reference}}) do
+    insert(tags, {name = tag[1], value = tag[2]})
+  end
+  local spawned = {Anchor = anchor}
+  fill(spawned, given, tags)
+  if spawned.Data == nil then spawned.Data = "NODATA" end
+  insert(ao.outbox.Spawns, spawned)
+  return await_with(spawned, function(sender)
+    return {Action = "Spawned", From = sender or ao.id, Reference = reference}
+  end)
+end
+
+function ao.assign(assignment)
+  if type(assignment) ~= "table" then error("an assignment must be a table, not " .. type(assignment), 2) end
+  if type(assignment.Processes) ~= "table" then error("Processes must be a table", 2) end
+  if type(assignment.Message) ~= "string" then error("Message must be a string", 2) end
+  insert(ao.outbox.Assignments, assignment)
+end
+
+-- Seen by nobody in the end; kept for programs that call it.
+function ao.log(text)
+  local output = ao.outbox.Output
+  if type(output) == "string" then output = {output} end
+  ao.outbox.Output = type(output) == "table" and output or {}
+  insert(ao.outbox.Output, text)
+end
+
+-- Answers a message. What was given is left as it was.
+function ao.reply(msg, given)
+  if type(given) ~= "table" then error("a reply must be a table, not " .. type(given), 2) end
+  local answer = {}
+  for name, value in pairs(given) do answer[name] = value end
+  answer.Target = msg["Reply-To"] or given.Target or msg.From
+  answer["X-Reference"] = msg["X-Reference"] or msg.Reference
+  answer["X-Origin"] = msg["X-Origin"]
+  return ao.send(answer)
+end
+
+-- Sends a message on, with some of it changed; answers go to its sender.
+function ao.forward(msg, target, changes)
+  local copy = ao.sanitize(msg)
+  copy.reply, copy.forward = nil, nil
+  for name, value in pairs(changes or {}) do copy[name] = value end
+  copy.Target = target
+  copy["Reply-To"] = msg["Reply-To"] or msg.From
+  copy["X-Reference"] = msg["X-Reference"] or msg.Reference
+  copy["X-Origin"] = msg["X-Origin"] or msg.From
+  ao.send(copy)
+end
+
+-- ---- the result ----
+
+-- Text and plain values go out as they are; what JSON has no words for, as text.
+local function error_value(err)
+  local kind = type(err)
+  if kind == "function" or kind == "userdata" or kind == "thread" then return tostring(err) end
+  return err
+end
+
+function ao.result(result)
+  result = result or {}
+  local outbox = ao.outbox
+  local err = result.Error or outbox.Error
+  if err then return {Error = error_value(err)} end
+  return {
+    Output = result.Output or outbox.Output or {},
+    Messages = outbox.Messages,
+    Spawns = outbox.Spawns,
+    Assignments = outbox.Assignments,
+  }
+end
+
+-- Part of the interface, without a use here.
+function ao.registerHint() end
+
+return ao

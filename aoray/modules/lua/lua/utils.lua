@@ -1,0 +1,226 @@
+-- `.utils`, the global `Utils`: lists and tables the functional way (most functions are curried), and the matching of messages.
+
+local native = require(".native")
+local getmetatable, ipairs, pairs, rawlen, select, setmetatable, tostring, type =
+  getmetatable, ipairs, pairs, rawlen, select, setmetatable, tostring, type
+local lower, find, match, gsub = string.lower, string.find, string.match, string.gsub
+local getinfo, pack, unpack = debug.getinfo, table.pack, table.unpack
+
+local utils = {_version = "0.0.5"}
+
+-- ---- lists ----
+
+-- The keys of a list are exactly 1..n.
+local function is_list(t)
+  if type(t) ~= "table" then return false end
+  local n = 0
+  for key in pairs(t) do
+    n = n + 1
+    if type(key) ~= "number" then return false end
+  end
+  return n == rawlen(t)
+end
+utils.isArray = is_list
+
+local function check_list(name, t)
+  if not is_list(t) then error(name .. ": expected a list, got " .. type(t), 3) end
+end
+
+local function check_function(name, fn)
+  local meta = getmetatable(fn)
+  if type(fn) ~= "function" and not (type(meta) == "table" and meta.__call) then
+    error(name .. ": expected a function, got " .. type(fn), 3)
+  end
+end
+
+-- A function of `arity` arguments that may be given a few at a time.
+local function curry(fn, arity)
+  check_function("curry", fn)
+  arity = arity or getinfo(fn, "u").nparams
+  if arity < 2 then return fn end
+  local function collect(given)
+    return function(...)
+      local all = pack(unpack(given, 1, given.n))
+      for i = 1, select("#", ...) do all[given.n + i] = (select(i, ...)) end
+      all.n = given.n + select("#", ...)
+      if all.n >= arity then return fn(unpack(all, 1, all.n)) end
+      return collect(all)
+    end
+  end
+  return collect({n = 0})
+end
+utils.curry = curry
+
+utils.concat = curry(function(a, b)
+  check_list("concat", a)
+  check_list("concat", b)
+  local out = {}
+  for i, v in ipairs(a) do out[i] = v end
+  for _, v in ipairs(b) do out[#out + 1] = v end
+  return out
+end, 2)
+
+-- fn(accumulated, value, index). Without an initial value the first element is it.
+utils.reduce = curry(function(fn, initial, t)
+  check_function("reduce", fn)
+  check_list("reduce", t)
+  local out = initial
+  for i, v in ipairs(t) do
+    if i == 1 and initial == nil then out = v else out = fn(out, v, i) end
+  end
+  return out
+end, 3)
+
+utils.map = curry(function(fn, t)
+  check_function("map", fn)
+  check_list("map", t)
+  local out = {}
+  for i, v in ipairs(t) do out[i] = fn(v, i) end
+  return out
+end, 2)
+
+utils.filter = curry(function(fn, t)
+  check_function("filter", fn)
+  check_list("filter", t)
+  local out = {}
+  for _, v in ipairs(t) do
+    if fn(v) then out[#out + 1] = v end
+  end
+  return out
+end, 2)
+
+utils.find = curry(function(fn, t)
+  check_function("find", fn)
+  check_list("find", t)
+  for _, v in ipairs(t) do
+    if fn(v) then return v end
+  end
+end, 2)
+
+utils.includes = curry(function(value, t)
+  check_list("includes", t)
+  for _, v in ipairs(t) do
+    if v == value then return true end
+  end
+  return false
+end, 2)
+
+function utils.reverse(t)
+  check_list("reverse", t)
+  local out, n = {}, #t
+  for i = 1, n do out[i] = t[n + 1 - i] end
+  return out
+end
+
+-- The last function is applied first.
+function utils.compose(...)
+  local functions = pack(...)
+  for i = 1, functions.n do check_function("compose", functions[i]) end
+  return function(...)
+    local out = pack(...)
+    for i = functions.n, 1, -1 do out = pack(functions[i](unpack(out, 1, out.n))) end
+    return unpack(out, 1, out.n)
+  end
+end
+
+-- ---- tables ----
+
+utils.prop = curry(function(name, t)
+  return t[name]
+end, 2)
+
+utils.propEq = curry(function(name, value, t)
+  if type(name) ~= "string" then error("propEq: the name must be a string", 3) end
+  if type(value) ~= "string" then error("propEq: the value must be a string", 3) end
+  if type(t) ~= "table" then error("propEq: expected a table, got " .. type(t), 3) end
+  return t[name] == value
+end, 3)
+
+function utils.keys(t)
+  if type(t) ~= "table" then error("keys: expected a table, got " .. type(t), 2) end
+  local out = {}
+  for key in pairs(t) do out[#out + 1] = key end
+  return out
+end
+
+function utils.values(t)
+  if type(t) ~= "table" then error("values: expected a table, got " .. type(t), 2) end
+  local out = {}
+  for _, value in pairs(t) do out[#out + 1] = value end
+  return out
+end
+
+-- ---- names ----
+
+function utils.capitalize(text)
+  return (gsub(text, "^%l", string.upper))
+end
+
+-- `foo_bar` and `FOO-BAR` are `Foo-Bar`.
+utils.normalize = native.title_case
+
+-- ---- matching ----
+
+local prepared, prepared_count = {}, 0
+
+-- Patterns ignore case; the letter of a class such as %D stays as it is.
+local function prepare(pattern)
+  local entry = {plain = not find(pattern, "[%^%$%(%)%%%.%[%]%*%+%?]")}
+  entry.text = entry.plain and lower(pattern) or gsub(pattern, "%%?.", function(piece)
+    return #piece == 1 and lower(piece) or piece
+  end)
+  if prepared_count >= 1000 then prepared, prepared_count = {}, 0 end
+  prepared[pattern], prepared_count = entry, prepared_count + 1
+  return entry
+end
+
+local function matches_string(pattern, value)
+  if pattern == "_" then return true end
+  if type(value) == "number" or type(value) == "boolean" then value = tostring(value) end
+  if type(value) ~= "string" then return false end
+  if pattern == value then return true end
+  local entry = prepared[pattern] or prepare(pattern)
+  value = lower(value)
+  if entry.plain then return value == entry.text end
+  return match(value, entry.text) ~= nil
+end
+
+local matches_pattern
+
+-- A list matches when any of its patterns does; a table of fields when all of them do (a field such as Tags).
+local function matches_table(pattern, value, msg)
+  if type(value) == "table" and not is_list(pattern) then
+    for key, inner in pairs(pattern) do
+      if not value[key] or not matches_pattern(inner, value[key], msg) then return false end
+    end
+    return true
+  end
+  for _, inner in pairs(pattern) do
+    if matches_pattern(inner, value, msg) then return true end
+  end
+  return false
+end
+
+function matches_pattern(pattern, value, msg)
+  local kind = type(pattern)
+  if kind == "string" then return matches_string(pattern, value) end
+  if kind == "function" then return pattern(value, msg) and true or false end
+  if kind == "table" then return matches_table(pattern, value, msg) end
+  return kind == "boolean" and pattern == value
+end
+utils.matchesPattern = matches_pattern
+
+-- Whether a message is what a spec asks for. A function answers for itself (Handlers knows more answers than yes and no).
+function utils.matchesSpec(msg, spec)
+  local kind = type(spec)
+  if kind == "function" then return spec(msg) end
+  if kind == "string" then return msg.Action == spec end
+  if kind ~= "table" then return false end
+  for key, pattern in pairs(spec) do
+    local value = msg[key]
+    if not value or not matches_pattern(pattern, value, msg) then return false end
+  end
+  return true
+end
+
+return utils
