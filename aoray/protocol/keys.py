@@ -150,16 +150,26 @@ def signer_to_jwk(signer: Ed25519Signer | RsaSigner | EthereumSigner) -> dict[st
 
 def signer_from_jwk(jwk: Mapping[str, Any]) -> Ed25519Signer | RsaSigner | EthereumSigner:
     """The signer of a private JWK: RSA, OKP (Ed25519) or EC (secp256k1)."""
-    kind = (jwk.get("kty"), jwk.get("crv"))
     try:
-        if kind[0] == "RSA":
-            return RsaSigner(_rsa_key(jwk))
-        if kind == ("OKP", "Ed25519"):
-            return Ed25519Signer(_member(jwk, "d"))
-        if kind == ("EC", "secp256k1"):
-            return EthereumSigner(_member(jwk, "d"))
+        signer = _signer_of(jwk)
     except ValueError as error:
         raise MalformedInput(f"The JWK is not a private key: {error}", field="key") from error
+    wrong = [name for name, value in signer.to_jwk().items() if jwk.get(name, value) != value]
+    if wrong:
+        raise MalformedInput(
+            "The JWK's public part is not that of its private part.", field=f"key.{wrong[0]}"
+        )
+    return signer
+
+
+def _signer_of(jwk: Mapping[str, Any]) -> Ed25519Signer | RsaSigner | EthereumSigner:
+    kind = (jwk.get("kty"), jwk.get("crv"))
+    if kind[0] == "RSA":
+        return RsaSigner(_rsa_key(jwk))
+    if kind == ("OKP", "Ed25519"):
+        return Ed25519Signer(_member(jwk, "d"))
+    if kind == ("EC", "secp256k1"):
+        return EthereumSigner(_member(jwk, "d"))
     raise MalformedInput("The JWK is none of RSA, OKP Ed25519, EC secp256k1.", field="key")
 
 

@@ -1,0 +1,149 @@
+"""The log of a process: no gap, one chain, time that moves, each slot signed."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aoray.errors import BadSignature, MalformedInput
+from aoray.protocol.assignments import Head, LogEntry, check_chain, next_assignment
+from aoray.protocol.ids import b64url_decode, b64url_encode
+from aoray.protocol.items import DataItem, build, parse, verify
+from aoray.protocol.keys import Ed25519Signer
+from aoray.protocol.tags import Tag, all_of, as_json, first
+
+SCHEDULER, USER = Ed25519Signer(b"\1" * 32), Ed25519Signer(b"\2" * 32)
+PROCESS = build(USER, tags=[Tag("Type", "Process")])
+MESSAGES = [build(USER, target=PROCESS.id, data=b"%d" % n) for n in range(4)]
+
+
+def log_of(
+    messages: list[DataItem], times: list[int], scheduler: Ed25519Signer = SCHEDULER
+) -> list[LogEntry]:
+    """The log of a process with these messages, the clock showing these times."""
+    head: Head | None = None
+    entries = []
+    for item, now in zip([PROCESS, *messages], times, strict=True):
+        named = None if head is None else item.id
+        head, slot = next_assignment(scheduler, PROCESS.id, head, named, now_ms=now, block_height=7)
+        entry = LogEntry(PROCESS.id, head.nonce, item.id, slot.id, head.timestamp, item.raw, slot.raw)
+        entries.append(entry)
+    return entries
+
+
+LOG = log_of(MESSAGES, [1000, 1000, 900, 2000, 2000])
+
+
+def test_an_assignment_has_the_tags_of_the_legacy_network_in_their_order() -> None:
+    head = Head(4, b64url_encode(b"a" * 32), b64url_encode(b"c" * 32), 99)
+    new, item = next_assignment(
+        SCHEDULER, PROCESS.id, head, MESSAGES[0].id, now_ms=1234, block_height=1500000, exclude=["A", "B"]
+    )
+    verify(item)
+    assert as_json(item.tags) == [
+        {"name": "Process", "value": PROCESS.id},
+        {"name": "Epoch", "value": "0"},
+        {"name": "Nonce", "value": "5"},
+        {"name": "Hash-Chain", "value": b64url_encode(sha256(b"a" * 32 + b"c" * 32).digest())},
+        {"name": "Block-Height", "value": "000001500000"},
+        {"name": "Timestamp", "value": "1234"},
+        {"name": "Data-Protocol", "value": "ao"},
+        {"name": "Type", "value": "Assignment"},
+        {"name": "Variant", "value": "ao.TN.1"},
+        {"name": "Message", "value": MESSAGES[0].id},
+        {"name": "Exclude", "value": "A"},
+        {"name": "Exclude", "value": "B"},
+    ]
+    assert (item.target, item.anchor, item.data) == (b"", b"", b"")
+    assert new == Head(5, item.id, first(item.tags, "Hash-Chain", ""), 1234)
+
+
+def test_the_process_is_nonce_0_without_message() -> None:
+    head, item = next_assignment(SCHEDULER, PROCESS.id, None, None, now_ms=5, block_height=0)
+    assert head.nonce == 0 and head.timestamp == 5 and not all_of(item.tags, "Message")
+    assert head.hash_chain == b64url_encode(sha256(b64url_decode(PROCESS.id)).digest())
+
+
+def test_the_first_slot_is_the_processes_own_and_no_other() -> None:
+    with pytest.raises(ValueError, match="first"):
+        next_assignment(SCHEDULER, PROCESS.id, None, MESSAGES[0].id, now_ms=5, block_height=0)
+    head, _ = next_assignment(SCHEDULER, PROCESS.id, None, None, now_ms=5, block_height=0)
+    with pytest.raises(ValueError, match="first"):
+        next_assignment(SCHEDULER, PROCESS.id, head, None, now_ms=5, block_height=0)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 2**45), min_size=5, max_size=5))
+def test_whatever_the_clock_does_the_log_checks(times: list[int]) -> None:
+    log = log_of(MESSAGES, times)
+    head = check_chain(PROCESS.id, log, scheduler=SCHEDULER.address)
+    assert head is not None and (head.nonce, head.assignment_id) == (4, log[-1].assignment_id)
+    stamps = [entry.timestamp for entry in log]
+    assert stamps == sorted(set(stamps)) and all(
+        entry.timestamp >= now for entry, now in zip(log, times, strict=True)
+    )
+
+
+def test_the_same_slot_signed_twice_is_the_same_item() -> None:
+    assert log_of(MESSAGES, [1, 2, 3, 4, 5]) == log_of(MESSAGES, [1, 2, 3, 4, 5])
+
+
+def test_a_check_goes_on_where_another_ended() -> None:
+    head = check_chain(PROCESS.id, LOG[:2], scheduler=SCHEDULER.address)
+    whole = check_chain(PROCESS.id, LOG, scheduler=SCHEDULER.address)
+    assert check_chain(PROCESS.id, LOG[2:], scheduler=SCHEDULER.address, head=head) == whole
+    assert check_chain(PROCESS.id, [], scheduler=SCHEDULER.address, head=whole) == whole
+
+
+def swapped(at: int, **columns: object) -> list[LogEntry]:
+    return [*LOG[:at], LOG[at]._replace(**columns), *LOG[at + 1 :]]  # type: ignore[arg-type]
+
+
+OTHER = build(USER, target=PROCESS.id, data=b"other")
+
+
+@pytest.mark.parametrize(
+    ("log", "field"),
+    [
+        (LOG[1:], "Nonce"),
+        ([*LOG[:2], *LOG[3:]], "Nonce"),
+        ([*LOG[:2], LOG[1]], "Nonce"),
+        (swapped(2, item=OTHER.raw, message_id=OTHER.id), "Message"),
+        (swapped(2, message_id=OTHER.id), "message_id"),
+        (swapped(2, assignment_id=OTHER.id), "assignment_id"),
+        (swapped(2, nonce=3), "nonce"),
+        (swapped(2, process_id=OTHER.id), "process_id"),
+        (swapped(2, timestamp=5), "Timestamp"),
+        (swapped(0, item=OTHER.raw, message_id=OTHER.id), "message_id of the process"),
+        ([*LOG[:1], *log_of(MESSAGES, [7, 8, 9, 10, 11])[1:]], "Hash-Chain"),
+        (log_of(MESSAGES, [1, 2, 3, 4, 5], USER), "owner"),
+    ],
+)
+def test_a_log_that_was_changed_is_refused(log: list[LogEntry], field: str) -> None:
+    with pytest.raises(MalformedInput) as caught:
+        check_chain(PROCESS.id, log, scheduler=SCHEDULER.address)
+    assert caught.value.field == field
+
+
+def test_a_slot_that_was_not_signed_is_refused() -> None:
+    for column in ("item", "assignment"):
+        raw = bytearray(getattr(LOG[1], column))
+        raw[10] ^= 1
+        with pytest.raises(BadSignature):
+            check_chain(PROCESS.id, swapped(1, **{column: bytes(raw)}), scheduler=SCHEDULER.address)
+
+
+def test_time_that_stands_still_is_refused() -> None:
+    head = check_chain(PROCESS.id, LOG[:2], scheduler=SCHEDULER.address)
+    assert head is not None
+    with pytest.raises(MalformedInput, match="time"):
+        check_chain(
+            PROCESS.id, LOG[2:], scheduler=SCHEDULER.address, head=head._replace(timestamp=LOG[2].timestamp)
+        )
+
+
+def test_entries_are_what_they_say() -> None:
+    assert parse(LOG[0].item) == PROCESS and LOG[0].message_id == PROCESS.id
