@@ -15,6 +15,7 @@ On failure: a crash leaves at worst bytes that no row refers to. A disk that is 
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
 import threading
@@ -94,13 +95,23 @@ class ArweaveStore:
         self._clock = clock
         self._trusted = trusted
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._writer = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
-        self._writer.executescript(_SCHEMA)
         self._bytes = os.open(path.with_suffix(".bytes"), os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        self._writer = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+        self._set_up()
         self._writing = threading.Lock()
         self._queue: deque[tuple[Intake, Future[Receipt]]] = deque()
         self._readers: deque[Reader] = deque()
-        self._begin()
+
+    def _set_up(self) -> None:
+        """Tables and the first block, if the store is new."""
+        fcntl.flock(self._bytes, fcntl.LOCK_EX)  # SQLite does not wait for a lock when it turns to WAL
+        try:
+            self._writer.executescript(_SCHEMA)
+            if not self._writer.execute("SELECT 1 FROM block").fetchone():
+                self._mine(1, b"", 1, [])
+            _sync_folder(self._path.parent)
+        finally:
+            fcntl.flock(self._bytes, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Let go of the files; no other call may be under way."""
@@ -210,13 +221,6 @@ class ArweaveStore:
         terms.sort()  # neighbours share pages
         self._writer.executemany("INSERT INTO term VALUES (?, ?)", terms)
         return seq
-
-    def _begin(self) -> None:
-        """The first block, of a new store."""
-        self._writer.execute("BEGIN IMMEDIATE")
-        if not self._writer.execute("SELECT 1 FROM block").fetchone():
-            self._mine(1, b"", 1, [])
-        self._writer.execute("COMMIT")
 
     # Reading.
 
@@ -343,3 +347,12 @@ def _bytes_of(text: str) -> bytes:
         return b64url_decode(text)
     except MalformedInput:
         return b""
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make new files' names durable, too."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
