@@ -18,7 +18,7 @@ On failure: a process whose evaluation failed by a fault of ours loses its insta
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -56,6 +56,7 @@ class Turn(NamedTuple):
     """A process's share of a plan. Results up to `known_nonce` are in the store: only the state is replayed."""
 
     process_id: str
+    generation: int
     term: int
     known_nonce: int
     entries: Sequence[LogEntry]
@@ -82,11 +83,6 @@ class Process:
     def ready(self) -> bool:
         return self.live and self.frontier >= self.next_nonce
 
-    @property
-    def settled(self) -> bool:
-        """Everything that was in the log, as far as we know, is evaluated."""
-        return self.live and not (self.ready or self.reading or self.behind) and self.top_nonce < self.next_nonce
-
 
 class Machine:
     """All processes of one actor."""
@@ -100,7 +96,7 @@ class Machine:
         self._generation = 0
 
     def assign(self, work: Iterable[tuple[int, LogEntry]]) -> list[Effect]:
-        """Entries from a shard with the terms it holds them in, in whatever order they arrive."""
+        """Work from a shard (terms and entries), in whatever order it arrives."""
         effects: list[Effect] = []
         touched: dict[str, Process] = {}
         for term, entry in work:
@@ -126,7 +122,7 @@ class Machine:
         process.behind = True
         return self._next(process)
 
-    def activated(self, process_id: str, generation: int, *, next_nonce: int, known_nonce: int) -> list[Effect]:
+    def activated(self, process_id: str, generation: int, next_nonce: int, known_nonce: int) -> list[Effect]:
         """The instance is there, with the state just before `next_nonce`."""
         process = self.current(process_id, generation)
         if process is None:
@@ -163,23 +159,22 @@ class Machine:
             process = self.processes[process_id]
             count = min(process.frontier - process.next_nonce + 1, entries_per_process_max, entries_max)
             entries = [process.pending[process.next_nonce + step] for step in range(count)]
-            turns.append(Turn(process_id, process.term, process.known_nonce, entries))
+            turns.append(Turn(process_id, process.generation, process.term, process.known_nonce, entries))
             entries_max -= count
         return turns
 
-    def evaluated(self, progress: Mapping[str, int]) -> list[Effect]:
-        """Entries up to these nonces are evaluated, and their results recorded."""
-        effects: list[Effect] = []
-        for process_id, nonce in progress.items():
-            process = self.processes.get(process_id)
-            if process is None or not process.live or nonce < process.next_nonce:
-                continue
-            for done in range(process.next_nonce, nonce + 1):
-                self._forget(process, done)
-            process.next_nonce, process.attempt = nonce + 1, 0
-            self._turns.pop(process_id, None)  # to the back, if there is more
-            effects += self._next(process)
-        return effects
+    def evaluated(self, process_id: str, generation: int, nonce: int) -> list[Effect]:
+        """Entries up to this nonce are evaluated, and their results recorded."""
+        process = self.current(process_id, generation)
+        if process is None or nonce < process.next_nonce:
+            return []
+        for done in range(process.next_nonce, nonce + 1):
+            self._forget(process, done)
+        process.next_nonce = nonce + 1
+        if nonce > process.known_nonce:  # a replay that ends in the same fault again is no progress
+            process.attempt = 0
+        self._turns.pop(process_id, None)  # to the back, if there is more
+        return self._next(process)
 
     def failed(self, process_id: str, generation: int) -> list[Effect]:
         """A fault of ours in activation or evaluation: from the log again, with a new instance."""

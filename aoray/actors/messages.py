@@ -69,7 +69,9 @@ def slot_of(assignment: bytes) -> Slot:
         timestamp=int(named["Timestamp"]),
         block_height=int(named["Block-Height"]),
         hash_chain=named["Hash-Chain"],
-        exclude=frozenset(tag.value for tag in tags if tag.name == "Exclude") if "Exclude" in named else frozenset(),
+        exclude=frozenset(tag.value for tag in tags if tag.name == "Exclude")
+        if "Exclude" in named
+        else frozenset(),
     )
 
 
@@ -102,7 +104,9 @@ def _without(message: dict[str, Any], exclude: frozenset[str]) -> dict[str, Any]
     """Leave fields out; `Tags` stays as an empty list, since every guest walks it."""
     if "Tags" in exclude:
         message["Tags"] = []
-    return {key: value for key, value in message.items() if key not in exclude & {"Data", "Signature", "Anchor"}}
+    return {
+        key: value for key, value in message.items() if key not in exclude & {"Data", "Signature", "Anchor"}
+    }
 
 
 def guest_tags(tags: Tags) -> list[dict[str, str]]:

@@ -39,9 +39,7 @@ CREATE INDEX IF NOT EXISTS results_by_assignment ON results (assignment_id);
 CREATE INDEX IF NOT EXISTS results_unpushed ON results (process_id, nonce) WHERE pushed = 0;
 """
 BUSY_SECONDS = 30.0
-COLUMNS = (
-    "process_id, nonce, message_id, assignment_id, timestamp, block_height, result, has_error, pushed_for, pushed"
-)
+COLUMNS = "process_id, nonce, message_id, assignment_id, timestamp, block_height, result, has_error, pushed_for, pushed"
 
 Sort = Literal["ASC", "DESC"]
 
@@ -200,4 +198,6 @@ def _as_unavailable() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise Unavailable(f"the results can't be read or written: {error}", hint="Is the disk full?") from error
+        raise Unavailable(
+            f"the results can't be read or written: {error}", hint="Is the disk full?"
+        ) from error

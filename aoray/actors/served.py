@@ -1,8 +1,8 @@
 """A result as it is served: what a guest gave back, made safe, in the key order of wire-contract §3.1.
 
 Right after evaluation; the bytes made here are what the store keeps, what a client gets, and what the push reads its outbox
-from. Pure. A guest may return anything that is JSON: here the outbox becomes lists of flat objects, never null; what can't
-be understood becomes text, an empty list, or goes.
+from. Pure. A guest may return anything that is JSON: here the outbox (three lists, whose length the instance has bounded)
+becomes lists of flat objects; what can't be understood becomes text, an empty list, or goes.
 
 Invariants: `Messages`, `Assignments` and `Spawns` are arrays of objects, each `Tags` an array of `{name, value}` strings;
 `Error` is there only for an error, and then the outbox is empty. The same response always gives the same bytes.
@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from aoray import limits
 from aoray.wasm.instance import Outcome
 
 OUTBOX = ("Messages", "Assignments", "Spawns")
@@ -34,29 +33,29 @@ def served(outcome: Outcome) -> Served:
     error = outcome.error
     if error is not None:
         return Served(_json([], [], [], "", outcome.fuel, error), has_error=True, has_outbox=False)
-    messages, assignments, spawns = _outbox(outcome.response)
+    messages, assignments, spawns = (_entries(outcome.response[name]) for name in OUTBOX)
     output = _output(outcome.response.get("Output"))
     result = _json(messages, assignments, spawns, output, outcome.fuel, None)
     return Served(result, has_error=False, has_outbox=bool(messages or assignments or spawns))
 
 
-def _json(messages: list[Any], assignments: list[Any], spawns: list[Any], output: Any, gas: int, error: str | None) -> bytes:
-    result = {"Messages": messages, "Assignments": assignments, "Spawns": spawns, "Output": output, "GasUsed": gas}
+def _json(
+    messages: list[Any], assignments: list[Any], spawns: list[Any], output: Any, gas: int, error: str | None
+) -> bytes:
+    result = {
+        "Messages": messages,
+        "Assignments": assignments,
+        "Spawns": spawns,
+        "Output": output,
+        "GasUsed": gas,
+    }
     if error is not None:
         result["Error"] = error
     return orjson.dumps(result)
 
 
-def _outbox(response: dict[str, Any]) -> list[list[dict[str, Any]]]:
-    """The three lists, together at most OUTBOX_MESSAGES_MAX long."""
-    room = limits.OUTBOX_MESSAGES_MAX
-    lists = []
-    for key in OUTBOX:
-        value = response.get(key)
-        entries = [_flat(entry) for entry in value[:room] if isinstance(entry, dict)] if isinstance(value, list) else []
-        room -= len(entries)
-        lists.append(entries)
-    return lists
+def _entries(box: list[Any]) -> list[dict[str, Any]]:
+    return [_flat(entry) for entry in box if isinstance(entry, dict)]
 
 
 def _flat(entry: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,9 @@ from aoray.actors.results import ResultRow, Results
 from aoray.errors import StaleTerm
 
 
-def row(process_id: str, nonce: int, *, error: bool = False, pushed: bool = True, result: bytes = b"{}") -> ResultRow:
+def row(
+    process_id: str, nonce: int, *, error: bool = False, pushed: bool = True, result: bytes = b"{}"
+) -> ResultRow:
     names = f"m{nonce}" if nonce else process_id, f"a{process_id}{nonce}"
     return ResultRow(process_id, nonce, *names, 1000 + 10 * nonce, 7, result, error, "origin", pushed)
 
@@ -43,7 +45,9 @@ def test_a_result_is_written_once(results: Results) -> None:
     assert found.result == b"first"
 
 
-def test_a_predecessor_is_refused_and_the_others_of_its_batch_are_written(results: Results, tmp_path: Path) -> None:
+def test_a_predecessor_is_refused_and_the_others_of_its_batch_are_written(
+    results: Results, tmp_path: Path
+) -> None:
     successor = Results(tmp_path / "results.sqlite")
     results.commit({"p": 1, "q": 5}, [row("p", 0)])
     successor.claim("p", 2)

@@ -1,0 +1,320 @@
+"""The process actor: a Ray actor that holds many processes' instances, and evaluates their messages.
+
+Where in a message's journey: after the log. A shard's lane calls `assign` with entries that are durable, or `activate` with
+processes to look after; the results go to the store, and to the gateways that `watch` or push. One event loop takes
+calls and drives the machine (order), one thread evaluates, another reads the log and the store.
+
+Invariants: the machine is touched by the event loop alone, instances by the evaluating thread alone. A lost, repeated or
+reordered call changes nothing: nonces decide, and the log fills gaps. A watch is registered before the store is
+looked at, so no result falls between.
+
+On failure: killed at any moment, the actor begins empty; its lanes see another `incarnation` and activate what lags behind,
+and gateways watch again. A fault of ours in a process's activation or evaluation is logged, and the process made anew from
+the log after a growing wait, for ever; that other infrastructure is down is never a result. If the evaluating loop itself
+ends, so does this OS process, and Ray starts another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import Any, NamedTuple, TypeVar
+
+import orjson
+
+from aoray import limits
+from aoray.actors.couriers import Call, Couriers, RayCalls
+from aoray.actors.evaluation import Evaluation, Prepared, Slice
+from aoray.actors.loading import Loader
+from aoray.actors.machine import Activate, Close, Effect, Machine, Read
+from aoray.actors.modules import ModuleStore
+from aoray.actors.placement import gateway_of
+from aoray.actors.results import ResultRow, Results
+from aoray.arweave.client import ArweaveClient
+from aoray.errors import AorayError, StaleTerm, Unavailable, UnknownProcess
+from aoray.protocol.assignments import LogEntry
+from aoray.scheduler.reader import ShardedReader, open_readers
+from aoray.settings import Settings
+from aoray.wasm import Engine
+
+logger = logging.getLogger(__name__)
+
+BACKOFF_FIRST_SECONDS = 0.1
+
+T = TypeVar("T")
+Key = tuple[str, str]  # process id, message id
+
+
+class Parts(NamedTuple):
+    """What an actor works with; tests put their own in."""
+
+    log: ShardedReader
+    results: Results
+    loader: Loader
+    call: Call
+
+
+def parts_of(settings: Settings) -> Parts:
+    """The parts of a real actor."""
+    modules = ModuleStore(settings.data / "modules", ArweaveClient(settings.arweave_url).item)
+    return Parts(
+        open_readers(settings),
+        Results(settings.data / "results.sqlite"),
+        Loader(modules, Engine(settings.data / "compiled")),
+        RayCalls(),
+    )
+
+
+class ProcessActor:
+    """Made by name (`process-actor-<n>`, or `process-<id>` for one process), without Ray's own retries."""
+
+    def __init__(self, settings: Settings, name: str, parts: Parts | None = None) -> None:
+        self.name = name
+        self._settings = settings
+        self._incarnation = secrets.token_hex(8)
+        self._log, self._results, self._loader, call = parts or parts_of(settings)
+        self._machine = Machine()
+        self._evaluation = Evaluation(Results(settings.data / "results.sqlite"))
+        self._couriers = Couriers(call)
+        self._evaluating = ThreadPoolExecutor(1, thread_name_prefix="evaluating")
+        self._reading = ThreadPoolExecutor(1, thread_name_prefix="reading")
+        self._activations = asyncio.Semaphore(limits.ACTIVATIONS_IN_FLIGHT_MAX)
+        self._watchers: dict[Key, set[str]] = {}
+        self._catching_up: dict[str, list[tuple[int, asyncio.Future[None]]]] = {}
+        self._wake = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._counts = dict.fromkeys(("evaluated", "replayed", "slices", "faults", "fenced", "dry_runs"), 0)
+        self._start(self._evaluate_for_ever())
+
+    # What others call
+
+    async def ready(self) -> dict[str, Any]:
+        """Answers once the actor takes work."""
+        return {"actor": self.name, "incarnation": self._incarnation, "pid": os.getpid()}
+
+    async def stats(self) -> dict[str, Any]:
+        """Counters for people and metrics."""
+        return {
+            "actor": self.name,
+            "processes": len(self._machine.processes),
+            "live": sum(process.live for process in self._machine.processes.values()),
+            "queued": self._machine.queued,
+            "watches": len(self._watchers),
+            **self._counts,
+        }
+
+    async def assign(self, works: list[tuple[int, LogEntry]]) -> None:
+        """Entries to evaluate, with the terms their shard holds the processes in."""
+        self._apply(self._machine.assign(works))
+
+    async def activate(self, terms: list[tuple[str, int]]) -> None:
+        """Processes to look after: their logs may hold entries that never came here."""
+        for process_id, term in terms:
+            self._apply(self._machine.activate(process_id, term))
+
+    async def watch(self, keys: list[Key], gateway: str) -> None:
+        """Deliver these results to this gateway, once they are there."""
+        again = [key for key in keys if gateway in self._watchers.get(key, ())]
+        for key in keys:
+            self._watchers.setdefault(key, set()).add(gateway)
+        while len(self._watchers) > limits.WATCHES_MAX:
+            self._watchers.pop(next(iter(self._watchers)))
+        for row in await self._on(self._reading, self._stored, keys):
+            self._tell_watchers(row)
+        for process_id in {process_id for process_id, _ in again}:  # it takes long: was a call lost?
+            self._apply(self._machine.doubt(process_id))
+
+    async def dry_run(self, process_id: str, message: dict[str, Any]) -> dict[str, Any]:
+        """The result of a message on the present state of a process, of which nothing stays."""
+        await self._catch_up(process_id)
+        self._counts["dry_runs"] += 1
+        result = await self._on(self._evaluating, self._evaluation.dry_run, process_id, message)
+        return dict(orjson.loads(result))
+
+    async def memory(self, process_id: str) -> tuple[bytes, int, int, int]:
+        """The memory of a process; and nonce, timestamp and block height of the last message in it."""
+        await self._catch_up(process_id)
+        return await self._on(self._evaluating, self._evaluation.memory, process_id)
+
+    # The evaluating loop
+
+    async def _evaluate_for_ever(self) -> None:
+        while True:
+            turns = self._machine.plan(
+                entries_max=limits.SLICE_ENTRIES_MAX,
+                entries_per_process_max=limits.SLICE_ENTRIES_PER_PROCESS_MAX,
+            )
+            if not turns:
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            self._finish(await self._on(self._evaluating, self._evaluation.run, turns))
+
+    def _finish(self, done: Slice) -> None:
+        """A slice is evaluated and written: tell whom it concerns, and go on."""
+        self._counts["slices"] += 1
+        self._counts["evaluated"] += len(done.rows)
+        self._counts["replayed"] += done.replayed
+        for row in done.rows:
+            self._tell_watchers(row)
+            if not row.pushed:
+                gateway = gateway_of(row.process_id, self._settings.gateways)
+                self._couriers.push(f"gateway-{gateway}", row.process_id, row.nonce)
+        for process_id, term in done.fenced:
+            self._counts["fenced"] += 1
+            self._apply(self._machine.fenced(process_id, term))
+        for process_id, (generation, nonce) in done.progress.items():
+            self._apply(self._machine.evaluated(process_id, generation, nonce))
+            self._caught_up(process_id)
+        for process_id, generation in done.failed:
+            self._fail(process_id, generation)
+
+    def _fail(self, process_id: str, generation: int) -> None:
+        self._counts["faults"] += 1
+        self._apply(self._machine.failed(process_id, generation))
+
+    # Effects of the machine
+
+    def _apply(self, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, Activate):
+                self._start(self._activate(effect))
+            elif isinstance(effect, Read):
+                self._start(self._read(effect))
+            else:
+                self._close(effect)
+        self._wake.set()
+
+    async def _activate(self, effect: Activate) -> None:
+        """Module, instance, then the log from where the instance is."""
+        process_id, generation, attempt = effect
+        await asyncio.sleep(backoff(attempt))
+        async with self._activations:
+            process = self._machine.current(process_id, generation)
+            if process is None:
+                return
+            term = process.term
+            try:
+                prepared = await self._prepared(process_id)
+                begun = await self._on(self._evaluating, self._evaluation.begin, process_id, term, prepared)
+            except StaleTerm:
+                self._apply(self._machine.fenced(process_id, term))
+            except UnknownProcess:
+                logger.warning("process %s is not in the log", process_id)
+                self._apply(self._machine.drop(process_id))
+            except Exception:  # down or a fault of ours: never the process's result; tried again
+                logger.exception("activation %d of %s failed", attempt, process_id)
+                self._fail(process_id, generation)
+            else:
+                self._apply(self._machine.activated(process_id, generation, *begun))
+
+    async def _prepared(self, process_id: str) -> Prepared:
+        record = await self._on(self._reading, self._log.process, process_id)
+        if record is None:
+            raise UnknownProcess(f"no process {process_id} in the log", process=process_id)
+        return await self._loader.prepared(process_id, record.item)
+
+    async def _read(self, effect: Read) -> None:
+        """A page of the log, however often it takes."""
+        process_id, generation, after_nonce, count = effect
+        attempt = 0
+        while self._machine.current(process_id, generation) is not None:
+            try:
+                page = await self._on(self._reading, self._log.entries, process_id, after_nonce, count)
+            except Unavailable as error:
+                attempt += 1
+                logger.warning("the log of %s can't be read (%d times): %s", process_id, attempt, error)
+                await asyncio.sleep(backoff(attempt))
+            else:
+                self._apply(self._machine.read(process_id, generation, page, more=page.more))
+                return
+
+    def _close(self, effect: Close) -> None:
+        """After whatever the evaluating thread has yet to do, and before whatever comes."""
+        self._evaluating.submit(self._evaluation.close, effect.process_id)
+        if effect.process_id not in self._machine.processes:
+            for _, waiter in self._catching_up.pop(effect.process_id, ()):
+                if not waiter.done():
+                    waiter.set_exception(_not_here(effect.process_id))
+
+    # Watchers, and those who want the present state
+
+    def _stored(self, keys: Sequence[Key]) -> list[ResultRow]:
+        found = (self._results.get(*key) for key in keys)
+        return [row for row in found if row is not None]
+
+    def _tell_watchers(self, row: ResultRow) -> None:
+        for any_id in {row.message_id, row.assignment_id}:
+            for gateway in self._watchers.pop((row.process_id, any_id), ()):
+                self._couriers.deliver(gateway, row.process_id, any_id, row.result)
+
+    async def _catch_up(self, process_id: str) -> None:
+        """Wait until all that is in the log by now is evaluated."""
+        latest = await self._on(self._reading, self._log.latest, process_id)
+        process = self._machine.processes.get(process_id)
+        if process is None or latest is None:
+            raise _not_here(process_id)
+        if process.next_nonce > latest.nonce:
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._catching_up.setdefault(process_id, []).append((latest.nonce, waiter))
+        self._apply(self._machine.doubt(process_id))
+        await waiter
+
+    def _caught_up(self, process_id: str) -> None:
+        waiters = self._catching_up.pop(process_id, None)
+        process = self._machine.processes.get(process_id)
+        if not waiters or process is None:
+            return
+        for nonce, waiter in waiters:
+            if nonce >= process.next_nonce:
+                self._catching_up.setdefault(process_id, []).append((nonce, waiter))
+            elif not waiter.done():  # who waited may be gone
+                waiter.set_result(None)
+
+    # Threads and tasks
+
+    async def _on(self, executor: Executor, function: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(executor, function, *arguments)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_event_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A task that ends by an error we do not know is a fault of ours: begin again from the log."""
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.critical("%s ends: %r", self.name, error, exc_info=error)
+            os._exit(1)
+
+    async def close(self) -> None:
+        """Let go of everything (tests; a real actor is killed)."""
+        self._evaluation.closing.set()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._on(self._evaluating, self._evaluation.close_all)
+        self._evaluating.shutdown()
+        self._reading.shutdown()
+        self._results.close()
+        self._log.close()
+
+
+def backoff(attempt: int) -> float:
+    """How long to wait before an attempt; none before the first."""
+    if attempt == 0:
+        return 0.0
+    return min(limits.ACTIVATION_BACKOFF_SECONDS_MAX, BACKOFF_FIRST_SECONDS * 2.0 ** min(attempt - 1, 10))
+
+
+def _not_here(process_id: str) -> AorayError:
+    return Unavailable(
+        f"process {process_id} is not on this actor", process=process_id, hint="It is being placed."
+    )

@@ -1,0 +1,111 @@
+"""What an actor tells the gateways: results that were waited for, and results with an outbox.
+
+After a slice is written. One courier for each gateway and method, one call in flight on it; what is put meanwhile goes with
+the next call, so batches grow under load and an idle actor tells at once.
+
+On failure nothing is repeated: what was to be told is in the results store, and gateways look there themselves (they watch
+again, and scan for outboxes). The queue is bounded for the same reason: the oldest goes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+import ray
+from ray.exceptions import RayError
+
+from aoray import limits
+from aoray.errors import AorayError, Unavailable
+
+logger = logging.getLogger(__name__)
+
+
+class Call(Protocol):
+    """`await call("gateway-0", "push", batch)`."""
+
+    async def __call__(self, actor: str, method: str, batch: list[Any]) -> None: ...
+
+
+class RayCalls:
+    """`Call` over Ray. A handle is kept until a call on it fails."""
+
+    def __init__(self) -> None:
+        self._handles: dict[str, Any] = {}
+
+    async def __call__(self, actor: str, method: str, batch: list[Any]) -> None:
+        try:
+            if actor not in self._handles:
+                self._handles[actor] = ray.get_actor(actor)
+            await getattr(self._handles[actor], method).remote(batch)
+        except (RayError, ValueError) as error:  # ValueError: no actor of that name
+            self._handles.pop(actor, None)
+            raise Unavailable(f"{actor} does not answer") from error
+
+
+class Courier:
+    """Sends what is put, in order, as few calls as possible."""
+
+    def __init__(self, send: Callable[[list[Any]], Awaitable[None]], size_of: Callable[[Any], int]) -> None:
+        self._send = send
+        self._size_of = size_of
+        self._queue: deque[Any] = deque(maxlen=limits.COURIER_QUEUE_MAX)
+        self._sending: asyncio.Task[None] | None = None
+
+    def put(self, item: Any) -> None:
+        """Send this, soon."""
+        self._queue.append(item)
+        if self._sending is None:
+            self._sending = asyncio.get_running_loop().create_task(self._send_all())
+
+    async def _send_all(self) -> None:
+        try:
+            while self._queue:
+                await self._send_batch(self._take())
+        finally:
+            self._sending = None
+
+    async def _send_batch(self, batch: list[Any]) -> None:
+        try:
+            await self._send(batch)
+        except AorayError as error:
+            logger.warning("%d announcements were lost: %s", len(batch), error)
+
+    def _take(self) -> list[Any]:
+        batch: list[Any] = []
+        size = 0
+        while self._queue and len(batch) < limits.BATCH_MESSAGES_MAX and size < limits.BATCH_BYTES_MAX:
+            batch.append(self._queue.popleft())
+            size += self._size_of(batch[-1])
+        return batch
+
+
+class Couriers:
+    """The couriers of one actor, made as they are needed."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._couriers: dict[tuple[str, str], Courier] = {}
+
+    def deliver(self, gateway: str, process_id: str, message_id: str, result: bytes) -> None:
+        """A result that this gateway waits for."""
+        self._courier(gateway, "deliver", lambda delivery: len(delivery[2])).put(
+            (process_id, message_id, result)
+        )
+
+    def push(self, gateway: str, process_id: str, nonce: int) -> None:
+        """A result with an outbox, for the gateway that pushes for this process."""
+        self._courier(gateway, "push", lambda _: 0).put((process_id, nonce))
+
+    def _courier(self, gateway: str, method: str, size_of: Callable[[Any], int]) -> Courier:
+        courier = self._couriers.get((gateway, method))
+        if courier is None:
+
+            async def send(batch: list[Any]) -> None:
+                await self._call(gateway, method, batch)
+
+            courier = self._couriers[gateway, method] = Courier(send, size_of)
+        return courier

@@ -1,0 +1,251 @@
+"""The evaluating thread's work: instances, slices of messages, dry runs; and the results that come of them.
+
+The machine plans a slice; here its messages are evaluated, one after another, and their results written in one transaction.
+Everything here runs on one thread, the only one that touches WASM. Knows no asyncio and no Ray.
+
+Invariants: a result is in the store before anybody hears of it. A slice begins no message after SLICE_SECONDS. What a
+guest does is its result; nothing of it is raised.
+
+On failure: a fault of ours in one process ends its part of the slice (`failed`), the others go on. While the store can't be
+written, the slice is held and tried again: an evaluated message without result would otherwise be lost until the next
+replay. Processes whose term is over are `fenced`; their results are not in the store.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from aoray import limits
+from aoray.actors.machine import Turn
+from aoray.actors.messages import dry_run_message, given
+from aoray.actors.results import ResultRow, Results
+from aoray.actors.served import served
+from aoray.errors import StaleTerm, Unavailable, UnsupportedModule
+from aoray.protocol.assignments import LogEntry
+from aoray.wasm import Instance, Limits, Module, Outcome, Snapshot
+
+logger = logging.getLogger(__name__)
+
+WRITE_BACKOFF_SECONDS = (0.05, 2.0)  # first and longest wait before the store is tried again
+
+Checkpoint = tuple[int, Snapshot]  # the nonce it was taken after, and the state
+
+
+class Evaluator(Protocol):
+    """What evaluates the messages of a process: `wasm.Instance`, or `Refusal`."""
+
+    def evaluate(self, message: bytes, env: bytes) -> Outcome: ...
+    def dry_run(self, message: bytes, env: bytes) -> Outcome: ...
+    def memory(self) -> bytes: ...
+    def close(self) -> None: ...
+
+
+class Refusal:
+    """Stands for the instance of a process that can't have one: every message's result is the same error."""
+
+    def __init__(self, reason: str) -> None:
+        self._outcome = Outcome({}, reason, 0)
+
+    def evaluate(self, message: bytes, env: bytes) -> Outcome:
+        return self._outcome
+
+    def dry_run(self, message: bytes, env: bytes) -> Outcome:
+        return self._outcome
+
+    def memory(self) -> bytes:
+        return b""
+
+    def close(self) -> None:
+        """There is nothing to give back."""
+
+
+class Prepared(NamedTuple):
+    """What a process's instance is made of; a module that can't be used is the reason for a `Refusal`."""
+
+    module: Module | str
+    limits: Limits
+    env: bytes
+
+
+class Begun(NamedTuple):
+    """Where evaluation begins: the next nonce for this state, and the last one that has a result."""
+
+    next_nonce: int
+    known_nonce: int
+
+
+@dataclass(slots=True)
+class Resident:
+    """A process with its instance, and what its last evaluated entry was."""
+
+    evaluator: Evaluator
+    env: bytes
+    nonce: int = -1
+    timestamp: int = 0
+    block_height: int = 0
+
+
+@dataclass(slots=True)
+class Slice:
+    """What became of a plan. `progress` is by process: generation and last evaluated nonce."""
+
+    rows: list[ResultRow] = field(default_factory=list)
+    progress: dict[str, tuple[int, int]] = field(default_factory=dict)
+    failed: list[tuple[str, int]] = field(default_factory=list)
+    fenced: list[tuple[str, int]] = field(default_factory=list)
+    replayed: int = 0
+    bytes: int = 0
+
+
+def no_checkpoint(process_id: str) -> Checkpoint | None:
+    """The seam for checkpoints: until there are any, every process begins at nonce 0."""
+    return None
+
+
+class Evaluation:
+    """The instances of one process actor."""
+
+    def __init__(
+        self,
+        results: Results,
+        *,
+        checkpoint_of: Callable[[str], Checkpoint | None] = no_checkpoint,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.residents: dict[str, Resident] = {}
+        self.closing = threading.Event()
+        self._results = results
+        self._checkpoint_of = checkpoint_of
+        self._clock = clock
+
+    def begin(self, process_id: str, term: int, prepared: Prepared) -> Begun:
+        """Make the instance, and fence whoever held the process before. StaleTerm if a successor does already."""
+        self._results.claim(process_id, term)
+        known_nonce = self._results.last_nonce(process_id)
+        self.close(process_id)
+        resident = self.residents[process_id] = Resident(_evaluator(prepared), prepared.env)
+        checkpoint = self._checkpoint_of(process_id)
+        if checkpoint is not None and isinstance(resident.evaluator, Instance):
+            resident.nonce, snapshot = checkpoint
+            resident.evaluator.restore(snapshot)
+        return Begun(resident.nonce + 1, known_nonce)
+
+    def run(self, turns: Sequence[Turn]) -> Slice:
+        """Evaluate as much of a plan as fits into a slice, and write the results."""
+        done = Slice()
+        deadline = self._clock() + limits.SLICE_SECONDS
+        for turn in turns:
+            try:
+                self._run_turn(turn, done, deadline)
+            except Exception:  # a fault of ours: the process is made anew from the log, the others go on
+                logger.exception("evaluation of %s failed", turn.process_id)
+                done.failed.append((turn.process_id, turn.generation))
+            if self._is_over(done, deadline):
+                break
+        self._record({turn.process_id: turn.term for turn in turns}, done)
+        return done
+
+    def _run_turn(self, turn: Turn, done: Slice, deadline: float) -> None:
+        resident = self.residents[turn.process_id]
+        for entry in turn.entries:
+            self._run_entry(resident, entry, turn.known_nonce, done)
+            done.progress[turn.process_id] = turn.generation, entry.nonce
+            if self._is_over(done, deadline):
+                return
+
+    def _is_over(self, done: Slice, deadline: float) -> bool:
+        return self._clock() >= deadline or done.bytes >= limits.SLICE_RESULT_BYTES_MAX
+
+    def _run_entry(self, resident: Resident, entry: LogEntry, known_nonce: int, done: Slice) -> None:
+        message, block_height, pushed_for = given(entry)
+        outcome = resident.evaluator.evaluate(message, resident.env)
+        resident.nonce, resident.timestamp, resident.block_height = entry.nonce, entry.timestamp, block_height
+        if entry.nonce <= known_nonce:
+            done.replayed += 1
+            return
+        result, has_error, has_outbox = served(outcome)
+        done.bytes += len(result)
+        done.rows.append(
+            ResultRow(
+                entry.process_id,
+                entry.nonce,
+                entry.message_id,
+                entry.assignment_id,
+                entry.timestamp,
+                block_height,
+                result,
+                has_error,
+                pushed_for,
+                not has_outbox,
+            )
+        )
+
+    def _record(self, term_of: dict[str, int], done: Slice) -> None:
+        """Write the rows; those of processes that have a successor go out of the slice."""
+        if not done.rows:
+            return
+        terms = {row.process_id: term_of[row.process_id] for row in done.rows}
+        stale = self._write(terms, done.rows)
+        if stale:
+            done.fenced = [(process_id, terms[process_id]) for process_id in stale]
+            done.rows = [row for row in done.rows if row.process_id not in stale]
+
+    def _write(self, terms: dict[str, int], rows: list[ResultRow]) -> frozenset[str]:
+        """Write until it is written; says whose term is over."""
+        wait, longest = WRITE_BACKOFF_SECONDS
+        while True:
+            try:
+                self._results.commit(terms, rows)
+            except StaleTerm as error:
+                return frozenset(error.details["processes"])
+            except Unavailable:
+                if self.closing.is_set():
+                    raise
+                logger.exception("%d results wait to be written", len(rows))
+                self.closing.wait(wait)
+                wait = min(2 * wait, longest)
+            else:
+                return frozenset()
+
+    def dry_run(self, process_id: str, body: dict[str, Any]) -> bytes:
+        """The result of a message that never was, as JSON; leaves no trace."""
+        resident = self._resident(process_id)
+        message = dry_run_message(process_id, body, resident.timestamp, resident.block_height)
+        return served(resident.evaluator.dry_run(message, resident.env)).result
+
+    def memory(self, process_id: str) -> tuple[bytes, int, int, int]:
+        """The memory of a process, and the nonce, timestamp and block height that it is of."""
+        resident = self._resident(process_id)
+        return resident.evaluator.memory(), resident.nonce, resident.timestamp, resident.block_height
+
+    def close(self, process_id: str) -> None:
+        """Let go of a process's instance."""
+        resident = self.residents.pop(process_id, None)
+        if resident is not None:
+            resident.evaluator.close()
+
+    def close_all(self) -> None:
+        """Let go of everything."""
+        for process_id in list(self.residents):
+            self.close(process_id)
+        self._results.close()
+
+    def _resident(self, process_id: str) -> Resident:
+        resident = self.residents.get(process_id)
+        if resident is None:
+            raise Unavailable(f"process {process_id} has just left this actor", process=process_id)
+        return resident
+
+
+def _evaluator(prepared: Prepared) -> Evaluator:
+    if isinstance(prepared.module, str):
+        return Refusal(prepared.module)
+    try:
+        return Instance.boot(prepared.module, prepared.limits)
+    except UnsupportedModule as error:
+        return Refusal(error.message)

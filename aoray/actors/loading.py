@@ -1,0 +1,60 @@
+"""From a process's own data item to what its instance is made of: module compiled, limits parsed, environment written.
+
+The first part of an activation, off the evaluating thread, since fetching and compiling take their time. Compiled modules
+are kept for a while: a thousand processes of one module load it once.
+
+On failure: what is the module's or the process's own fault is not raised; it becomes the reason that every message of the
+process gets as its error. All else is raised, and tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import NamedTuple
+
+from aoray import limits
+from aoray.actors.evaluation import Prepared
+from aoray.actors.messages import ModuleInfo, environment_of
+from aoray.actors.modules import ModuleStore, limits_of
+from aoray.errors import ProcessError, TooLarge, UnknownModule, UnsupportedModule
+from aoray.protocol.items import parse
+from aoray.protocol.tags import ao_tag
+from aoray.wasm import Engine, Limits, Module
+
+FOR_EVER = (UnknownModule, UnsupportedModule, TooLarge, ProcessError)  # faults that no retry mends
+
+
+class Loaded(NamedTuple):
+    """A module, ready to boot."""
+
+    info: ModuleInfo
+    module: Module
+
+
+class Loader:
+    """Modules as instances need them. For one event loop."""
+
+    def __init__(self, modules: ModuleStore, engine: Engine) -> None:
+        self._modules = modules
+        self._engine = engine
+        self._loaded: dict[str, Loaded] = {}
+
+    async def prepared(self, process_id: str, item: bytes) -> Prepared:
+        """What the process's instance is made of, or why it can't be."""
+        process = parse(item)
+        module_id = ao_tag(process.tags, "Module", "")
+        try:
+            info, module = await self._load(module_id)
+            granted = limits_of(process.tags, info.tags)
+        except FOR_EVER as error:
+            return Prepared(error.message, Limits(), b"")
+        return Prepared(module, granted, environment_of(process_id, process, info))
+
+    async def _load(self, module_id: str) -> Loaded:
+        loaded = self._loaded.get(module_id)
+        if loaded is None:
+            info, wasm = await self._modules.get(module_id)
+            loaded = self._loaded[module_id] = Loaded(info, await asyncio.to_thread(self._engine.load, wasm))
+            while len(self._loaded) > limits.MODULES_LOADED_MAX:
+                self._loaded.pop(next(iter(self._loaded)))
+        return loaded

@@ -1,0 +1,126 @@
+"""Modules: from a module's id to its WASM, its owner and its tags; and what its processes may use.
+
+Activation asks here. A module is a data item, kept as it was signed in a file named by its id under `data/modules`; so every
+read can check it against its id and signature, whoever wrote the file, and any number of actors share it. What
+is not there is fetched from Arweave, once however many ask.
+
+On failure: `UnknownModule` (Arweave has no such item) and `UnsupportedModule` (it is no module) will be so tomorrow, and
+become the results of its processes' messages; everything else may be better in a moment. `ProcessError` for a limit that
+can't be granted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import secrets
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from aoray import limits
+from aoray.actors.messages import ModuleInfo
+from aoray.errors import ClientError, NotFound, ProcessError, UnknownModule, UnsupportedModule
+from aoray.protocol.ids import is_id
+from aoray.protocol.items import DataItem, parse, verify
+from aoray.protocol.tags import Tags, ao_tag
+from aoray.wasm import Limits
+
+UNITS = {"": 1, "b": 1, "kb": limits.KIB, "mb": limits.MIB, "gb": limits.GIB}
+SIZE = re.compile(r"(\d{1,15})-?(|b|kb|mb|gb)", re.IGNORECASE)
+JSON_ENCODING = "JSON-1"
+
+
+class StoredModule(NamedTuple):
+    """A module as it was published."""
+
+    info: ModuleInfo
+    wasm: bytes
+
+
+class ModuleStore:
+    """The modules under one directory. For one event loop."""
+
+    def __init__(self, directory: Path, fetch: Callable[[str], Awaitable[DataItem]]) -> None:
+        self._directory = directory
+        self._fetch = fetch
+        self._under_way: dict[str, asyncio.Task[StoredModule]] = {}
+
+    async def get(self, module_id: str) -> StoredModule:
+        """The module; whoever asks while it is being fetched waits for the same fetch."""
+        if not is_id(module_id):  # it is to be a file's name
+            raise UnknownModule(f"{module_id[:60]!r} is not the id of a module")
+        task = self._under_way.get(module_id)
+        if task is None:
+            task = self._under_way[module_id] = asyncio.create_task(self._load(module_id))
+            task.add_done_callback(lambda _: self._under_way.pop(module_id, None))
+        return await asyncio.shield(task)
+
+    async def _load(self, module_id: str) -> StoredModule:
+        path = self._directory / module_id
+        item = await asyncio.to_thread(_kept, path, module_id)
+        if item is None:
+            item = await self._fetched(module_id)
+            await asyncio.to_thread(_keep, path, item)
+        return _module_of(item)
+
+    async def _fetched(self, module_id: str) -> DataItem:
+        try:
+            return await self._fetch(module_id)
+        except NotFound as error:
+            raise UnknownModule(f"no module {module_id} on Arweave", module=module_id) from error
+
+
+def _kept(path: Path, module_id: str) -> DataItem | None:
+    """The item of a file, if it is what its name says."""
+    try:
+        item = parse(path.read_bytes(), bytes_max=limits.UPLOAD_BYTES_MAX)
+        verify(item)
+    except (FileNotFoundError, ClientError):  # not there, or damaged: then it is fetched again
+        return None
+    return item if item.id == module_id else None
+
+
+def _keep(path: Path, item: DataItem) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{item.id}-{secrets.token_hex(8)}")
+    try:
+        draft.write_bytes(item.raw)
+        draft.replace(path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):  # nearly always: it has its name by then
+            draft.unlink()
+
+
+def _module_of(item: DataItem) -> StoredModule:
+    """An item as a module; refused if it isn't one that speaks JSON."""
+    if ao_tag(item.tags, "Type") != "Module":
+        raise UnsupportedModule(f"{item.id} is not a module: it has no tag Type=Module", module=item.id)
+    for name in ("Input-Encoding", "Output-Encoding"):
+        encoding = ao_tag(item.tags, name, JSON_ENCODING)
+        if encoding != JSON_ENCODING:
+            raise UnsupportedModule(f"{name} {encoding!r} of module {item.id} is not {JSON_ENCODING}")
+    return StoredModule(ModuleInfo(item.id, item.address, item.tags), item.data)
+
+
+def limits_of(process: Tags, module: Tags) -> Limits:
+    """What a process may use: its own tags win over its module's.
+
+    A Compute-Limit is accepted up to what the legacy network accepts, yet no message gets more than FUEL_DEFAULT: it would
+    hold up the other processes of its actor for hours.
+    """
+    memory = _limit(process, module, "Memory-Limit", limits.MEMORY_BYTES_DEFAULT, limits.MEMORY_BYTES_MAX)
+    compute = _limit(process, module, "Compute-Limit", limits.FUEL_DEFAULT, limits.FUEL_MAX)
+    return Limits(memory, min(compute, limits.FUEL_DEFAULT), limits.RESULT_BYTES_MAX)
+
+
+def _limit(process: Tags, module: Tags, name: str, default: int, highest: int) -> int:
+    text = ao_tag(process, name) or ao_tag(module, name)
+    if text is None:
+        return default
+    match = SIZE.fullmatch(text.strip())
+    value = int(match[1]) * UNITS[match[2].lower()] if match else 0
+    if not 0 < value <= highest:
+        raise ProcessError(f"{name} {text[:60]!r} is not supported", hint=f"At most {highest}, as in 500-mb.")
+    return value
