@@ -162,9 +162,7 @@ def _check_message(submission: Submission) -> None:
 
 def _checked_item(submission: Submission, kind: str) -> DataItem:
     """The item, when it is an AO item of that type and under its own id."""
-    item = parse(submission.item)
-    if item.id != submission.message_id:
-        raise MalformedInput("the item has another id", field="message_id", message_id=item.id)
+    item = _parsed(submission)
     if "ao" not in all_of(item.tags, "Data-Protocol"):
         raise MalformedInput(
             "the tag Data-Protocol must be ao", field="tags.Data-Protocol", message_id=item.id
@@ -184,8 +182,17 @@ def _checked_item(submission: Submission, kind: str) -> DataItem:
     return item
 
 
+def _parsed(submission: Submission) -> DataItem:
+    """The item under its own id. One that does not parse would stop the flusher and its process, later."""
+    item = parse(submission.item)
+    if item.id != submission.message_id:
+        raise MalformedInput("the item has another id", field="message_id", message_id=item.id)
+    return item
+
+
 def _check_assigned(submission: Submission) -> None:
     """An assigned message may be any item; what it leaves out must fit into the assignment's tags."""
+    _parsed(submission)
     size = max((len(name.encode()) for name in submission.exclude), default=0)
     if len(submission.exclude) > limits.ASSIGNMENT_EXCLUDES_MAX or size > limits.TAG_VALUE_BYTES_MAX:
         raise TooLarge(

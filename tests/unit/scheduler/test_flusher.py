@@ -6,12 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from fastapi import FastAPI
 from scheduling import SCHEDULER, assign, committer, message, spawn
 
 from aoray import limits
+from aoray.arweave.client import ArweaveClient
+from aoray.arweave.routes import router
+from aoray.arweave.store import ArweaveStore
 from aoray.errors import Unavailable
-from aoray.protocol.bundles import unpack
+from aoray.protocol.bundles import BUNDLE_TAGS, unpack
 from aoray.protocol.items import parse, verify
 from aoray.scheduler.committer import Committer
 from aoray.scheduler.flusher import BACKOFF_SECONDS_MAX, Flusher, bundle, plan
@@ -124,3 +129,22 @@ def test_a_message_assigned_to_several_processes_is_in_a_bundle_once(tmp_path: P
     fill(writer, one, other, sent, assign(other.process_id, sent))
     ids = [item.id for item in unpack(bundle(SCHEDULER, writer.log.pairs(0, 4)).data)]
     assert len(ids) == len(set(ids)) == 7
+
+
+async def test_the_embedded_arweave_has_every_item_and_assignment_also_of_hostile_messages(
+    tmp_path: Path,
+) -> None:
+    writer, process = committer(tmp_path / "log"), spawn()
+    hostile = [
+        message(process.process_id, *BUNDLE_TAGS, data=data) for data in (b"no bundle", b"\1" * 40, bytes(32))
+    ]
+    expected = fill(writer, process, message(process.process_id), *hostile)
+    with ArweaveStore(tmp_path / "arweave.sqlite") as store:
+        app = FastAPI()
+        app.include_router(router(store))
+        transport = httpx.ASGITransport(app)
+        async with ArweaveClient("http://arweave", transport=transport) as client:
+            flusher = Flusher(flusher_of(writer, Arweave())._on_log, client.post_item, SCHEDULER)
+            assert await flusher.flush_once() and not await flusher.flush_once()
+            for each in expected:
+                assert (await client.item(each)).id == each

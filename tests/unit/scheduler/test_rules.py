@@ -138,6 +138,8 @@ def test_an_item_under_another_id_or_for_another_process_is_refused() -> None:
         (sent._replace(process_id=other.process_id), "target"),
         (spawn()._replace(process_id=SOME_ID), "process_id"),
         (sent._replace(item=b"nonsense"), None),
+        (assign(one.process_id, sent)._replace(item=b"nonsense"), None),
+        (assign(one.process_id, sent)._replace(message_id=SOME_ID), "message_id"),
     ):
         error = error_of(one, other, wrong)
         assert isinstance(error, MalformedInput)
