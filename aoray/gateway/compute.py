@@ -37,10 +37,9 @@ JSON = "application/json"
 def add_result(app: FastAPI, gateway: Gateway) -> None:
     async def result(request: Request) -> Response:
         any_id = request.path_params["message_id"]
-        query = request.query_params
-        process_id = query.get("process-id", "")
+        process_id = request.query_params.get("process-id", "")
         fresh = gateway.waiting.fresh(process_id, any_id)
-        found = fresh or await _result(gateway, process_id, any_id, query)
+        found = fresh or await _result(gateway, request, process_id, any_id)
         if isinstance(found, Response):
             return found
         gateway.results_served_total += 1
@@ -49,20 +48,20 @@ def add_result(app: FastAPI, gateway: Gateway) -> None:
     app.router.routes.append(Route("/result/{message_id}", result, methods=["GET"]))
 
 
-async def _result(
-    gateway: Gateway, process_id: str, any_id: str, query: Mapping[str, str]
-) -> bytes | Response:
+async def _result(gateway: Gateway, request: Request, process_id: str, any_id: str) -> bytes | Response:
     if not is_id(process_id):
         raise MalformedInput("'processId': Required.", field="process-id", hint="The id of the process.")
     if not is_id(any_id):
         raise MalformedInput(f"{any_id[:60]!r} is not an id", field="message")
-    wait_ms = _wait_ms(query.get("wait", ""))
+    wait_ms = _wait_ms(request.query_params.get("wait", ""))
     stored = functools.partial(_stored, gateway, process_id, any_id)
     found = stored()
     if found is not None:
         return found
     message_id, nonce = _slot(gateway, process_id, any_id)
-    found = await gateway.waiting.result((process_id, message_id), stored, wait_ms / 1000)
+    found = await gateway.waiting.result(
+        (process_id, message_id), stored, wait_ms / 1000, request.is_disconnected
+    )
     return found if found is not None else _in_progress(gateway, process_id, nonce)
 
 

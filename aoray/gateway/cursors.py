@@ -43,7 +43,7 @@ def sort_of(text: Any) -> Sort:
 
 def _decoded(text: str) -> dict[str, Any] | None:
     try:
-        found = orjson.loads(base64.b64decode(text))
+        found = orjson.loads(base64.b64decode(text.replace(" ", "+")))  # some clients do not encode "+"
     except (binascii.Error, ValueError):
         return None
     return found if isinstance(found, dict) else None

@@ -194,9 +194,12 @@ def _outbox(row: ResultRow, sender: Sender) -> Outbox:
     return outbox(orjson.loads(row.result), sender, row.nonce, row.pushed_for)
 
 
-async def _all_accepted(reference: Reference, sendings: Iterable[Awaitable[object]]) -> None:
+async def _all_accepted(reference: Reference, sendings: Sequence[Awaitable[object]]) -> None:
     """Wait for all. What can never be accepted is left out; what may be later is raised, and tried again."""
-    outcomes = await asyncio.gather(*sendings, return_exceptions=True)
+    outcomes: list[object] = []
+    for start in range(0, len(sendings), limits.PUSH_SLICE_MESSAGES):
+        slice = sendings[start : start + limits.PUSH_SLICE_MESSAGES]
+        outcomes += await asyncio.gather(*slice, return_exceptions=True)
     for outcome in outcomes:
         if isinstance(outcome, ClientError):
             log.warning("left out of the outbox of %s: %s", reference, outcome)

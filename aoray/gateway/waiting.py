@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 Key = tuple[str, str]  # process id, message id
 Delivery = tuple[str, str, bytes]
+Stored = Callable[[], bytes | None]
 
 
 class Waiting:
@@ -52,27 +53,36 @@ class Waiting:
                 if not waiter.done():
                     waiter.set_result(result)
 
-    async def result(self, key: Key, stored: Callable[[], bytes | None], timeout_s: float) -> bytes | None:
-        """The result of a message, or None after `timeout_s`. `stored` looks into the store."""
+    async def result(
+        self, key: Key, stored: Stored, timeout_s: float, is_gone: Callable[[], Awaitable[bool]]
+    ) -> bytes | None:
+        """The result of a message, or None after `timeout_s`, or sooner if who asked is gone.
+
+        `stored` looks into the store.
+        """
         waiter: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._waiters.setdefault(key, set()).add(waiter)
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._wait(key, waiter, stored)
+                return await self._wait(key, waiter, stored, is_gone)
         except TimeoutError:
             return stored()
         finally:
             self._forget(key, waiter)
 
     async def _wait(
-        self, key: Key, waiter: asyncio.Future[bytes], stored: Callable[[], bytes | None]
-    ) -> bytes:
+        self,
+        key: Key,
+        waiter: asyncio.Future[bytes],
+        stored: Stored,
+        is_gone: Callable[[], Awaitable[bool]],
+    ) -> bytes | None:
         afresh = False
         while True:
             await self._watch(key, afresh)
             done, _ = await asyncio.wait([waiter], timeout=self._rewatch_s)
             found = waiter.result() if done else stored()
-            if found is not None:
+            if found is not None or await is_gone():
                 return found
             afresh = True
 
