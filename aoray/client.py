@@ -13,6 +13,7 @@ when it does not answer.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
@@ -65,6 +66,7 @@ class Client:
         health = await self.health()
         item = build(
             self.signer,
+            anchor=unique_anchor(),
             tags=[
                 Tag("Data-Protocol", "ao"),
                 Tag("Variant", "ao.TN.1"),
@@ -86,7 +88,13 @@ class Client:
         """The signed item of a message, not yet sent."""
         own = [Tag("Data-Protocol", "ao"), Tag("Variant", "ao.TN.1"), Tag("Type", "Message")]
         named = [Tag("Action", action)] if action else []
-        return build(self.signer, target=process, tags=[*own, *named, *tags, SDK], data=_bytes(data) or b" ")
+        return build(
+            self.signer,
+            target=process,
+            anchor=unique_anchor(),
+            tags=[*own, *named, *tags, SDK],
+            data=_bytes(data) or b" ",
+        )
 
     async def send(
         self, process: str, *, action: str = "", tags: Iterable[Tag] = (), data: str | bytes = ""
@@ -167,6 +175,12 @@ class Client:
         if response.is_error:
             raise _refusal(response)
         return response
+
+
+def unique_anchor() -> bytes:
+    """32 characters that make an item unlike any other: without them, two equal messages signed by Ed25519
+    would be one item, and scheduled once."""
+    return secrets.token_hex(16).encode()
 
 
 def module_tags(module_format: str, tags: Iterable[Tag] = ()) -> list[Tag]:

@@ -109,7 +109,6 @@ def ray_for(settings: Settings) -> Iterator[None]:
         log_to_driver=False,
         logging_level="ERROR",
         _temp_dir=str(scratch),
-        _node_ip_address="127.0.0.1",
     )
     try:
         yield
