@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
-from aoray.client import Client
+from aoray.client import OCTET_STREAM, Client, module_tags
+from aoray.protocol.items import build
 from aoray.protocol.keys import generate_ed25519
 from aoray.testing import LocalComputer
 
@@ -36,8 +38,10 @@ async def client(computer: LocalComputer) -> AsyncIterator[Client]:
         yield opened
 
 
-@pytest.fixture
-async def aos_module(client: Client) -> str:
-    """The id of aos 2.0.6 on the shared computer. (Each wallet publishes it anew; compiled, it is cached by
-    content.)"""
-    return await client.publish_module(AOS_WASM.read_bytes(), AOS_FORMAT)
+@pytest.fixture(scope="session")
+def aos_module(computer: LocalComputer) -> str:
+    """The id of aos 2.0.6, published on the shared computer."""
+    item = build(generate_ed25519(), tags=module_tags(AOS_FORMAT), data=AOS_WASM.read_bytes())
+    reply = httpx.post(f"{computer.unit(1)}/tx", content=item.raw, headers=OCTET_STREAM, timeout=60)
+    assert reply.is_success, reply.text
+    return item.id

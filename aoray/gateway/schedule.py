@@ -91,7 +91,10 @@ async def read(gateway: Gateway, any_id: str, query: Mapping[str, str]) -> Respo
 
 
 def _page(gateway: Gateway, process_id: str, query: Mapping[str, str]) -> Response:
-    limit = max(1, min(_number(query, "limit", PAGE_LIMIT_DEFAULT), limits.PAGE_ENTRIES_MAX))
+    limit = _number(query, "limit", PAGE_LIMIT_DEFAULT)
+    if limit < 0:
+        raise MalformedInput("limit is negative", field="limit")
+    limit = max(1, min(limit, limits.PAGE_ENTRIES_MAX))
     by_nonce = "from-nonce" in query or "to-nonce" in query
     reader = gateway.knowledge.reader
     if by_nonce:

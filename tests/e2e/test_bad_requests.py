@@ -178,7 +178,7 @@ ROUTES = [
     Case("result in no process", f"/result/{NOBODY}?process-id=tiny", method="GET", says="process-id"),
     Case("result of an unknown process", f"/result/{NOBODY}?process-id={NOBODY}", method="GET", status=404),
     Case("result of an unknown message", f"/result/{NOBODY}?process-id=PROCESS", method="GET", status=404),
-    Case("results of no id", "/results/tiny", method="GET"),
+    Case("results of no id", "/results/tiny", method="GET", status=404, says="tiny"),
     Case("results of an unknown process", f"/results/{NOBODY}", method="GET", status=404),
     Case("results before a bad cursor", "/results/PROCESS?from=@@@", method="GET", says="from"),
     Case("results from a cursor of nonsense", "/results/PROCESS?from=eyJ9", method="GET", says="from"),

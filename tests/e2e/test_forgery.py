@@ -27,7 +27,7 @@ end)
 @pytest.fixture(params=["lua", "aos"])
 async def process(request: pytest.FixtureRequest, client: Client) -> str:
     """A process of the client's that records who speaks to it; of the built-in Lua, and of aos 2.0.6."""
-    module = await request.getfixturevalue("aos_module") if request.param == "aos" else ""
+    module = request.getfixturevalue("aos_module") if request.param == "aos" else ""
     spawned = await client.spawn(module=module)
     assert not (await ask(client, spawned, "Eval", data=PROGRAM)).get("Error")
     return spawned
