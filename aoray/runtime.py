@@ -38,6 +38,7 @@ from aoray.protocol.keys import Signer
 from aoray.protocol.tags import Tag
 from aoray.scheduler.shard import ShardActor
 from aoray.settings import Settings
+from aoray.wasm.engine import Engine
 
 START_SECONDS_MAX = 120
 OBJECT_STORE_BYTES = 128 * 1024 * 1024  # batches are small; the default would take a third of the memory
@@ -58,6 +59,7 @@ class Computer:
             stack.enter_context(locked(self.settings.data))
             stack.enter_context(ray_for(self.settings))
             actors = start_actors(self.settings)
+            compile_lua(self.settings)
             stack.callback(stop_actors, actors)
             wait_ready(actors)
             publish_lua(self.settings)
@@ -149,6 +151,11 @@ def wait_ready(actors: list[Any]) -> None:
         ) from error
     except ray.exceptions.RayTaskError as error:
         raise error.as_instanceof_cause() from error
+
+
+def compile_lua(settings: Settings) -> None:
+    """Have the built-in module compiled in the cache while the actors start, so that no message waits for it."""
+    Engine(settings.data / "compiled").load(LUA_WASM.read_bytes())
 
 
 def lua_item(signer: Signer) -> DataItem:

@@ -90,7 +90,7 @@ def unfold(upload: DataItem, trusted: Container[str] = ()) -> Intake:
                 refused.append(Refused(b64url_encode(claimed_id), error.message))
                 continue
             placed.append(_place(item, parent, start + offset))
-            waiting.append((item, start + offset, depth + 1, trust))
+            waiting.append((item, start + offset, depth + 1, trust and item.address in trusted))
     return Intake(upload.raw, placed, refused)
 
 
