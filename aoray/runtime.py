@@ -42,6 +42,8 @@ from aoray.wasm.engine import Engine
 
 START_SECONDS_MAX = 120
 OBJECT_STORE_BYTES = 128 * 1024 * 1024  # batches are small; the default would take a third of the memory
+# Ray runs its workers at niceness 15, as batch work; a computer that serves must not yield to its own clients.
+RAY_ENVIRONMENT = {"RAY_worker_niceness": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 ACTOR_OPTIONS: Mapping[str, Any] = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": 0}
 CONCURRENCY_MAX = 10_000
 
@@ -102,8 +104,7 @@ def ray_for(settings: Settings) -> Iterator[None]:
     # Ray puts Unix sockets there, whose paths may not be long: so not under the data directory.
     scratch = Path(tempfile.gettempdir()) / namespace
     shutil.rmtree(scratch, ignore_errors=True)
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ["RAY_DISABLE_IMPORT_WARNING"] = "1"
+    os.environ |= RAY_ENVIRONMENT
     ray.init(
         namespace=namespace,
         include_dashboard=False,
