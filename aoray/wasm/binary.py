@@ -22,11 +22,14 @@ from aoray.errors import UnsupportedModule
 from aoray.limits import MODULE_GLOBALS_MAX
 
 GLOBAL = "aoray:global:"
+# Turns of a loop (some 7 units of fuel each) for what takes half a microsecond: growing memory, throwing.
+SLOW_STEP_TURNS = 250
 
 TYPE, IMPORT, FUNCTION, MEMORY, GLOBALS, EXPORT, CODE = 1, 2, 3, 5, 6, 7, 10
 _ORDER = (1, 2, 3, 4, 5, 13, 6, 7, 8, 9, 12, 10, 11)
 _FUNC, _END = 0x60, 0x0B
-_NUMBERS = {0x7F: "i32", 0x7E: "i64", 0x7D: "f32", 0x7C: "f64"}
+_I32, _I64 = 0x7F, 0x7E
+_NUMBERS = {_I32: "i32", _I64: "i64", 0x7D: "f32", 0x7C: "f64"}
 _FORBIDDEN = {
     b"\x26": "table.set",
     b"\xfc\x08": "memory.init",
@@ -41,8 +44,8 @@ _FORBIDDEN = {
 # Instructions and their immediates, all that need no look inside. The last byte of a LEB has no high bit.
 _LEB = rb"[\x80-\xff]*[\x00-\x7f]"
 _PLAIN = re.compile(
-    rb"(?:[\x00\x01\x05\x0a\x0b\x0f\x1a\x1b\x45-\xc4\xd1\xd3\xd4]"
-    rb"|[\x02-\x04\x08\x0c\x0d\x10\x12\x14\x15\x20-\x25\x3f-\x42\xd0\xd2\xd5\xd6]"
+    rb"(?:[\x00\x01\x05\x0b\x0f\x1a\x1b\x45-\xc4\xd1\xd3\xd4]"
+    rb"|[\x02-\x04\x0c\x0d\x10\x12\x14\x15\x20-\x25\x3f\x41\x42\xd0\xd2\xd5\xd6]"
     + _LEB
     + rb"|[\x11\x13]"
     + _LEB * 2
@@ -140,7 +143,7 @@ class _Rewriter:
         functions = self._check_imports() + self._count(FUNCTION)
         indices, types = self._mutable_globals()
         self._append(EXPORT, [_export(n, index) for n, index in enumerate(indices)])
-        self._charge_bulk_memory(functions)
+        self._charge(functions)
         body = b"".join(
             bytes([kind]) + unsigned(len(section)) + section
             for kind in _ORDER
@@ -195,20 +198,20 @@ class _Rewriter:
             raise UnsupportedModule(f"The module has over {MODULE_GLOBALS_MAX} mutable globals.")
         return indices, types
 
-    def _charge_bulk_memory(self, functions: int) -> None:
+    def _charge(self, functions: int) -> None:
         if CODE not in self.sections or MEMORY not in self.sections:
             return
         memory = _Reader(self.sections[MEMORY])
         if memory.number() != 1:
             raise UnsupportedModule("The module has more than one memory.")
-        pointer = 0x7E if memory.byte() & 4 else 0x7F  # memory64 flag
-        calls = {b"\xfc\x0a": functions, b"\xfc\x0b": functions + 1}
+        pointer = _I64 if memory.byte() & 4 else _I32  # memory64 flag
+        charges = _charges(pointer)
         reader = _Reader(self.sections[CODE])
-        bodies = [_with_calls(reader.take(reader.number()), calls) for _ in range(reader.number())]
+        bodies = [_charged(reader.take(reader.number()), functions) for _ in range(reader.number())]
         types = self._count(TYPE)
-        self._append(TYPE, [_function_type(pointer, pointer), _function_type(pointer, 0x7F)])
-        self._append(FUNCTION, [unsigned(types), unsigned(types + 1)])
-        bodies += [_charged(pointer, b"\xfc\x0a\0\0"), _charged(pointer, b"\xfc\x0b\0")]
+        self._append(TYPE, [kind for kind, _ in charges])
+        self._append(FUNCTION, [unsigned(types + n) for n in range(len(charges))])
+        bodies += [body for _, body in charges]
         self.sections[CODE] = unsigned(len(bodies)) + b"".join(unsigned(len(b)) + b for b in bodies)
 
 
@@ -217,32 +220,52 @@ def _export(n: int, index: int) -> bytes:
     return unsigned(len(name)) + name + b"\x03" + unsigned(index)
 
 
-def _function_type(pointer: int, second: int) -> bytes:
-    return bytes([_FUNC, 3, pointer, second, pointer, 0])
+# Which of the added functions charges for an instruction, and how many of its bytes the call replaces (none:
+# it comes before): memory.copy, memory.fill, memory.grow, throw and throw_ref.
+_CHARGED = {b"\xfc\x0a": (0, 4), b"\xfc\x0b": (1, 3), b"\x40": (2, 2), b"\x08": (3, 0), b"\x0a": (3, 0)}
 
 
-def _charged(pointer: int, operation: bytes) -> bytes:
-    """A function of (to, from or value, size): a turn of a loop for each 64 bytes, then `operation`."""
-    constant, minus, shift = (0x42, 0x7D, 0x88) if pointer == 0x7E else (0x41, 0x6B, 0x76)
-    zero = bytes([0x50 if pointer == 0x7E else 0x45])
-    turns = bytes([0x20, 2, constant, 6, shift, 0x21, 3])
-    less = bytes([0x20, 3, constant, 1, minus, 0x21, 3])
-    loop = b"\x02\x40\x03\x40\x20\x03" + zero + b"\x0d\x01" + less + b"\x0c\x00\x0b\x0b"
-    return bytes([1, 1, pointer]) + turns + loop + b"\x20\x00\x20\x01\x20\x02" + operation + b"\x0b"
+def _charges(pointer: int) -> list[tuple[bytes, bytes]]:
+    """Types and bodies of the functions that charge: a turn for each 64 bytes, or SLOW_STEP_TURNS."""
+    wide = pointer == _I64
+    constant, shift = (b"\x42", b"\x88") if wide else (b"\x41", b"\x76")
+    bulk = b"\x20\x02" + constant + b"\x06" + shift  # size >> 6
+    slow = constant + unsigned(SLOW_STEP_TURNS)
+    operands = b"\x20\x00\x20\x01\x20\x02"
+    return [
+        (_type([pointer, pointer, pointer], []), _body(pointer, 3, bulk, operands + b"\xfc\x0a\0\0")),
+        (_type([pointer, _I32, pointer], []), _body(pointer, 3, bulk, operands + b"\xfc\x0b\0")),
+        (_type([pointer], [pointer]), _body(pointer, 1, slow, b"\x20\x00\x40\0")),
+        (_type([], []), _body(pointer, 0, slow, b"")),
+    ]
 
 
-def _with_calls(body: bytes, calls: dict[bytes, int]) -> bytes:
-    """A function's body with each bulk memory instruction replaced by a call."""
+def _type(params: list[int], results: list[int]) -> bytes:
+    return bytes([_FUNC, len(params), *params, len(results), *results])
+
+
+def _body(pointer: int, local: int, turns: bytes, then: bytes) -> bytes:
+    """A function whose first own local counts so many turns of a loop down to zero."""
+    wide = pointer == _I64
+    zero, minus = (b"\x50", b"\x42\x01\x7d") if wide else (b"\x45", b"\x41\x01\x6b")
+    get, put = bytes([0x20, local]), bytes([0x21, local])
+    loop = b"\x02\x40\x03\x40" + get + zero + b"\x0d\x01" + get + minus + put + b"\x0c\x00\x0b\x0b"
+    return bytes([1, 1, pointer]) + turns + put + loop + then + b"\x0b"
+
+
+def _charged(body: bytes, functions: int) -> bytes:
+    """A function's body with a call at each instruction that costs more than one unit."""
     out, done = bytearray(), 0
     for position in _special(body):
-        operation = body[position : position + 2]
-        if operation in calls:
-            end = position + (4 if operation == b"\xfc\x0a" else 3)
-            if any(body[position + 2 : end]):
-                raise UnsupportedModule("The module has more than one memory.")
-            out += body[done:position] + b"\x10" + unsigned(calls[operation])
-            done = end
-    return bytes(out + body[done:]) if done else body
+        operation = body[position : position + (2 if body[position] == 0xFC else 1)]
+        if operation not in _CHARGED:
+            continue
+        function, size = _CHARGED[operation]
+        if any(body[position + len(operation) : position + size]):
+            raise UnsupportedModule("The module has more than one memory.")
+        out += body[done:position] + b"\x10" + unsigned(functions + function)
+        done = position + size
+    return bytes(out + body[done:])
 
 
 def _special(body: bytes) -> Iterator[int]:
@@ -271,8 +294,12 @@ def _step(reader: _Reader) -> None:
     if name:
         raise UnsupportedModule(f"The module's code uses {name}: tables and segments must stay as they are.")
     operation = reader.byte()
-    if operation == 0xFC and reader.byte() in (0x0A, 0x0B):
+    if operation == 0xFC and reader.byte() in (0x0A, 0x0B):  # memory.copy, memory.fill
         reader.take(2 if code[start + 1] == 0x0A else 1)
+    elif operation in (0x40, 0x08):  # memory.grow, throw
+        reader.number()
+    elif operation == 0x0A:  # throw_ref
+        return
     elif operation == 0x0E:  # br_table
         _numbers(reader, reader.number() + 1)
     elif operation == 0x1C:  # select with types

@@ -13,6 +13,7 @@ import fcntl
 import hashlib
 import os
 import platform
+import resource
 import subprocess
 import sys
 import tempfile
@@ -74,6 +75,7 @@ class Engine:
     """Compiles and keeps modules. Several threads may use it."""
 
     def __init__(self, cache_dir: Path, images: pages.Pages | None = None) -> None:
+        _allow_many_files()
         self._directory = cache_dir
         self._directory.mkdir(parents=True, exist_ok=True)
         self._images = images or pages.best()
@@ -112,6 +114,12 @@ class Engine:
             return artifact and Module(self._engine, self._images, sha256, artifact)
         except (FileNotFoundError, wasmtime.WasmtimeError):  # not there, or for another machine: compile it
             return None
+
+
+def _allow_many_files() -> None:
+    """Every process holds an open memfd; the soft limit of 1024 is for programs that use `select`."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _configuration() -> str:

@@ -35,7 +35,8 @@ class Guest:
 
     def __init__(self, module: Module, limits: Limits) -> None:
         self.module, self.limits = module, limits
-        self._store = Store(module.engine, min(limits.memory_bytes_max, MEMORY_BYTES_MAX))
+        memory_bytes_max = min(limits.memory_bytes_max, MEMORY_BYTES_MAX)
+        self._store = Store(module.engine, memory_bytes_max, max(_VALUES, module.facts.globals))
         self._store.set_fuel(limits.fuel)
         self._instances = self._instantiate()
         export = {name: self._store.export(self._instances["glue"], name) for name in _GLUE}
@@ -141,6 +142,7 @@ class Guest:
             raise AssertionError(f"The glue failed: {error}")
 
 
+_VALUES = 4  # the most that a call of the glue takes, but for the globals
 _GLUE = ("prepare", "run", "done", "boot", "get_globals", "set_globals")
 
 

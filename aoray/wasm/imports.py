@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from aoray.errors import UnsupportedModule
+from aoray.wasm.binary import SLOW_STEP_TURNS
 
 HOST_CALLS = ("strftime", "_gmtime_js", "_localtime_js", "_mktime_js", "_tzset_js")
 _WASI = "wasi_snapshot_preview1"
@@ -127,7 +128,7 @@ def _env_constant(name: str, kind: Function) -> str | None:
     if name in ("exit", "_abort_js", "abort", "__assert_fail", "_emscripten_runtime_keepalive_clear"):
         return "unreachable"
     simple = {
-        "_emscripten_throw_longjmp": "(throw $longjmp)",
+        "_emscripten_throw_longjmp": f"(call $burn (i64.const {SLOW_STEP_TURNS})) (throw $longjmp)",
         "emscripten_date_now": "(global.get $now)",
         "emscripten_get_now": "(global.get $now)",
         "setTempRet0": "(global.set $high (local.get 0))",

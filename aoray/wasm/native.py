@@ -18,8 +18,6 @@ from wasmtime import _bindings as c
 
 from aoray.errors import Unavailable
 
-WORDS_MAX = 2048
-
 _POINTER, _SIZE = ctypes.c_void_p, ctypes.c_size_t
 
 
@@ -57,12 +55,12 @@ Export = Any  # wasmtime_extern_t: a kind, and a union that begins with whatever
 class Store:
     """One guest's world: its instances live and die together. Used by one thread at a time."""
 
-    def __init__(self, engine: wasmtime.Engine, memory_bytes_max: int) -> None:
+    def __init__(self, engine: wasmtime.Engine, memory_bytes_max: int, values_max: int) -> None:
         self._store = wasmtime.Store(engine)
         self._store.set_limits(memory_size=memory_bytes_max, table_elements=100_000, tables=16, memories=1)
         self._context = ctypes.cast(self._store._context(), _POINTER).value
-        self.words = (ctypes.c_uint64 * WORDS_MAX)()
-        self.floats = (ctypes.c_double * WORDS_MAX).from_buffer(self.words)
+        self.words = (ctypes.c_uint64 * (2 * values_max))()
+        self.floats = (ctypes.c_double * (2 * values_max)).from_buffer(self.words)
         self._words = ctypes.addressof(self.words)
         self._trap = _POINTER()
         self._trap_at = ctypes.addressof(self._trap)

@@ -255,6 +255,8 @@ def written_by_scan(base: int, size: int) -> Iterator[tuple[int, int]]:
         scan.start = scan.walk_end
 
 
+os.register_at_fork(after_in_child=_pagemap.cache_clear)  # the file is that of the process that opened it
+
 _PRIVATE = re.compile(rb"[\x80-\x9f\xc0-\xdf\x40-\x5f]+")  # present or swapped, and of no file
 
 

@@ -78,15 +78,42 @@ def test_randomness_follows_from_the_id_of_the_message(engine: Engine) -> None:
     assert len(set(one)) > 8
 
 
-def test_a_giant_copy_is_paid_in_fuel(engine: Engine) -> None:
-    def fuel(size: int) -> int:
-        answer = '{\\"ok\\":true,\\"response\\":{}}'
-        text = f"""(module (memory (export "memory") 200) (data (i32.const 8) "{answer}\\00")
-          (func (export "malloc") (param i32) (result i32) (i32.const 1024))
-          (func (export "handle") (param i32 i32) (result i32)
-            (memory.copy (i32.const 65536) (i32.const 131072) (i32.const {size}))
-            (memory.fill (i32.const 65536) (i32.const 1) (i32.const {size}))
-            (i32.const 8)))"""
-        return Instance.boot(engine.load(wat(text)), Limits()).evaluate(b"{}", b"{}").fuel
+def fuel(engine: Engine, code: str) -> int:
+    answer = '{\\"ok\\":true,\\"response\\":{}}'
+    text = f"""(module (memory (export "memory") 200 300) (tag $t) (data (i32.const 8) "{answer}\\00")
+      (func (export "malloc") (param i32) (result i32) (i32.const 1024))
+      (func $twice (param $n i32) {code})
+      (func (export "handle") (param i32 i32) (result i32) (call $twice (i32.const 1)) (i32.const 8)))"""
+    outcome = Instance.boot(engine.load(wat(text)), Limits()).evaluate(b"{}", b"{}")
+    assert outcome.error is None, outcome.error
+    return outcome.fuel
 
-    assert fuel(12_000_000) - fuel(0) > 2 * 12_000_000 // 64
+
+def test_what_takes_long_is_paid_in_fuel(engine: Engine) -> None:
+    nothing = fuel(engine, "")
+    copy = "(memory.copy (i32.const 65536) (i32.const 131072) (i32.const 6400000))"
+    fill = "(memory.fill (i32.const 65536) (i32.const 1) (i32.const 6400000))"
+    throw = "(block (try_table (catch_all 0) (throw $t)))"
+    again = "(block $out (result exnref) (block (result exnref) (try_table (result exnref) (catch_all_ref 0)"
+    again += " (throw $t))) (try_table (param exnref) (catch_all_ref $out) (throw_ref)) unreachable) drop"
+    for code, least in (
+        (copy, 400_000),
+        (fill, 400_000),
+        ("(drop (memory.grow (i32.const 1)))", 1_000),
+        (throw, 1_000),
+        (again, 2_000),
+    ):
+        assert fuel(engine, code) - nothing > least
+
+
+def test_charged_work_is_done_as_it_was_written(engine: Engine) -> None:
+    check = "(if (i32.ne (local.get $n) (i32.const {})) (then unreachable))"
+    fuel(engine, "(local.set $n (memory.grow (i32.const 2)))" + check.format(200))
+    fuel(engine, "(local.set $n (memory.grow (i32.const 200)))" + check.format(-1))
+    move = """(i32.store (i32.const 4096) (i32.const 0x04030201))
+      (memory.copy (i32.const 4097) (i32.const 4096) (i32.const 3))
+      (local.set $n (i32.load (i32.const 4096)))"""
+    fuel(engine, move + check.format("0x03020101"))
+    fill = """(memory.fill (i32.const 4097) (i32.const 0x107) (i32.const 2))
+      (local.set $n (i32.load (i32.const 4096)))"""
+    fuel(engine, fill + check.format("0x00070700"))
