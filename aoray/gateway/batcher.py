@@ -50,6 +50,7 @@ class Batcher(Generic[Sent, Answer]):
         self._sleep = sleep
         self._queue: deque[tuple[Sent, asyncio.Future[Answer]]] = deque()
         self._queued_bytes = 0
+        self.calls_total = 0
         self._calls = 0
         self._drains: set[asyncio.Task[None]] = set()
 
@@ -76,6 +77,7 @@ class Batcher(Generic[Sent, Answer]):
     async def _drain(self) -> None:
         while self._queue:
             batch = self._next_batch()
+            self.calls_total += 1
             try:
                 send = functools.partial(self._send, [item for item, _ in batch])
                 answers = await patiently(send, self._patience_s, self._sleep)

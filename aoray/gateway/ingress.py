@@ -47,6 +47,10 @@ class Ingress:
     def queued(self) -> int:
         return sum(map(len, self._batchers))
 
+    @property
+    def calls_total(self) -> int:
+        return sum(batcher.calls_total for batcher in self._batchers)
+
     async def submit(self, submission: Submission) -> Receipt:
         """Order one verified message; its receipt once it is durable."""
         batcher = self._batchers[shard_of(submission.process_id, len(self._batchers))]

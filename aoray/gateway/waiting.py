@@ -31,6 +31,8 @@ class Waiting:
         self, name: str, call: Call, places: Places, *, rewatch_s: float = limits.RESULT_REWATCH_S
     ) -> None:
         self._name = name
+        self.calls_total = 0
+        self.deliveries_total = 0
         self._call = call
         self._places = places
         self._rewatch_s = rewatch_s
@@ -47,6 +49,7 @@ class Waiting:
         return self._fresh.get((process_id, message_id))
 
     def deliver(self, results: Iterable[Delivery]) -> None:
+        self.deliveries_total += 1
         for process_id, message_id, result in results:
             self._fresh[process_id, message_id] = result
             for waiter in self._waiters.pop((process_id, message_id), ()):
@@ -102,6 +105,7 @@ class Waiting:
 
     def _watcher(self, actor: str) -> Callable[[list[Key]], Awaitable[Sequence[None]]]:
         async def watch(keys: list[Key]) -> Sequence[None]:
+            self.calls_total += 1
             await self._call(actor, "watch", keys, self._name)
             return [None] * len(keys)
 

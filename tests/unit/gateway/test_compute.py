@@ -221,3 +221,16 @@ async def test_the_unit_alone_says_who_it_is(computer: Computer) -> None:
         pid = await computer.spawn(Tag("N", "1"))
         assert (await client.get(f"http://ao//result/{pid}?process-id={pid}")).status_code == 200
         assert (await client.post("/", content=b"x")).status_code == 405
+
+
+async def test_nobody_is_waited_for_who_went_away(computer: Computer) -> None:
+    computer.gateway.waiting._rewatch_s = 0.001
+    pid = await computer.spawn()
+    computer.held = []
+    message = await computer.send(pid)
+
+    async def gone() -> bool:
+        return True
+
+    assert await computer.gateway.waiting.result((pid, message), lambda: None, 60, gone) is None
+    assert len(computer.gateway.waiting) == 0
