@@ -1,1 +1,1 @@
-"""Evaluation: the rules of one process's order, its WASM instance, its results, and the Ray actor that holds them."""
+"""Evaluation: the order of messages, WASM instances, results, and the Ray actor that holds them."""

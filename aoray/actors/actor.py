@@ -1,17 +1,18 @@
 """The process actor: a Ray actor that holds many processes' instances, and evaluates their messages.
 
-Where in a message's journey: after the log. A shard's lane calls `assign` with entries that are durable, or `activate` with
-processes to look after; the results go to the store, and to the gateways that `watch` or push. One event loop takes
-calls and drives the machine (order), one thread evaluates, another reads the log and the store.
+Where in a message's journey: after the log. A shard's lane calls `assign` with entries that are durable, or
+`activate` with processes to look after; the results go to the store, and to the gateways that `watch` or
+push. One event loop takes calls and drives the machine (order), one thread evaluates, another reads the log
+and the store.
 
-Invariants: the machine is touched by the event loop alone, instances by the evaluating thread alone. A lost, repeated or
-reordered call changes nothing: nonces decide, and the log fills gaps. A watch is registered before the store is
-looked at, so no result falls between.
+Invariants: the machine is touched by the event loop alone, instances by the evaluating thread alone. A
+lost, repeated or reordered call changes nothing: nonces decide, and the log fills gaps. A watch is
+registered before the store is looked at, so no result falls between.
 
-On failure: killed at any moment, the actor begins empty; its lanes see another `incarnation` and activate what lags behind,
-and gateways watch again. A fault of ours in a process's activation or evaluation is logged, and the process made anew from
-the log after a growing wait, for ever; that other infrastructure is down is never a result. If the evaluating loop itself
-ends, so does this OS process, and Ray starts another.
+On failure: killed at any moment, the actor begins empty; its lanes see another `incarnation` and activate
+what lags behind, and gateways watch again. A fault of ours in a process's activation or evaluation is
+logged, and the process made anew from the log after a growing wait, for ever; that other infrastructure is
+down is never a result. If the evaluating loop itself ends, so does this OS process, and Ray starts another.
 """
 
 from __future__ import annotations

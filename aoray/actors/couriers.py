@@ -1,10 +1,11 @@
 """What an actor tells the gateways: results that were waited for, and results with an outbox.
 
-After a slice is written. One courier for each gateway and method, one call in flight on it; what is put meanwhile goes with
-the next call, so batches grow under load and an idle actor tells at once.
+After a slice is written. One courier for each gateway and method, one call in flight on it; what is put
+meanwhile goes with the next call, so batches grow under load and an idle actor tells at once.
 
-On failure nothing is repeated: what was to be told is in the results store, and gateways look there themselves (they watch
-again, and scan for outboxes). The queue is bounded for the same reason: the oldest goes.
+On failure nothing is repeated: what was to be told is in the results store, and gateways look there
+themselves (they watch again, and scan for outboxes). The queue is bounded for the same reason: the oldest
+goes.
 """
 
 from __future__ import annotations

@@ -1,14 +1,16 @@
 """The evaluating thread's work: instances, slices of messages, dry runs; and the results that come of them.
 
-The machine plans a slice; here its messages are evaluated, one after another, and their results written in one transaction.
-Everything here runs on one thread, the only one that touches WASM. Knows no asyncio and no Ray.
+The machine plans a slice; here its messages are evaluated, one after another, and their results written in
+one transaction. Everything here runs on one thread, the only one that touches WASM. Knows no asyncio and no
+Ray.
 
-Invariants: a result is in the store before anybody hears of it. A slice begins no message after SLICE_SECONDS. What a
-guest does is its result; nothing of it is raised.
+Invariants: a result is in the store before anybody hears of it. A slice begins no message after
+SLICE_SECONDS. What a guest does is its result; nothing of it is raised.
 
-On failure: a fault of ours in one process ends its part of the slice (`failed`), the others go on. While the store can't be
-written, the slice is held and tried again: an evaluated message without result would otherwise be lost until the next
-replay. Processes whose term is over are `fenced`; their results are not in the store.
+On failure: a fault of ours in one process ends its part of the slice (`failed`), the others go on. While
+the store can't be written, the slice is held and tried again: an evaluated message without result would
+otherwise be lost until the next replay. Processes whose term is over are `fenced`; their results are not in
+the store.
 """
 
 from __future__ import annotations
@@ -124,7 +126,7 @@ class Evaluation:
         self._clock = clock
 
     def begin(self, process_id: str, term: int, prepared: Prepared) -> Begun:
-        """Make the instance, and fence whoever held the process before. StaleTerm if a successor does already."""
+        """Make the instance, and fence whoever held the process before (StaleTerm: that one is us)."""
         self._results.claim(process_id, term)
         known_nonce = self._results.last_nonce(process_id)
         self.close(process_id)

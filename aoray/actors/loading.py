@@ -1,10 +1,10 @@
-"""From a process's own data item to what its instance is made of: module compiled, limits parsed, environment written.
+"""From a process's data item to what its instance is made of: module, limits, environment.
 
-The first part of an activation, off the evaluating thread, since fetching and compiling take their time. Compiled modules
-are kept for a while: a thousand processes of one module load it once.
+The first part of an activation, off the evaluating thread, since fetching and compiling take their time.
+Compiled modules are kept for a while: a thousand processes of one module load it once.
 
-On failure: what is the module's or the process's own fault is not raised; it becomes the reason that every message of the
-process gets as its error. All else is raised, and tried again.
+On failure: what is the module's or the process's own fault is not raised; it becomes the reason that every
+message of the process gets as its error. All else is raised, and tried again.
 """
 
 from __future__ import annotations

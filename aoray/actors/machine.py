@@ -1,19 +1,24 @@
 """The order of evaluation: which entry of which process comes next, and what must be fetched first.
 
-One machine for each process actor. Events go in (work from a shard, a page of the log, an instance that is ready, entries
-evaluated, a fault), effects come out (`Activate`, `Read`, `Close`), and `plan` says what to evaluate now. Pure: no I/O, no
-clock, no Ray; the actor carries out what it says, and a test can run any interleaving in one thread.
+One machine for each process actor. Events go in (work from a shard, a page of the log, an instance that is
+ready, entries evaluated, a fault), effects come out (`Activate`, `Read`, `Close`), and `plan` says what to
+evaluate now. Pure: no I/O, no clock, no Ray; the actor carries out what it says, and a test can run any
+interleaving in one thread.
 
 Invariants
-* The entries of a process are planned in strict nonce order, each once. Duplicates and older nonces are ignored; a gap is
-  read from the log, so lost and reordered calls are harmless.
+* The entries of a process are planned in strict nonce order, each once. Duplicates and older nonces are
+  ignored; a gap is read from the log, so lost and reordered calls are harmless.
 * A term never goes down. Work of a lower term is refused, a higher one is adopted.
-* An effect is given once: while an `Activate` or a `Read` of a process is under way, no second one is asked for.
-* Processes take turns: each gives a bounded number of entries to a plan, and goes to the back when it had some evaluated.
-* Payloads that wait are bounded (ACTOR_QUEUE_MESSAGES_MAX); beyond that only their nonce is kept, and the log read again.
+* An effect is given once: while an `Activate` or a `Read` of a process is under way, no second one is asked
+  for.
+* Processes take turns: each gives a bounded number of entries to a plan, and goes to the back when it had
+  some evaluated.
+* Payloads that wait are bounded (ACTOR_QUEUE_MESSAGES_MAX); beyond that only their nonce is kept, and the
+  log read again.
 
-On failure: a process whose evaluation failed by a fault of ours loses its instance and is activated anew from the log
-(`Activate.attempt` tells how often it failed in a row); one whose term is over is closed and forgotten.
+On failure: a process whose evaluation failed by a fault of ours loses its instance and is activated anew
+from the log (`Activate.attempt` tells how often it failed in a row); one whose term is over is closed and
+forgotten.
 """
 
 from __future__ import annotations
@@ -27,7 +32,7 @@ from aoray.protocol.assignments import LogEntry
 
 
 class Activate(NamedTuple):
-    """Boot the process's instance, and say `activated`, `failed` or `fenced`. `attempt` is 0 for the first."""
+    """Boot the process's instance, and say `activated`, `failed` or `fenced`. The first `attempt` is 0."""
 
     process_id: str
     generation: int
@@ -35,12 +40,12 @@ class Activate(NamedTuple):
 
 
 class Read(NamedTuple):
-    """Read the log after this nonce, at most `count` entries, and say `read`."""
+    """Read the log after this nonce, at most `limit` entries, and say `read`."""
 
     process_id: str
     generation: int
     after_nonce: int
-    count: int
+    limit: int
 
 
 class Close(NamedTuple):
@@ -53,7 +58,7 @@ Effect = Activate | Read | Close
 
 
 class Turn(NamedTuple):
-    """A process's share of a plan. Results up to `known_nonce` are in the store: only the state is replayed."""
+    """A process's share of a plan. Results up to `known_nonce` are stored: only the state is replayed."""
 
     process_id: str
     generation: int
@@ -235,7 +240,7 @@ class Machine:
             self.queued += 1
 
     def _next(self, process: Process) -> list[Effect]:
-        """Bring the process's standing up to date: its place in the turns, and whether the log is to be read."""
+        """Bring its standing up to date: its place in the turns, and whether the log is to be read."""
         if not process.live:
             return []
         self._advance(process)
@@ -248,7 +253,7 @@ class Machine:
             process.frontier += 1
 
     def _fetch(self, process: Process) -> list[Effect]:
-        """Read ahead while replaying; fill a gap only once there's nothing else to do, since late calls fill most."""
+        """Read ahead while replaying; fill a gap only when nothing else is left: late calls fill most."""
         if process.reading:
             return []
         ahead = process.frontier - process.next_nonce + 1
@@ -258,12 +263,12 @@ class Machine:
             return [Read(process.process_id, process.generation, process.frontier, page)]
         if ahead == 0 and process.top_nonce > process.frontier:
             process.reading = True
-            count = min(process.top_nonce - process.frontier, page)
-            return [Read(process.process_id, process.generation, process.frontier, count)]
+            missing = min(process.top_nonce - process.frontier, page)
+            return [Read(process.process_id, process.generation, process.frontier, missing)]
         return []
 
     def _distrust(self, process: Process) -> None:
-        """The log does not hold what we were told of. It was durable before we were told, so ask again when told again."""
+        """The log does not hold what we were told of, though it was to be durable: wait to be told again."""
         for nonce in [nonce for nonce in process.pending if nonce > process.frontier]:
             self._forget(process, nonce)
         process.top_nonce = process.frontier

@@ -1,14 +1,15 @@
 """What is passed to a process: a log entry as the message and the environment that its WASM module reads.
 
-The last step before evaluation. A slot of the log holds two signed data items, the message and its assignment; here they
-become the JSON of wire-contract §3.7, and a client's dry-run body becomes the message of §3.3. Pure.
+The last step before evaluation. A slot of the log holds two signed data items, the message and its
+assignment; here they become the JSON of wire-contract §3.7, and a client's dry-run body becomes the message
+of §3.3. Pure.
 
-Invariants: `Owner` is the verified signer and nothing else; `From` is the `From-Process` tag or the owner (whether that
-claim is believed is for the process's authorities); tags named `From` and `Owner` never reach the guest. The same entry
-gives the same bytes, whenever and wherever it is replayed.
+Invariants: `Owner` is the verified signer and nothing else; `From` is the `From-Process` tag or the owner
+(whether that claim is believed is for the process's authorities); tags named `From` and `Owner` never reach
+the guest. The same entry gives the same bytes, whenever and wherever it is replayed.
 
-On failure: a dry-run body of the wrong shape is `MalformedInput` naming the field. Items from the log were verified before
-they were ordered, so nothing in them can fail here.
+On failure: a dry-run body of the wrong shape is `MalformedInput` naming the field. Items from the log were
+verified before they were ordered, so nothing in them can fail here.
 """
 
 from __future__ import annotations
@@ -115,7 +116,7 @@ def guest_tags(tags: Tags) -> list[dict[str, str]]:
 
 
 def pushed_for(entry: LogEntry, item: DataItem) -> str:
-    """The item that began the chain this entry is part of; an assigned message begins one, named by its assignment."""
+    """The item that began the chain of this entry; an assigned message begins one by its assignment."""
     if entry.nonce > 0 and item.target_id != entry.process_id:
         return entry.assignment_id
     return first(item.tags, "Pushed-For") or entry.message_id

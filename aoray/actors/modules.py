@@ -1,12 +1,12 @@
 """Modules: from a module's id to its WASM, its owner and its tags; and what its processes may use.
 
-Activation asks here. A module is a data item, kept as it was signed in a file named by its id under `data/modules`; so every
-read can check it against its id and signature, whoever wrote the file, and any number of actors share it. What
-is not there is fetched from Arweave, once however many ask.
+Activation asks here. A module is a data item, kept as it was signed in a file named by its id under
+`data/modules`; so every read can check it against its id and signature, whoever wrote the file, and any
+number of actors share it. What is not there is fetched from Arweave, once however many ask.
 
-On failure: `UnknownModule` (Arweave has no such item) and `UnsupportedModule` (it is no module) will be so tomorrow, and
-become the results of its processes' messages; everything else may be better in a moment. `ProcessError` for a limit that
-can't be granted.
+On failure: `UnknownModule` (Arweave has no such item) and `UnsupportedModule` (it is no module) will be so
+tomorrow, and become the results of its processes' messages; everything else may be better in a moment.
+`ProcessError` for a limit that can't be granted.
 """
 
 from __future__ import annotations
@@ -107,8 +107,8 @@ def _module_of(item: DataItem) -> StoredModule:
 def limits_of(process: Tags, module: Tags) -> Limits:
     """What a process may use: its own tags win over its module's.
 
-    A Compute-Limit is accepted up to what the legacy network accepts, yet no message gets more than FUEL_DEFAULT: it would
-    hold up the other processes of its actor for hours.
+    A Compute-Limit is accepted up to what the legacy network accepts, yet no message gets more than
+    FUEL_DEFAULT: it would hold up the other processes of its actor for hours.
     """
     memory = _limit(process, module, "Memory-Limit", limits.MEMORY_BYTES_DEFAULT, limits.MEMORY_BYTES_MAX)
     compute = _limit(process, module, "Compute-Limit", limits.FUEL_DEFAULT, limits.FUEL_MAX)

@@ -1,17 +1,17 @@
-"""The store of results: what each message's evaluation gave, for ever; and which outboxes are still to be pushed.
+"""The store of results: what each message's evaluation gave, and which outboxes are still to be pushed.
 
-Process actors write here once for each slice of work; gateways read results and mark outboxes as pushed. One SQLite file
-with several writing processes (WAL, busy timeout); `synchronous=NORMAL`, since whatever a power cut takes is made again,
-the same, by replay.
+Process actors write here once for each slice of work; gateways read results and mark outboxes as pushed.
+One SQLite file with several writing processes (WAL, busy timeout); `synchronous=NORMAL`, since whatever a
+power cut takes is made again, the same, by replay.
 
 Invariants
 * A result is written once; writing it again leaves it as it is.
-* A process's results are written in nonce order, and only by the holder of its latest term: the check is in the same
-  transaction as the rows (`StaleTerm`). A successor calls `claim` first, and its predecessor is fenced from there on, so
-  what `last_nonce` says afterwards can only change through the successor.
+* A process's results are written in nonce order, and only by the holder of its latest term: the check is in
+  the same transaction as the rows (`StaleTerm`). A successor calls `claim` first, and its predecessor is
+  fenced from there on, so what `last_nonce` says afterwards can only change through the successor.
 
-On failure: `Unavailable` (the disk, a lock held too long): nothing of the batch was written, try again. `StaleTerm` names
-the processes that have a successor; the rows of the others are written.
+On failure: `Unavailable` (the disk, a lock held too long): nothing of the batch was written, try again.
+`StaleTerm` names the processes that have a successor; the rows of the others are written.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS terms (process_id TEXT PRIMARY KEY, term INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS results (
     process_id TEXT NOT NULL, nonce INTEGER NOT NULL, message_id TEXT NOT NULL, assignment_id TEXT NOT NULL,
-    timestamp INTEGER NOT NULL, block_height INTEGER NOT NULL, result BLOB NOT NULL, has_error INTEGER NOT NULL,
-    pushed_for TEXT NOT NULL, pushed INTEGER NOT NULL
+    timestamp INTEGER NOT NULL, block_height INTEGER NOT NULL, result BLOB NOT NULL,
+    has_error INTEGER NOT NULL, pushed_for TEXT NOT NULL, pushed INTEGER NOT NULL
 );
 CREATE UNIQUE INDEX IF NOT EXISTS results_by_nonce ON results (process_id, nonce);
 CREATE INDEX IF NOT EXISTS results_by_message ON results (message_id, process_id);
@@ -39,7 +39,6 @@ CREATE INDEX IF NOT EXISTS results_by_assignment ON results (assignment_id);
 CREATE INDEX IF NOT EXISTS results_unpushed ON results (process_id, nonce) WHERE pushed = 0;
 """
 BUSY_SECONDS = 30.0
-COLUMNS = "process_id, nonce, message_id, assignment_id, timestamp, block_height, result, has_error, pushed_for, pushed"
 
 Sort = Literal["ASC", "DESC"]
 
@@ -57,6 +56,9 @@ class ResultRow(NamedTuple):
     has_error: bool
     pushed_for: str
     pushed: bool
+
+
+COLUMNS = ", ".join(ResultRow._fields)
 
 
 class Results:
@@ -99,7 +101,7 @@ class Results:
         sort: Sort = "ASC",
         limit: int = limits.PAGE_ENTRIES_MAX,
     ) -> list[ResultRow]:
-        """Results without error, by timestamp: `after` exclusive, `to` inclusive, `after` the older bound in both sorts."""
+        """Results without error, by timestamp: `after` (exclusive) is the older bound in both sorts."""
         nonces = self._nonce_up_to(process_id, after, -1), self._nonce_up_to(process_id, to, 2**62)
         where = f"process_id = ? AND nonce > ? AND nonce <= ? AND NOT has_error ORDER BY nonce {sort} LIMIT ?"
         return self._many(where, process_id, *nonces, limit)
@@ -142,7 +144,7 @@ class Results:
 
     def _many(self, where: str, *values: Any) -> list[ResultRow]:
         rows = self._reads.rows(f"SELECT {COLUMNS} FROM results WHERE {where}", *values)
-        return [ResultRow(*row[:7], bool(row[7]), row[8], bool(row[9])) for row in rows]
+        return [ResultRow(*row)._replace(has_error=bool(row[7]), pushed=bool(row[9])) for row in rows]
 
     def _value(self, query: str, *values: Any) -> Any:
         rows = self._reads.rows(query, *values)
@@ -158,7 +160,7 @@ class _Connection:
             self._db = sqlite3.connect(
                 path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
-            # Two that make the file at once may meet here, and SQLite does not wait when the journal mode changes.
+            # Not asked for in vain: SQLite does not wait for others when the journal mode changes.
             if self._db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
                 self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")

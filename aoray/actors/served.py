@@ -1,11 +1,13 @@
 """A result as it is served: what a guest gave back, made safe, in the key order of wire-contract §3.1.
 
-Right after evaluation; the bytes made here are what the store keeps, what a client gets, and what the push reads its outbox
-from. Pure. A guest may return anything that is JSON: here the outbox (three lists, whose length the instance has bounded)
-becomes lists of flat objects; what can't be understood becomes text, an empty list, or goes.
+Right after evaluation; the bytes made here are what the store keeps, what a client gets, and what the push
+reads its outbox from. Pure. A guest may return anything that is JSON: here the outbox (three lists, whose
+length the instance has bounded) becomes lists of flat objects; what can't be understood becomes text, an
+empty list, or goes.
 
-Invariants: `Messages`, `Assignments` and `Spawns` are arrays of objects, each `Tags` an array of `{name, value}` strings;
-`Error` is there only for an error, and then the outbox is empty. The same response always gives the same bytes.
+Invariants: `Messages`, `Assignments` and `Spawns` are arrays of objects, each `Tags` an array of `{name,
+value}` strings; `Error` is there only for an error, and then the outbox is empty. The same response always
+gives the same bytes.
 """
 
 from __future__ import annotations

@@ -1,0 +1,339 @@
+"""The process actor without Ray, over a real log, store and engine: order, replay, fences, faults."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import pytest
+from evaluating import GUEST, House, counts, module_item, nonces, until
+from scheduling import SOME_ID, message
+
+from aoray.errors import MalformedInput, Unavailable
+from aoray.protocol.tags import Tag
+
+
+async def test_messages_are_evaluated_and_their_results_delivered(house: House) -> None:
+    actor = house.actor()
+    process = house.spawn()
+    sent = house.send(process.process_id, "a", "b", "c")
+    await actor.assign(process.work + sent.work)
+    boot = await house.result(actor, process.process_id, process.process_id)
+    results = await house.results_of(actor, sent)
+    assert counts([boot, *results]) == [1, 2, 3, 4]
+    assert nonces([boot, *results]) == [0, 1, 2, 3]
+    assert [result["Output"]["message"]["Data"] for result in results] == ["a", "b", "c"]
+    assert list(boot) == ["Messages", "Assignments", "Spawns", "Output", "GasUsed"]
+    assert list(await house.result(actor, process.process_id, sent.assignment_id)) == list(boot)
+
+
+async def test_the_order_is_that_of_the_nonces_whatever_arrives_when(house: House) -> None:
+    actor = house.actor()
+    process = house.spawn()
+    sent = house.send(process.process_id, *"abcdefgh")
+    await actor.assign(sent.work[::-1])
+    await actor.assign(sent.work[2:4] + process.work + sent.work[:1])
+    await actor.assign(sent.work)
+    results = await house.results_of(actor, sent)
+    assert nonces(results) == list(range(1, 9))
+    assert counts(results) == list(range(2, 10))
+    assert (await actor.stats())["evaluated"] == 9
+
+
+async def test_what_was_never_told_is_read_from_the_log(house: House) -> None:
+    actor = house.actor()
+    process = house.spawn()
+    house.send(process.process_id, *"abc")
+    await actor.activate([(process.process_id, process.work[0].term)])
+    await until(lambda: house.results.last_nonce(process.process_id) == 3)
+    lost = house.send(process.process_id, *"def")
+    last = house.send(process.process_id, "g")
+    await actor.assign(last.work)
+    assert nonces(await house.results_of(actor, last)) == [7]
+    assert nonces(await house.results_of(actor, lost)) == [4, 5, 6]
+
+
+async def test_a_second_watch_looks_for_what_was_lost(house: House) -> None:
+    actor = house.actor()
+    process = house.spawn()
+    await actor.assign(process.work)
+    await house.result(actor, process.process_id, process.process_id)
+    lost = house.send(process.process_id, "lost")
+    await actor.watch([(process.process_id, lost.message_id)], "gateway-0")
+    assert nonces([await house.result(actor, process.process_id, lost.message_id)]) == [1]
+
+
+async def test_a_long_log_is_replayed_in_pages(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aoray.limits.REPLAY_PAGE_ENTRIES", 4)
+    actor = house.actor()
+    process = house.spawn()
+    sent = house.send(process.process_id, *(str(number) for number in range(30)))
+    await actor.activate([(process.process_id, 1)])
+    assert nonces(await house.results_of(actor, sent)) == list(range(1, 31))
+
+
+async def test_a_replay_gives_the_same_results_and_writes_and_pushes_nothing_again(house: House) -> None:
+    first = house.actor()
+    process = house.spawn()
+    sent = house.send(process.process_id, "a", "@out", "!trap", "@again", "b")
+    await first.assign(process.work + sent.work)
+    await house.results_of(first, sent)
+    stored = house.stored(process.process_id)
+    assert [await house.gateway.pushed.get() for _ in range(2)] == [
+        (process.process_id, 2),
+        (process.process_id, 4),
+    ]
+
+    second = house.actor()
+    await second.activate([(process.process_id, process.work[0].term)])
+    more = house.send(process.process_id, "c")
+    await second.assign(more.work)
+    assert counts(await house.results_of(second, more)) == [6]
+    assert house.stored(process.process_id)[:-1] == stored
+    assert (await second.stats())["replayed"] == 6
+    assert (await second.stats())["evaluated"] == 1
+    assert house.gateway.pushed.empty()
+    assert await first.memory(process.process_id) == await second.memory(process.process_id)
+
+
+async def test_a_log_without_results_gives_the_same_results_elsewhere(
+    house: House, tmp_path: Path, compiled: Path
+) -> None:
+    actor = house.actor()
+    process = house.spawn()
+    sent = house.send(process.process_id, "a", "@out", "!trap", "b")
+    await actor.assign(process.work + sent.work)
+    await house.results_of(actor, sent)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for name in ("log-0.sqlite", "log-0.sqlite-wal"):
+        shutil.copy(tmp_path / name, elsewhere)
+    fresh = House(elsewhere, compiled)
+    third = fresh.actor()
+    await third.activate([(process.process_id, 1)])
+    await until(lambda: fresh.results.last_nonce(process.process_id) == 4)
+    assert fresh.stored(process.process_id) == house.stored(process.process_id)
+    await fresh.close()
+
+
+async def test_a_successor_fences_its_predecessor(house: House) -> None:
+    old, new = house.actor("process-actor-0"), house.actor("process-actor-1")
+    moved, stays = house.spawn(), house.spawn()
+    await old.assign(moved.work + stays.work)
+    await house.result(old, moved.process_id, moved.process_id)
+    await house.result(old, stays.process_id, stays.process_id)
+
+    await new.activate([(moved.process_id, moved.work[0].term + 1)])
+    for_moved, for_stays = house.send(moved.process_id, "a"), house.send(stays.process_id, "b")
+    assert counts([await new.dry_run(moved.process_id, {"Data": "x"})]) == [3]
+    rows_by_new = house.stored(moved.process_id)
+    late = house.send(moved.process_id, "late")
+    await old.assign(for_moved.work + late.work + for_stays.work)
+    assert counts(await house.results_of(old, for_stays)) == [2]
+    await until(lambda: moved.process_id not in old._machine.processes)
+    assert house.stored(moved.process_id) == rows_by_new
+
+    await old.assign(late.work)
+    await old.activate([(moved.process_id, moved.work[0].term)])
+    with pytest.raises(Unavailable):
+        await old.dry_run(moved.process_id, {"Data": "x"})
+    assert counts([await new.dry_run(moved.process_id, {"Data": "x"})]) == [4]
+    assert counts(await house.results_of(new, late)) == [3]
+
+
+async def test_a_dry_run_leaves_no_trace(house: House) -> None:
+    actor = house.actor()
+    process = house.spawn()
+    sent = house.send(process.process_id, *"abc")
+    await actor.assign(process.work + sent.work)
+    before = await actor.memory(process.process_id)
+    body = {"Data": "@out", "Owner": "me", "Id": "1234", "Tags": [{"name": "Action", "value": "Ask"}]}
+    results = [await actor.dry_run(process.process_id, body) for _ in range(3)]
+    assert counts(results) == [5, 5, 5]
+    seen = results[0]["Output"]["message"]
+    assert seen["Owner"] == seen["From"] == "me"
+    assert seen["Read-Only"] is True
+    assert (seen["Timestamp"], seen["Block-Height"]) == before[2:]
+    assert len(results[0]["Messages"]) == 1
+    assert "Error" in await actor.dry_run(process.process_id, body | {"Data": "!"})
+    assert await actor.memory(process.process_id) == before
+    assert house.gateway.pushed.empty()
+    with pytest.raises(MalformedInput):
+        await actor.dry_run(process.process_id, {"Tags": "none"})
+
+
+async def test_a_trap_is_the_result_of_its_message_alone(house: House) -> None:
+    actor = house.actor()
+    process = house.spawn()
+    sent = house.send(process.process_id, "a", "!", "b")
+    await actor.assign(process.work + sent.work)
+    good, trapped, after = await house.results_of(actor, sent)
+    assert counts([good, after]) == [2, 3]
+    assert trapped["Error"]
+    assert (trapped["Messages"], trapped["Output"]) == ([], "")
+    page = house.results.page(process.process_id)
+    assert [row.nonce for row in page] == [0, 1, 3]
+
+
+async def test_processes_take_turns(house: House) -> None:
+    actor = house.actor()
+    processes = [house.spawn() for _ in range(3)]
+    sent = [house.send(process.process_id, *(str(number) for number in range(40))) for process in processes]
+    for process, batch in zip(processes, sent, strict=True):
+        await actor.assign(process.work + batch.work)
+    for batch in sent:
+        assert counts(await house.results_of(actor, batch)) == list(range(2, 42))
+
+
+async def test_arweave_down_is_waited_for_and_never_a_result(house: House) -> None:
+    house.arweave.faults = [Unavailable("down"), Unavailable("down")]
+    actor = house.actor()
+    process = house.spawn()
+    await actor.assign(process.work)
+    result = await house.result(actor, process.process_id, process.process_id)
+    assert "Error" not in result
+    assert (await actor.stats())["faults"] == 2
+
+
+@pytest.mark.parametrize(
+    "limit", [("Memory-Limit", "900-gb"), ("Memory-Limit", "many"), ("Compute-Limit", "0")]
+)
+async def test_a_limit_that_cannot_be_granted_is_the_result(house: House, limit: tuple[str, str]) -> None:
+    actor = house.actor()
+    process = house.spawn(GUEST.id, limit)
+    await actor.assign(process.work)
+    result = await house.result(actor, process.process_id, process.process_id)
+    assert limit[0] in result["Error"]
+
+
+async def test_a_module_that_is_not_there_or_not_wasm_is_every_messages_error(house: House) -> None:
+    bad = module_item(b"no wasm")
+    house.arweave.items[bad.id] = bad
+    actor = house.actor()
+    for module_id in (SOME_ID, bad.id):
+        process = house.spawn(module_id)
+        sent = house.send(process.process_id, "a")
+        await actor.assign(process.work + sent.work)
+        for result in [
+            await house.result(actor, process.process_id, process.process_id),
+            *await house.results_of(actor, sent),
+        ]:
+            assert result["Error"]
+        assert (await actor.dry_run(process.process_id, {}))["Error"]
+
+
+async def test_a_thousand_processes_of_a_module_load_it_once(house: House) -> None:
+    actor = house.actor()
+    processes = [house.spawn() for _ in range(50)]
+    await actor.assign([work for process in processes for work in process.work])
+    for process in processes:
+        await house.result(actor, process.process_id, process.process_id)
+    assert house.arweave.asked == [GUEST.id]
+
+
+async def test_an_endless_loop_ends_and_the_next_message_works(house: House) -> None:
+    actor = house.actor()
+    process = house.spawn(GUEST.id, ("Compute-Limit", "1000000"))
+    sent = house.send(process.process_id, "~", "a")
+    await actor.assign(process.work + sent.work)
+    endless, after = await house.results_of(actor, sent)
+    assert endless["Error"]
+    assert counts([after]) == [2]
+
+
+async def test_an_assigned_message_begins_a_chain_of_its_own(house: House) -> None:
+    actor = house.actor()
+    process, other = house.spawn(), house.spawn()
+    submission = message(other.process_id, ("Pushed-For", "x" * 43), data=b"@news")
+    assigned = house.assign(process.process_id, submission, "Data")
+    await actor.assign(process.work + assigned.work)
+    result = await house.result(actor, process.process_id, assigned.assignment_id)
+    seen = result["Output"]["message"]
+    assert seen["Target"] == other.process_id
+    assert "Data" not in seen
+    direct = house.commit(submission)
+    await actor.assign(other.work + direct.work)
+    await house.result(actor, other.process_id, direct.message_id)
+    row = house.results.at(other.process_id, 1)
+    assert row is not None
+    assert row.pushed_for == "x" * 43
+    row = house.results.at(process.process_id, 1)
+    assert row is not None
+    assert row.pushed_for == assigned.assignment_id
+
+
+async def test_a_fault_of_ours_makes_the_process_anew_and_skips_nothing(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    actor = house.actor()
+    process, other = house.spawn(), house.spawn()
+    sent = house.send(process.process_id, "a", "b", "c")
+    faults = iter([ValueError("a bug")])
+    evaluate = actor._evaluation._run_entry
+
+    def faulty(resident: object, entry: object, *rest: object) -> None:
+        if entry == sent.work[1].entry and (fault := next(faults, None)):
+            raise fault
+        evaluate(resident, entry, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(actor._evaluation, "_run_entry", faulty)
+    await actor.assign(process.work + sent.work + other.work)
+    assert counts(await house.results_of(actor, sent)) == [2, 3, 4]
+    assert counts([await house.result(actor, other.process_id, other.process_id)]) == [1]
+    assert (await actor.stats())["faults"] == 1
+
+
+async def test_a_store_that_fails_is_waited_for(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    actor = house.actor()
+    process = house.spawn()
+    faults = iter([Unavailable("the disk is full")])
+    commit = actor._evaluation._results.commit
+
+    def faulty(terms: dict[str, int], rows: list[object]) -> None:
+        if rows and (fault := next(faults, None)):
+            raise fault
+        commit(terms, rows)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(actor._evaluation._results, "commit", faulty)
+    await actor.assign(process.work)
+    assert counts([await house.result(actor, process.process_id, process.process_id)]) == [1]
+
+
+async def test_an_unknown_process_is_refused_for_now(house: House) -> None:
+    actor = house.actor()
+    with pytest.raises(Unavailable):
+        await actor.dry_run(SOME_ID, {})
+    with pytest.raises(Unavailable):
+        await actor.memory(SOME_ID)
+    await actor.activate([(SOME_ID, 1)])
+    await until(lambda: not actor._machine.processes)
+
+
+async def test_a_dry_run_waits_for_what_is_in_the_log(house: House) -> None:
+    actor = house.actor()
+    process = house.spawn()
+    await actor.assign(process.work)
+    house.send(process.process_id, *"abc")  # and nobody tells the actor
+    asked = [actor.dry_run(process.process_id, {"Data": "x"}) for _ in range(5)]
+    assert counts(await asyncio.gather(*asked)) == [5] * 5
+
+
+async def test_a_message_to_itself_is_announced_as_any(house: House) -> None:
+    actor = house.actor(f"process-{SOME_ID}")
+    process = house.spawn(GUEST.id, ("Tag", "x"))
+    sent = house.send(process.process_id, "@self")
+    await actor.assign(process.work + sent.work)
+    assert await house.gateway.pushed.get() == (process.process_id, 1)
+    assert house.results.unpushed(10) == [(process.process_id, 1)]
+    assert (await actor.ready())["actor"] == f"process-{SOME_ID}"
+
+
+async def test_a_module_tag_may_lower_compute(house: House) -> None:
+    thrifty = module_item(GUEST.data, Tag("Compute-Limit", "1000"), Tag("Memory-Limit", "8-mb"))
+    house.arweave.items[thrifty.id] = thrifty
+    actor = house.actor()
+    process = house.spawn(thrifty.id)
+    sent = house.send(process.process_id, "x" * 2000)
+    await actor.assign(process.work + sent.work)
+    assert (await house.results_of(actor, sent))[0]["Error"]
