@@ -8,9 +8,11 @@ output.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import resource
+import signal
 import struct
 import sys
 from pathlib import Path
@@ -24,6 +26,7 @@ from aoray.limits import COMPILE_BYTES_MAX, MEMORY_BYTES_MAX
 from aoray.wasm import binary, imports, shim
 
 REFUSED = 3
+_PR_SET_PDEATHSIG = 1
 VERSION = "1"  # of the artifact's format and of what shim.py writes
 _HEADER = struct.Struct("<32sIIII")
 
@@ -130,9 +133,16 @@ def _function(kind: Any) -> imports.Function:
     return imports.Function(tuple(map(str, kind.params)), tuple(map(str, kind.results)))
 
 
+def _die_with_parent() -> None:
+    """The one who would stop this after its time may be killed itself."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def main(source: str, target: str) -> int:
     """Compile the file `source` into `target`."""
     resource.setrlimit(resource.RLIMIT_AS, (COMPILE_BYTES_MAX, COMPILE_BYTES_MAX))
+    _die_with_parent()
     try:
         artifact = compiled(Path(source).read_bytes())
     except UnsupportedModule as error:

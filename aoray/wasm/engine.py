@@ -89,9 +89,12 @@ class Engine:
             raise TooLarge(f"The module has {len(wasm)} bytes; {MODULE_BYTES_MAX} are allowed.")
         sha256 = hashlib.sha256(wasm).hexdigest()
         with self._lock:
-            module = self._modules.get(sha256) or self._found_or_compiled(wasm, sha256)
-            self._modules[sha256] = module
-            return module
+            module = self._modules.get(sha256)
+        if module is None:
+            module = self._found_or_compiled(wasm, sha256)
+            with self._lock:
+                module = self._modules.setdefault(sha256, module)
+        return module
 
     def _found_or_compiled(self, wasm: bytes, sha256: str) -> Module:
         path = self._directory / f"{sha256[:32]}-{_configuration()}.aoray"
