@@ -155,7 +155,7 @@ def wait_ready(actors: list[Any]) -> None:
 
 
 def compile_lua(settings: Settings) -> None:
-    """Have the built-in module compiled in the cache while the actors start, so that no message waits for it."""
+    """Compile the built-in module into the cache while the actors start, so that no message waits for it."""
     Engine(settings.data / "compiled").load(LUA_WASM.read_bytes())
 
 

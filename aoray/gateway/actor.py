@@ -79,7 +79,9 @@ class GatewayActor:
     def _serve(self, settings: Settings) -> None:
         arweave = None
         if not settings.gateway_url:
-            arweave = arweave_router(ArweaveStore(settings.data / "arweave.sqlite"))
+            # What our own scheduler bundles was verified at the door; nobody else's bundle is trusted.
+            trusted = {self._gateway.addresses.scheduler}
+            arweave = arweave_router(ArweaveStore(settings.data / "arweave.sqlite", trusted=trusted))
         made = applications(self._gateway, arweave)
         sockets = {port: listen(settings.host, port, shared=settings.gateways > 1) for port in made}
         for port, app in made.items():
