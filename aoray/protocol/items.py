@@ -130,8 +130,7 @@ def build(
 ) -> DataItem:
     """A signed item. `target` is an id; MalformedInput or TooLarge for parts that cannot be carried."""
     to = id_bytes(target, field="target") if target else b""
-    if len(anchor) not in (0, ANCHOR_BYTES):
-        raise MalformedInput(f"An anchor has {ANCHOR_BYTES} bytes or none.", field="anchor")
+    _check_sizes(to, anchor)
     tag_bytes = encode_tags(tags)
     kind, owner = signer.signature_type, signer.public_key
     signature = signer.sign(_signing_hash(kind, owner, to, anchor, tag_bytes, data))
@@ -145,8 +144,7 @@ def rebuild(
 
     BadSignature if no signature type makes these parts verify.
     """
-    if len(target) not in (0, ID_BYTES) or len(anchor) not in (0, ANCHOR_BYTES):
-        raise MalformedInput("A target and an anchor have 32 bytes or none.", field="target")
+    _check_sizes(target, anchor)
     tag_bytes = encode_tags(tags)
     for kind, scheme in SCHEMES.items():
         if (len(signature), len(owner)) == (scheme.signature_bytes, scheme.owner_bytes):
@@ -154,6 +152,13 @@ def rebuild(
             if scheme.verify(owner, message, signature):
                 return _assemble(kind, signature, owner, target, anchor, tuple(tags), tag_bytes, data)
     raise BadSignature("The parts of the item do not verify together.", field="signature")
+
+
+def _check_sizes(target: bytes, anchor: bytes) -> None:
+    if len(target) not in (0, ID_BYTES):
+        raise MalformedInput(f"A target has {ID_BYTES} bytes or none.", field="target")
+    if len(anchor) not in (0, ANCHOR_BYTES):
+        raise MalformedInput(f"An anchor has {ANCHOR_BYTES} bytes or none.", field="anchor")
 
 
 def _assemble(
