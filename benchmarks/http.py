@@ -9,7 +9,7 @@ compression and no TLS.
 from __future__ import annotations
 
 import asyncio
-from typing import NamedTuple, Self
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import httptools
@@ -34,11 +34,8 @@ class Connection(asyncio.Protocol):
         self._body: list[bytes] = []
         self._parser = httptools.HttpResponseParser(self)
 
-    async def __aenter__(self) -> Self:
-        await self._open()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Close the connection; a later request opens it anew."""
         if self._transport is not None:
             self._transport.close()
 

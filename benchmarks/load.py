@@ -114,9 +114,9 @@ async def closed_loop(url: str, guest: Guest, messages: Sequence[Prepared], clie
     lines = [Connection(url) for _ in range(clients)]
 
     async def drive(line: Connection, mine: Sequence[Prepared]) -> None:
-        async with line:
-            for message in mine:
-                await _exchange(line, message, time.perf_counter(), guest, into)
+        for message in mine:
+            await _exchange(line, message, time.perf_counter(), guest, into)
+        line.close()
 
     began, cpu = time.perf_counter(), time.process_time()
     await asyncio.gather(*(drive(line, messages[n::clients]) for n, line in enumerate(lines)))
@@ -142,7 +142,7 @@ async def open_loop(url: str, guest: Guest, messages: Sequence[Prepared], rate: 
             group.create_task(send(message, due))
     into.wall, into.client_cpu = time.perf_counter() - began, time.process_time() - cpu
     for line in free:
-        await line.__aexit__()
+        line.close()
     return into
 
 

@@ -15,9 +15,10 @@ from typing import Any
 
 import orjson
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 ROOT = Path(__file__).parents[1]
+WIDTH_OF_FILES = 180
 PACKAGES = ("aoray", "ray", "wasmtime", "fastapi", "uvicorn", "uvloop", "httptools", "cryptography")
 
 
@@ -32,10 +33,11 @@ class Report:
 
     def print(self) -> None:
         """The rows as a table on standard output."""
-        table = Table(*self.rows[0], title=f"{self.name}: {self.description}")
+        columns = [Column(name, justify="right", no_wrap=True) for name in self.rows[0]]
+        table = Table(*columns, title=f"{self.name}: {self.description}")
         for row in self.rows:
             table.add_row(*("–" if value is None else str(value) for value in row.values()))
-        console = Console()
+        console = Console() if Console().is_terminal else Console(width=WIDTH_OF_FILES)
         console.print(table)
         console.print(f"{machine()['cpu']}, {os.cpu_count()} cores; commit {commit()}")
 
