@@ -56,8 +56,26 @@ static int byte_sum(lua_State *L) {
   return 1;
 }
 
-static const luaL_Reg native[] = {
-    {"set_time", set_time}, {"title_case", title_case}, {"byte_sum", byte_sum}, {NULL, NULL}};
+/* A list is a table whose keys are exactly 1..n. */
+static int is_list(lua_State *L) {
+  lua_Unsigned count = 0;
+  if (lua_type(L, 1) != LUA_TTABLE) return lua_pushboolean(L, 0), 1;
+  lua_settop(L, 1);
+  lua_pushnil(L);
+  while (lua_next(L, 1)) {
+    if (lua_type(L, -2) != LUA_TNUMBER) return lua_pushboolean(L, 0), 1;
+    lua_pop(L, 1);
+    count++;
+  }
+  lua_pushboolean(L, count == lua_rawlen(L, 1));
+  return 1;
+}
+
+static const luaL_Reg native[] = {{"set_time", set_time},
+                                  {"title_case", title_case},
+                                  {"byte_sum", byte_sum},
+                                  {"is_list", is_list},
+                                  {NULL, NULL}};
 
 static int luaopen_native(lua_State *L) {
   luaL_newlib(L, native);

@@ -77,22 +77,6 @@ static void read_integer(lua_State *L, lua_Integer value, Word *out) {
   trim(L, out);
 }
 
-/* A float that is whole, and fits. */
-static int read_float(lua_State *L, lua_Number value, Word *out) {
-  int n = words_of(L), exponent, shift;
-  double mantissa = frexp(fabs(value), &exponent);
-  uint64_t whole;
-  if (!isfinite(value) || floor(value) != value || exponent >= bits_of(L)) return 0;
-  memset(out, 0, (size_t)n * sizeof *out);
-  whole = exponent < 64 ? (uint64_t)fabs(value) : (uint64_t)ldexp(mantissa, 53);
-  shift = exponent < 64 ? 0 : exponent - 53;
-  out[0] = (Word)whole;
-  if (n > 1) out[1] = (Word)(whole >> 32);
-  if (shift) wide_shift_left(out, out, n, shift);
-  if (value < 0) negate(L, out, out);
-  return 1;
-}
-
 static int digit_of(int c) {
   if (c >= '0' && c <= '9') return c - '0';
   c |= 32;
@@ -131,21 +115,22 @@ static int read_string(lua_State *L, int index, Word *out) {
 
 /* What can be one exactly: a bint, an integer, a whole float, a string of digits. */
 static int read_bint(lua_State *L, int index, Word *out) {
+  int whole;
   if (is_bint(L, index)) {
     read_words(L, index, out);
     return 1;
   }
-  if (lua_isinteger(L, index)) {
-    read_integer(L, lua_tointeger(L, index), out);
-    return 1;
+  if (lua_type(L, index) == LUA_TNUMBER) { /* also a float, when it is a whole number of 64 bits */
+    lua_Integer value = lua_tointegerx(L, index, &whole);
+    if (whole) read_integer(L, value, out);
+    return whole;
   }
-  if (lua_type(L, index) == LUA_TNUMBER) return read_float(L, lua_tonumber(L, index), out);
   if (lua_type(L, index) == LUA_TSTRING) return read_string(L, index, out);
   return 0;
 }
 
 static void check_bint(lua_State *L, int index, Word *out) {
-  if (!read_bint(L, index, out)) luaL_error(L, "value cannot be represented by a bint");
+  if (!read_bint(L, index, out)) luaL_error(L, "value has not integer representation");
 }
 
 /* As an integer when it fits in 64 bits, else as the nearest float. Changes a. */
@@ -238,7 +223,7 @@ static int op_pow(lua_State *L) { return by_numbers(L, LUA_OPPOW); }
 /* C, D = A / B, A % B without signs. */
 static void divide(lua_State *L) {
   int n = words_of(L);
-  if (wide_is_zero(B, n)) luaL_error(L, "attempt to perform division by zero");
+  if (wide_is_zero(B, n)) luaL_error(L, "attempt to divide by zero");
   wide_divide(C, D, A, n, B, n);
 }
 
@@ -417,7 +402,7 @@ static int lib_upowmod(lua_State *L) {
   int n = words_of(L), i;
   check_both(L);
   check_bint(L, 3, modulus);
-  if (wide_is_zero(modulus, n)) return luaL_error(L, "attempt to perform division by zero");
+  if (wide_is_zero(modulus, n)) return luaL_error(L, "attempt to divide by zero");
   wide_divide(C, power, A, n, modulus, n);
   read_integer(L, 1, A);
   wide_divide(C, D, A, n, modulus, n);
@@ -439,7 +424,7 @@ static int lib_tobint(lua_State *L) {
 }
 
 static int lib_new(lua_State *L) {
-  check_bint(L, 1, A);
+  if (!read_bint(L, 1, A)) return luaL_error(L, "value cannot be represented by a bint");
   return push_bint(L, A);
 }
 

@@ -8,6 +8,7 @@
 #define _WASI_EMULATED_SIGNAL /* the type alone; there are no signals */
 #define _WASI_EMULATED_PROCESS_CLOCKS
 
+#include <errno.h>
 #include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +22,10 @@
 #define stdout ((FILE *)0)
 #define stderr ((FILE *)0)
 
-static inline FILE *no_file(void) { return 0; }
+static inline FILE *no_file(void) {
+  errno = ENOENT;
+  return 0;
+}
 static inline int no_byte(void) { return EOF; }
 
 #define fopen(path, mode) ((void)(path), no_file())

@@ -75,7 +75,7 @@ static char *put_utf8(char *out, unsigned code) {
 /* r->at is at the `u`; leaves it after the last digit. */
 static char *decode_unicode(Reader *r, char *out) {
   int high = hex4(r, r->at + 1), low;
-  if (high < 0) decode_error(r, r->at, "%s", "invalid unicode escape in string");
+  if (high < 0) decode_error(r, r->at - 1, "%s", "invalid unicode escape in string");
   r->at += 5;
   if (high >= 0xD800 && high < 0xDC00 && r->end - r->at >= 6 && r->at[0] == '\\' && r->at[1] == 'u') {
     low = hex4(r, r->at + 2);
@@ -93,7 +93,7 @@ static char *decode_escape(Reader *r, char *out) {
   const char *found = c > 0 ? strchr(from, c) : NULL;
   char shown[2] = {(char)(c < 0 ? 0 : c), 0};
   if (c == 'u') return decode_unicode(r, out);
-  if (!found) decode_error(r, r->at, "invalid escape char '%s' in string", shown);
+  if (!found) decode_error(r, r->at - 1, "invalid escape char '%s' in string", shown);
   *out++ = to[found - from];
   r->at++;
   return out;
@@ -299,7 +299,7 @@ static void encode_string(Writer *w, const char *text, size_t size) {
   out = w->out->bytes + w->out->used;
   *out++ = '"';
   while (p < end) {
-    if (*p < 32 || *p == '"' || *p == '\\' || *p == 127) out = put_escape(out, *p++);
+    if (*p < 32 || *p == '"' || *p == '\\') out = put_escape(out, *p++);
     else if (*p < 128) *out++ = (char)*p++;
     else {
       out = put_foreign(out, p, (size_t)(end - p), w->clean, &taken);

@@ -50,16 +50,17 @@ static void push_floor(lua_State *L, lua_Number value) {
   else lua_pushnumber(L, value);
 }
 
-/* random() in [0,1); random(n) in 1..n; random(a, b) in a..b */
+/* random() in [0,1); random(n) in 1..n; random(a, b) in a..b, both whole */
 static int lib_random(lua_State *L) {
-  lua_Number low, high, r = draw() / 4294967296.0;
+  lua_Number low, high;
   if (lua_isnoneornil(L, 1)) {
-    lua_pushnumber(L, r);
+    lua_pushnumber(L, draw() / 4294967296.0);
     return 1;
   }
   low = lua_isnoneornil(L, 2) ? 1 : luaL_checknumber(L, 1);
   high = luaL_checknumber(L, lua_isnoneornil(L, 2) ? 1 : 2);
-  push_floor(L, r * (high - low + 1) + low);
+  if (high < low) return luaL_error(L, "max must not be less than min");
+  push_floor(L, draw() / 4294967296.0 * (high - low + 1) + low);
   return 1;
 }
 

@@ -1,13 +1,12 @@
 -- `ao`: who this process is, whom it trusts, and its outbox.
 
 local json = require("json")
-local utils = require(".utils")
 local message = require(".message")
 local Handlers = require(".handlers")
 local error, getmetatable, ipairs, pairs, setmetatable, tostring, type =
   error, getmetatable, ipairs, pairs, setmetatable, tostring, type
 local format, gmatch, insert = string.format, string.gmatch, table.insert
-local is_list = utils.isArray
+local is_list = require(".native").is_list
 
 local function set_of(names)
   local set = {}
@@ -72,9 +71,9 @@ local function contains(list, value)
   return false
 end
 
--- Signed by whom it is from, or vouched for by an authority.
+-- Vouched for by an authority. (What is signed by whom it is from needs no voucher.)
 function ao.isTrusted(msg)
-  return msg.From == msg.Owner or contains(ao.authorities, msg.From) or contains(ao.authorities, msg.Owner)
+  return contains(ao.authorities, msg.From) or contains(ao.authorities, msg.Owner)
 end
 
 function ao.init(env)
@@ -111,7 +110,7 @@ local function add_given_tags(tags, given)
   if type(given) ~= "table" then error("Tags must be a table, not " .. type(given), 4) end
   if is_list(given) then
     for _, tag in ipairs(given) do
-      tags[#tags + 1] = type(tag) == "table" and {name = tag.name, value = tag.value} or nil
+      if type(tag) == "table" then tags[#tags + 1] = {name = tag.name or tag[1], value = tag.value or tag[2]} end
     end
   else
     for name, value in pairs(given) do tags[#tags + 1] = {name = name, value = value} end
@@ -160,7 +159,7 @@ local function await_with(out, pattern_for)
 end
 
 function ao.send(given)
-  if type(given) ~= "table" then error("a message must be a table, not " .. type(given), 2) end
+  if type(given) ~= "table" then error("msg should be a table", 2) end
   local reference, anchor = next_reference()
   local tags = header("Message")
   tags[4] = {name = "Reference", value = reference}
@@ -173,8 +172,8 @@ function ao.send(given)
 end
 
 function ao.spawn(module, given)
-  if type(module) ~= "string" then error("the id of a module must be a string, not " .. type(module), 2) end
-  if type(given) ~= "table" then error("a process to spawn must be a table, not " .. type(given), 2) end
+  if type(module) ~= "string" then error("Module source id is required!", 2) end
+  if type(given) ~= "table" then error("Message must be a table", 2) end
   local reference, anchor = next_reference()
   local tags = header("Process")
   for _, tag in ipairs({{"From-Process", ao.id}, {"From-Module", ao._module}, {"Module", module}, {"Reference", reference}}) do
@@ -190,9 +189,9 @@ function ao.spawn(module, given)
 end
 
 function ao.assign(assignment)
-  if type(assignment) ~= "table" then error("an assignment must be a table, not " .. type(assignment), 2) end
-  if type(assignment.Processes) ~= "table" then error("Processes must be a table", 2) end
-  if type(assignment.Message) ~= "string" then error("Message must be a string", 2) end
+  if type(assignment) ~= "table" then error("assignment should be a table", 2) end
+  if type(assignment.Processes) ~= "table" then error("Processes should be a table", 2) end
+  if type(assignment.Message) ~= "string" then error("Message should be a string", 2) end
   insert(ao.outbox.Assignments, assignment)
 end
 
@@ -202,29 +201,6 @@ function ao.log(text)
   if type(output) == "string" then output = {output} end
   ao.outbox.Output = type(output) == "table" and output or {}
   insert(ao.outbox.Output, text)
-end
-
--- Answers a message. What was given is left as it was.
-function ao.reply(msg, given)
-  if type(given) ~= "table" then error("a reply must be a table, not " .. type(given), 2) end
-  local answer = {}
-  for name, value in pairs(given) do answer[name] = value end
-  answer.Target = msg["Reply-To"] or given.Target or msg.From
-  answer["X-Reference"] = msg["X-Reference"] or msg.Reference
-  answer["X-Origin"] = msg["X-Origin"]
-  return ao.send(answer)
-end
-
--- Sends a message on, with some of it changed; answers go to its sender.
-function ao.forward(msg, target, changes)
-  local copy = ao.sanitize(msg)
-  copy.reply, copy.forward = nil, nil
-  for name, value in pairs(changes or {}) do copy[name] = value end
-  copy.Target = target
-  copy["Reply-To"] = msg["Reply-To"] or msg.From
-  copy["X-Reference"] = msg["X-Reference"] or msg.Reference
-  copy["X-Origin"] = msg["X-Origin"] or msg.From
-  ao.send(copy)
 end
 
 -- ---- the result ----

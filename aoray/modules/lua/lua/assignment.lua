@@ -1,7 +1,7 @@
 -- `.assignment`: messages of others that were assigned to this process, and which of them it accepts.
 
 local utils = require(".utils")
-local assignment = {}
+local assignment = {_version = "0.1.0"}
 
 local function index_of(list, name)
   for i, entry in ipairs(list) do

@@ -2,7 +2,7 @@
 -- use its functions and operators. The core is C (c/bint.c); what is built from it is here.
 
 local new_class = require(".bintcore")
-local floor, ceil, math_type, math_max = math.floor, math.ceil, math.type, math.max
+local floor, ceil, math_type = math.floor, math.ceil, math.type
 
 local function number_of(x)
   return assert(tonumber(x), "value cannot be represented by a bint or number")
@@ -19,14 +19,14 @@ end
 
 local function add_conversions(bint)
   function bint.frominteger(x)
-    assert(math_type(x) == "integer", "expected an integer")
-    return bint.new(x)
+    x = math.tointeger(tonumber(x))
+    return x and bint.new(x)
   end
 
   -- The 64 bits as they are, without a sign.
   function bint.fromuinteger(x)
-    assert(math_type(x) == "integer", "expected an integer")
-    if x >= 0 then return bint.new(x) end
+    x = math.tointeger(tonumber(x))
+    if not x or x >= 0 then return x and bint.new(x) end
     return bint.frombase(string.format("%x", x), 16)
   end
 
@@ -41,9 +41,9 @@ local function add_conversions(bint)
 
   bint.touinteger = bint.tointeger
 
-  -- A bint when it can be one, else a number.
+  -- A bint when it can be one, else a number, else nil.
   function bint.parse(x, clone)
-    return bint.tobint(x, clone) or number_of(x)
+    return bint.tobint(x, clone) or tonumber(x)
   end
 
   -- Towards zero; nil when it is no number.
@@ -65,9 +65,9 @@ end
 
 local function add_questions(bint)
   function bint.isintegral(x)
-    return bint.isbint(x) or math_type(x) == "integer" or (math_type(x) == "float" and floor(x) == x)
+    return bint.isbint(x) or math_type(x) == "integer"
   end
-  function bint.isnumeric(x) return bint.isbint(x) or math_type(x) ~= nil and true or false end
+  function bint.isnumeric(x) return bint.isbint(x) or type(x) == "number" end
   function bint.type(x) return bint.isbint(x) and "bint" or math_type(x) end
   function bint.iszero(x) return bint.eq(x, 0) end
   function bint.isone(x) return bint.eq(x, 1) end

@@ -7,7 +7,7 @@ local core = require(".digest")
 local byte, char, concat, format, gsub, lower, upper = string.byte, string.char, table.concat, string.format, string.gsub,
   string.lower, string.upper
 
-local array, stream, hex, queue, bit = {}, {}, {}, {}, {}
+local array, stream, hex = {}, {}, {}
 
 -- ---- bytes in their several forms ----
 
@@ -90,30 +90,36 @@ function stream.toArray(next_byte) return array.fromString(stream.toString(next_
 function stream.fromHex(text) return stream.fromString(hex.hexToString(text)) end
 function stream.toHex(next_byte) return upper(hex.stringToHex(stream.toString(next_byte))) end
 
-setmetatable(queue, {__call = function()
-  local head, tail, items = 0, 0, {}
-  local self = {}
+-- First in, first out: pushed at the head, taken from the tail.
+local function queue()
+  local head, tail, items, self = 0, 0, {}, {}
   function self.push(value)
-    items[tail] = value
-    tail = tail + 1
+    items[head] = value
+    head = head + 1
   end
   function self.pop()
     if head == tail then return nil end
-    local value = items[head]
-    items[head] = nil
-    head = head + 1
+    local value = items[tail]
+    items[tail] = nil
+    tail = tail + 1
     return value
   end
-  function self.size() return tail - head end
+  function self.size() return head - tail end
   function self.getHead() return head end
   function self.getTail() return tail end
   function self.reset() head, tail, items = 0, 0, {} end
   return self
-end})
+end
 
-bit.AND, bit.OR, bit.XOR, bit.NOT = bit32.band, bit32.bor, bit32.bxor, bit32.bnot
-bit.LSHIFT, bit.RSHIFT, bit.LROTATE, bit.RROTATE = bit32.lshift, bit32.rshift, bit32.lrotate, bit32.rrotate
-for name, fn in pairs(bit32) do bit[name] = fn end
+function array.readFromQueue(from, size)
+  local out = {}
+  for i = 1, size do out[i] = from.pop() end
+  return out
+end
+
+function array.writeToQueue(to, bytes)
+  for _, value in ipairs(bytes) do to.push(value) end
+end
 
 -- ---- digests ----
 
@@ -160,7 +166,7 @@ end
 
 local mac = {}
 function mac.createHmac(data, key, name)
-  return result(core.hmac(hash_name(name, "sha256"), string_of(key), string_of(data)), lower)
+  return result(core.hmac(hash_name(name, "sha1"), string_of(key), string_of(data)), lower)
 end
 
 local kdf = {}
@@ -187,7 +193,7 @@ end
 
 local cipher = {aes = absent("aes"), issac = absent("issac"), morus = absent("morus"), norx = absent("norx")}
 
-local util = {array = array, stream = stream, hex = hex, queue = queue, bit = bit}
+local util = {array = array, stream = stream, hex = hex, queue = queue, bit = bit32}
 
 local crypto = {
   _version = "0.0.1", digest = digest, mac = mac, kdf = kdf, random = random, cipher = cipher, utils = util,
@@ -198,7 +204,7 @@ function crypto.part(path)
   local part = {digest = digest, mac = mac, kdf = kdf, cipher = cipher, util = util, utils = util, random = random,
                 init = crypto}
   local special = {["digest.sha3"] = sha3, ["mac.hmac"] = mac, ["digest.init"] = digest, ["mac.init"] = mac,
-                   ["kdf.init"] = kdf, ["util.init"] = util, ["utils.init"] = util, ["cipher.init"] = cipher}
+                   ["kdf.init"] = kdf, ["kdf.pbkdf2"] = kdf, ["util.init"] = util, ["utils.init"] = util, ["cipher.init"] = cipher}
   if special[path] then return special[path] end
   for name in path:gmatch("[^.]+") do part = type(part) == "table" and rawget(part, name) or nil end
   return part

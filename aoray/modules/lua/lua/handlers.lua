@@ -4,9 +4,10 @@
 -- on (a positive number, "continue"), or pass (false, 0, any other string). If none stopped it, `_default` gets it.
 
 local utils = require(".utils")
+local describe = require(".fault").describe
 local assert, error, ipairs, pairs, type, xpcall = assert, error, ipairs, pairs, type, xpcall
 local insert, remove = table.insert, table.remove
-local running, resume, yield, traceback = coroutine.running, coroutine.resume, coroutine.yield, debug.traceback
+local running, resume, yield = coroutine.running, coroutine.resume, coroutine.yield
 local matches_spec = utils.matchesSpec
 
 local Handlers = {
@@ -30,13 +31,13 @@ local function index_of(name)
   end
 end
 
-local function check_name(name)
-  if type(name) ~= "string" then error("the name of a handler must be a string, not " .. type(name), 3) end
+local function check_name(name, text)
+  if type(name) ~= "string" then error(text, 3) end
 end
 
 -- Both (name, pattern, handle, maxRuns) and (name, handle): then the name is the Action.
 local function entry_of(name, pattern, handle, max_runs)
-  if handle == nil and type(pattern) ~= "string" then pattern, handle = name, pattern end
+  if handle == nil and pattern ~= nil and type(pattern) ~= "string" then pattern, handle = name, pattern end
   if type(name) ~= "string" then error("the name of a handler must be a string, not " .. type(name), 3) end
   local kind = type(pattern)
   if kind ~= "string" and kind ~= "function" and kind ~= "table" then
@@ -73,6 +74,7 @@ end
 function Handlers.once(...)
   local name, pattern, handle = ...
   if select("#", ...) < 3 then
+    if pattern == nil then error("a handler that runs once needs a pattern and a function", 2) end
     name, pattern, handle = "_once_" .. Handlers.onceNonce, name, pattern
     Handlers.onceNonce = Handlers.onceNonce + 1
   end
@@ -90,17 +92,17 @@ local function next_to(name, offset)
 end
 
 function Handlers.before(name)
-  check_name(name)
+  check_name(name, "Handler name MUST be a string")
   return next_to(name, 0)
 end
 
 function Handlers.after(name)
-  check_name(name)
+  check_name(name, "Handler name MUST be a string")
   return next_to(name, 1)
 end
 
 function Handlers.remove(name)
-  check_name(name)
+  check_name(name, "name MUST be string")
   local at = index_of(name)
   if at then remove(Handlers.list, at) end
 end
@@ -138,19 +140,9 @@ local function count_run(entry, list)
   end
 end
 
--- The text of any error, and the stack where it happened (for whoever reports it).
-function Handlers.describe(err)
-  if type(err) ~= "string" then
-    local ok, text = pcall(tostring, err)
-    err = ok and text or "an error that has no text"
-  end
-  Handlers.traceback = traceback(nil, 2)
-  return err
-end
-
 local function run(entry, list, msg, env)
   count_run(entry, list)
-  local ok, err = xpcall(entry.handle, Handlers.describe, msg, env)
+  local ok, err = xpcall(entry.handle, describe, msg, env)
   if not ok then error(err) end
 end
 
@@ -200,7 +192,7 @@ function Handlers.receive(pattern)
   Handlers.once(pattern, function(msg)
     forget(waiting)
     local ok, err = resume(waiting, msg)
-    if not ok then error(Handlers.describe(err), 0) end
+    if not ok then error(describe(err), 0) end
   end)
   return yield({pattern = pattern})
 end

@@ -16,6 +16,29 @@ for _, name in ipairs({
 end
 local protected = message.protected
 
+-- Answers a message. What was given is left as it was.
+local function reply(ao, msg, given)
+  if type(given) ~= "table" then error("a reply must be a table, not " .. type(given), 2) end
+  local answer = {}
+  for name, value in pairs(given) do answer[name] = value end
+  answer.Target = msg["Reply-To"] or given.Target or msg.From
+  answer["X-Reference"] = msg["X-Reference"] or msg.Reference
+  answer["X-Origin"] = msg["X-Origin"]
+  return ao.send(answer)
+end
+
+-- Sends a message on, with some of it changed; answers go to its sender.
+local function forward(ao, msg, target, changes)
+  local copy = ao.sanitize(msg)
+  copy.reply, copy.forward = nil, nil
+  for name, value in pairs(changes or {}) do copy[name] = value end
+  copy.Target = target
+  copy["Reply-To"] = msg["Reply-To"] or msg.From
+  copy["X-Reference"] = msg["X-Reference"] or msg.Reference
+  copy["X-Origin"] = msg["X-Origin"] or msg.From
+  ao.send(copy)
+end
+
 -- The host's JSON with names title-cased, tags as fields (the last of a name counts), and functions to answer with.
 function message.shape(raw, ao)
   local msg, tags, list = {}, {}, {}
@@ -29,8 +52,8 @@ function message.shape(raw, ao)
   end
   msg.TagArray, msg.Tags = list, tags
   msg.From = msg.From or msg.Owner
-  function msg.reply(given) return ao.reply(msg, given) end
-  function msg.forward(target, changes) return ao.forward(msg, target, changes) end
+  function msg.reply(given) return reply(ao, msg, given) end
+  function msg.forward(target, changes) return forward(ao, msg, target, changes) end
   return msg
 end
 

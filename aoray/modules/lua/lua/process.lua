@@ -11,7 +11,9 @@ local message = require(".message")
 local Handlers = require(".handlers")
 local utils = require(".utils")
 local stringify = require(".stringify")
+local fault = require(".fault")
 local chance = require(".chance")
+local random = require(".random").random
 local dump = require(".dump")
 local create, resume = coroutine.create, coroutine.resume
 local concat, insert, remove = table.concat, table.insert, table.remove
@@ -105,7 +107,7 @@ end
 local NO_TARGET = "WARN: No target specified for message. Data will be stored, but no process will receive it."
 
 function Send(given)
-  if type(given) ~= "table" then error("a message must be a table, not " .. type(given), 2) end
+  if type(given) ~= "table" then error("msg should be a table", 2) end
   if not given.Target then print(NO_TARGET) end
   local sent = ao.send(given)
   return {output = "Message added to outbox", receive = sent.receive, onReply = sent.onReply}
@@ -116,7 +118,7 @@ function Spawn(...)
   local module, given = ...
   if select("#", ...) == 1 then module, given = ao._module, module end
   local spawned = ao.spawn(module, given)
-  return {output = "Spawn process request added to outbox", receive = spawned.receive, onReply = spawned.onReply}
+  return {output = "Spawn process request added to outbox", receive = spawned.receive}
 end
 
 function Assign(assignment)
@@ -139,15 +141,15 @@ end
 
 local now = 0
 
+-- The message's own time, in milliseconds, whatever is asked.
+local function message_time()
+  return now
+end
+
 local function fix_time(msg)
   now = msg.Timestamp
   set_time(tonumber(now))
-  os.time = process.time
-end
-
--- The message's own time, in milliseconds, whatever is asked.
-function process.time()
-  return now
+  os.time = message_time
 end
 
 local seeded = false
@@ -158,7 +160,7 @@ local function fix_randomness(msg)
   local module = msg.Module or msg.Tags.Module or ao._module
   local sum = native.byte_sum(tostring(msg.Owner) .. tostring(module) .. tostring(msg.Id))
   chance.seed(tonumber(tostring(msg["Block-Height"]) .. sum) or sum)
-  math.random = chance.random
+  math.random = random
   math.randomseed = function() end
 end
 
@@ -214,7 +216,7 @@ end
 -- What stands against a message, before any handler sees it.
 local function refusal(msg)
   local who = tostring(msg.From) .. " - Owner: " .. tostring(msg.Owner)
-  if not ao.isTrusted(msg) then return "Message is not trusted! From: " .. who end
+  if msg.From ~= msg.Owner and not ao.isTrusted(msg) then return "Message is not trusted! From: " .. who end
   if msg.Id == ao.id or not ao.isAssignment(msg) or ao.isAssignable(msg) then return nil end
   if msg.From ~= ao.id then ao.send({Target = msg.From, Data = "Assignment is not trusted by this process!"}) end
   return "Assignment is not trusted! From: " .. who
@@ -227,10 +229,10 @@ local function prompt()
   return ok and type(text) == "string" and text or default_prompt()
 end
 
-local function success(msg)
+local function success(is_eval)
   local out = printed()
   local output = {data = concat(out, "\n"), prompt = prompt()}
-  if msg.Action == "Eval" then output.test = dump(out) else output.print = true end
+  if is_eval then output.test = dump(out) else output.print = true end
   return ao.result({Output = output})
 end
 
@@ -258,15 +260,16 @@ function process.handle(raw, env)
   local refused = refusal(msg)
   if refused then
     print_line(refused)
-    return success(msg)
+    return success(false)
   end
   decode_data(msg)
   install_handlers(msg)
-  Handlers.traceback = nil
+  fault.traceback = nil
   local running = create(Handlers.evaluate)
   local ok, err = resume(running, msg, ao.env)
-  if ok then return success(msg) end
-  return failure(msg, Handlers.describe(err), Handlers.traceback or debug.traceback(running))
+  if ok then return success(msg.Action == "Eval") end
+  local traceback = fault.traceback or debug.traceback(running)
+  return failure(msg, fault.describe(err), traceback)
 end
 
 -- The same from JSON to JSON, as older programs know it.

@@ -3,6 +3,7 @@
 local stringify = {_version = "0.0.1"}
 local ipairs, pairs, rep, sort, tostring, type = ipairs, pairs, string.rep, table.sort, tostring, type
 local concat = table.concat
+local is_list = require(".native").is_list
 
 local RED, GREEN, BLUE, RESET = "\27[31m", "\27[32m", "\27[34m", "\27[0m"
 
@@ -12,15 +13,6 @@ function stringify.isSimpleArray(t)
   for key, value in pairs(t) do
     n = n + 1
     if type(key) ~= "number" or (type(value) ~= "number" and type(value) ~= "string") then return false end
-  end
-  return n == #t
-end
-
-local function is_list(t)
-  local n = 0
-  for key in pairs(t) do
-    n = n + 1
-    if type(key) ~= "number" then return false end
   end
   return n == #t
 end

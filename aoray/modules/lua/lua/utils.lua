@@ -1,8 +1,9 @@
 -- `.utils`, the global `Utils`: lists and tables the functional way (most functions are curried), and the matching of messages.
 
 local native = require(".native")
-local getmetatable, ipairs, pairs, rawlen, select, setmetatable, tostring, type =
-  getmetatable, ipairs, pairs, rawlen, select, setmetatable, tostring, type
+local is_list = native.is_list
+local getmetatable, ipairs, pairs, select, tostring, type =
+  getmetatable, ipairs, pairs, select, tostring, type
 local lower, find, match, gsub = string.lower, string.find, string.match, string.gsub
 local getinfo, pack, unpack = debug.getinfo, table.pack, table.unpack
 
@@ -10,32 +11,25 @@ local utils = {_version = "0.0.5"}
 
 -- ---- lists ----
 
--- The keys of a list are exactly 1..n.
-local function is_list(t)
-  if type(t) ~= "table" then return false end
-  local n = 0
-  for key in pairs(t) do
-    n = n + 1
-    if type(key) ~= "number" then return false end
-  end
-  return n == rawlen(t)
-end
-utils.isArray = is_list
-
-local function check_list(name, t)
-  if not is_list(t) then error(name .. ": expected a list, got " .. type(t), 3) end
+-- The texts are those that programs know.
+local function check_list(t, text)
+  if not is_list(t) then error(text, 3) end
 end
 
-local function check_function(name, fn)
+local function check_function(fn, text)
   local meta = getmetatable(fn)
   if type(fn) ~= "function" and not (type(meta) == "table" and meta.__call) then
-    error(name .. ": expected a function, got " .. type(fn), 3)
+    error(text or "first argument should be a unary function", 3)
   end
+end
+
+local function check_table(t)
+  if type(t) ~= "table" then error("argument needs to be a table", 3) end
 end
 
 -- A function of `arity` arguments that may be given a few at a time.
 local function curry(fn, arity)
-  check_function("curry", fn)
+  check_function(fn, "first argument should be a function")
   arity = arity or getinfo(fn, "u").nparams
   if arity < 2 then return fn end
   local function collect(given)
@@ -52,8 +46,8 @@ end
 utils.curry = curry
 
 utils.concat = curry(function(a, b)
-  check_list("concat", a)
-  check_list("concat", b)
+  check_list(a, "first argument should be a table that is an array")
+  check_list(b, "second argument should be a table that is an array")
   local out = {}
   for i, v in ipairs(a) do out[i] = v end
   for _, v in ipairs(b) do out[#out + 1] = v end
@@ -62,8 +56,8 @@ end, 2)
 
 -- fn(accumulated, value, index). Without an initial value the first element is it.
 utils.reduce = curry(function(fn, initial, t)
-  check_function("reduce", fn)
-  check_list("reduce", t)
+  check_function(fn, "first argument should be a function that accepts (result, value, key)")
+  check_list(t, "third argument should be a table that is an array")
   local out = initial
   for i, v in ipairs(t) do
     if i == 1 and initial == nil then out = v else out = fn(out, v, i) end
@@ -72,16 +66,16 @@ utils.reduce = curry(function(fn, initial, t)
 end, 3)
 
 utils.map = curry(function(fn, t)
-  check_function("map", fn)
-  check_list("map", t)
+  check_function(fn)
+  check_list(t, "second argument should be an Array")
   local out = {}
   for i, v in ipairs(t) do out[i] = fn(v, i) end
   return out
 end, 2)
 
 utils.filter = curry(function(fn, t)
-  check_function("filter", fn)
-  check_list("filter", t)
+  check_function(fn)
+  check_list(t, "second argument should be an Array")
   local out = {}
   for _, v in ipairs(t) do
     if fn(v) then out[#out + 1] = v end
@@ -90,15 +84,15 @@ utils.filter = curry(function(fn, t)
 end, 2)
 
 utils.find = curry(function(fn, t)
-  check_function("find", fn)
-  check_list("find", t)
+  check_function(fn)
+  check_list(t, "second argument should be an Array")
   for _, v in ipairs(t) do
     if fn(v) then return v end
   end
 end, 2)
 
 utils.includes = curry(function(value, t)
-  check_list("includes", t)
+  check_list(t, "argument needs to be a table")
   for _, v in ipairs(t) do
     if v == value then return true end
   end
@@ -106,7 +100,7 @@ utils.includes = curry(function(value, t)
 end, 2)
 
 function utils.reverse(t)
-  check_list("reverse", t)
+  check_list(t, "argument needs to be a table that is an array")
   local out, n = {}, #t
   for i = 1, n do out[i] = t[n + 1 - i] end
   return out
@@ -115,7 +109,7 @@ end
 -- The last function is applied first.
 function utils.compose(...)
   local functions = pack(...)
-  for i = 1, functions.n do check_function("compose", functions[i]) end
+  for i = 1, functions.n do check_function(functions[i], "compose takes functions") end
   return function(...)
     local out = pack(...)
     for i = functions.n, 1, -1 do out = pack(functions[i](unpack(out, 1, out.n))) end
@@ -130,21 +124,21 @@ utils.prop = curry(function(name, t)
 end, 2)
 
 utils.propEq = curry(function(name, value, t)
-  if type(name) ~= "string" then error("propEq: the name must be a string", 3) end
-  if type(value) ~= "string" then error("propEq: the value must be a string", 3) end
-  if type(t) ~= "table" then error("propEq: expected a table, got " .. type(t), 3) end
+  if type(name) ~= "string" then error("first argument should be a string", 2) end
+  if type(value) ~= "string" then error("second argument should be a string", 2) end
+  if type(t) ~= "table" then error("third argument should be a table<object>", 2) end
   return t[name] == value
 end, 3)
 
 function utils.keys(t)
-  if type(t) ~= "table" then error("keys: expected a table, got " .. type(t), 2) end
+  check_table(t)
   local out = {}
   for key in pairs(t) do out[#out + 1] = key end
   return out
 end
 
 function utils.values(t)
-  if type(t) ~= "table" then error("values: expected a table, got " .. type(t), 2) end
+  check_table(t)
   local out = {}
   for _, value in pairs(t) do out[#out + 1] = value end
   return out
@@ -153,7 +147,7 @@ end
 -- ---- names ----
 
 function utils.capitalize(text)
-  return (gsub(text, "^%l", string.upper))
+  return (gsub(lower(text), "^%l", string.upper))
 end
 
 -- `foo_bar` and `FOO-BAR` are `Foo-Bar`.
