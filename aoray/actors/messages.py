@@ -154,7 +154,10 @@ def dry_run_message(process_id: str, body: dict[str, Any], timestamp: int, block
         "Cron": False,
         "Read-Only": True,
     }
-    return orjson.dumps(message)
+    try:
+        return orjson.dumps(message)
+    except orjson.JSONEncodeError as error:  # deeper than orjson writes, though not than it reads
+        raise MalformedInput("Data is nested too deeply", field="Data") from error
 
 
 def _text(body: dict[str, Any], field: str, default: str) -> str:

@@ -116,7 +116,8 @@ def limits_of(process: Tags, module: Tags) -> Limits:
 
 
 def _limit(process: Tags, module: Tags, name: str, default: int, highest: int) -> int:
-    text = ao_tag(process, name) or ao_tag(module, name)
+    text = ao_tag(process, name)
+    text = ao_tag(module, name) if text is None else text
     if text is None:
         return default
     match = SIZE.fullmatch(text.strip())

@@ -65,13 +65,11 @@ def _flat(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _field(key: str, value: Any) -> Any:
-    if isinstance(value, str | bool):
-        return value
     if key == "Tags":
         return _tags(value)
     if key in ("Processes", "Exclude"):
         return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
-    return _text(value)
+    return value if isinstance(value, bool) else _text(value)
 
 
 def _tags(value: Any) -> list[dict[str, str]]:

@@ -1,0 +1,180 @@
+"""What a guest is given: the contract's keys, nobody's word for who the owner is."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+from hypothesis import given as forall
+from hypothesis import strategies as st
+
+from aoray.actors.messages import ModuleInfo, dry_run_message, environment_of, given
+from aoray.errors import MalformedInput
+from aoray.protocol.assignments import Head, LogEntry, next_assignment
+from aoray.protocol.ids import b64url_encode
+from aoray.protocol.items import DataItem, build
+from aoray.protocol.keys import generate_ed25519
+from aoray.protocol.tags import Tag
+
+USER, SCHEDULER = generate_ed25519(), generate_ed25519()
+PROCESS = b64url_encode(b"p" * 32)
+OTHER = b64url_encode(b"o" * 32)
+HEAD = Head(3, b64url_encode(b"a" * 32), b64url_encode(b"c" * 32), 1_700_000_000_000)
+
+
+def item(
+    *tags: tuple[str, str], target: str = PROCESS, data: bytes = b"hello", anchor: bytes = b""
+) -> DataItem:
+    return build(USER, target=target, anchor=anchor, tags=[Tag(*tag) for tag in tags], data=data)
+
+
+def entry_of(item: DataItem, *exclude: str) -> tuple[LogEntry, Head]:
+    head, assignment = next_assignment(
+        SCHEDULER, PROCESS, HEAD, item.id, now_ms=1_700_000_000_500, block_height=1_500_000, exclude=exclude
+    )
+    return LogEntry(
+        PROCESS, head.nonce, item.id, head.assignment_id, head.timestamp, item.raw, assignment.raw
+    ), head
+
+
+def message_of(item: DataItem, *exclude: str) -> dict[str, object]:
+    return dict(orjson.loads(given(entry_of(item, *exclude)[0]).message))
+
+
+def test_a_message_has_the_keys_of_the_contract() -> None:
+    sent = item(("Action", "Ping"), ("Action", "again"), anchor=b"0" * 32)
+    entry, head = entry_of(sent)
+    message, block_height, pushed_for = given(entry)
+    expected = {
+        "Id": sent.id,
+        "Signature": b64url_encode(sent.signature),
+        "Data": "hello",
+        "Owner": USER.address,
+        "Anchor": "0" * 32,
+        "From": USER.address,
+        "Target": PROCESS,
+        "Tags": [{"name": "Action", "value": "Ping"}, {"name": "Action", "value": "again"}],
+        "Epoch": 0,
+        "Nonce": 4,
+        "Timestamp": 1_700_000_000_500,
+        "Block-Height": 1_500_000,
+        "Hash-Chain": head.hash_chain,
+        "Cron": False,
+        "Read-Only": False,
+    }
+    assert orjson.loads(message) == expected
+    assert list(orjson.loads(message)) == list(expected)
+    assert (block_height, pushed_for) == (1_500_000, sent.id)
+
+
+def test_the_process_is_its_own_first_message() -> None:
+    spawned = build(USER, tags=[Tag("Type", "Process")], data=b"boot")
+    head, assignment = next_assignment(SCHEDULER, spawned.id, None, None, now_ms=1, block_height=2)
+    entry = LogEntry(spawned.id, 0, spawned.id, head.assignment_id, 1, spawned.raw, assignment.raw)
+    message, _, pushed_for = given(entry)
+    seen = orjson.loads(message)
+    assert seen["Id"] == seen["Target"] == pushed_for == spawned.id
+    assert (seen["Data"], seen["Nonce"], seen["Anchor"]) == ("boot", 0, None)
+
+
+def test_who_claims_a_process_is_named_as_who_signed() -> None:
+    seen = message_of(item(("From-Process", OTHER), ("Pushed-For", "x")))
+    assert seen["From"] == OTHER
+    assert seen["Owner"] == seen["Forwarded-By"] == USER.address
+    assert "Forwarded-By" not in message_of(item(("From-Process", "")))
+
+
+def test_tags_cannot_pass_for_host_fields() -> None:
+    seen = message_of(item(("Owner", OTHER), ("From", OTHER), ("owner", "kept"), ("From-Module", "kept")))
+    assert seen["Owner"] == seen["From"] == USER.address
+    assert seen["Tags"] == [{"name": "owner", "value": "kept"}, {"name": "From-Module", "value": "kept"}]
+
+
+def test_an_assigned_message_keeps_its_target_and_what_is_excluded_is_left_out() -> None:
+    sent = item(("A", "b"), ("Pushed-For", OTHER), target=OTHER, anchor=b"x" * 32)
+    seen = message_of(sent)
+    assert seen["Target"] == OTHER
+    bare = message_of(sent, "Data", "Tags", "Signature", "Anchor", "Owner")
+    assert bare["Tags"] == []
+    assert set(seen) - set(bare) == {"Data", "Signature", "Anchor"}
+    entry = entry_of(sent)[0]
+    assert given(entry).pushed_for == entry.assignment_id
+    assert message_of(item(target=""))["Target"] == ""
+
+
+def test_a_pushed_message_continues_its_chain() -> None:
+    assert given(entry_of(item(("Pushed-For", OTHER)))[0]).pushed_for == OTHER
+
+
+@forall(st.binary(max_size=200), st.one_of(st.just(b""), st.binary(min_size=32, max_size=32)))
+def test_any_bytes_become_text(data: bytes, anchor: bytes) -> None:
+    seen = message_of(item(data=data, anchor=anchor))
+    assert seen["Data"] == data.decode("utf-8", "replace")
+    assert isinstance(seen["Anchor"], str) == bool(anchor)
+
+
+def test_the_environment_names_process_and_module() -> None:
+    spawned = build(USER, tags=[Tag("Name", "n"), Tag("Owner", OTHER)])
+    environment = orjson.loads(
+        environment_of(spawned.id, spawned, ModuleInfo(OTHER, "owner", (Tag("A", "b"),)))
+    )
+    assert environment == {
+        "Process": {
+            "Id": spawned.id,
+            "Owner": USER.address,
+            "Tags": [{"name": "Name", "value": "n"}, {"name": "Owner", "value": OTHER}],
+        },
+        "Module": {"Id": OTHER, "Owner": "owner", "Tags": [{"name": "A", "value": "b"}]},
+    }
+
+
+def test_a_dry_run_is_read_only_and_bound_to_its_process() -> None:
+    body = {
+        "Owner": "me",
+        "Target": OTHER,
+        "Data": {"a": 1},
+        "Tags": [{"name": "n", "value": 7}],
+        "signer": "no",
+    }
+    assert orjson.loads(dry_run_message(PROCESS, body, 5, 6)) == {
+        "Id": "1234",
+        "Owner": "me",
+        "Target": PROCESS,
+        "From": "me",
+        "Data": {"a": 1},
+        "Tags": [{"name": "n", "value": "7"}],
+        "Anchor": "0",
+        "Timestamp": 5,
+        "Block-Height": 6,
+        "Cron": False,
+        "Read-Only": True,
+    }
+    claimed = orjson.loads(
+        dry_run_message(PROCESS, {"Tags": [{"name": "From-Process", "value": OTHER}]}, 1, 1)
+    )
+    assert (claimed["From"], claimed["Owner"]) == (OTHER, "1234")
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"Tags": {}}, "Tags"),
+        ({"Tags": ["x"]}, "Tags[0]"),
+        ({"Tags": [{"name": "a", "value": "b"}, {"name": "a"}]}, "Tags[1]"),
+        ({"Tags": [{"name": 1, "value": "b"}]}, "Tags[0]"),
+        ({"Owner": 7}, "Owner"),
+        ({"Id": []}, "Id"),
+        ({"Anchor": {}}, "Anchor"),
+    ],
+)
+def test_a_malformed_dry_run_names_the_field(body: dict[str, object], field: str) -> None:
+    with pytest.raises(MalformedInput) as caught:
+        dry_run_message(PROCESS, body, 1, 1)
+    assert caught.value.field == field
+
+
+def test_a_dry_run_nested_too_deeply_is_refused() -> None:
+    data: object = "x"
+    for _ in range(300):
+        data = [data]
+    with pytest.raises(MalformedInput):
+        dry_run_message(PROCESS, {"Data": data}, 1, 1)

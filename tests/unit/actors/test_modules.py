@@ -1,0 +1,89 @@
+"""Modules: fetched once, checked whenever they are read; and what processes may use."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+from evaluating import GUEST, Arweave, module_item
+from scheduling import SOME_ID
+
+from aoray import limits
+from aoray.actors.modules import ModuleStore, limits_of
+from aoray.errors import ProcessError, Unavailable, UnknownModule, UnsupportedModule
+from aoray.protocol.tags import Tag
+
+
+async def test_a_module_is_fetched_once_however_many_ask(tmp_path: Path) -> None:
+    arweave = Arweave(GUEST)
+    store = ModuleStore(tmp_path / "modules", arweave.item)
+    found = await asyncio.gather(*(store.get(GUEST.id) for _ in range(5)))
+    assert {module.wasm for module in found} == {GUEST.data}
+    assert (found[0].info.id, found[0].info.owner) == (GUEST.id, GUEST.address)
+    assert await ModuleStore(tmp_path / "modules", arweave.item).get(GUEST.id) == found[0]
+    assert arweave.asked == [GUEST.id]
+    assert [file.name for file in os.scandir(tmp_path / "modules")] == [GUEST.id]
+
+
+@pytest.mark.parametrize("damage", [b"", GUEST.raw[:-1], GUEST.raw[:-1] + b"!", module_item(b"other").raw])
+async def test_a_damaged_file_is_fetched_again(tmp_path: Path, damage: bytes) -> None:
+    (tmp_path / GUEST.id).write_bytes(damage)
+    store = ModuleStore(tmp_path, Arweave(GUEST).item)
+    assert (await store.get(GUEST.id)).wasm == GUEST.data
+    assert (tmp_path / GUEST.id).read_bytes() == GUEST.raw
+
+
+@pytest.mark.parametrize("module_id", [SOME_ID, "", "../modules", "x" * 5000])
+async def test_what_arweave_does_not_have_is_unknown(tmp_path: Path, module_id: str) -> None:
+    with pytest.raises(UnknownModule):
+        await ModuleStore(tmp_path, Arweave().item).get(module_id)
+    assert not any(os.scandir(tmp_path))
+
+
+async def test_a_failed_fetch_is_tried_again_when_asked_again(tmp_path: Path) -> None:
+    arweave = Arweave(GUEST)
+    arweave.faults = [Unavailable("down")]
+    store = ModuleStore(tmp_path, arweave.item)
+    with pytest.raises(Unavailable):
+        await store.get(GUEST.id)
+    assert (await store.get(GUEST.id)).wasm == GUEST.data
+
+
+async def test_what_is_no_module_or_speaks_no_json_is_unsupported(tmp_path: Path) -> None:
+    strange = module_item(GUEST.data, Tag("Input-Encoding", "ANS-104"))
+    store = ModuleStore(tmp_path, Arweave(strange).item)
+    with pytest.raises(UnsupportedModule):
+        await store.get(strange.id)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("500-mb", 500 * limits.MIB),
+        ("1-gb", limits.GIB),
+        ("2-GB", 2 * limits.GIB),
+        ("64kb", 65536),
+        ("65536", 65536),
+    ],
+)
+def test_a_memory_limit_is_read_as_people_write_it(text: str, size: int) -> None:
+    assert limits_of((), (Tag("Memory-Limit", text),)).memory_bytes_max == size
+
+
+def test_the_process_wins_over_its_module_and_no_tag_is_the_default() -> None:
+    process, module = (Tag("Memory-Limit", "1-mb"), Tag("Compute-Limit", "5")), (Tag("Memory-Limit", "2-mb"),)
+    assert limits_of(process, module)[:2] == (limits.MIB, 5)
+    assert limits_of((), module)[:2] == (2 * limits.MIB, limits.FUEL_DEFAULT)
+    assert limits_of((), ()).memory_bytes_max == limits.MEMORY_BYTES_DEFAULT
+
+
+def test_a_large_compute_limit_is_accepted_and_granted_in_part() -> None:
+    assert limits_of((), (Tag("Compute-Limit", "9000000000000"),)).fuel == limits.FUEL_DEFAULT
+
+
+@pytest.mark.parametrize("text", ["5-gb", "0", "-1", "x", "", "1-tb", "9" * 400, "1.5-gb"])
+def test_a_limit_that_cannot_be_granted_is_named(text: str) -> None:
+    with pytest.raises(ProcessError, match="Memory-Limit"):
+        limits_of((Tag("Memory-Limit", text),), (Tag("Memory-Limit", "1-mb"),))
