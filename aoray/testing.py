@@ -22,6 +22,7 @@ import subprocess
 import sys
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -171,10 +172,14 @@ class LocalComputer:
         """The pids of its Ray actors of a class: `ProcessActor`, `ShardActor`, `GatewayActor`."""
         return [pid for pid in self.members() if command_of(pid).startswith(f"ray::{kind}")]
 
-    def cpu_seconds(self) -> float:
-        """CPU time that everything alive of it has used so far."""
+    def cpu_seconds(self) -> dict[str, float]:
+        """CPU time that what is alive of it has used so far, by part: `ProcessActor`, `raylet`, …"""
         processes = running()
-        return sum(processes[pid].cpu_seconds for pid in self.members() if pid in processes)
+        found: defaultdict[str, float] = defaultdict(float)
+        for pid in self.members():
+            if pid in processes:
+                found[part_of(command_of(pid))] += processes[pid].cpu_seconds
+        return found
 
     def said(self, characters: int = 4000) -> str:
         """The end of what it printed."""
@@ -206,6 +211,16 @@ def running() -> dict[int, Running]:
 def command_of(pid: int) -> str:
     """The command line of a process (Ray's actors call themselves `ray::Class`), or nothing if it is gone."""
     return _read(pid, "cmdline").replace(b"\0", b" ").decode(errors="replace").strip()
+
+
+def part_of(command: str) -> str:
+    """Which part of a computer a command line is: the class of a Ray actor, or the program's name."""
+    title = command.partition(" ")[0]
+    if title.startswith("ray::"):
+        return title.removeprefix("ray::").partition(".")[0]
+    programs = [Path(word).name for word in command.split() if not word.startswith("-")]
+    scripts = [name for name in programs[1:] if name.endswith(".py")]
+    return next(iter(scripts + programs), "")
 
 
 def _read(pid: int, name: str) -> bytes:

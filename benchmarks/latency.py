@@ -29,6 +29,8 @@ def run(arguments: argparse.Namespace) -> Report:
         for guest in guests:
             for rate in map(float, arguments.rate.split(",")):
                 measured = measure(url, computer, guest, partial(open_loop, rate=rate), arguments)
-                rows.append({"module": guest.name, "rate": rate, **measured.row()})
+                rows.append(
+                    {"module": guest.name, "rate": rate, **measured.row(), "server_us": measured.server_us()}
+                )
     hashes = {guest.name: guest.sha256 for guest in guests}
     return Report(NAME, DESCRIPTION, vars(arguments) | {"module_sha256": hashes}, rows)

@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 from aoray.client import Client
 from aoray.protocol.keys import generate_ed25519
 from aoray.protocol.tags import Tag
-from aoray.testing import LocalComputer
 from benchmarks.guests import Guest
 from benchmarks.http import Connection, prepare
 
@@ -40,7 +39,7 @@ class Measured:
 
     wall: float = 0.0
     client_cpu: float = 0.0
-    server_cpu: float | None = None
+    server_cpu: dict[str, float] | None = None
     acknowledged: list[float] = field(default_factory=list)
     answered: list[float] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
@@ -59,8 +58,13 @@ class Measured:
             "max_ms": round(max(self.answered) * 1000, 2),
             "ack_p50_ms": milliseconds(self.acknowledged)[0],
             "client_cpu_s": round(self.client_cpu, 2),
-            "server_cpu_s": None if self.server_cpu is None else round(self.server_cpu, 2),
+            "server_cpu_s": None if self.server_cpu is None else round(sum(self.server_cpu.values()), 2),
         }
+
+    def server_us(self) -> dict[str, int]:
+        """CPU microseconds that each part of the server used for a message, the greatest first."""
+        parts = sorted((self.server_cpu or {}).items(), key=lambda part: -part[1])
+        return {name: us for name, cpu in parts if (us := round(cpu / len(self.answered) * 1e6)) > 0}
 
 
 def milliseconds(seconds: Sequence[float]) -> list[float]:
@@ -144,8 +148,3 @@ async def open_loop(url: str, guest: Guest, messages: Sequence[Prepared], rate: 
     for line in free:
         line.close()
     return into
-
-
-def server_cpu(computer: LocalComputer | None) -> float | None:
-    """CPU seconds of a computer that we started, so far; of one elsewhere they are not known."""
-    return computer.cpu_seconds() if computer is not None else None

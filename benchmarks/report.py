@@ -33,12 +33,18 @@ class Report:
 
     def print(self) -> None:
         """The rows as a table on standard output."""
-        columns = [Column(name, justify="right", no_wrap=True) for name in self.rows[0]]
+        names = [name for name, value in self.rows[0].items() if not isinstance(value, Mapping)]
+        columns = [Column(name, justify="right", no_wrap=True) for name in names]
         table = Table(*columns, title=f"{self.name}: {self.description}")
         for row in self.rows:
-            table.add_row(*("–" if value is None else str(value) for value in row.values()))
+            table.add_row(*("–" if row[name] is None else str(row[name]) for name in names))
         console = Console() if Console().is_terminal else Console(width=WIDTH_OF_FILES)
         console.print(table)
+        for row in self.rows:
+            parts = ", ".join(f"{part} {us}" for part, us in row["server_us"].items())
+            console.print(
+                f"{row[names[0]]}, {names[1]} {row[names[1]]}: µs of CPU a message: {parts or 'unknown'}"
+            )
         console.print(f"{machine()['cpu']}, {os.cpu_count()} cores; commit {commit()}")
 
     def json(self) -> str:

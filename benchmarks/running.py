@@ -13,7 +13,7 @@ import uvloop
 
 from aoray.testing import LocalComputer
 from benchmarks.guests import PLAIN_FORMAT, Guest, guest
-from benchmarks.load import Measured, Prepared, make_ready, server_cpu
+from benchmarks.load import Measured, Prepared, make_ready
 
 Run = Callable[[str, Guest, list[Prepared]], Awaitable[Measured]]
 
@@ -63,11 +63,11 @@ def measure(
 
     async def all_of_it() -> Measured:
         messages = await make_ready(url, guest, arguments.processes, arguments.messages, arguments.seed)
-        before = server_cpu(computer)
+        before = computer.cpu_seconds() if computer else {}
         measured = await load(url, guest, messages)
-        after = server_cpu(computer)
-        if before is not None and after is not None:
-            measured.server_cpu = after - before
+        if computer:
+            after = computer.cpu_seconds()
+            measured.server_cpu = {part: used - before.get(part, 0) for part, used in after.items()}
         return measured
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -29,6 +29,13 @@ def run(arguments: argparse.Namespace) -> Report:
             for clients in map(int, arguments.clients.split(",")):
                 load = partial(closed_loop, clients=clients)
                 measured = measure(url, computer, guest, load, arguments)
-                rows.append({"module": guest.name, "clients": clients, **measured.row()})
+                rows.append(
+                    {
+                        "module": guest.name,
+                        "clients": clients,
+                        **measured.row(),
+                        "server_us": measured.server_us(),
+                    }
+                )
     hashes = {guest.name: guest.sha256 for guest in guests}
     return Report(NAME, DESCRIPTION, vars(arguments) | {"module_sha256": hashes}, rows)

@@ -193,28 +193,28 @@ async def test_an_item_posted_by_many_at_once_is_scheduled_once(computer: LocalC
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", ["ProcessActor", "ShardActor", "GatewayActor"])
 async def test_killed_actors_lose_and_double_nothing(own_computer: LocalComputer, kind: str) -> None:
-    work = await prepare(own_computer, messages=1500, clients=32, processes=16)
+    work = await prepare(own_computer, messages=3000, clients=64, processes=32)
     running = asyncio.create_task(work.load.run(own_computer))
     victims = own_computer.actors(kind)
     assert victims
     for number, pid in enumerate(victims, 1):
-        await work.load.reached(1000 * number // (len(victims) + 1))
+        await work.load.reached(2000 * number // (len(victims) + 1))
         os.kill(pid, signal.SIGKILL)
         assert not await asyncio.to_thread(wait_gone, [pid], 10)
     await running
-    assert len(work.load.acknowledged) == 1500
+    assert len(work.load.acknowledged) == 3000
     await check(own_computer, work)
 
 
 @pytest.mark.cluster
 @pytest.mark.timeout(600)
 async def test_what_was_acknowledged_survives_kill_9_of_everything(own_computer: LocalComputer) -> None:
-    work = await prepare(own_computer, messages=1500, clients=32, processes=16)
+    work = await prepare(own_computer, messages=3000, clients=64, processes=32)
     running = asyncio.create_task(work.load.run(own_computer, patient=False))
-    await work.load.reached(500)
+    await work.load.reached(1000)
     await asyncio.to_thread(own_computer.kill)
     await running
-    assert 500 <= len(work.load.acknowledged) < 1500
+    assert 1000 <= len(work.load.acknowledged) < 3000
     await asyncio.to_thread(own_computer.start)
     await check(own_computer, work)
 
