@@ -223,7 +223,10 @@ def _parsed(data: bytes) -> Any:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
+    try:
+        return value if isinstance(value, str) else orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:  # deeper than orjson writes, though not than it reads
+        return "the module's error is nested too deeply to be shown"
 
 
 def _failed(error: str, fuel: int) -> Outcome:

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from aoray.actors.served import UNREADABLE, served
 from aoray.wasm import Outcome
+from aoray.wasm.guest import Answer
+from aoray.wasm.instance import judged
 
 KEYS = ["Messages", "Assignments", "Spawns", "Output", "GasUsed"]
 EMPTY: dict[str, Any] = {"Output": "", "Messages": [], "Spawns": [], "Assignments": []}
@@ -94,3 +96,11 @@ def test_what_is_nested_too_deeply_becomes_text() -> None:
     )
     assert result["Output"] == result["Messages"][0]["Data"] == UNREADABLE
     assert result["Messages"][0]["Tags"][0]["value"] == UNREADABLE
+
+
+@pytest.mark.parametrize("head", [b'{"ok":false,"response":', b'{"ok":true,"response":{"Error":'])
+def test_an_error_nested_too_deeply_is_still_an_error(head: bytes) -> None:
+    answer = head + b"[" * 600 + b"]" * 600 + b"}" * head.count(b"{")
+    result, has_error, _ = served(judged(Answer(answer, None, 1)))
+    assert has_error
+    assert "nested too deeply" in orjson.loads(result)["Error"]
