@@ -28,39 +28,22 @@ SOURCE_FOLDER = "lupa-2.5/third-party/lua53/"
 UPSTREAM_FILES = (
     *("lapi", "lauxlib", "lbaselib", "lbitlib", "lcode", "lcorolib", "lctype", "ldblib", "ldebug", "ldo"),
     *("ldump", "lfunc", "lgc", "llex", "lmathlib", "lmem", "loadlib", "lobject", "lopcodes", "loslib"),
-    *(
-        "lparser",
-        "lstate",
-        "lstring",
-        "lstrlib",
-        "ltable",
-        "ltablib",
-        "ltm",
-        "lundump",
-        "lutf8lib",
-        "lvm",
-        "lzio",
-    ),
+    *("lparser", "lstate", "lstring", "lstrlib", "ltable", "ltablib", "ltm", "lundump", "lutf8lib"),
+    *("lvm", "lzio"),
 )
 
 FEATURES = "generic+exception_handling+bulk_memory+multivalue+reference_types+sign_ext+nontrapping_fptoint"
 STACK_BYTES = (
     2 * 1024 * 1024
-)  # 200 nested C calls of Lua need about half; below it there is nothing to overwrite
-FLAGS = [
+)  # Lua nests 200 C calls, which need about half; below it is nothing to overwrite
+FLAGS = (
     *("-target", "wasm32-wasi", "-mexec-model=reactor", f"-mcpu={FEATURES}", "-std=gnu23", "-O3", "-DNDEBUG"),
     *("-mllvm", "-wasm-enable-sjlj", "-mllvm", "-wasm-use-legacy-eh=false"),  # setjmp without the host's help
-    *(
-        "-Wall",
-        "-Wno-string-plus-int",
-        "-Wno-unused-but-set-variable",
-        "-ffile-prefix-map=.=/aoray",
-        "-g0",
-        "-s",
-    ),
+    *("-Wall", "-Wno-string-plus-int", "-Wno-unused-but-set-variable", "-g0", "-s"),
     *("-Wl,--gc-sections", "-Wl,--strip-all", f"-Wl,-z,stack-size={STACK_BYTES}"),
     *("-Wl,--export=malloc", "-Wl,--export=free"),
-]
+    *("-include", "c/host.h", "-I.", "-Iupstream", "-Ic"),
+)
 
 
 def _digest(data: bytes) -> str:
@@ -103,10 +86,8 @@ def _embed(ours: Path) -> str:
     text = "/* made by build.py */\n#include <stddef.h>\n"
     for number, path in enumerate(files):
         text += f'static const unsigned char file_{number}[] = {{\n#embed "lua/{path.name}"\n}};\n'
-    rows = [
-        f'    {{"{_module_name(path)}", file_{number}, sizeof file_{number}}},\n'
-        for number, path in enumerate(files)
-    ]
+    names = enumerate(map(_module_name, files))
+    rows = [f'    {{"{name}", file_{number}, sizeof file_{number}}},\n' for number, name in names]
     kind = "struct { const char *name; const unsigned char *source; size_t size; }"
     return f"{text}static const {kind} embedded[] = {{\n{''.join(rows)}    {{NULL, NULL, 0}}}};\n"
 
@@ -127,20 +108,8 @@ def compile_module(archive: Path) -> bytes:
         _lay_out(work, archive)
         ours = [f"c/{path.name}" for path in sorted((work / "c").iterdir()) if path.suffix in (".c", ".S")]
         sources = ours + [f"upstream/{file}.c" for file in UPSTREAM_FILES]
-        command = [
-            sys.executable,
-            "-m",
-            "ziglang",
-            "cc",
-            *FLAGS,
-            "-include",
-            "c/host.h",
-            "-I.",
-            "-Iupstream",
-            "-Ic",
-        ]
-        environment = os.environ | {"SOURCE_DATE_EPOCH": "0"}
-        subprocess.run([*command, "-o", "module.wasm", *sources], cwd=work, env=environment, check=True)
+        command = [sys.executable, "-m", "ziglang", "cc", *FLAGS, "-o", "module.wasm", *sources]
+        subprocess.run(command, cwd=work, check=True)
         return (work / "module.wasm").read_bytes()
 
 
@@ -158,12 +127,8 @@ def main(arguments: list[str]) -> int:
     if "--check" in arguments:
         return 0 if wasm == WASM.read_bytes() else 1
     WASM.write_bytes(wasm)
-    info = {
-        "sha256": _digest(wasm),
-        "bytes": len(wasm),
-        "source": SOURCE_PACKAGE,
-        "source_sha256": SOURCE_SHA256,
-    }
+    source = {"source": SOURCE_PACKAGE, "source_sha256": SOURCE_SHA256}
+    info = {"sha256": _digest(wasm), "bytes": len(wasm), **source}
     INFO.write_text(json.dumps(info, indent=2) + "\n")
     return 0
 

@@ -95,7 +95,8 @@ static int load_embedded(lua_State *L) {
 
 static void preload_all(lua_State *L) {
   static const luaL_Reg libraries[] = {{"json", luaopen_json},       {".base64", luaopen_base64},
-                                       {".digest", luaopen_digest},  {".random", luaopen_random},
+                                       {".digest", luaopen_digest},  {".aes", luaopen_aes},
+                                       {".random", luaopen_random},
                                        {".native", luaopen_native},  {".bintcore", luaopen_bintcore},
                                        {NULL, NULL}};
   int i;

@@ -27,6 +27,7 @@ void json_encode(lua_State *L, int index, Buffer *out, int clean); /* clean: byt
 int luaopen_json(lua_State *L);
 int luaopen_base64(lua_State *L);
 int luaopen_digest(lua_State *L);
+int luaopen_aes(lua_State *L);
 int luaopen_random(lua_State *L);
 int luaopen_bintcore(lua_State *L);
 

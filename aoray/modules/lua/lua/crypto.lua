@@ -4,6 +4,7 @@
 -- do, and the other way round. The work is C (`.digest`). Ciphers other than AES are not here yet: their functions say so.
 
 local core = require(".digest")
+local core_aes = require(".aes")
 local byte, char, concat, format, gsub, lower, upper = string.byte, string.char, table.concat, string.format, string.gsub,
   string.lower, string.upper
 
@@ -185,13 +186,36 @@ local function random(min, max, seed)
   return min + (string.unpack("<I8", raw) >> 1) % (max - min + 1)
 end
 
+local aes = {}
+
+local function sized(text, size)
+  return text:sub(1, size) .. ("\0"):rep(size - #text)
+end
+
+-- (data, key, initial vector, mode, bits): data is filled up with zeros, key and vector are filled up or cut.
+local function aes_crypt(data, key, iv, mode, bits, decrypt)
+  bits = bits or 128
+  if bits ~= 128 and bits ~= 192 and bits ~= 256 then error("AES has 128, 192 or 256 bits", 3) end
+  data = data .. ("\0"):rep(-#data % 16)
+  return result(core_aes.crypt(mode or "CBC", data, sized(key, bits // 8), sized(iv or "", 16), decrypt), upper)
+end
+
+function aes.encrypt(data, key, iv, mode, bits)
+  return aes_crypt(string_of(data), key, iv, mode, bits, false)
+end
+
+-- The cipher text is hexadecimal.
+function aes.decrypt(cipher, key, iv, mode, bits)
+  return aes_crypt(hex.hexToString(cipher), key, iv, mode, bits, true)
+end
+
 local function absent(name)
   return setmetatable({}, {__index = function(_, key)
     return function() error("crypto.cipher." .. name .. "." .. tostring(key) .. " is not available in aoray", 2) end
   end})
 end
 
-local cipher = {aes = absent("aes"), issac = absent("issac"), morus = absent("morus"), norx = absent("norx")}
+local cipher = {aes = aes, issac = absent("issac"), morus = absent("morus"), norx = absent("norx")}
 
 local util = {array = array, stream = stream, hex = hex, queue = queue, bit = bit32}
 

@@ -39,14 +39,31 @@ local function forward(ao, msg, target, changes)
   ao.send(copy)
 end
 
+-- Names as programs know them. Nearly always they are already, and then nothing is moved.
+local function with_names(raw)
+  local renamed
+  for name in pairs(raw) do
+    if title_case(name) ~= name then
+      renamed = renamed or {}
+      renamed[#renamed + 1] = name
+    end
+  end
+  for _, name in ipairs(renamed or {}) do
+    local proper = title_case(name)
+    if raw[proper] == nil then raw[proper] = raw[name] end
+    raw[name] = nil
+  end
+  return raw
+end
+
 -- The host's JSON with names title-cased, tags as fields (the last of a name counts), and functions to answer with.
 function message.shape(raw, ao)
-  local msg, tags, list = {}, {}, {}
-  for name, value in pairs(raw) do msg[title_case(name)] = value end
-  if type(msg.Tags) ~= "table" then error("the message has no Tags", 0) end
-  for i, tag in ipairs(msg.Tags) do
+  local msg, tags = with_names(raw), {}
+  local list = msg.Tags
+  if type(list) ~= "table" then error("the message has no Tags", 0) end
+  for _, tag in ipairs(list) do
     local name, value = title_case(tag.name), tag.value
-    list[i] = {name = name, value = value}
+    tag.name = name
     if tags[name] == nil then tags[name] = value end
     if not protected[name] then msg[name] = value end
   end
