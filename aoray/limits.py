@@ -26,7 +26,8 @@ REQUESTS_IN_FLIGHT_MAX = 10_000
 RESULT_WAIT_MS_MAX = 60_000  # a `GET /result` blocks this long, then answers 202
 REQUEST_BODY_SECONDS_MAX = 60  # a body that takes longer to arrive is refused
 BODIES_BYTES_MAX = 512 * MIB  # request bodies in one gateway's memory at once
-RESULT_REWATCH_S = 2.0  # while a `GET /result` waits, the store is looked at and the actor asked again this often
+# While a `GET /result` waits, the store is looked at and the actor asked again this often
+RESULT_REWATCH_S = 2.0
 FRESH_RESULTS_MAX = 20_000  # delivered results a gateway keeps in memory, and their bytes
 FRESH_RESULTS_BYTES_MAX = 64 * MIB
 RECEIPTS_MAX = 50_000  # receipts a gateway remembers, to find a message's actor without asking
@@ -76,7 +77,8 @@ ACTIVATIONS_IN_FLIGHT_MAX = 16  # of one process actor
 ACTIVATION_BACKOFF_SECONDS_MAX = 10.0
 MODULES_LOADED_MAX = 64  # compiled modules a process actor holds besides those in use
 WATCHES_MAX = 100_000  # results that gateways wait for at one process actor; the oldest are forgotten
-COURIER_QUEUE_MAX = 50_000  # announcements that wait for one gateway; the oldest are dropped, and found by its scans
+# Announcements that wait for one gateway; the oldest are dropped, and found by its scans
+COURIER_QUEUE_MAX = 50_000
 FLUSH_BUNDLE_ENTRIES_MAX = 1_000
 FLUSH_BUNDLE_BYTES_MAX = 8 * MIB
 
@@ -87,7 +89,8 @@ MODULE_GLOBALS_MAX = 500  # mutable ones
 COMPILE_BYTES_MAX = 16 * GIB  # of address space, for the process that compiles
 MEMORY_BYTES_DEFAULT = 512 * MIB  # without a Memory-Limit tag
 MEMORY_BYTES_MAX = 4 * GIB
-FUEL_DEFAULT = 10_000_000_000  # WASM instructions for one message, without a Compute-Limit tag: 1 s, at worst 150
+# WASM instructions for one message, without a Compute-Limit tag: 1 s, at worst 150
+FUEL_DEFAULT = 10_000_000_000
 FUEL_MAX = 9_000_000_000_000
 RESULT_BYTES_MAX = 8 * MIB  # the JSON that a message's evaluation gives back
 OUTBOX_MESSAGES_MAX = 1_000  # messages, spawns and assignments of one result together

@@ -42,7 +42,7 @@ from aoray.wasm.engine import Engine
 
 START_SECONDS_MAX = 120
 OBJECT_STORE_BYTES = 128 * 1024 * 1024  # batches are small; the default would take a third of the memory
-# Ray runs its workers at niceness 15, as batch work; a computer that serves must not yield to its own clients.
+# Ray runs its workers at niceness 15, as batch work; what serves must not yield to its own clients.
 RAY_ENVIRONMENT = {"RAY_worker_niceness": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 ACTOR_OPTIONS: Mapping[str, Any] = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": 0}
 CONCURRENCY_MAX = 10_000

@@ -1,4 +1,4 @@
-"""How one computer is set up: a plain value, from `AORAY_*` variables and the command line, given to every actor.
+"""How one computer is set up: a plain value, from `AORAY_*` variables and the command line.
 
 `Settings()` is a laptop's computer. `Settings.from_environment()` lets `AORAY_DATA`, `AORAY_PORT`, … override
 any field.
@@ -69,4 +69,6 @@ def _parse(name: str, default: Any, text: str) -> Any:
             return text.lower() in ("1", "true", "yes", "on")
         return type(default)(text) if not isinstance(default, Path) else Path(text)
     except ValueError as error:
-        raise ClientError(f"AORAY_{name.upper()} is {text!r}", hint=f"It should be like {default!r}.") from error
+        raise ClientError(
+            f"AORAY_{name.upper()} is {text!r}", hint=f"It should be like {default!r}."
+        ) from error
