@@ -15,6 +15,7 @@ environment, since Ray's workers outlive the daemon that was their parent.
 from __future__ import annotations
 
 import os
+import random
 import select
 import signal
 import socket
@@ -31,6 +32,9 @@ from typing import Any, NamedTuple, Self
 import httpx
 
 UNITS = 5
+# Not the ports that the system hands out by itself (from 32768), nor those of Ray's workers (to 19999):
+# one of those would now and then be taken between our look at it and the start.
+PORTS = range(20_000, 32_000, UNITS)
 START_SECONDS_MAX = 120.0
 STOP_SECONDS_MAX = 60.0
 HEALTH_INTERVAL_S = 0.05
@@ -41,9 +45,8 @@ TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 def free_ports(count: int = UNITS) -> int:
     """The first of `count` neighbouring loopback ports on which nothing listens."""
     for _ in range(100):
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            first = int(probe.getsockname()[1])
-        if first + count < 2**16 and all(_is_free(port) for port in range(first, first + count)):
+        first = random.SystemRandom().choice(PORTS)
+        if all(_is_free(port) for port in range(first, first + count)):
             return first
     raise OSError(f"no {count} free ports side by side")
 

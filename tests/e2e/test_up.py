@@ -1,0 +1,89 @@
+"""`aoray up` as people use it: it stops, starts again, guards its data, and has neighbours on one machine."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+from loading import check, check_log, log_of, prepare
+
+from aoray.client import Client
+from aoray.errors import NotFound
+from aoray.protocol.keys import generate_ed25519
+from aoray.testing import LocalComputer, free_ports
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+
+COUNT = "N = (N or 0) + 1 return N"
+
+
+async def count(client: Client, process: str) -> str:
+    message = await client.send(process, action="Eval", data=COUNT)
+    return str((await client.result(process, message))["Output"]["data"])
+
+
+async def test_it_goes_on_where_it_was_after_ctrl_c(own_computer: LocalComputer) -> None:
+    addresses = {name: own_computer.health[name] for name in ("scheduler", "authority", "compute", "module")}
+    signer = generate_ed25519()
+    async with Client(own_computer.url, signer) as client:
+        process = await client.spawn()
+        assert [await count(client, process) for _ in range(3)] == ["1", "2", "3"]
+    await asyncio.to_thread(own_computer.stop)
+    await asyncio.to_thread(own_computer.start)
+    assert addresses.items() <= own_computer.health.items()
+    async with Client(own_computer.url, signer) as client:
+        assert await count(client, process) == "4"
+    nodes = await log_of(own_computer, process)
+    assert len(check_log(process, nodes)) == 4
+
+
+async def test_ctrl_c_under_load_leaves_nothing_behind_and_loses_nothing(own_computer: LocalComputer) -> None:
+    work = await prepare(own_computer, messages=1000, clients=16, processes=8)
+    running = asyncio.create_task(work.load.run(own_computer, patient=False))
+    await work.load.reached(300)
+    await asyncio.to_thread(own_computer.stop)
+    await running
+    await asyncio.to_thread(own_computer.start)
+    await check(own_computer, work)
+
+
+def test_a_second_computer_on_the_same_data_is_refused(computer: LocalComputer) -> None:
+    command = [sys.executable, "-m", "aoray", "up", "--data", str(computer.data), "--port", str(free_ports())]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 1
+    assert str(computer.data) in ran.stderr
+    assert "in use" in ran.stderr
+    assert httpx.get(f"{computer.url}/health").status_code == 200
+
+
+def test_a_port_that_is_taken_is_said_and_nothing_stays(computer: LocalComputer, tmp_path: Path) -> None:
+    data = str(tmp_path / "data")
+    command = [sys.executable, "-m", "aoray", "up", "--data", data, "--port", str(computer.port)]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert ran.returncode == 1
+    assert str(computer.port) in ran.stderr
+    assert httpx.get(f"{computer.url}/health").status_code == 200
+
+
+async def test_computers_side_by_side_are_strangers(
+    computer: LocalComputer, own_computer: LocalComputer, client: Client
+) -> None:
+    process = await client.spawn()
+    async with Client(own_computer.url, generate_ed25519()) as other:
+        theirs = await other.spawn()
+        assert await count(other, theirs) == "1"
+        with pytest.raises(NotFound):
+            await other.results(process)
+    assert await count(client, process) == "1"
+    assert computer.health["scheduler"] != own_computer.health["scheduler"]
+
+
+def test_each_unit_answers_alone(computer: LocalComputer) -> None:
+    assert "height" in httpx.get(f"{computer.unit(1)}/info").json()
+    assert httpx.get(f"{computer.unit(2)}/").text == "ao messenger unit"
+    assert httpx.get(f"{computer.unit(3)}/").json()["address"] == computer.health["scheduler"]
+    assert httpx.get(f"{computer.unit(4)}/").json()["address"] == computer.health["compute"]
