@@ -3,8 +3,8 @@
 local json = require("json")
 local message = require(".message")
 local Handlers = require(".handlers")
-local error, getmetatable, ipairs, pairs, setmetatable, tostring, type =
-  error, getmetatable, ipairs, pairs, setmetatable, tostring, type
+local error, getmetatable, ipairs, pairs, select, setmetatable, tostring, type =
+  error, getmetatable, ipairs, pairs, select, setmetatable, tostring, type
 local format, gmatch, insert = string.format, string.gmatch, table.insert
 local is_list = require(".native").is_list
 

@@ -1,5 +1,7 @@
 -- `.boot`: the process's own message, its first. It may carry a program (`On-Boot: Data`).
 
+local tostring = tostring
+
 return function(ao, insert_inbox, evaluate)
   return function(msg)
     if #Inbox == 0 then insert_inbox(msg) end

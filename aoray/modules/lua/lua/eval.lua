@@ -1,13 +1,13 @@
 -- `.eval`: a message whose Data is Lua, from the owner. An expression shows its value; a second value is an error.
 
 local stringify = require(".stringify")
-local concat, insert = table.concat, table.insert
-local load, tostring, type = load, tostring, type
+local insert = table.insert
+local load, tostring, type, globals = load, tostring, type, _G
 
 local function compile(source)
-  local chunk = load("return " .. source, "aos", "t", _G)
+  local chunk = load("return " .. source, "aos", "t", globals)
   if chunk then return chunk end
-  return load(source, "aos", "t", _G)
+  return load(source, "aos", "t", globals)
 end
 
 -- `print_line` puts a text among what the message prints. Runs source, and gives what is wrong with it.

@@ -5,7 +5,8 @@
 
 local utils = require(".utils")
 local describe = require(".fault").describe
-local assert, error, ipairs, pairs, type, xpcall = assert, error, ipairs, pairs, type, xpcall
+local assert, error, ipairs, pairs, select, tostring, type, xpcall =
+  assert, error, ipairs, pairs, select, tostring, type, xpcall
 local insert, remove = table.insert, table.remove
 local running, resume, yield = coroutine.running, coroutine.resume, coroutine.yield
 local matches_spec = utils.matchesSpec

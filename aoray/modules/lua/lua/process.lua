@@ -17,7 +17,9 @@ local random = require(".random").random
 local dump = require(".dump")
 local create, resume = coroutine.create, coroutine.resume
 local concat, insert, remove = table.concat, table.insert, table.remove
-local error, pcall, select, tonumber, tostring, type = error, pcall, select, tonumber, tostring, type
+local error, ipairs, pcall, select, tonumber, tostring, type =
+  error, ipairs, pcall, select, tonumber, tostring, type
+local os, math, traceback = os, math, debug.traceback
 local set_time = native.set_time
 
 local process = {_version = "0.1.0"}
@@ -236,14 +238,14 @@ local function success(is_eval)
   return ao.result({Output = output})
 end
 
-local function failure(msg, err, traceback)
+local function failure(msg, err, stack)
   if type(Errors) ~= "table" then Errors = {} end
   insert(Errors, err)
   if msg.Action ~= "Eval" then
     local what = msg.Action and "Action = " .. tostring(msg.Action) or ""
     print_line(RED .. "Error" .. GRAY .. " handling message with " .. what .. RESET)
     print_line(GREEN .. err .. RESET)
-    print_line("\n" .. GRAY .. traceback .. RESET)
+    print_line("\n" .. GRAY .. stack .. RESET)
   end
   return {Error = concat(printed(), "\n") .. "\n\n" .. RED .. "error:\n" .. RESET .. err}
 end
@@ -268,8 +270,8 @@ function process.handle(raw, env)
   local running = create(Handlers.evaluate)
   local ok, err = resume(running, msg, ao.env)
   if ok then return success(msg.Action == "Eval") end
-  local traceback = fault.traceback or debug.traceback(running)
-  return failure(msg, fault.describe(err), traceback)
+  local stack = fault.traceback or traceback(running)
+  return failure(msg, fault.describe(err), stack)
 end
 
 -- The same from JSON to JSON, as older programs know it.

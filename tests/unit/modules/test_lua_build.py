@@ -1,0 +1,58 @@
+"""The committed binary is what its sources give, byte for byte, wherever that is; and it needs no host."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import wasmtime
+
+from aoray.modules.lua import LUA_WASM, build
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build.fetch_source(tmp_path_factory.mktemp("source"))
+
+
+def test_the_hash_beside_the_binary_is_its_own() -> None:
+    info = json.loads(build.INFO.read_text())
+    assert info["sha256"] == hashlib.sha256(LUA_WASM.read_bytes()).hexdigest()
+    assert info["source_sha256"] == build.SOURCE_SHA256
+
+
+@pytest.mark.timeout(600)  # a compiler without a cache builds its C library first
+def test_the_sources_give_the_committed_bytes_in_any_folder(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert build.compile_module(source) == LUA_WASM.read_bytes()
+    elsewhere = tmp_path / "another place" / "lua"
+    shutil.copytree(build.HERE, elsewhere)
+    (elsewhere / "module.wasm").unlink()
+    (tmp_path / "cache" / "aoray").mkdir(parents=True)
+    shutil.copy(source, tmp_path / "cache" / "aoray")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    subprocess.run([sys.executable, str(elsewhere / "build.py")], check=True)
+    assert (elsewhere / "module.wasm").read_bytes() == LUA_WASM.read_bytes()
+
+
+def test_a_changed_source_is_refused(source: Path, tmp_path: Path) -> None:
+    copy = tmp_path / source.name
+    copy.write_bytes(source.read_bytes() + b"x")
+    with pytest.raises(ValueError, match="sha256"):
+        build.fetch_source(tmp_path)
+
+
+def test_it_imports_nothing_and_exports_the_plain_abi() -> None:
+    config = wasmtime.Config()
+    config.wasm_exceptions = True
+    module = wasmtime.Module(wasmtime.Engine(config), LUA_WASM.read_bytes())
+    assert not module.imports
+    exported = {export.name for export in module.exports}
+    assert exported == {"memory", "_initialize", "malloc", "free", "handle"}
