@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#define PIECE_BYTES 512
 #define DEPTH_MAX 1000 /* tables in tables; C calls itself for each level */
 
 typedef struct {
@@ -54,23 +55,27 @@ static char *put_foreign(char *out, const unsigned char *p, size_t left, int cle
   return out + size;
 }
 
+/* A piece at a time, so that a long text is not given room for the worst case. */
 static void encode_string(Writer *w, const char *text, size_t size) {
-  const unsigned char *p = (const unsigned char *)text, *end = p + size;
+  const unsigned char *p = (const unsigned char *)text, *end = p + size, *pause;
   size_t taken;
   char *out;
-  buffer_reserve(w->L, w->out, size * 6 + 2);
-  out = w->out->bytes + w->out->used;
-  *out++ = '"';
+  buffer_add(w->L, w->out, "\"", 1);
   while (p < end) {
-    if (*p < 32 || *p == '"' || *p == '\\') out = put_escape(out, *p++);
-    else if (*p < 128) *out++ = (char)*p++;
-    else {
-      out = put_foreign(out, p, (size_t)(end - p), w->clean, &taken);
-      p += taken;
+    pause = end - p > PIECE_BYTES ? p + PIECE_BYTES : end;
+    buffer_reserve(w->L, w->out, (PIECE_BYTES + 4) * 6);
+    out = w->out->bytes + w->out->used;
+    while (p < pause) {
+      if (*p < 32 || *p == '"' || *p == '\\') out = put_escape(out, *p++);
+      else if (*p < 128) *out++ = (char)*p++;
+      else {
+        out = put_foreign(out, p, (size_t)(end - p), w->clean, &taken);
+        p += taken;
+      }
     }
+    w->out->used = (size_t)(out - w->out->bytes);
   }
-  *out++ = '"';
-  w->out->used = (size_t)(out - w->out->bytes);
+  buffer_add(w->L, w->out, "\"", 1);
 }
 
 static void encode_number(Writer *w, int index) {
