@@ -131,4 +131,3 @@ def _say_speed(console: Console, latencies: Sequence[float], seconds: float) -> 
         f"latency p50 {cuts[49] * 1000:.0f} ms, p99 {cuts[98] * 1000:.0f} ms"
         " (signed, durable, evaluated, answered)"
     )
-
