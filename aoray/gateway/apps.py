@@ -23,24 +23,23 @@ from aoray.gateway.web import Door, application
 
 def all_units(gateway: Gateway, arweave: APIRouter | None) -> ASGIApp:
     app = application("aoray")
-    messenger.add_post(app, gateway)
-    compute.add_result(app, gateway)
+    hot = [messenger.add_post(app, gateway), compute.add_result(app, gateway)]
     _add_get(app, "/", lambda request: _first_page(gateway, request))
     for routes in (status, compute, messenger, schedule):
         app.include_router(routes.router(gateway))
     _add_read(app, gateway, only_schedules=arweave is not None)
     if arweave is not None:
         app.include_router(arweave)
-    return Door(app, gateway.load)
+    return Door(app, gateway.load, hot)
 
 
 def messenger_unit(gateway: Gateway) -> ASGIApp:
     app = application("aoray messenger unit")
-    messenger.add_post(app, gateway)
+    hot = [messenger.add_post(app, gateway)]
     messenger.add_health_text(app)
     app.include_router(status.router(gateway))
     app.include_router(messenger.router(gateway))
-    return Door(app, gateway.load)
+    return Door(app, gateway.load, hot)
 
 
 def scheduler_unit(gateway: Gateway) -> ASGIApp:
@@ -55,11 +54,11 @@ def scheduler_unit(gateway: Gateway) -> ASGIApp:
 
 def compute_unit(gateway: Gateway) -> ASGIApp:
     app = application("aoray compute unit")
-    compute.add_result(app, gateway)
+    hot = [compute.add_result(app, gateway)]
     _add_get(app, "/", lambda _: compute.info(gateway))
     app.include_router(status.router(gateway))
     app.include_router(compute.router(gateway))
-    return Door(app, gateway.load)
+    return Door(app, gateway.load, hot)
 
 
 def arweave_unit(gateway: Gateway, arweave: APIRouter) -> ASGIApp:

@@ -34,7 +34,7 @@ PAGE_KEYS = ("Messages", "Assignments", "Spawns", "Output")
 JSON = "application/json"
 
 
-def add_result(app: FastAPI, gateway: Gateway) -> None:
+def add_result(app: FastAPI, gateway: Gateway) -> Route:
     async def result(request: Request) -> Response:
         any_id = request.path_params["message_id"]
         process_id = request.query_params.get("process-id", "")
@@ -45,7 +45,9 @@ def add_result(app: FastAPI, gateway: Gateway) -> None:
         gateway.results_served_total += 1
         return Response(found, media_type=JSON)
 
-    app.router.routes.append(Route("/result/{message_id}", result, methods=["GET"]))
+    route = Route("/result/{message_id}", result, methods=["GET"])
+    app.router.routes.append(route)
+    return route
 
 
 async def _result(gateway: Gateway, request: Request, process_id: str, any_id: str) -> bytes | Response:

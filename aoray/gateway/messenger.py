@@ -33,14 +33,16 @@ async def receive(gateway: Gateway, request: Request) -> tuple[Receipt, bool]:
         return await gateway.ingress.accept(raw), False
 
 
-def add_post(app: FastAPI, gateway: Gateway) -> None:
+def add_post(app: FastAPI, gateway: Gateway) -> Route:
     async def post(request: Request) -> Response:
         receipt, assigned = await receive(gateway, request)
         if assigned:
             return json_response({"message": "Processing Assignment", "id": receipt.assignment_id}, 202)
         return json_response({"message": "Processing DataItem", "id": receipt.message_id}, 202)
 
-    app.router.routes.append(Route("/", post, methods=["POST"]))
+    route = Route("/", post, methods=["POST"])
+    app.router.routes.append(route)
+    return route
 
 
 def add_health_text(app: FastAPI) -> None:
