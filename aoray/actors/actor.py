@@ -108,9 +108,18 @@ class ProcessActor:
             **self._counts,
         }
 
-    async def assign(self, works: list[tuple[int, LogEntry]]) -> None:
-        """Entries to evaluate, with the terms their shard holds the processes in."""
-        self._apply(self._machine.assign(works))
+    async def assign(self, works: list[tuple[int, LogEntry, str]]) -> None:
+        """Entries to evaluate, the terms their shard holds the processes in, and the gateways to be told."""
+        late = []
+        for _, entry, gateway in works:
+            if gateway:
+                self._watched_by(gateway, key := (entry.process_id, entry.message_id))
+                process = self._machine.processes.get(entry.process_id)
+                if process is not None and entry.nonce < process.next_nonce:  # read from the log before
+                    late.append(key)
+        self._apply(self._machine.assign((term, entry) for term, entry, _ in works))
+        if late:
+            await self._tell_stored(late)
 
     async def activate(self, terms: list[tuple[str, int]]) -> None:
         """Processes to look after: their logs may hold entries that never came here."""
@@ -121,11 +130,8 @@ class ProcessActor:
         """Deliver these results to this gateway, once they are there."""
         again = [key for key in keys if gateway in self._watchers.get(key, ())]
         for key in keys:
-            self._watchers.setdefault(key, set()).add(gateway)
-        while len(self._watchers) > limits.WATCHES_MAX:
-            self._watchers.pop(next(iter(self._watchers)))
-        for row in await self._on(self._reading, self._stored, keys):
-            self._tell_watchers(row)
+            self._watched_by(gateway, key)
+        await self._tell_stored(keys)
         for process_id in {process_id for process_id, _ in again}:  # it takes long: was a call lost?
             self._apply(self._machine.doubt(process_id))
 
@@ -243,6 +249,15 @@ class ProcessActor:
                     waiter.set_exception(_not_here(effect.process_id))
 
     # Watchers, and those who want the present state
+
+    def _watched_by(self, gateway: str, key: Key) -> None:
+        self._watchers.setdefault(key, set()).add(gateway)
+        while len(self._watchers) > limits.WATCHES_MAX:
+            self._watchers.pop(next(iter(self._watchers)))
+
+    async def _tell_stored(self, keys: Sequence[Key]) -> None:
+        for row in await self._on(self._reading, self._stored, keys):
+            self._tell_watchers(row)
 
     def _stored(self, keys: Sequence[Key]) -> list[ResultRow]:
         found = (self._results.get(*key) for key in keys)

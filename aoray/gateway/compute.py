@@ -61,8 +61,13 @@ async def _result(gateway: Gateway, request: Request, process_id: str, any_id: s
     if found is not None:
         return found
     message_id, nonce = _slot(gateway, process_id, any_id)
+    key = (process_id, message_id)
     found = await gateway.waiting.result(
-        (process_id, message_id), stored, wait_ms / 1000, request.is_disconnected
+        key,
+        stored,
+        wait_ms / 1000,
+        request.is_disconnected,
+        announced=gateway.ingress.announced.get(key) or False,
     )
     return found if found is not None else _in_progress(gateway, process_id, nonce)
 

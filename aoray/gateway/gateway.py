@@ -67,7 +67,7 @@ class Gateway:
         self.results_served_total = 0
         self.knowledge = Knowledge(reader, arweave)
         self.places = Places(settings.shards, call)
-        self.ingress = Ingress(settings.shards, call, self.knowledge, self.places, sleep=sleep)
+        self.ingress = Ingress(self.name, settings.shards, call, self.knowledge, self.places, sleep=sleep)
         self.waiting = Waiting(self.name, call, self.places)
         self.monitors = Monitors(settings.data / "monitors")
         self.pusher = Pusher(

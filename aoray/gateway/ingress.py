@@ -33,9 +33,18 @@ class Ingress:
     """Submits to the shards, and remembers the receipts."""
 
     def __init__(
-        self, shards: int, call: Call, knowledge: Knowledge, places: Places, *, sleep: Sleep = asyncio.sleep
+        self,
+        name: str,
+        shards: int,
+        call: Call,
+        knowledge: Knowledge,
+        places: Places,
+        *,
+        sleep: Sleep = asyncio.sleep,
     ) -> None:
+        self._name = name
         self.receipts: Bounded[tuple[str, str], Receipt] = Bounded(limits.RECEIPTS_MAX)
+        self.announced: Bounded[tuple[str, str], bool] = Bounded(limits.RECEIPTS_MAX)  # results come unasked
         self._places = places
         self.accepted_total = 0
         self._knowledge = knowledge
@@ -55,7 +64,10 @@ class Ingress:
         """Order one verified message; its receipt once it is durable."""
         batcher = self._batchers[shard_of(submission.process_id, len(self._batchers))]
         receipt = await batcher.put(submission)
-        self.receipts[receipt.process_id, receipt.message_id] = receipt
+        key = receipt.process_id, receipt.message_id
+        self.receipts[key] = receipt
+        if submission.gateway:
+            self.announced[key] = True
         if receipt.actor:
             self._places.heard(receipt.process_id, receipt.actor)
         self.accepted_total += 1
@@ -74,7 +86,7 @@ class Ingress:
             )
         if not item.target:
             raise MalformedInput("a message needs a target: the process it is for", field="target")
-        return await self.submit(Submission("message", item.target_id, item.id, item.raw))
+        return await self.submit(Submission("message", item.target_id, item.id, item.raw, gateway=self._name))
 
     async def spawn(self, item: DataItem) -> Receipt:
         """Make a process. One with a target is assigned to that process too (wire-contract §1.5)."""
@@ -82,7 +94,7 @@ class Ingress:
         if not is_id(module):
             raise MalformedInput("Tag 'Module': a process needs one, the id of a module", field="Module")
         await self._knowledge.require_module(module)
-        receipt = await self.submit(Submission("process", item.id, item.id, item.raw))
+        receipt = await self.submit(Submission("process", item.id, item.id, item.raw, gateway=self._name))
         if item.target:
             with contextlib.suppress(UnknownProcess):  # the spawn stands, whatever its target is
                 await self.submit(Submission("assignment", item.target_id, item.id, item.raw))
@@ -95,7 +107,7 @@ class Ingress:
                 raise MalformedInput(f"{name} {value[:60]!r} is not an id", field=name)
         self._knowledge.process(process_id)
         raw = await self._knowledge.raw_item(message_id)
-        return await self.submit(Submission("assignment", process_id, message_id, raw, exclude))
+        return await self.submit(Submission("assignment", process_id, message_id, raw, exclude, self._name))
 
 
 def _submitter(

@@ -1,7 +1,8 @@
 """Waiting for results: who asked for which, and those that arrived a moment ago.
 
-A `GET /result` that finds nothing yet registers here and asks the process actor to `watch`; the actor
-answers with `deliver`, which wakes everyone who waits. Both may be lost when an actor dies, so while
+A `GET /result` that finds nothing yet registers here and asks the process actor to `watch` (unless the
+message came in through this gateway: then the shard told the actor whom to tell); the actor answers with
+`deliver`, which wakes everyone who waits. Both may be lost when an actor dies, so while
 somebody waits the store is looked at and the actor asked again every `limits.RESULT_REWATCH_S`. Watches are
 batched for each actor.
 """
@@ -57,17 +58,23 @@ class Waiting:
                     waiter.set_result(result)
 
     async def result(
-        self, key: Key, stored: Stored, timeout_s: float, is_gone: Callable[[], Awaitable[bool]]
+        self,
+        key: Key,
+        stored: Stored,
+        timeout_s: float,
+        is_gone: Callable[[], Awaitable[bool]],
+        *,
+        announced: bool = False,
     ) -> bytes | None:
         """The result of a message, or None after `timeout_s`, or sooner if who asked is gone.
 
-        `stored` looks into the store.
+        `stored` looks into the store. One that is `announced` comes unasked, since its message came in here.
         """
         waiter: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._waiters.setdefault(key, set()).add(waiter)
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._wait(key, waiter, stored, is_gone)
+                return await self._wait(key, waiter, stored, is_gone, announced)
         except TimeoutError:
             return stored()
         finally:
@@ -79,10 +86,13 @@ class Waiting:
         waiter: asyncio.Future[bytes],
         stored: Stored,
         is_gone: Callable[[], Awaitable[bool]],
+        announced: bool,
     ) -> bytes | None:
         afresh = False
         while True:
-            await self._watch(key, afresh)
+            if not announced:
+                await self._watch(key, afresh)
+            announced = False
             done, _ = await asyncio.wait([waiter], timeout=self._rewatch_s)
             found = waiter.result() if done else stored()
             if found is not None or await is_gone():

@@ -32,6 +32,7 @@ class Work(NamedTuple):
 
     term: int
     entry: LogEntry
+    gateway: str = ""  # to be told the result
 
 
 @dataclass(slots=True)
@@ -92,7 +93,8 @@ class Committer:
             _receipt(submission, outcome, placed)
             for submission, outcome in zip(batch, ordered.outcomes, strict=True)
         ]
-        return Committed(outcomes, _work(ordered.entries, placed))
+        gateways = {(s.process_id, s.message_id): s.gateway for s in batch}
+        return Committed(outcomes, _work(ordered.entries, placed, gateways))
 
     def _place(self, process_id: str, state: ProcessState) -> ProcessState:
         """The process where it is, or where it goes if it is nowhere (or at a place that is no more)."""
@@ -143,11 +145,16 @@ def _receipt(
     )
 
 
-def _work(entries: Iterable[LogEntry], states: Mapping[str, ProcessState]) -> dict[str, list[Work]]:
+def _work(
+    entries: Iterable[LogEntry],
+    states: Mapping[str, ProcessState],
+    gateways: Mapping[tuple[str, str], str],
+) -> dict[str, list[Work]]:
     work: dict[str, list[Work]] = defaultdict(list)
     for entry in entries:
         state = states[entry.process_id]
-        work[state.actor].append(Work(state.term, entry))
+        gateway = gateways[entry.process_id, entry.message_id]
+        work[state.actor].append(Work(state.term, entry, gateway))
     return work
 
 

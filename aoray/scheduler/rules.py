@@ -37,6 +37,7 @@ class Submission(NamedTuple):
     message_id: str
     item: bytes
     exclude: tuple[str, ...] = ()
+    gateway: str = ""  # whom the process actor tells the result unasked
 
 
 class Receipt(NamedTuple):
