@@ -59,11 +59,11 @@ def up(**options: Any) -> None:
     from aoray.runtime import Computer
 
     settings = Settings.from_environment(**options).resolved()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
+    _stop_on_signals()
     click.echo(f"aoray {__version__}: starting on {settings.url}, data in {settings.data}")
     try:
         with Computer(settings) as computer:
+            _stop_on_signals()  # Ray has put its own handlers in their place
             click.echo(_welcome(settings, computer.health))
             while True:
                 signal.pause()
@@ -73,6 +73,11 @@ def up(**options: Any) -> None:
 
 class Stopped(BaseException):
     """Raised in the main thread by SIGINT or SIGTERM; leaving the computer's context then stops all of it."""
+
+
+def _stop_on_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
 
 
 def _stop(_number: int, _frame: Any) -> None:

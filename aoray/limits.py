@@ -83,12 +83,13 @@ FLUSH_BUNDLE_ENTRIES_MAX = 1_000
 FLUSH_BUNDLE_BYTES_MAX = 8 * MIB
 
 # Guest code.
+OWN_ACTORS_MAX = 64  # of one shard: each is an OS process of 60 MB; beyond it the pool is used
 MODULE_BYTES_MAX = 64 * MIB
 MODULE_COMPILE_SECONDS_MAX = 120
 MODULE_GLOBALS_MAX = 500  # mutable ones
 COMPILE_BYTES_MAX = 16 * GIB  # of address space, for the process that compiles
 MEMORY_BYTES_DEFAULT = 512 * MIB  # without a Memory-Limit tag
-MEMORY_BYTES_MAX = 4 * GIB
+MEMORY_BYTES_MAX = 1 * GIB
 # WASM instructions for one message, without a Compute-Limit tag: 1 s, at worst 150
 FUEL_DEFAULT = 10_000_000_000
 FUEL_MAX = 9_000_000_000_000

@@ -14,6 +14,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import secrets
 import shutil
 import tempfile
 import time
@@ -43,9 +44,14 @@ from aoray.wasm.engine import Engine
 START_SECONDS_MAX = 120
 OBJECT_STORE_BYTES = 128 * 1024 * 1024  # batches are small; the default would take a third of the memory
 # Ray runs its workers at niceness 15, as batch work; what serves must not yield to its own clients.
-RAY_ENVIRONMENT = {"RAY_worker_niceness": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+RAY_ENVIRONMENT = {
+    "RAY_worker_niceness": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_AUTH_MODE": "token",
+}
 ACTOR_OPTIONS: Mapping[str, Any] = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": 0}
 CONCURRENCY_MAX = 10_000
+LOCATION_TTL_MS = str(3_600_000)
 
 
 class Computer:
@@ -59,12 +65,14 @@ class Computer:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             stack.enter_context(locked(self.settings.data))
+            keep_shards(self.settings)
             stack.enter_context(ray_for(self.settings))
             actors = start_actors(self.settings)
             compile_lua(self.settings)
             stack.callback(stop_actors, actors)
             wait_ready(actors)
             publish_lua(self.settings)
+            publish_location(self.settings)
             self.health = wait_healthy(self.settings)
             self._stack = stack.pop_all()
         return self
@@ -90,6 +98,29 @@ def locked(data: Path) -> Iterator[None]:
         yield
 
 
+def keep_shards(settings: Settings) -> None:
+    """The number of shards says which log a process is in, so it stays as it was at first."""
+    note = settings.data / "shards"
+    if not note.exists():
+        note.write_text(str(settings.shards))
+    if (first := int(note.read_text())) != settings.shards:
+        raise ClientError(
+            f"{settings.data} was made with {first} shards, not {settings.shards}",
+            hint=f"Set AORAY_SHARDS={first}, or use another --data.",
+        )
+
+
+def ray_token(settings: Settings) -> Path:
+    """The secret that Ray asks of whoever connects: its ports face the network, and it runs any code."""
+    path = settings.data / "keys" / "ray-token"
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    if not path.exists():
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_hex(32))
+    return path
+
+
 @contextmanager
 def ray_for(settings: Settings) -> Iterator[None]:
     """Ray, for as long as the computer lives: its own on this machine, or the cluster at `ray_address`."""
@@ -104,7 +135,7 @@ def ray_for(settings: Settings) -> Iterator[None]:
     # Ray puts Unix sockets there, whose paths may not be long: so not under the data directory.
     scratch = Path(tempfile.gettempdir()) / namespace
     shutil.rmtree(scratch, ignore_errors=True)
-    os.environ |= RAY_ENVIRONMENT
+    os.environ |= RAY_ENVIRONMENT | {"RAY_AUTH_TOKEN_PATH": str(ray_token(settings))}
     ray.init(
         namespace=namespace,
         include_dashboard=False,
@@ -173,12 +204,28 @@ def publish_lua(settings: Settings) -> None:
     content = orjson.dumps({"id": item.id})
     if note.exists() and note.read_bytes() == content:
         return
-    response = httpx.post(f"{settings.arweave_url}/tx", content=item.raw, headers=OCTET_STREAM, timeout=60)
-    if response.is_error:
-        raise Unavailable(f"Arweave refused the built-in module: {response.text}", hint=settings.arweave_url)
+    _upload(settings, item)
     draft = note.with_suffix(".draft")
     draft.write_bytes(content)
     draft.replace(note)
+
+
+def publish_location(settings: Settings) -> None:
+    """Say on Arweave where the scheduler is, for clients that look its address up (wire-contract §2.5)."""
+    tags = [
+        Tag("Data-Protocol", "ao"),
+        Tag("Variant", "ao.TN.1"),
+        Tag("Type", "Scheduler-Location"),
+        Tag("Url", f"http://{settings.host}:{settings.port + 3}"),
+        Tag("Time-To-Live", LOCATION_TTL_MS),
+    ]
+    _upload(settings, build(load_or_make(settings.data / "keys" / "scheduler.json"), tags=tags, data=b" "))
+
+
+def _upload(settings: Settings, item: DataItem) -> None:
+    response = httpx.post(f"{settings.arweave_url}/tx", content=item.raw, headers=OCTET_STREAM, timeout=60)
+    if response.is_error:
+        raise Unavailable(f"Arweave refused {item.id}: {response.text}", hint=settings.arweave_url)
 
 
 def wait_healthy(settings: Settings) -> Mapping[str, Any]:

@@ -36,7 +36,7 @@ from aoray.actors.modules import ModuleStore
 from aoray.actors.placement import gateway_of
 from aoray.actors.results import ResultRow, Results
 from aoray.arweave.client import ArweaveClient
-from aoray.errors import AorayError, StaleTerm, Unavailable, UnknownProcess
+from aoray.errors import AorayError, ClientError, StaleTerm, Unavailable, UnknownProcess
 from aoray.protocol.assignments import LogEntry
 from aoray.scheduler.reader import ShardedReader, open_readers
 from aoray.settings import Settings
@@ -86,6 +86,7 @@ class ProcessActor:
         self._activations = asyncio.Semaphore(limits.ACTIVATIONS_IN_FLIGHT_MAX)
         self._watchers: dict[Key, set[str]] = {}
         self._catching_up: dict[str, list[tuple[int, asyncio.Future[None]]]] = {}
+        self._dry_running = asyncio.Lock()
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._counts = dict.fromkeys(("evaluated", "replayed", "slices", "faults", "fenced", "dry_runs"), 0)
@@ -139,7 +140,18 @@ class ProcessActor:
         """The result of a message on the present state of a process, of which nothing stays."""
         await self._catch_up(process_id)
         self._counts["dry_runs"] += 1
-        result = await self._on(self._evaluating, self._evaluation.dry_run, process_id, message)
+        process = self._machine.processes.get(process_id)
+        async with (
+            self._dry_running
+        ):  # one at a time in the thread's queue, so messages have their turn between
+            try:
+                result = await self._on(self._evaluating, self._evaluation.dry_run, process_id, message)
+            except ClientError:
+                raise
+            except Exception:
+                if process is not None:  # its instance may still hold what the dry run did
+                    self._fail(process_id, process.generation)
+                raise
         return dict(orjson.loads(result))
 
     async def memory(self, process_id: str) -> tuple[bytes, int, int, int]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from aoray import limits
 from aoray.protocol.ids import b64url_decode
 
 
@@ -35,14 +36,17 @@ class Placement:
         self.pool = tuple(pool_actor(index) for index in range(pool_size))
         self._ties = tuple(self.pool[(index + offset) % pool_size] for index in range(pool_size))
         self._loads = dict.fromkeys(self.pool, 0)
+        self._own = 0
 
     def load(self, counts: Mapping[str, int]) -> None:
         """Begin again with the counts of the log."""
         self._loads = {name: counts.get(name, 0) for name in self.pool}
+        self._own = sum(name not in self._loads for name in counts if name)
 
     def choose(self, process_id: str, own: bool) -> str:
-        """The actor for a process that has none; counts it there."""
-        if own or self.all_own:
+        """The actor for a process that has none; counts it there. With too many own actors: the pool's."""
+        if (own or self.all_own) and self._own < limits.OWN_ACTORS_MAX:
+            self._own += 1
             return own_actor(process_id)
         name = min(self._ties, key=self._loads.__getitem__)  # min keeps the first of equals
         self._loads[name] += 1
@@ -50,7 +54,9 @@ class Placement:
 
     def holds(self, actor: str, process_id: str, own: bool) -> bool:
         """Whether an earlier choice can still be made (the pool or the setting may have changed)."""
-        return actor == own_actor(process_id) if own or self.all_own else actor in self._loads
+        if actor in self._loads:
+            return not (own or self.all_own) or self._own >= limits.OWN_ACTORS_MAX
+        return (own or self.all_own) and actor == own_actor(process_id)
 
     def loads(self) -> Mapping[str, int]:
         """Processes on each pool actor."""

@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from aoray import limits
 from aoray.actors.results import ResultRow, Sort
-from aoray.errors import MalformedInput, Overloaded, UnknownMessage
+from aoray.errors import MalformedInput, Overloaded, Unavailable, UnknownMessage
 from aoray.gateway import cursors
 from aoray.gateway.batcher import patiently
 from aoray.gateway.gateway import Gateway
@@ -214,4 +214,10 @@ async def at_actor(gateway: Gateway, process_id: str, method: str, *arguments: A
         afresh = True
         return await gateway.call(actor, method, *arguments)
 
-    return await patiently(attempt, limits.RETRY_SECONDS_MAX)
+    try:
+        async with asyncio.timeout(limits.RESULT_WAIT_MS_MAX / 1000):
+            return await patiently(attempt, limits.RETRY_SECONDS_MAX)
+    except TimeoutError as error:
+        raise Unavailable(
+            f"process {process_id} has not caught up with its log yet", process=process_id, hint="Try again."
+        ) from error

@@ -167,6 +167,8 @@ def _run_compiler(source: Path, target: Path) -> None:
         ) from error
     if done.returncode == compiler.REFUSED:
         raise UnsupportedModule(done.stdout)
+    if done.returncode < 0:  # killed, for lack of memory as a rule: of this machine, not of the module
+        raise Unavailable(f"The compiler was ended by signal {-done.returncode}.")
     if done.returncode:
         raise UnsupportedModule(
             f"The compiler ended with status {done.returncode} on this module.", output=done.stderr[-2000:]

@@ -159,8 +159,8 @@ class Instance:
             self._images.roll_back(guest.base, self._image)
             guest.set_globals(self._globals)
         else:
+            self._guest = self._fresh_guest()  # if that fails, the old one is still whole memory to close
             guest.close()
-            self._guest = self._fresh_guest()
 
     def _replay(self) -> None:
         """After a rollback: evaluate the kept messages again, and fold."""

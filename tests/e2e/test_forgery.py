@@ -78,3 +78,15 @@ async def test_a_dry_run_in_the_owners_name_leaves_no_trace(client: Client, proc
     found = await client.dryrun(process, action="Eval", data="Seen = {'changed'} return #Seen")
     assert found["Output"]["data"] == "1"
     assert await seen(client, process) == ""
+
+
+async def test_the_name_of_an_authority_is_no_voucher(computer: LocalComputer, client: Client) -> None:
+    """The built-in Lua believes who signed. (aos believes whoever names an authority, by its own rule.)"""
+    mine = client.signer.address
+    process = await client.spawn(tags=[Tag("Authority", mine)])
+    await ask(client, process, "Eval", data=PROGRAM)
+    async with Client(computer.url, generate_ed25519()) as stranger:
+        for claimed in (mine, computer.health["authority"]):
+            found = await ask(stranger, process, "Who", ("From-Process", claimed))
+            assert "not trusted" in found["Output"]["data"]
+    assert await seen(client, process) == ""

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
+from aoray.protocol.keys import generate_rsa, signer_to_jwk
 from aoray.testing import LocalComputer
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 NODE = ROOT / "tests" / "node"
 Command = Callable[..., Any]
-RSA_KEY = ROOT / ".." / "shared" / "vectors" / "rsa-test-key.json"
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
@@ -70,7 +70,13 @@ def test_the_aoconnect_program_prints_42(computer: LocalComputer, tmp_path: Path
     script = NODE / f"readme-{os.getpid()}.mjs"  # node finds the packages from where the file is
     script.write_text(program)
     try:
-        said = run("node", str(script), cwd=NODE, AORAY_URL=computer.url, WALLET=RSA_KEY.read_text())
+        said = run(
+            "node",
+            str(script),
+            cwd=NODE,
+            AORAY_URL=computer.url,
+            WALLET=json.dumps(signer_to_jwk(generate_rsa())),
+        )
     finally:
         script.unlink()
     assert said.splitlines()[-1] == "42"

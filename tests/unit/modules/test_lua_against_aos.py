@@ -159,7 +159,6 @@ CONVERSATIONS: dict[str, list[Message]] = {
     "trust": [
         by(BOB, from_bob("A"), AUTHORITY),
         by(BOB, from_bob("A"), CAROL),
-        by(AUTHORITY, from_bob("A"), BOB),
         by(OWNER, from_bob("Eval", "1"), BOB),
         by(OWNER, from_bob("Eval", "1"), AUTHORITY),
         by(BOB, from_bob("Eval", "1")),

@@ -128,7 +128,7 @@ def test_the_owner_is_whoever_spawned_it(lua_module: Module) -> None:
         (BOB, AUTHORITY, True),
         (BOB, ALICE, False),
         (OWNER, ALICE, False),
-        (AUTHORITY, ALICE, True),
+        (AUTHORITY, ALICE, False),
         (PROCESS, ALICE, False),
     ],
 )

@@ -5,14 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from image_ways import WAYS
 
 from aoray.wasm import Engine, pages
-
-WAYS: dict[str, pages.Pages] = {
-    "scan": pages.CopyOnWrite(pages.written_by_scan),
-    "pagemap": pages.CopyOnWrite(pages.written_by_pagemap),
-    "copies": pages.Copies(),
-}
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import random
 from collections.abc import Iterator
 
 import pytest
-from conftest import WAYS
+from image_ways import WAYS
 
 from aoray.wasm import pages
 

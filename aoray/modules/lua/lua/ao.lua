@@ -71,9 +71,10 @@ local function contains(list, value)
   return false
 end
 
--- Vouched for by an authority. (What is signed by whom it is from needs no voucher.)
+-- Signed by an authority. (What is signed by whom it is from needs no voucher; and whom a message claims to
+-- be from proves nothing, even if that is an authority.)
 function ao.isTrusted(msg)
-  return contains(ao.authorities, msg.From) or contains(ao.authorities, msg.Owner)
+  return contains(ao.authorities, msg.Owner)
 end
 
 function ao.init(env)
