@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import click
 import orjson
 
-from aoray import __version__
+from aoray import __version__, ray_environment
 from aoray.errors import AorayError
 from aoray.settings import Settings
 
@@ -56,9 +56,10 @@ def main() -> None:
 )
 def up(**options: Any) -> None:
     """Run a computer in the foreground until Ctrl-C."""
+    settings = Settings.from_environment(**options).resolved()
+    ray_environment.prepare(settings)
     from aoray.runtime import Computer
 
-    settings = Settings.from_environment(**options).resolved()
     _stop_on_signals()
     click.echo(f"aoray {__version__}: starting on {settings.url}, data in {settings.data}")
     try:

@@ -18,10 +18,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from aoray import ray_environment
 from aoray.client import Client
 from aoray.protocol.keys import generate_ed25519
 from aoray.protocol.tags import Tag
-from aoray.runtime import Computer
 from aoray.settings import Settings
 from aoray.testing import free_ports
 
@@ -50,6 +50,9 @@ def run() -> None:
     console = Console()
     with tempfile.TemporaryDirectory(prefix="aoray-demo-") as data:
         settings = Settings(data=Path(data), port=free_ports())
+        ray_environment.prepare(settings)
+        from aoray.runtime import Computer
+
         console.print("[bold]Starting[/] Ray and an AO computer on this machine …")
         began = time.perf_counter()
         with Computer(settings) as computer:

@@ -6,6 +6,8 @@ module, and waits until every unit takes work. Leaving it stops the actors and a
 actors live as long as the process that made them: Ray ends them when it goes, even by kill -9, and
 everything that matters is on disk by then.
 
+A Ray of its own is set up by `ray_environment.prepare`, which must run before this module is imported.
+
 An actor that dies is restarted by Ray and recovers from disk by itself; nothing here watches over it.
 """
 
@@ -14,7 +16,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import secrets
 import shutil
 import tempfile
 import time
@@ -43,12 +44,6 @@ from aoray.wasm.engine import Engine
 
 START_SECONDS_MAX = 120
 OBJECT_STORE_BYTES = 128 * 1024 * 1024  # batches are small; the default would take a third of the memory
-# Ray runs its workers at niceness 15, as batch work; what serves must not yield to its own clients.
-RAY_ENVIRONMENT = {
-    "RAY_worker_niceness": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_AUTH_MODE": "token",
-}
 ACTOR_OPTIONS: Mapping[str, Any] = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": 0}
 CONCURRENCY_MAX = 10_000
 LOCATION_TTL_MS = str(3_600_000)
@@ -110,17 +105,6 @@ def keep_shards(settings: Settings) -> None:
         )
 
 
-def ray_token(settings: Settings) -> Path:
-    """The secret that Ray asks of whoever connects: its ports face the network, and it runs any code."""
-    path = settings.data / "keys" / "ray-token"
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    if not path.exists():
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(32))
-    return path
-
-
 @contextmanager
 def ray_for(settings: Settings) -> Iterator[None]:
     """Ray, for as long as the computer lives: its own on this machine, or the cluster at `ray_address`."""
@@ -135,7 +119,6 @@ def ray_for(settings: Settings) -> Iterator[None]:
     # Ray puts Unix sockets there, whose paths may not be long: so not under the data directory.
     scratch = Path(tempfile.gettempdir()) / namespace
     shutil.rmtree(scratch, ignore_errors=True)
-    os.environ |= RAY_ENVIRONMENT | {"RAY_AUTH_TOKEN_PATH": str(ray_token(settings))}
     ray.init(
         namespace=namespace,
         include_dashboard=False,

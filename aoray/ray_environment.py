@@ -1,0 +1,34 @@
+"""The variables under which a Ray of our own runs. Ray reads them when it is imported: call `prepare` before.
+
+Ray's ports face the network, and whoever reaches them may run any code: so it asks for a token, a file
+under `data/keys` with mode 0600. It also runs its workers at niceness 15, as batch work; what serves must not
+yield to its own clients. On an existing cluster (`ray_address`) the cluster's own variables hold.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from aoray.settings import Settings
+
+
+def prepare(settings: Settings) -> None:
+    """Set the variables for a computer that starts its own Ray."""
+    if not settings.ray_address:
+        os.environ |= {
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(_token(settings.data / "keys" / "ray-token")),
+            "RAY_worker_niceness": "0",
+            "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        }
+
+
+def _token(path: Path) -> Path:
+    path.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
+    if not path.exists():
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_hex(32))
+    return path
