@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import click
 import orjson
 
-from aoray import __version__, ray_environment
+from aoray import __version__, audit, ray_environment
 from aoray.errors import AorayError
 from aoray.settings import Settings
 
@@ -41,6 +41,10 @@ class Group(click.Group):
 @click.version_option(__version__, prog_name="aoray")
 def main() -> None:
     """The AO computer, on Ray."""
+
+
+main.add_command(audit.verify)
+main.add_command(audit.replay)
 
 
 @main.command()

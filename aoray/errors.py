@@ -11,6 +11,7 @@
     │   ├── UnsupportedModule  a module whose format no engine here runs (422)
     │   ├── TooLarge           over a stated bound (413)
     │   └── RateLimited        over a rate; carries retry_after_s (429)
+    ├── LogFault               what Arweave holds of a process does not agree with itself (`aoray verify`)
     ├── ProcessError           guest code at fault: the slot's result, never raised across an actor
     └── InfrastructureError    ours; retryable (503)
         ├── Overloaded         a queue is full; carries retry_after_s (503)
@@ -108,6 +109,12 @@ class RateLimited(ClientError):
     """Too many requests from one address or wallet."""
 
     code = "rate_limited"
+
+
+class LogFault(AorayError):
+    """A lie in a process's log, found by checking it: `details` say at which nonce, and of which item."""
+
+    code = "log_fault"
 
 
 class ProcessError(AorayError):

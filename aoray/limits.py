@@ -82,6 +82,11 @@ COURIER_QUEUE_MAX = 50_000
 FLUSH_BUNDLE_ENTRIES_MAX = 1_000
 FLUSH_BUNDLE_BYTES_MAX = 8 * MIB
 
+# Checking a log (`aoray verify`).
+VERIFY_PAGE_ENTRIES = 100  # as large a page as arweave.net gives
+VERIFY_BUNDLES_MAX = 4  # bundles kept in memory
+VERIFY_REQUESTS_IN_FLIGHT_MAX = 16
+
 # Guest code.
 OWN_ACTORS_MAX = 64  # of one shard: each is an OS process of 60 MB; beyond it the pool is used
 MODULE_BYTES_MAX = 64 * MIB

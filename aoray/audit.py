@@ -1,0 +1,173 @@
+"""The commands that trust nobody: `aoray verify` and `aoray replay`, from Arweave alone.
+
+Exit code 0: all that was checked is true. 1: a lie (said with what, where and why), or Arweave does not
+answer. With `--json` both are one object on standard output, with `ok` in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+import orjson
+
+from aoray.errors import LogFault
+from aoray.protocol.ids import is_id
+from aoray.settings import Settings
+
+if TYPE_CHECKING:
+    from aoray.replay import Compare, Progress, Run
+
+GATEWAY = click.option("--gateway", help="Arweave's URL. [the computer's own]")
+JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
+
+
+@click.command()
+@click.argument("process")
+@GATEWAY
+@click.option("--to", type=click.IntRange(min=0), help="The last nonce to check. [the last on Arweave]")
+@click.option("--url", help="Also compare the results with those that this computer serves.")
+@JSON
+def verify(process: str, gateway: str | None, to: int | None, url: str | None, as_json: bool) -> None:
+    """Check PROCESS's log on Arweave and evaluate it again."""
+    report = _replay(process, gateway, to, as_json, lambda run: run.report(), url)
+    if url:
+        report["compared_with"] = url
+    _say(report, as_json, _verified(report))
+
+
+@click.command()
+@click.argument("process")
+@GATEWAY
+@click.option("--to", type=click.IntRange(min=0), required=True, help="The nonce whose state is wanted.")
+@click.option("--action", default="", help="Dry run on that state: the message's Action tag.")
+@click.option("--tag", "tags", multiple=True, metavar="NAME=VALUE", help="Dry run: a tag; repeatable.")
+@click.option("--data", default="", help="Dry run: the message's data.")
+@click.option("--owner", default="", help="Dry run: who asks. [the process's owner]")
+@JSON
+def replay(
+    process: str,
+    gateway: str | None,
+    to: int,
+    action: str,
+    tags: tuple[str, ...],
+    data: str,
+    owner: str,
+    as_json: bool,
+) -> None:
+    """Make PROCESS's state after nonce --to again, and answer a dry run on it."""
+    sent = _tags(tags) + ([{"name": "Action", "value": action}] if action else [])
+
+    def ask(run: Run) -> dict[str, Any]:
+        report = run.report()
+        if sent or data:
+            body = {"Id": "0" * 43, "Owner": owner or run.facts.item.address, "Data": data, "Tags": sent}
+            report["dry_run"] = run.dry_run(body)
+        return report
+
+    report = _replay(process, gateway, to, as_json, ask)
+    text = f"process {process} after nonce {report['nonce']}: state {report['state_sha256']}"
+    if "dry_run" in report:
+        text += "\n" + orjson.dumps(report["dry_run"], option=orjson.OPT_INDENT_2).decode()
+    _say(report, as_json, text)
+
+
+def _tags(texts: tuple[str, ...]) -> list[dict[str, str]]:
+    pairs = [text.partition("=") for text in texts]
+    if not all(name and equals for name, equals, _ in pairs):
+        raise click.BadParameter("a tag is NAME=VALUE", param_hint="--tag")
+    return [{"name": name, "value": value} for name, _, value in pairs]
+
+
+def _replay(
+    process: str,
+    gateway: str | None,
+    to: int | None,
+    as_json: bool,
+    ask: Callable[[Run], dict[str, Any]],
+    url: str | None = None,
+) -> dict[str, Any]:
+    """What `ask` finds in the process evaluated again; a lie ends the program."""
+    if not is_id(process):
+        raise click.BadParameter(f"{process!r} is no id", param_hint="PROCESS")
+    arweave = gateway or Settings.from_environment().arweave_url
+    try:
+        with _bar(shown=not as_json) as progress:
+            return asyncio.run(_run(arweave, process, to, progress, ask, url))
+    except LogFault as error:
+        if as_json:
+            found = {"ok": False, "error": error.message, "code": error.code, **error.details}
+            click.echo(orjson.dumps(found).decode())
+            sys.exit(1)
+        raise LogFault(f"process {process} is not what it says: {error.message}") from error
+
+
+async def _run(
+    arweave: str,
+    process: str,
+    to: int | None,
+    progress: Progress,
+    ask: Callable[[Run], dict[str, Any]],
+    url: str | None,
+) -> dict[str, Any]:
+    from aoray.arweave.client import ArweaveClient
+    from aoray.client import Client
+    from aoray.protocol.keys import generate_ed25519
+    from aoray.replay import replayed
+
+    async with ArweaveClient(arweave) as client, Client(url or "", generate_ed25519()) as computer:
+        compare = _comparison(computer) if url else None
+        async with replayed(client, process, to=to, progress=progress, compare=compare) as run:
+            return ask(run)
+
+
+def _comparison(computer: Any) -> Compare:
+    """Holds a result against the one that a computer serves."""
+
+    async def compare(entry: Any, result: bytes) -> None:
+        theirs = await computer.result(entry.process_id, entry.message_id)
+        if theirs != orjson.loads(result):
+            why = f"the result of {entry.message_id} that {computer.url} serves is not what evaluation gives"
+            raise LogFault(f"nonce {entry.nonce}: {why}", nonce=entry.nonce, item=entry.message_id)
+
+    return compare
+
+
+@contextmanager
+def _bar(*, shown: bool) -> Iterator[Progress]:
+    """A progress bar on standard error."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not shown) as bar:
+        task = bar.add_task("listing", total=None)
+        yield lambda what, done, total: bar.update(
+            task, description=what, completed=done, total=total or None
+        )
+
+
+def _say(report: dict[str, Any], as_json: bool, text: str) -> None:
+    click.echo(orjson.dumps({"ok": True, **report}).decode() if as_json else text)
+
+
+def _verified(report: dict[str, Any]) -> str:
+    compared = (
+        f"\n  compared   every result is what {report['compared_with']} serves"
+        if "compared_with" in report
+        else ""
+    )
+    return (
+        f"process {report['process']} is true up to nonce {report['nonce']}\n"
+        f"  checked    {report['messages']:,} messages and assignments (signatures, ids, nonces, hash chain,"
+        f" times), all signed by {report['scheduler']}\n"
+        f"  evaluated  {report['messages']:,} messages with module {report['module']} in"
+        f" {report['seconds']} s ({report['messages_per_second']:,} a second);"
+        f" {report['errors']:,} are errors, {report['assigned']:,} were assigned from others\n"
+        f"  results    {report['results_sha256']}\n"
+        f"  state      {report['state_sha256']}{compared}"
+    )

@@ -1,0 +1,173 @@
+"""Whether a process's log is true, judged from signed data items alone: the rules of `aoray verify`.
+
+Anyone may ask this of anyone's log; nobody is trusted, neither the Arweave gateway that gave the items nor
+the scheduler that signed them. Pure: replay.py fetches the items and executes them, here they are judged.
+
+What is checked of a slot: the signatures of its assignment and its message, that the assignment is the
+process's scheduler's (the address in its `Scheduler` tag), its nonce, hash chain and timestamp after those of
+the slot before, that no tag which is read says two things, and that the message is the one it names. A
+message whose target is another process is one that was assigned; the log allows that of any item.
+
+What can't be seen here: that a log was cut at its end. What is gone there with its assignments left no trace
+on Arweave.
+
+On failure: `LogFault`, whose details are `process_id`, `nonce` (None for the process and its module) and
+`item`, the id of what is at fault.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from aoray.errors import BadSignature, ClientError, LogFault, MalformedInput
+from aoray.protocol.assignments import Head, LogEntry, check_chain
+from aoray.protocol.items import DataItem
+from aoray.protocol.tags import Tags, all_of, ao_tag, first, from_json
+
+SAID_ONCE = ("Process", "Epoch", "Nonce", "Hash-Chain", "Block-Height", "Timestamp")
+NUMBERS = ("Epoch", "Nonce", "Block-Height", "Timestamp")
+DIGITS_MAX = 18  # of a number in a tag
+CHANGED = "its signature does not verify: it was changed after it was signed, or never signed"
+WHY = {
+    "Process": "it is of another process",
+    "Nonce": "it says another nonce",
+    "Hash-Chain": "its hash chain does not continue the slot before, so one of the two was exchanged",
+    "Message": "it names another message than the one that it was found with",
+    "Timestamp": "it is not later than the slot before",
+}
+
+
+class Facts(NamedTuple):
+    """What a process item says of who orders its messages and what runs them."""
+
+    process_id: str
+    scheduler: str
+    module: str
+    item: DataItem
+
+
+class Claim(NamedTuple):
+    """An assignment as a gateway lists it, of which nothing is believed yet."""
+
+    assignment_id: str
+    nonce: int
+    owner: str
+    bundle: str  # the id of the bundle that it came in, "" if the gateway knows of none
+
+
+def fault(process_id: str, nonce: int | None, item: str, why: str) -> LogFault:
+    """The lie, in words: where, what, why."""
+    where = "" if nonce is None else f"nonce {nonce}: "
+    return LogFault(f"{where}{why}", process_id=process_id, nonce=nonce, item=item)
+
+
+def facts_of(process: DataItem) -> Facts:
+    """The facts of a (verified) process item."""
+    scheduler, module = ao_tag(process.tags, "Scheduler", ""), ao_tag(process.tags, "Module", "")
+    if ao_tag(process.tags, "Type") != "Process" or not (scheduler and module):
+        raise fault(process.id, None, process.id, f"{process.id} is no process with a Scheduler and a Module")
+    return Facts(process.id, scheduler, module, process)
+
+
+def claim_of(facts: Facts, node: dict[str, Any]) -> Claim | None:
+    """A GraphQL node as a claim. None if it only looks like an assignment, as any message's tags may."""
+    try:
+        tags, item_id, owner = from_json(node["tags"]), str(node["id"]), str(node["owner"]["address"])
+        bundle = str((node.get("bundledIn") or {}).get("id") or "")
+    except (KeyError, TypeError, AttributeError) as error:
+        raise MalformedInput("The gateway's answer lacks parts of an assignment.", field="node") from error
+    if ao_tag(tags, "Type") != "Assignment" or first(tags, "Process") != facts.process_id:
+        return None
+    if owner != facts.scheduler:
+        why = f"assignment {item_id} is forged: {owner} made it, and the scheduler is {facts.scheduler}"
+        raise fault(facts.process_id, _number(tags, "Nonce"), item_id, why)
+    nonce = _number(tags, "Nonce")
+    if nonce is None:
+        raise fault(facts.process_id, None, item_id, f"assignment {item_id} has no nonce")
+    return Claim(item_id, nonce, owner, bundle)
+
+
+def twice(facts: Facts, nonce: int, one: str, other: str) -> LogFault:
+    """Two assignments with one nonce."""
+    why = f"two messages for one nonce: the scheduler signed both assignment {one} and {other}"
+    return fault(facts.process_id, nonce, other, why)
+
+
+def again(facts: Facts, nonce: int, message_id: str, before: int) -> LogFault:
+    """One message with two nonces."""
+    why = f"message {message_id} was scheduled twice: it has nonce {before} already"
+    return fault(facts.process_id, nonce, message_id, why)
+
+
+def gap(facts: Facts, nonce: int, follower: int) -> LogFault:
+    """A nonce without assignment."""
+    why = f"no assignment on Arweave, though there is one for nonce {follower}"
+    return fault(facts.process_id, nonce, "", why)
+
+
+def lost(facts: Facts, nonce: int, what: str, item_id: str) -> LogFault:
+    """An item that is named, and isn't there."""
+    return fault(facts.process_id, nonce, item_id, f"{what} {item_id} is not on Arweave")
+
+
+def changed(facts: Facts, nonce: int | None, what: str, item_id: str) -> LogFault:
+    """An item that its owner did not sign."""
+    return fault(facts.process_id, nonce, item_id, f"{what} {item_id}: {CHANGED}")
+
+
+def message_named(facts: Facts, nonce: int, assignment: DataItem) -> str:
+    """The message that an assignment gives this nonce to; the process itself for nonce 0."""
+    named = all_of(assignment.tags, "Message")
+    if len(named) != (nonce > 0):
+        why = f"assignment {assignment.id} names {len(named)} messages"
+        raise fault(facts.process_id, nonce, assignment.id, why)
+    return named[0] if named else facts.process_id
+
+
+def check_slot(
+    facts: Facts, head: Head | None, assignment: DataItem, message: DataItem
+) -> tuple[Head, LogEntry]:
+    """The slot after `head`, as an entry that is true; LogFault if it is not."""
+    nonce = 0 if head is None else head.nonce + 1
+    _check_tags(facts, nonce, assignment)
+    timestamp = int(first(assignment.tags, "Timestamp", ""))
+    entry = LogEntry(
+        facts.process_id, nonce, message.id, assignment.id, timestamp, message.raw, assignment.raw
+    )
+    try:
+        found = check_chain(facts.process_id, [entry], scheduler=facts.scheduler, head=head)
+    except BadSignature as error:
+        what = "message" if error.details.get("id") == message.id else "assignment"
+        raise changed(facts, nonce, what, str(error.details.get("id"))) from error
+    except MalformedInput as error:
+        raise fault(facts.process_id, nonce, assignment.id, _why(facts, assignment, error)) from error
+    except ClientError as error:  # over a bound, which the network's own rules keep
+        raise fault(facts.process_id, nonce, message.id, error.message) from error
+    assert found is not None  # it is the head after one entry
+    return found, entry
+
+
+def _why(facts: Facts, assignment: DataItem, error: MalformedInput) -> str:
+    if error.field == "owner":
+        return (
+            f"assignment {assignment.id} is forged: {assignment.address} signed it,"
+            f" and the scheduler is {facts.scheduler}"
+        )
+    return f"assignment {assignment.id}: {WHY.get(error.field, error.message)}"
+
+
+def _check_tags(facts: Facts, nonce: int, assignment: DataItem) -> None:
+    """Each tag that is read says one thing: readers differ on which of two to believe."""
+    for name in SAID_ONCE:
+        if len(all_of(assignment.tags, name)) != 1:
+            why = f"assignment {assignment.id} does not have one tag {name}"
+            raise fault(facts.process_id, nonce, assignment.id, why)
+    for name in NUMBERS:
+        if _number(assignment.tags, name) is None:
+            why = f"assignment {assignment.id}: {name} is no number"
+            raise fault(facts.process_id, nonce, assignment.id, why)
+
+
+def _number(tags: Tags, name: str) -> int | None:
+    text = first(tags, name, "")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= DIGITS_MAX else None

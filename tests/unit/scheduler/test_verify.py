@@ -1,0 +1,257 @@
+"""`aoray verify` (design.md G4): a true log is evaluated again from Arweave alone; every lie is found and named.
+
+The logs are made by the scheduler's own rules and bundles. Lies are put in between, signed by the scheduler
+where only it could tell them, and kept by an Arweave that verifies nothing in the scheduler's bundles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from scheduling import SCHEDULER, USER, assign, committer, item, message, spawn
+
+from aoray import limits
+from aoray.arweave.client import ArweaveClient
+from aoray.arweave.routes import router
+from aoray.arweave.store import ArweaveStore
+from aoray.client import module_tags
+from aoray.errors import LogFault, MalformedInput
+from aoray.modules.lua import LUA_MODULE_FORMAT, LUA_WASM
+from aoray.protocol.assignments import Head, LogEntry, next_assignment
+from aoray.protocol.items import build, parse
+from aoray.protocol.keys import Signer, generate_ed25519
+from aoray.protocol.tags import Tag, first
+from aoray.replay import Run, replayed
+from aoray.scheduler.flusher import bundle
+
+STRANGER = generate_ed25519()
+MODULE = build(USER, tags=module_tags(LUA_MODULE_FORMAT), data=LUA_WASM.read_bytes())
+EVAL = (("Data-Protocol", "ao"), ("Type", "Message"), ("Action", "Eval"))
+PAIRS = 8
+
+Pairs = list[tuple[bytes, bytes]]  # of each slot the message and the assignment
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("compiled")
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> list[LogEntry]:
+    """A process that counts; one of its messages is an error, and one was assigned from another process."""
+    tags = (("Data-Protocol", "ao"), ("Type", "Process"), ("Module", MODULE.id))
+    process, other = spawn(("Scheduler", SCHEDULER.address), tags=tags), spawn()
+    counting = [
+        message(process.process_id, tags=EVAL, data=b"N = (N or 0) + 1; return N -- %d" % number)
+        for number in range(PAIRS - 3)
+    ]
+    wrong = message(process.process_id, tags=EVAL, data=b"error('no')")
+    theirs = message(other.process_id)
+    writer = committer(tmp_path_factory.mktemp("log") / "log")
+    batch = [process, other, *counting, wrong, theirs, assign(process.process_id, theirs)]
+    work = writer.commit(batch, now_ms=1_700_000_000_000, block_height=7).work
+    writer.close()
+    entries = [each.entry for works in work.values() for each in works]
+    return [entry for entry in entries if entry.process_id == process.process_id]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[ArweaveStore]:
+    with ArweaveStore(tmp_path / "arweave.sqlite", trusted=[SCHEDULER.address]) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def client(store: ArweaveStore) -> AsyncIterator[ArweaveClient]:
+    app = FastAPI()
+    app.include_router(router(store))
+    async with ArweaveClient("http://arweave", transport=httpx.ASGITransport(app)) as opened:
+        yield opened
+
+
+class Auditor:
+    """Puts a log on Arweave and verifies it."""
+
+    def __init__(
+        self, store: ArweaveStore, client: ArweaveClient, log: list[LogEntry], compiled: Path
+    ) -> None:
+        self.store, self.client, self.compiled = store, client, compiled
+        self.process = log[0].process_id
+        self.pairs: Pairs = [(entry.item, entry.assignment) for entry in log]
+        self.module = MODULE
+
+    def publish(self, size: int = PAIRS) -> None:
+        self.store.put(self.module)
+        for at in range(0, len(self.pairs), size):
+            self.store.put(bundle(SCHEDULER, self.pairs[at : at + size]))
+
+    async def verify(self, to: int | None = None) -> dict[str, object]:
+        async with replayed(self.client, self.process, to=to, compiled=self.compiled) as run:
+            return run.report()
+
+    async def lie(self) -> LogFault:
+        self.publish()
+        with pytest.raises(LogFault) as caught:
+            await self.verify()
+        return caught.value
+
+    def head(self, nonce: int) -> Head:
+        assignment = parse(self.pairs[nonce][1])
+        chain, timestamp = (first(assignment.tags, name, "") for name in ("Hash-Chain", "Timestamp"))
+        return Head(nonce, assignment.id, chain, int(timestamp))
+
+    def sign(self, nonce: int, message_id: str, signer: Signer = SCHEDULER, **times: int) -> bytes:
+        """Another assignment for that nonce."""
+        given = {"now_ms": 1_700_000_000_000, "block_height": 7} | times
+        return next_assignment(signer, self.process, self.head(nonce - 1), message_id, **given)[1].raw
+
+
+@pytest.fixture
+def auditor(store: ArweaveStore, client: ArweaveClient, log: list[LogEntry], compiled: Path) -> Auditor:
+    return Auditor(store, client, log, compiled)
+
+
+def tampered(raw: bytes) -> bytes:
+    return raw[:-1] + bytes([raw[-1] ^ 1])
+
+
+async def test_a_true_log_gives_the_same_results_and_state_every_time(
+    auditor: Auditor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    auditor.publish()
+    report = await auditor.verify()
+    assert (report["nonce"], report["messages"], report["errors"], report["assigned"]) == (7, 8, 1, 1)
+    monkeypatch.setattr(limits, "VERIFY_PAGE_ENTRIES", 3)
+    timing = {"seconds": 0, "messages_per_second": 0}
+    assert await auditor.verify() | timing == report | timing
+
+
+async def test_the_order_in_which_arweave_has_them_is_no_matter(auditor: Auditor) -> None:
+    auditor.pairs.reverse()
+    auditor.publish(size=2)
+    assert (await auditor.verify())["nonce"] == PAIRS - 1
+
+
+async def test_an_earlier_state_is_made_again_and_answers_dry_runs(auditor: Auditor) -> None:
+    auditor.publish()
+    tags = [{"name": "Action", "value": "Eval"}]
+    for nonce in (2, 4):
+        async with replayed(auditor.client, auditor.process, to=nonce, compiled=auditor.compiled) as run:
+            state = run.report()["state_sha256"]
+            body = {"Owner": USER.address, "Data": "N = N + 100; return N", "Tags": tags}
+            assert [shown(run, body), shown(run, body)] == [f"{nonce + 100}"] * 2
+            assert run.report()["state_sha256"] == state
+    with pytest.raises(MalformedInput, match="ends at nonce 7"):
+        await auditor.verify(to=8)
+
+
+def shown(run: Run, body: dict[str, object]) -> str:
+    return str(run.dry_run(body)["Output"]["data"])
+
+
+async def test_a_user_s_message_that_looks_like_an_assignment_is_none(auditor: Auditor) -> None:
+    disguise = (("Type", "Assignment"), ("Process", auditor.process), ("Nonce", "1"), *EVAL)
+    auditor.store.put(item(disguise, auditor.process))
+    auditor.publish()
+    assert (await auditor.verify())["nonce"] == PAIRS - 1
+
+
+def tamper_message(auditor: Auditor) -> None:
+    raw, assignment = auditor.pairs[3]
+    auditor.pairs[3] = tampered(raw), assignment
+
+
+def tamper_assignment(auditor: Auditor) -> None:
+    raw, assignment = auditor.pairs[3]
+    auditor.pairs[3] = raw, assignment.replace(b"000000000007", b"000000000008")
+
+
+def drop_message(auditor: Auditor) -> None:
+    auditor.pairs[3] = auditor.pairs[3][1], auditor.pairs[3][1]
+
+
+def drop_slot(auditor: Auditor) -> None:
+    del auditor.pairs[3]
+
+
+def drop_log(auditor: Auditor) -> None:
+    raw = auditor.pairs[0][0]
+    auditor.pairs = [(raw, raw)]
+
+
+def two_for_one_nonce(auditor: Auditor) -> None:
+    other = item(EVAL, auditor.process)
+    auditor.pairs.append((other.raw, auditor.sign(3, other.id)))
+
+
+def one_for_two_nonces(auditor: Auditor) -> None:
+    raw = auditor.pairs[1][0]
+    auditor.pairs[3:] = [(raw, auditor.sign(3, parse(raw).id))]
+
+
+def exchange(auditor: Auditor) -> None:
+    other = item(EVAL, auditor.process)
+    auditor.pairs[3] = other.raw, auditor.sign(3, other.id, now_ms=1_700_000_000_001)
+
+
+def forge_a_slot(auditor: Auditor) -> None:
+    other = item(EVAL, auditor.process)
+    auditor.pairs.append((other.raw, auditor.sign(PAIRS, other.id, STRANGER)))
+
+
+def wrong_scheduler(auditor: Auditor) -> None:
+    tags = parse(auditor.pairs[0][0]).tags
+    process = build(USER, tags=[Tag(n, STRANGER.address if n == "Scheduler" else v) for n, v in tags])
+    _, assignment = next_assignment(SCHEDULER, process.id, None, None, now_ms=1, block_height=7)
+    auditor.process, auditor.pairs = process.id, [(process.raw, assignment.raw)]
+
+
+def turn_back_time(auditor: Auditor) -> None:
+    other, head = item(EVAL, auditor.process), auditor.head(2)
+    early = Head(head.nonce, head.assignment_id, head.hash_chain, 0)
+    _, assignment = next_assignment(SCHEDULER, auditor.process, early, other.id, now_ms=5, block_height=7)
+    auditor.pairs[3:] = [(other.raw, assignment.raw)]
+
+
+def say_two_things(auditor: Auditor) -> None:
+    raw, assignment = auditor.pairs[3]
+    tags = [*parse(assignment).tags, Tag("Nonce", "9")]
+    auditor.pairs[3:] = [(raw, build(SCHEDULER, tags=tags).raw)]
+
+
+@pytest.mark.parametrize(
+    ("tell", "nonce", "words"),
+    [
+        (tamper_message, 3, "message .* its signature does not verify"),
+        (tamper_assignment, 3, "assignment .* its signature does not verify"),
+        (drop_message, 3, "message .* is not on Arweave"),
+        (drop_slot, 3, "no assignment on Arweave, though there is one for nonce 4"),
+        (drop_log, 0, "no assignment of process"),
+        (two_for_one_nonce, 3, "two messages for one nonce"),
+        (one_for_two_nonces, 3, "was scheduled twice: it has nonce 1"),
+        (exchange, 4, "its hash chain does not continue the slot before"),
+        (forge_a_slot, PAIRS, "is forged: .* and the scheduler is"),
+        (wrong_scheduler, 0, "is forged: .* and the scheduler is"),
+        (turn_back_time, 3, "not later than the slot before"),
+        (say_two_things, 3, "does not have one tag Nonce"),
+    ],
+)
+async def test_a_lie_is_found_and_named(
+    auditor: Auditor, tell: Callable[[Auditor], None], nonce: int, words: str
+) -> None:
+    tell(auditor)
+    error = await auditor.lie()
+    assert error.details["nonce"] == nonce
+    assert f"nonce {nonce}: " in error.message
+    with pytest.raises(LogFault, match=words):
+        raise error
+
+
+async def test_a_wrong_module_is_found(auditor: Auditor) -> None:
+    error = await auditor.lie_about_module(tampered(MODULE.raw))
+    assert "wrong module" in error.message
