@@ -1,4 +1,4 @@
-"""`aoray verify` (design.md G4): a true log is evaluated again from Arweave alone; every lie is found and named.
+"""`aoray verify` (design.md G4): a true log is evaluated again from Arweave alone; every lie is found.
 
 The logs are made by the scheduler's own rules and bundles. Lies are put in between, signed by the scheduler
 where only it could tell them, and kept by an Arweave that verifies nothing in the scheduler's bundles.
@@ -253,5 +253,23 @@ async def test_a_lie_is_found_and_named(
 
 
 async def test_a_wrong_module_is_found(auditor: Auditor) -> None:
-    error = await auditor.lie_about_module(tampered(MODULE.raw))
-    assert "wrong module" in error.message
+    auditor.module = bundle(SCHEDULER, [(tampered(MODULE.raw),) * 2])
+    error = await auditor.lie()
+    assert error.message.startswith("wrong module: the signature of") and error.details["item"] == MODULE.id
+
+
+async def test_another_module_under_its_id_is_found(
+    auditor: Auditor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = build(STRANGER, tags=MODULE.tags, data=MODULE.data)
+    stored_raw = auditor.store.raw
+    monkeypatch.setattr(
+        auditor.store, "raw", lambda stored: other.raw if stored.id == MODULE.id else stored_raw(stored)
+    )
+    error = await auditor.lie()
+    assert "wrong module" in error.message and other.id in error.message
+
+
+async def test_a_missing_module_is_found(auditor: Auditor) -> None:
+    auditor.module = item(())
+    assert (await auditor.lie()).message == f"module {MODULE.id} is not on Arweave"
