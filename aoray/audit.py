@@ -10,7 +10,7 @@ import asyncio
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 import orjson
@@ -23,7 +23,20 @@ if TYPE_CHECKING:
     from aoray.replay import Compare, Progress, Run
 
 GATEWAY = click.option("--gateway", help="Arweave's URL. [the computer's own]")
+IGNORE = click.option(
+    "--ignore-forged", is_flag=True, help="Pass over assignments by others than the scheduler."
+)
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
+
+
+class Wanted(NamedTuple):
+    """Which log, from where, how far, and whose results it is held against."""
+
+    process: str
+    gateway: str | None
+    to: int | None
+    ignore_forged: bool
+    url: str | None = None
 
 
 @click.command()
@@ -31,10 +44,14 @@ JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object ins
 @GATEWAY
 @click.option("--to", type=click.IntRange(min=0), help="The last nonce to check. [the last on Arweave]")
 @click.option("--url", help="Also compare the results with those that this computer serves.")
+@IGNORE
 @JSON
-def verify(process: str, gateway: str | None, to: int | None, url: str | None, as_json: bool) -> None:
+def verify(
+    process: str, gateway: str | None, to: int | None, url: str | None, ignore_forged: bool, as_json: bool
+) -> None:
     """Check PROCESS's log on Arweave and evaluate it again."""
-    report = _replay(process, gateway, to, as_json, lambda run: run.report(), url)
+    wanted = Wanted(process, gateway, to, ignore_forged, url)
+    report = _replay(wanted, as_json, lambda run: run.report())
     if url:
         report["compared_with"] = url
     _say(report, as_json, _verified(report))
@@ -48,6 +65,7 @@ def verify(process: str, gateway: str | None, to: int | None, url: str | None, a
 @click.option("--tag", "tags", multiple=True, metavar="NAME=VALUE", help="Dry run: a tag; repeatable.")
 @click.option("--data", default="", help="Dry run: the message's data.")
 @click.option("--owner", default="", help="Dry run: who asks. [the process's owner]")
+@IGNORE
 @JSON
 def replay(
     process: str,
@@ -57,6 +75,7 @@ def replay(
     tags: tuple[str, ...],
     data: str,
     owner: str,
+    ignore_forged: bool,
     as_json: bool,
 ) -> None:
     """Make PROCESS's state after nonce --to again, and answer a dry run on it."""
@@ -69,7 +88,7 @@ def replay(
             report["dry_run"] = run.dry_run(body)
         return report
 
-    report = _replay(process, gateway, to, as_json, ask)
+    report = _replay(Wanted(process, gateway, to, ignore_forged), as_json, ask)
     text = f"process {process} after nonce {report['nonce']}: state {report['state_sha256']}"
     if "dry_run" in report:
         text += "\n" + orjson.dumps(report["dry_run"], option=orjson.OPT_INDENT_2).decode()
@@ -83,49 +102,38 @@ def _tags(texts: tuple[str, ...]) -> list[dict[str, str]]:
     return [{"name": name, "value": value} for name, _, value in pairs]
 
 
-def _replay(
-    process: str,
-    gateway: str | None,
-    to: int | None,
-    as_json: bool,
-    ask: Callable[[Run], dict[str, Any]],
-    url: str | None = None,
-) -> dict[str, Any]:
+def _replay(wanted: Wanted, as_json: bool, ask: Callable[[Run], dict[str, Any]]) -> dict[str, Any]:
     """What `ask` finds in the process evaluated again; a lie ends the program."""
-    if not is_id(process):
-        raise click.BadParameter(f"{process!r} is no id", param_hint="PROCESS")
-    arweave = gateway or Settings.from_environment().arweave_url
+    if not is_id(wanted.process):
+        raise click.BadParameter(f"{wanted.process!r} is no id", param_hint="PROCESS")
     try:
         with _bar(shown=not as_json) as progress:
-            return asyncio.run(_run(arweave, process, to, progress, ask, url))
+            return asyncio.run(_run(wanted, progress, ask))
     except LogFault as error:
         if as_json:
             found = {"ok": False, "error": error.message, "code": error.code, **error.details}
             click.echo(orjson.dumps(found).decode())
             sys.exit(1)
-        raise LogFault(f"process {process} is not what it says: {error.message}") from error
+        raise LogFault(f"process {wanted.process} is not what it says: {error.message}") from error
 
 
-async def _run(
-    arweave: str,
-    process: str,
-    to: int | None,
-    progress: Progress,
-    ask: Callable[[Run], dict[str, Any]],
-    url: str | None,
-) -> dict[str, Any]:
+async def _run(wanted: Wanted, progress: Progress, ask: Callable[[Run], dict[str, Any]]) -> dict[str, Any]:
     from aoray.arweave.client import ArweaveClient
     from aoray.client import Client
     from aoray.protocol.keys import generate_ed25519
     from aoray.replay import replayed
 
+    process, gateway, to, ignore_forged, url = wanted
+    arweave = gateway or Settings.from_environment().arweave_url
     async with ArweaveClient(arweave) as client, Client(url or "", generate_ed25519()) as computer:
-        compare = _comparison(computer) if url else None
-        async with replayed(client, process, to=to, progress=progress, compare=compare) as run:
+        compare = comparison(computer) if url else None
+        async with replayed(
+            client, process, to=to, progress=progress, compare=compare, ignore_forged=ignore_forged
+        ) as run:
             return ask(run)
 
 
-def _comparison(computer: Any) -> Compare:
+def comparison(computer: Any) -> Compare:
     """Holds a result against the one that a computer serves."""
 
     async def compare(entry: Any, result: bytes) -> None:

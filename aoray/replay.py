@@ -122,8 +122,9 @@ class Table:
 class Source:
     """The log of one process as an Arweave has it."""
 
-    def __init__(self, client: ArweaveClient, facts: Facts, table: Table) -> None:
+    def __init__(self, client: ArweaveClient, facts: Facts, table: Table, ignore_forged: bool) -> None:
         self._client = client
+        self._ignore_forged = ignore_forged
         self._facts = facts
         self._table = table
         self._bundles: dict[str, dict[str, bytes]] = {}
@@ -149,7 +150,7 @@ class Source:
             after = edges[-1]["cursor"]
 
     async def _add(self, node: dict[str, Any]) -> None:
-        claim = claim_of(self._facts, node)
+        claim = claim_of(self._facts, node, ignore_forged=self._ignore_forged)
         other = self._table.add(claim) if claim else None
         if claim and other:
             for item_id in (other, claim.assignment_id):  # only what was really signed is a second one
@@ -307,17 +308,19 @@ async def replayed(
     progress: Progress = nothing,
     compare: Compare | None = None,
     compiled: Path | None = None,
+    ignore_forged: bool = False,
 ) -> AsyncIterator[Run]:
     """The process checked and evaluated up to nonce `to` (the last one on Arweave by default).
 
-    `compiled` is a directory of compiled modules that is trusted.
+    `compiled` is a directory of compiled modules that is trusted. Anyone may upload what looks like an
+    assignment: with `ignore_forged`, those that the scheduler did not make are passed over.
     """
     facts = facts_of(await _named_item(client, process_id, process_id, "process"))
     with TemporaryDirectory(prefix="aoray-verify-") as directory, closing(Table()) as table:
         module = await _named_item(client, process_id, facts.module, "module")
         prepared = await _prepared(facts, module, Path(directory), compiled)
         with closing(Run(facts, table, prepared)) as run:
-            source = Source(client, facts, table)
+            source = Source(client, facts, table, ignore_forged)
             await source.list(progress)
             await _rerun(run, source, _end(facts, table.last(), to), progress, compare)
             yield run

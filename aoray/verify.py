@@ -69,8 +69,11 @@ def facts_of(process: DataItem) -> Facts:
     return Facts(process.id, scheduler, module, process)
 
 
-def claim_of(facts: Facts, node: dict[str, Any]) -> Claim | None:
-    """A GraphQL node as a claim. None if it only looks like an assignment, as any message's tags may."""
+def claim_of(facts: Facts, node: dict[str, Any], *, ignore_forged: bool = False) -> Claim | None:
+    """A GraphQL node as a claim. None if it only looks like an assignment, as any message's tags may.
+
+    One that another than the scheduler made is a fault; or none as well, with `ignore_forged`.
+    """
     try:
         tags, item_id, owner = from_json(node["tags"]), str(node["id"]), str(node["owner"]["address"])
         bundle = str((node.get("bundledIn") or {}).get("id") or "")
@@ -79,6 +82,8 @@ def claim_of(facts: Facts, node: dict[str, Any]) -> Claim | None:
     if ao_tag(tags, "Type") != "Assignment" or first(tags, "Process") != facts.process_id:
         return None
     if owner != facts.scheduler:
+        if ignore_forged:
+            return None
         why = f"assignment {item_id} is forged: {owner} made it, and the scheduler is {facts.scheduler}"
         raise fault(facts.process_id, _number(tags, "Nonce"), item_id, why)
     nonce = _number(tags, "Nonce")

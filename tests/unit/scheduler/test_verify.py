@@ -18,14 +18,15 @@ from aoray import limits
 from aoray.arweave.client import ArweaveClient
 from aoray.arweave.routes import router
 from aoray.arweave.store import ArweaveStore
-from aoray.client import module_tags
+from aoray.audit import comparison
+from aoray.client import Client, module_tags
 from aoray.errors import LogFault, MalformedInput
 from aoray.modules.lua import LUA_MODULE_FORMAT, LUA_WASM
 from aoray.protocol.assignments import Head, LogEntry, next_assignment
 from aoray.protocol.items import build, parse
 from aoray.protocol.keys import Signer, generate_ed25519
 from aoray.protocol.tags import Tag, first
-from aoray.replay import Run, replayed
+from aoray.replay import Compare, Run, replayed
 from aoray.scheduler.flusher import bundle
 
 STRANGER = generate_ed25519()
@@ -250,6 +251,38 @@ async def test_a_lie_is_found_and_named(
     assert f"nonce {nonce}: " in error.message
     with pytest.raises(LogFault, match=words):
         raise error
+
+
+async def test_what_strangers_upload_can_be_passed_over(auditor: Auditor) -> None:
+    forge_a_slot(auditor)
+    auditor.publish()
+    async with replayed(
+        auditor.client, auditor.process, compiled=auditor.compiled, ignore_forged=True
+    ) as run:
+        assert run.report()["nonce"] == PAIRS - 1
+
+
+async def test_a_forged_result_is_found(auditor: Auditor, log: list[LogEntry]) -> None:
+    """The computer gives the right results, but for one."""
+    auditor.publish()
+    right: dict[str, bytes] = {}
+
+    async def keep(entry: LogEntry, result: bytes) -> None:
+        right[entry.message_id] = result
+
+    async def run(compare: Compare) -> None:
+        async with replayed(auditor.client, auditor.process, compiled=auditor.compiled, compare=compare):
+            pass
+
+    def serve(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=right[request.url.path.rpartition("/")[2]])
+
+    await run(keep)
+    async with Client("http://computer", USER, httpx.MockTransport(serve)) as computer:
+        await run(comparison(computer))
+        right[log[4].message_id] = right[log[3].message_id]
+        with pytest.raises(LogFault, match=r"nonce 4: the result of .* is not what evaluation gives"):
+            await run(comparison(computer))
 
 
 async def test_a_wrong_module_is_found(auditor: Auditor) -> None:

@@ -1,0 +1,77 @@
+"""`aoray verify` and `aoray replay` of a process of a real computer, by the command line (design.md G4)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+
+import orjson
+import pytest
+
+from aoray.arweave.client import ArweaveClient
+from aoray.client import Client
+from aoray.testing import LocalComputer
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+
+MESSAGES = 30
+PROGRAM = "Handlers.add('add', 'Add', function() N = (N or 0) + 1 print('sum ' .. N) end)"
+FLUSH_SECONDS_MAX = 30
+QUERY = """query ($process: String!, $nonce: String!) { transactions(tags: [
+  {name: "Type", values: ["Assignment"]}, {name: "Process", values: [$process]},
+  {name: "Nonce", values: [$nonce]}]) { edges { node { id } } } }"""
+
+
+async def flushed(computer: LocalComputer, process: str, nonce: int) -> None:
+    """Wait until Arweave has that slot; each look is a request."""
+    variables = {"process": process, "nonce": str(nonce)}
+    async with ArweaveClient(computer.unit(1)) as client, asyncio.timeout(FLUSH_SECONDS_MAX):
+        while not (await client.graphql(QUERY, variables))["transactions"]["edges"]:
+            pass
+
+
+async def aoray(*arguments: str) -> tuple[int, str, str]:
+    """Run the command; its exit code, output and errors."""
+    running = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "aoray", *arguments),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=os.environ,
+    )
+    out, err = await running.communicate()
+    return running.returncode or 0, out.decode(), err.decode()
+
+
+async def test_what_a_computer_did_is_found_again_from_its_arweave_alone(
+    computer: LocalComputer, client: Client
+) -> None:
+    process = await client.spawn(data=PROGRAM, on_boot=True)
+    sent = [await client.send(process, action="Add") for _ in range(MESSAGES)]
+    last = await client.result(process, sent[-1])
+    await flushed(computer, process, MESSAGES)
+
+    gateway = ("--gateway", computer.unit(1))
+    code, out, err = await aoray("verify", process, *gateway, "--url", computer.url, "--json")
+    assert code == 0, err
+    report = orjson.loads(out)
+    assert report["ok"] and (report["nonce"], report["errors"]) == (MESSAGES, 0)
+    assert report["last_result"] == last and last["Output"]["data"] == f"sum {MESSAGES}"
+    assert report["compared_with"] == computer.url
+
+    code, out, err = await aoray("verify", process, *gateway)
+    assert code == 0, err
+    assert f"is true up to nonce {MESSAGES}" in out and report["state_sha256"] in out
+
+    asked = ("--to", "10", "--action", "Add", "--json")
+    code, out, err = await aoray("replay", process, *gateway, *asked)
+    assert code == 0, err
+    assert orjson.loads(out)["dry_run"]["Output"]["data"] == "sum 11"
+
+
+async def test_a_process_that_is_not_on_arweave_is_said_to_be_missing(computer: LocalComputer) -> None:
+    missing = "A" * 43
+    code, out, err = await aoray("verify", missing, "--gateway", computer.unit(1))
+    assert (code, out) == (1, "") and f"process {missing} is not on Arweave" in err
+    code, out, _ = await aoray("verify", missing, "--gateway", computer.unit(1), "--json")
+    assert code == 1 and orjson.loads(out)["ok"] is False
