@@ -23,7 +23,7 @@ FLOORS = [
     {"errors", "limits", "testing", "__init__"},
     {"settings"},
     {"protocol"},
-    {"keyfiles", "wasm", "arweave", "modules", "verify"},
+    {"keyfiles", "ray_environment", "wasm", "arweave", "modules", "verify"},
     {"scheduler", "actors"},
     {"gateway"},
     {"client"},
