@@ -4,6 +4,8 @@ Process actors write here once for each slice of work; gateways read results and
 One SQLite file with several writing processes (WAL, busy timeout); `synchronous=NORMAL`, since whatever a
 power cut takes is made again, the same, by replay.
 
+The index of checkpoints (checkpoints.py) is in the same file, since the same terms fence it.
+
 Invariants
 * A result is written once; writing it again leaves it as it is.
 * A process's results are written in nonce order, and only by the holder of its latest term: the check is in
@@ -37,6 +39,12 @@ CREATE UNIQUE INDEX IF NOT EXISTS results_by_nonce ON results (process_id, nonce
 CREATE INDEX IF NOT EXISTS results_by_message ON results (message_id, process_id);
 CREATE INDEX IF NOT EXISTS results_by_assignment ON results (assignment_id);
 CREATE INDEX IF NOT EXISTS results_unpushed ON results (process_id, nonce) WHERE pushed = 0;
+CREATE TABLE IF NOT EXISTS checkpoints (
+    process_id TEXT NOT NULL, nonce INTEGER NOT NULL, term INTEGER NOT NULL, timestamp INTEGER NOT NULL,
+    block_height INTEGER NOT NULL, state_hash TEXT NOT NULL, file TEXT NOT NULL, bytes INTEGER NOT NULL,
+    PRIMARY KEY (process_id, nonce)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS checkpoints_by_file ON checkpoints (file);
 """
 BUSY_SECONDS = 30.0
 
@@ -66,8 +74,8 @@ class Results:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._reads = _Connection(path)
-        self._writes = _Connection(path)
+        self._reads = Connection(path)
+        self._writes = Connection(path)
 
     def claim(self, process_id: str, term: int) -> None:
         """From now on only this term (or a later one) writes results of the process."""
@@ -76,7 +84,7 @@ class Results:
     def commit(self, term_of: Mapping[str, int], rows: Sequence[ResultRow]) -> None:
         """Write a batch in one transaction: all rows of the processes whose term is not over."""
         with self._writes.transaction() as db:
-            stale = {process_id for process_id, term in term_of.items() if not _hold(db, process_id, term)}
+            stale = {process_id for process_id, term in term_of.items() if not hold(db, process_id, term)}
             kept = [row for row in rows if row.process_id not in stale] if stale else rows
             db.executemany(f"INSERT OR IGNORE INTO results ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?)", kept)
         if stale:
@@ -151,7 +159,7 @@ class Results:
         return rows[0][0] if rows else None
 
 
-class _Connection:
+class Connection:
     """A connection that threads take turns on; faults come as `Unavailable`."""
 
     def __init__(self, path: Path) -> None:
@@ -187,7 +195,7 @@ class _Connection:
             self._db.close()
 
 
-def _hold(db: sqlite3.Connection, process_id: str, term: int) -> bool:
+def hold(db: sqlite3.Connection, process_id: str, term: int) -> bool:
     """Whether this term may write; a later one than any before is kept."""
     found = db.execute("SELECT term FROM terms WHERE process_id = ?", [process_id]).fetchone()
     if found is None or found[0] < term:
