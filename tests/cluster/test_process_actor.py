@@ -122,7 +122,7 @@ async def test_many_processes_take_turns_in_little_room_and_go_on_after_a_kill(c
     for turn in range(3):
         if turn == 2:
             await kill(actor)
-        sent = [cluster.send(process.entry.process_id, "a", "b") for process in processes]
+        sent = [cluster.send(process.entry.process_id, f"a{turn}", f"b{turn}") for process in processes]
         await insist(actor, "activate", [(process.entry.process_id, process.term) for process in processes])
         for batch in sent:
             assert counts(await cluster.heard(actor, batch)) == [2 * turn + 2, 2 * turn + 3]
