@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import orjson
-from sim_computer import AUTHORITY, SCHEDULER, Simulation
+from sim_computer import AUTHORITY, SCHEDULER, Kinds, Simulation
 from sim_guest import MINT, MODULE, Token
 
 from aoray.actors.messages import ModuleInfo, environment_of, given
@@ -23,6 +23,8 @@ from aoray.protocol.bundles import unpack
 from aoray.protocol.items import build, parse
 from aoray.protocol.tags import first
 from aoray.scheduler.reader import open_readers
+
+COMMAND = ".venv/bin/python -m pytest tests/simulation/test_simulation.py"
 
 Logs = dict[str, list[LogEntry]]
 
@@ -45,6 +47,22 @@ def problems(simulation: Simulation) -> list[str]:
         return found
     finally:
         results.close()
+
+
+def run(seed: int, kinds: Kinds | None = None) -> list[str]:
+    """What goes wrong in the run of this seed."""
+    simulation = Simulation(seed, kinds)
+    try:
+        simulation.run()
+        return problems(simulation)
+    finally:
+        simulation.close()
+
+
+def report(seed: int, found: list[str]) -> str:
+    """What a person needs to see it again."""
+    lines = "\n".join(f"  {line}" for line in found[:20])
+    return f"seed {seed} goes wrong; again: AORAY_SEED={seed} {COMMAND}\n{lines}"
 
 
 def order(logs: Logs) -> Iterator[str]:

@@ -41,7 +41,7 @@ from aoray.scheduler.shard import ShardActor
 from aoray.settings import Settings
 
 STORM_S = 20.0  # how long things go wrong
-CALM_S = 600.0  # how long the computer has to finish, afterwards
+CALM_S = 120.0  # how long the computer has to finish, afterwards
 SCHEDULER, AUTHORITY, COMPUTE, WALLET = (Ed25519Signer(bytes([n]) * 32) for n in (1, 2, 3, 4))
 AO = (Tag("Data-Protocol", "ao"), Tag("Variant", "ao.TN.1"))
 
@@ -132,6 +132,7 @@ class Simulation:
             flush_interval_ms=rng.choice((50, 500)),
         )
         self.processes: list[str] = []
+        self.patience = 1.0  # how many clients send until they have an answer
         self.finished = False
 
     # The parts
@@ -241,7 +242,6 @@ class Simulation:
         loop = self.world.loop
         with self._patched():
             self.world.on_power_cut = self._power_cut
-            asyncio.set_event_loop(loop)
             try:
                 loop.run_until_complete(self._main())
             finally:
@@ -251,7 +251,6 @@ class Simulation:
                 for task in left:
                     task.cancel()
                 loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
-                asyncio.set_event_loop(None)
                 loop.close()
 
     def close(self) -> None:
@@ -281,7 +280,9 @@ class Simulation:
         reader = open_readers(self.settings)
         results = SimResults(self.settings.data / "results.sqlite")
         try:
-            logs = [SimLog(self.settings.data / f"log-{index}.sqlite") for index in range(self.settings.shards)]
+            logs = [
+                SimLog(self.settings.data / f"log-{index}.sqlite") for index in range(self.settings.shards)
+            ]
             flushed = all((state := log.flush_state()).flushed == state.last for log in logs)
             for log in logs:
                 log.close()
@@ -319,7 +320,7 @@ class Simulation:
             drop=rng.choice((0, 0.02, 0.2)),
             duplicate=rng.choice((0, 0.1)),
             delay_s=rng.choice((0.001, 0.01, 0.1)),
-            disk=rng.choice((0, 0.02, 0.1)),
+            disk=rng.choice((0, 0.02, 0.1, 0.3)),
             power=rng.choice((0, 0.5)),
             arweave=rng.choice((0, 0.3)),
         )
@@ -353,6 +354,7 @@ class Simulation:
 
     async def _clients(self) -> None:
         rng = self.world.rng
+        self.patience = rng.choice((0.2, 0.8, 1.0))
         self.processes = [await self._spawn(number) for number in range(rng.randint(2, 5))]
         await asyncio.gather(*(self._client(number) for number in range(4)))
 
@@ -384,7 +386,7 @@ class Simulation:
                 Tag("Route", ",".join(route)),
             )
             item = build(WALLET, target=target, anchor=b"%032d" % (100 * number + count), tags=tags)
-            await self._send(item, target, patient=rng.random() < 0.8)
+            await self._send(item, target, patient=rng.random() < self.patience)
             if rng.random() < 0.3:
                 await self._send(item, target, patient=True)
 
@@ -403,5 +405,3 @@ class Simulation:
             except AorayError as error:
                 self.history.refused.append(f"{item.id}: {error!r}")
                 return
-
-

@@ -146,5 +146,3 @@ class SimResults(Results):
     def mark_pushed(self, references: Iterable[tuple[str, int]]) -> None:
         done = super().mark_pushed
         self.disk.write(self._path, lambda: done(references))
-
-

@@ -12,9 +12,12 @@ import asyncio
 import contextvars
 import random
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+
+import ray.exceptions
 
 from aoray.errors import AorayError, StaleTerm, Unavailable
 
@@ -142,6 +145,7 @@ class World:
         self.hosts: dict[str, Host] = {}
         self.faults = Faults()
         self.all: list[Host] = []  # with zombies
+        self.lives: Counter[str] = Counter()
         self.off = False
         self.problems: list[str] = []
         self.events: list[str] = []  # what happened, in order: the same for the same seed
@@ -190,15 +194,18 @@ class World:
         for resource in host.open:
             resource.close()
         for child in host.children:
+            self.lives[child] += 1  # what was this actor is no more; one made later is another
             if child in self.hosts:
                 self.kill(self.hosts[child], restart=False)
         if self.hosts.get(host.name) is host:
             del self.hosts[host.name]
             if restart:
-                self.loop.call_later(self.rng.uniform(0.05, 2), self._again, host.name)
+                life = self.lives[host.name]
+                self.loop.call_later(self.rng.uniform(0.05, 2), self._again, host.name, life)
 
-    def _again(self, name: str) -> None:
-        if name not in self.hosts and not self.off:
+    def _again(self, name: str, life: int) -> None:
+        wanted = name in self.factories and self.lives[name] == life
+        if wanted and name not in self.hosts and not self.off:
             self.start(name)
 
     def power_cut(self) -> None:
@@ -265,9 +272,11 @@ class Handle:
     """In place of a Ray actor handle: `await handle.method.remote(…)`."""
 
     def __init__(self, world: World, name: str) -> None:
-        self._world, self._name = world, name
+        self._world, self._name, self._life = world, name, world.lives[name]
 
     def __getattr__(self, method: str) -> Any:
+        if self._world.lives[self._name] != self._life:
+            raise ray.exceptions.ActorDiedError
         return _Method(self._world, self._name, method)
 
 
