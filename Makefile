@@ -40,6 +40,10 @@ test: install $(NODE_MODULES) lint
 	$(BIN)/python -m mypy
 	$(BIN)/python -m pytest
 
+# Simulated computers, one seed after another, until it is stopped or one goes wrong.
+soak: install
+	$(BIN)/python tests/simulation/soak.py
+
 lock:
 	uv pip compile pyproject.toml --group dev --universal --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --no-header -q -o requirements.lock

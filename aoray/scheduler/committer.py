@@ -57,17 +57,17 @@ class Committer:
         self._placement = placement
         self._signer = signer
         self._last_nonce = last_nonce
-        self._broken = False
+        self.broken = False
         self._open()
 
     def _open(self) -> None:
         self.log = self._open_log()
         self.term = self.log.take_over()
         self._placement.load(self.log.counts())
-        self._broken = False
+        self.broken = False
 
     def _mend(self) -> None:
-        if self._broken:
+        if self.broken:
             self._open()
 
     def commit(self, batch: Sequence[Submission], *, now_ms: int, block_height: int) -> Committed:
@@ -77,7 +77,7 @@ class Committer:
             return self._commit(batch, now_ms, block_height)
         except Unavailable as error:
             logger.exception("a batch of %d submissions was not written", len(batch))
-            self._broken = True
+            self.broken = True
             self.log.close()
             return Committed([error] * len(batch))
 

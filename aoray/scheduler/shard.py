@@ -95,7 +95,8 @@ class ShardActor:
         self._arweave = ArweaveClient(settings.arweave_url)
         self._flusher = Flusher(self._on_log, self._arweave.post_item, signer)
         self._start(self._commit_loop())
-        self._start(self._scan())
+        self._to_scan = self._scan_afresh = False
+        self._begin_scan()
         self._start(self._flusher.run(settings.flush_interval_ms / 1000))
         self._start(self._watch_height())
 
@@ -183,9 +184,10 @@ class ShardActor:
         self._committed += sum(len(works) for works in committed.work.values())
         for name, works in committed.work.items():
             self._lane(name).push(works)
-        if self._committer.term != self._term:  # the log was opened anew: it may hold what we took for lost
+        # What failed may have been written all the same: open the log anew, now and not at the next batch.
+        if self._committer.broken or self._committer.term != self._term:
             self._term = self._committer.term
-            self._start(self._scan())
+            self._begin_scan()
 
     # Where processes live
 
@@ -219,11 +221,20 @@ class ShardActor:
         """The processes of one actor that have entries beyond their last result."""
         return (await self._lagging_all(name)).get(name, {})
 
+    def _begin_scan(self) -> None:
+        """One at a time; one that runs begins again."""
+        if not self._to_scan:
+            self._to_scan = True
+            self._start(self._scan())
+        self._scan_afresh = True
+
     async def _scan(self) -> None:
         """After a start: activate every process that has entries beyond its last result."""
-        while True:
+        while self._to_scan:
+            self._scan_afresh = False
             try:
-                return self._activate(await self._lagging_all(None))
+                self._activate(await self._lagging_all(None))
+                self._to_scan = self._scan_afresh
             except Unavailable as error:
                 logger.warning("shard %d can't see yet what is to be evaluated: %r", self._index, error)
                 await asyncio.sleep(RETRY_SECONDS)

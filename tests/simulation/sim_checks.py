@@ -1,0 +1,145 @@
+"""What must be true after any run, found from what is on the disk and what clients saw.
+
+Each checker looks at one guarantee, and says what it found wrong; it trusts only the log's bytes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+from sim_computer import AUTHORITY, SCHEDULER, Kinds, Simulation
+from sim_guest import MINT, MODULE, Token
+
+from aoray.actors.messages import ModuleInfo, environment_of, given
+from aoray.actors.results import Results
+from aoray.actors.served import served
+from aoray.errors import AorayError
+from aoray.gateway.push import Sender, outbox
+from aoray.protocol.assignments import LogEntry, check_chain
+from aoray.protocol.bundles import unpack
+from aoray.protocol.items import build, parse
+from aoray.protocol.tags import first
+from aoray.scheduler.reader import open_readers
+
+COMMAND = ".venv/bin/python -m pytest tests/simulation/test_simulation.py"
+
+Logs = dict[str, list[LogEntry]]
+
+
+def problems(simulation: Simulation) -> list[str]:
+    """All that is wrong; empty is good."""
+    reader = open_readers(simulation.settings)
+    logs: Logs = {pid: list(reader.entries(pid, -1, 100_000)) for pid in reader.process_ids()}
+    reader.close()
+    results = Results(simulation.settings.data / "results.sqlite")
+    try:
+        found = list(simulation.world.problems)
+        if not simulation.finished:
+            found.append("not at rest: something was lost, or nobody goes on with it")
+        found += simulation.history.refused
+        found += order(logs)
+        found += acknowledged(simulation, logs)
+        found += arweave(simulation, logs)
+        found += replay(simulation, logs, results)
+        return found
+    finally:
+        results.close()
+
+
+def run(seed: int, kinds: Kinds | None = None) -> list[str]:
+    """What goes wrong in the run of this seed."""
+    simulation = Simulation(seed, kinds)
+    try:
+        simulation.run()
+        return problems(simulation)
+    finally:
+        simulation.close()
+
+
+def report(seed: int, found: list[str]) -> str:
+    """What a person needs to see it again."""
+    lines = "\n".join(f"  {line}" for line in found[:20])
+    return f"seed {seed} goes wrong; again: AORAY_SEED={seed} {COMMAND}\n{lines}"
+
+
+def order(logs: Logs) -> Iterator[str]:
+    """Gapless slots, each signed and linked to the one before; each message once."""
+    for pid, entries in logs.items():
+        if [entry.nonce for entry in entries] != list(range(len(entries))):
+            yield f"gap: the slots of {pid} are {[entry.nonce for entry in entries]}"
+        try:
+            check_chain(pid, entries, scheduler=SCHEDULER.address)
+        except AorayError as error:
+            yield f"chain: {pid}: {error.message}"
+        for message_id, count in Counter(entry.message_id for entry in entries).items():
+            if count > 1:
+                yield f"twice: {message_id} has {count} slots of {pid}"
+
+
+def acknowledged(simulation: Simulation, logs: Logs) -> Iterator[str]:
+    """What a client was told is so, for ever: one slot, one hash."""
+    slots = {(pid, entry.nonce): entry for pid, entries in logs.items() for entry in entries}
+    for receipt in simulation.history.acknowledged:
+        entry = slots.get((receipt.process_id, receipt.nonce))
+        found = entry and (entry.message_id, entry.assignment_id, entry.timestamp)
+        if found != (receipt.message_id, receipt.assignment_id, receipt.timestamp):
+            yield f"acknowledged: {receipt.message_id} was to be slot {receipt.nonce} of {receipt.process_id}"
+
+
+def arweave(simulation: Simulation, logs: Logs) -> Iterator[str]:
+    """Each entry is in one bundle, and nothing else is."""
+    assignments: Counter[str] = Counter()
+    for bundle in simulation.arweave.items.values():
+        if first(bundle.tags, "Bundle-Format"):
+            assignments.update(i.id for i in unpack(bundle.data) if first(i.tags, "Type") == "Assignment")
+        else:
+            yield f"uploaded: {bundle.id} is no bundle"
+    expected = Counter(entry.assignment_id for entries in logs.values() for entry in entries)
+    if simulation.finished and assignments != expected:
+        missing, more = expected - assignments, assignments - expected
+        yield f"arweave: {len(missing)} entries are in no bundle, {len(more)} in too many or in no log"
+
+
+def replay(simulation: Simulation, logs: Logs, results: Results) -> Iterator[str]:
+    """From the log alone: the same results, each outbox message once in its target's log, no other there,
+    and not a coin more or less."""
+    total, sent = 0, set(simulation.history.sent)
+    for pid, entries in logs.items():
+        token, env = Token(), _environment(pid, entries)
+        for entry in entries:
+            expected = served(token.evaluate(given(entry).message, env))
+            row = results.at(pid, entry.nonce)
+            if row is None or (row.message_id, row.result) != (entry.message_id, expected.result):
+                if row is not None or simulation.finished:
+                    yield f"replay: slot {entry.nonce} of {pid} has another result"
+                continue
+            for target, item_id in _pushed(pid, entries, row.nonce, row.pushed_for, row.result):
+                sent.add(item_id)
+                count = sum(entry.message_id == item_id for entry in logs.get(target, ()))
+                if count != 1 and simulation.finished:
+                    yield f"delivery: {item_id} of slot {entry.nonce} of {pid} came {count} times"
+        total += token.balance
+    for entries in logs.values():
+        for entry in entries:
+            if entry.message_id not in sent:
+                yield f"from nowhere: {entry.message_id} in slot {entry.nonce} of {entry.process_id}"
+    if simulation.finished and total != MINT * len(logs):
+        yield f"tokens: {total} of {MINT * len(logs)}"
+
+
+def _environment(pid: str, entries: list[LogEntry]) -> bytes:
+    return environment_of(pid, parse(entries[0].item), ModuleInfo(MODULE, MODULE, ()))
+
+
+def _pushed(
+    pid: str, entries: list[LogEntry], nonce: int, pushed_for: str, result: bytes
+) -> Iterator[tuple[str, str]]:
+    """The items that a result's outbox is, by the rules of the push."""
+    tags: Any = parse(entries[0].item).tags
+    sender = Sender(pid, first(tags, "Module", ""), first(tags, "Scheduler", ""))
+    for spec in outbox(orjson.loads(result), sender, nonce, pushed_for).messages:
+        item = build(AUTHORITY, target=spec.target, anchor=spec.anchor, tags=spec.tags, data=spec.data)
+        yield spec.target, item.id
