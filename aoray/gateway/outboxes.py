@@ -75,20 +75,30 @@ def page(
     state: State | None,
     limit: int,
 ) -> list[Delivery]:
-    """Deliveries in order after a (nonce, place). No result has both rows and none, so the two are merged."""
-    store = gateway.results.deliveries
-    found = store.page(process_id, after, to_nonce, state, limit)
-    if state not in (None, "pending"):
-        return found
+    """Deliveries in order after a (nonce, place)."""
     untried: list[Delivery] = []
+    if state in (None, "pending"):
+        untried = _untried(gateway, process_id, after, to_nonce, limit)
+    # Read last: what was settled meanwhile is in both, and this is how it is now.
+    rows = gateway.results.deliveries.page(process_id, after, to_nonce, state, limit)
+    found = {(each.nonce, each.place): each for each in (*untried, *rows)}
+    return [found[key] for key in sorted(found)][:limit]
+
+
+def _untried(
+    gateway: Gateway, process_id: str, after: tuple[int, int], to_nonce: int, limit: int
+) -> list[Delivery]:
+    """What is in outboxes that nobody came to push yet."""
+    found: list[Delivery] = []
     # Each gives one delivery at least, but for the first, of which the page before may have had all.
-    for nonce in store.untried(process_id, max(after[0], 0), to_nonce, limit + 1):
+    nonces = gateway.results.deliveries.untried(process_id, max(after[0], 0), to_nonce, limit + 1)
+    for nonce in nonces:
         row = gateway.results.at(process_id, nonce)
         deliveries = gateway.pusher.outbox_of(row) if row else []
-        untried += [each for each in deliveries if (each.nonce, each.place) > after]
-        if len(untried) >= limit:
+        found += [d for d in deliveries if (d.nonce, d.place) > after and d.state == "pending"]
+        if len(found) >= limit:
             break
-    return sorted(found + untried)[:limit]
+    return found
 
 
 def _number(query: Mapping[str, str], name: str) -> int | None:
