@@ -13,7 +13,6 @@ from loading import log_of
 
 from aoray.client import Client
 from aoray.protocol.ids import b64url_encode
-from aoray.protocol.keys import generate_ed25519
 from aoray.protocol.tags import Tag
 from aoray.testing import LocalComputer
 
@@ -90,21 +89,3 @@ async def test_a_game_is_traced_and_pushed_again_without_effect(
     drawn = await asyncio.to_thread(aoray, computer, "trace", first, "--process", ping)
     assert [line.split("→")[0].count("Ball") for line in drawn.splitlines()] == [1] * (ROUNDS + 1) + [0]
     assert "uploaded" in drawn.splitlines()[-1]
-
-
-async def nothing_undelivered(client: Client, processes: list[str]) -> None:
-    """Until no outbox message of these is pending, and none came to a bad end."""
-    async with asyncio.timeout(SETTLE_SECONDS_MAX):
-        for process in processes:
-            while (await client.outbox(process, state="pending"))["outbox"]:
-                pass
-    for process in processes:
-        for state in ("skipped", "dead"):
-            assert not (await client.outbox(process, state=state))["outbox"]
-
-
-async def test_a_new_wallet_is_served_by_the_same_trace(computer: LocalComputer) -> None:
-    async with Client(computer.url, generate_ed25519()) as client:
-        ping, pong, first = await play(client)
-        await traced(client, first)
-        await nothing_undelivered(client, [ping, pong])

@@ -68,9 +68,3 @@ def test_pages_go_on_where_the_last_one_ended_in_every_state(results: Results) -
     assert results.deliveries.page("p", (1, NO_END), 2, None, 99) == [
         each for each in rows if each.nonce == 2
     ]
-
-
-def test_the_page_of_a_state_that_is_amiss_is_read_from_its_index(results: Results) -> None:
-    query = "EXPLAIN QUERY PLAN SELECT * FROM deliveries WHERE process_id = ? AND state = 'dead'"
-    [plan] = results._reads.rows(f"{query} AND state <> 'delivered'", "p")
-    assert "deliveries_amiss" in plan[-1]

@@ -47,7 +47,8 @@ def test_an_attempt_is_counted_and_dated(state: State) -> None:
         10,
     )
     twice = attempted(once, Attempt(state), 20)
-    assert (twice.state, twice.attempts, twice.error, twice.first_ms, twice.last_ms) == (state, 2, "", 10, 20)
+    assert twice.state == state
+    assert twice[-4:] == (2, "", 10, 20)
 
 
 def test_our_own_is_tried_without_end_and_another_network_until_the_bound() -> None:

@@ -23,19 +23,6 @@ NAMES = (
     *("process-id", "assign", "exclude", "from", "to", "limit", "sort", "from-nonce", "to-nonce"),
     *("nonce", "state", "after"),
 )
-    "process-id",
-    "assign",
-    "exclude",
-    "from",
-    "to",
-    "limit",
-    "sort",
-    "from-nonce",
-    "to-nonce",
-    "nonce",
-    "state",
-    "after",
-)
 UNITS: list[Callable[..., Any]] = [
     lambda gateway: apps.all_units(gateway, APIRouter()),
     apps.messenger_unit,
