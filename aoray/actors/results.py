@@ -1,6 +1,7 @@
 """The store of results: what each message's evaluation gave, and which outboxes are still to be pushed.
 
-Process actors write here once for each slice of work; gateways read results and mark outboxes as pushed.
+Process actors write here once for each slice of work; gateways read results and settle outboxes
+(`deliveries`).
 One SQLite file with several writing processes (WAL, busy timeout); `synchronous=NORMAL`, since whatever a
 power cut takes is made again, the same, by replay.
 
@@ -20,12 +21,14 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from aoray import limits
+from aoray.actors.deliveries import SCHEMA as DELIVERIES_SCHEMA
+from aoray.actors.deliveries import Deliveries
 from aoray.errors import StaleTerm, Unavailable
 
 SCHEMA = """
@@ -76,6 +79,7 @@ class Results:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._reads = Connection(path)
         self._writes = Connection(path)
+        self.deliveries = Deliveries(self._reads, self._writes)
 
     def claim(self, process_id: str, term: int) -> None:
         """From now on only this term (or a later one) writes results of the process."""
@@ -136,10 +140,12 @@ class Results:
         """Slots whose outboxes are not marked as sent."""
         return self._reads.rows("SELECT process_id, nonce FROM results WHERE pushed = 0 LIMIT ?", limit)
 
-    def mark_pushed(self, references: Iterable[tuple[str, int]]) -> None:
-        """The outboxes of these slots are sent."""
-        with self._writes.transaction() as db:
-            db.executemany("UPDATE results SET pushed = 1 WHERE process_id = ? AND nonce = ?", references)
+    def has_error(self, process_id: str, nonce: int) -> bool | None:
+        """Whether a slot's result is an error; None if it has no result yet."""
+        found = self._value(
+            "SELECT has_error FROM results WHERE process_id = ? AND nonce = ?", process_id, nonce
+        )
+        return None if found is None else bool(found)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -172,7 +178,7 @@ class Connection:
             if self._db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
                 self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.executescript(SCHEMA)
+            self._db.executescript(SCHEMA + DELIVERIES_SCHEMA)
 
     def rows(self, query: str, *values: Any) -> list[Any]:
         with self._lock, _as_unavailable():
