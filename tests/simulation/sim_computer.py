@@ -268,7 +268,8 @@ class Simulation:
                 left = asyncio.all_tasks(loop)
                 for task in left:
                     task.cancel()
-                loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+                if left:
+                    loop.run_until_complete(asyncio.wait(left))
                 loop.close()
 
     def close(self) -> None:
