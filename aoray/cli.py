@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import click
 import orjson
 
-from aoray import __version__, audit, ray_environment
+from aoray import __version__, audit, limits, ray_environment
 from aoray.errors import AorayError
 from aoray.settings import Settings
 
@@ -247,6 +247,44 @@ def dryrun(context: Context, process: str, action: str, data: str, tags: tuple[s
 
 @main.command()
 @client_command
+@click.argument("process")
+@click.argument("nonce", type=click.IntRange(min=0))
+@click.argument("index", type=click.IntRange(min=0), required=False)
+def push(context: Context, process: str, nonce: int, index: int | None) -> None:
+    """Push the outbox of slot NONCE of PROCESS again: all of it that is not delivered, or message INDEX."""
+
+    async def call(client: Any) -> list[dict[str, Any]]:
+        chosen = [index] if index is not None else await unsettled(client, process, nonce)
+        for each in chosen:
+            await client.push(process, nonce, each)
+        page = await client.outbox(process, nonce=nonce, limit=limits.PAGE_ENTRIES_MAX)
+        return [sent for sent in page["outbox"] if sent["index"] in chosen]
+
+    pushed = context.run(call)
+    lines = [f"{each['index']} {each['state']} {each['id']} to {each['target']}" for each in pushed]
+    context.say({"process": process, "nonce": nonce, "pushed": pushed}, "\n".join(lines) or "nothing to push")
+
+
+async def unsettled(client: Any, process: str, nonce: int) -> list[int]:
+    """The outbox messages of a slot that may still be delivered."""
+    page = await client.outbox(process, nonce=nonce, limit=limits.PAGE_ENTRIES_MAX)
+    return [each["index"] for each in page["outbox"] if each["state"] in ("pending", "dead")]
+
+
+@main.command()
+@client_command
+@click.argument("message")
+@click.option("--process", default="", help="The process that the message was sent to.")
+def trace(context: Context, message: str, process: str) -> None:
+    """What caused MESSAGE, and what it caused, as a tree."""
+    from aoray.drawing import draw
+
+    found = context.run(lambda client: client.trace(message, process=process))
+    context.say(found, "" if context.as_json else draw(found))
+
+
+@main.command()
+@client_command
 @click.option("--type", "key_type", type=click.Choice(["ed25519", "arweave"]), default="ed25519")
 def wallet(context: Context, key_type: str) -> None:
     """This wallet's address; the wallet is made if it is not there."""
@@ -281,8 +319,8 @@ def publish(
     tags: tuple[str, ...],
 ) -> None:
     """Put the module FILE (WASM, or WAT text) on Arweave."""
-    limits = [("Memory-Limit", memory_limit), ("Compute-Limit", compute_limit)]
-    sent = parse_tags([*(f"{name}={value}" for name, value in limits if value), *tags])
+    bounds = [("Memory-Limit", memory_limit), ("Compute-Limit", compute_limit)]
+    sent = parse_tags([*(f"{name}={value}" for name, value in bounds if value), *tags])
     wasm = read_module(file)
     published = context.run(lambda client: client.publish_module(wasm, module_format, sent))
     context.say(

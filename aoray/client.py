@@ -155,6 +155,22 @@ class Client:
             headers={"content-type": "application/json"},
         )
 
+    async def outbox(
+        self, process: str, *, nonce: int | None = None, state: str = "", after: str = "", limit: int = 100
+    ) -> dict[str, Any]:
+        """A page of how far a process's outbox messages are: `outbox`, and `next` if there are more."""
+        asked = {"nonce": "" if nonce is None else str(nonce), "state": state, "after": after}
+        params = {name: value for name, value in asked.items() if value} | {"limit": str(limit)}
+        return await self._json("GET", f"/outbox/{process}", params=params)
+
+    async def push(self, process: str, nonce: int, index: int) -> None:
+        """Push an outbox message again. Harmless: an id is scheduled once."""
+        await self._json("POST", f"/push/{nonce}/{index}", params={"process-id": process})
+
+    async def trace(self, message: str, *, process: str = "") -> dict[str, Any]:
+        """What caused a message, and what it caused."""
+        return await self._json("GET", f"/trace/{message}", params={"process-id": process} if process else {})
+
     async def publish_module(self, wasm: bytes, module_format: str, tags: Iterable[Tag] = ()) -> str:
         """Put a module on Arweave; returns its id."""
         item = build(self.signer, tags=module_tags(module_format, tags), data=wasm)

@@ -141,6 +141,12 @@ class Unavailable(InfrastructureError):
     code = "unavailable"
 
 
+class BadCheckpoint(InfrastructureError):
+    """A checkpoint that is missing, torn, or not of the state that it should be."""
+
+    code = "bad_checkpoint"
+
+
 class StaleTerm(InfrastructureError):
     """A successor holds a later term; whoever sees this must stop writing."""
 

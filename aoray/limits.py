@@ -61,6 +61,9 @@ PUSHES_IN_FLIGHT_MAX = 128  # results of one gateway whose outboxes are being se
 PUSH_SLICE_MESSAGES = 50  # of one outbox, signed and sent at once: a long one must not hold up the others
 PUSH_SCAN_S = 10.0  # how often the store is scanned for outboxes that nobody announced
 PUSH_BACKOFF_MAX_S = 10.0
+PUSH_FOREIGN_ATTEMPTS_MAX = 360  # towards another network, so about an hour; towards our own there is no end
+PUSH_ERROR_CHARACTERS_MAX = 500  # of the reason that is kept with an outbox message
+TRACE_NODES_MAX = 1_000  # slots and messages of a trace; also how far back its causes go
 BATCH_BYTES_MAX = 16 * MIB  # of items in one commit or one call; a single larger item still goes, alone
 SHARD_QUEUE_MESSAGES_MAX = 50_000
 SHARD_QUEUE_BYTES_MAX = 256 * MIB
@@ -79,8 +82,19 @@ MODULES_LOADED_MAX = 64  # compiled modules a process actor holds besides those 
 WATCHES_MAX = 100_000  # results that gateways wait for at one process actor; the oldest are forgotten
 # Announcements that wait for one gateway; the oldest are dropped, and found by its scans
 COURIER_QUEUE_MAX = 50_000
+RESIDENT_PROCESSES_MAX = 1_000  # of one process actor, with instances; idle ones beyond it hibernate
+IDLE_SECONDS_MAX = 600  # and those that have had nothing to do for so long
 FLUSH_BUNDLE_ENTRIES_MAX = 1_000
 FLUSH_BUNDLE_BYTES_MAX = 8 * MIB
+HIBERNATION_SCAN_SECONDS = 5.0  # how often a process actor looks for those
+
+# Checkpoints.
+CHECKPOINT_COSTS = 50  # one is due when evaluation since the last has taken this many times as long
+CHECKPOINT_MESSAGES_MIN = 20  # and not before as many messages, however slow they are
+CHECKPOINT_SECONDS_GUESS = 0.02  # what one takes, until it is known
+CHECKPOINT_BYTES_MAX = 1 * GIB  # of changed memory; a process that has changed more is always replayed
+CHECKPOINTS_KEPT = 2  # of each process
+CHECKPOINT_TRIES_MAX = 3  # to write a file that another's collection takes away meanwhile
 
 # Checking a log (`aoray verify`).
 VERIFY_PAGE_ENTRIES = 100  # as large a page as arweave.net gives

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
+from aoray import limits
 from aoray.errors import ClientError
 
 
@@ -35,6 +36,10 @@ class Settings:
     """Process actors in the pool; 0 means one for each core."""
     actor_per_process: bool = False
     """Each process is a Ray actor for itself (a process can ask for it with the tag `Actor: own`)."""
+    resident_processes_max: int = limits.RESIDENT_PROCESSES_MAX
+    """Processes that an actor holds in memory; beyond it, idle ones are checkpointed and let go."""
+    idle_seconds_max: int = limits.IDLE_SECONDS_MAX
+    """An idle process is let go after this time. The next message wakes it."""
     flush_interval_ms: int = 1000
     log_level: str = "warning"
 

@@ -3,7 +3,8 @@
 Where in a message's journey: after the log. A shard's lane calls `assign` with entries that are durable, or
 `activate` with processes to look after; the results go to the store, and to the gateways that `watch` or
 push. One event loop takes calls and drives the machine (order), one thread evaluates, another reads the log
-and the store.
+and the store. Processes that have been idle for long, or are too many, hibernate: a checkpoint is taken,
+their instances go, and whatever is asked of them wakes them.
 
 Invariants: the machine is touched by the event loop alone, instances by the evaluating thread alone. A
 lost, repeated or reordered call changes nothing: nonces decide, and the log fills gaps. A watch is
@@ -21,30 +22,34 @@ import asyncio
 import logging
 import os
 import secrets
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, TypeVar
 
 import orjson
 
 from aoray import limits
+from aoray.actors.checkpoints import Checkpoints
 from aoray.actors.couriers import Call, Couriers, RayCalls
 from aoray.actors.evaluation import Evaluation, Prepared, Slice
+from aoray.actors.faults import backoff, log_fault, not_here
+from aoray.actors.hibernation import Residency
 from aoray.actors.loading import Loader
-from aoray.actors.machine import Activate, Close, Effect, Machine, Read
+from aoray.actors.machine import Activate, Close, Effect, Hibernate, Machine, Read
 from aoray.actors.modules import ModuleStore
 from aoray.actors.placement import gateway_of
 from aoray.actors.results import ResultRow, Results
 from aoray.arweave.client import ArweaveClient
-from aoray.errors import AorayError, ClientError, StaleTerm, Unavailable, UnknownProcess
+from aoray.errors import ClientError, StaleTerm, Unavailable, UnknownProcess
 from aoray.protocol.assignments import LogEntry
 from aoray.scheduler.reader import ShardedReader, open_readers
 from aoray.settings import Settings
 from aoray.wasm import Engine
 
 logger = logging.getLogger(__name__)
-
-BACKOFF_FIRST_SECONDS = 0.1
 
 T = TypeVar("T")
 Key = tuple[str, str]  # process id, message id
@@ -79,7 +84,12 @@ class ProcessActor:
         self._incarnation = secrets.token_hex(8)
         self._log, self._results, self._loader, call = parts or parts_of(settings)
         self._machine = Machine()
-        self._evaluation = Evaluation(Results(settings.data / "results.sqlite"))
+        checkpoints = Checkpoints(settings.data)
+        self._evaluation = Evaluation(Results(settings.data / "results.sqlite"), checkpoints)
+        self._residency = Residency(
+            processes_max=settings.resident_processes_max, idle_seconds_max=settings.idle_seconds_max
+        )
+        self._asked: Counter[str] = Counter()  # processes whose state somebody is waiting for
         self._couriers = Couriers(call)
         self._evaluating = ThreadPoolExecutor(1, thread_name_prefix="evaluating")
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="reading")
@@ -90,7 +100,9 @@ class ProcessActor:
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._counts = dict.fromkeys(("evaluated", "replayed", "slices", "faults", "fenced", "dry_runs"), 0)
+        self._submit(checkpoints.sweep)
         self._start(self._evaluate_for_ever())
+        self._start(self._hibernate_for_ever())
 
     # What others call
 
@@ -104,6 +116,9 @@ class ProcessActor:
             "actor": self.name,
             "processes": len(self._machine.processes),
             "live": sum(process.live for process in self._machine.processes.values()),
+            "asleep": len(self._machine.asleep),
+            "checkpoints": self._evaluation.checkpoints_written,
+            "restored": self._evaluation.checkpoints_used,
             "queued": self._machine.queued,
             "watches": len(self._watchers),
             **self._counts,
@@ -116,8 +131,9 @@ class ProcessActor:
             if gateway:
                 self._watched_by(gateway, key := (entry.process_id, entry.message_id))
                 process = self._machine.processes.get(entry.process_id)
-                if process is not None and entry.nonce < process.next_nonce:  # read from the log before
-                    late.append(key)
+                asleep = entry.process_id in self._machine.asleep
+                if asleep or (process is not None and entry.nonce < process.next_nonce):
+                    late.append(key)  # perhaps read from the log before
         self._apply(self._machine.assign((term, entry) for term, entry, _ in works))
         if late:
             await self._tell_stored(late)
@@ -138,12 +154,9 @@ class ProcessActor:
 
     async def dry_run(self, process_id: str, message: dict[str, Any]) -> dict[str, Any]:
         """The result of a message on the present state of a process, of which nothing stays."""
-        await self._catch_up(process_id)
         self._counts["dry_runs"] += 1
-        process = self._machine.processes.get(process_id)
-        async with (
-            self._dry_running
-        ):  # one at a time in the thread's queue, so messages have their turn between
+        async with self._present(process_id), self._dry_running:  # one at a time: messages have their turn
+            process = self._machine.processes.get(process_id)
             try:
                 result = await self._on(self._evaluating, self._evaluation.dry_run, process_id, message)
             except ClientError:
@@ -156,8 +169,22 @@ class ProcessActor:
 
     async def memory(self, process_id: str) -> tuple[bytes, int, int, int]:
         """The memory of a process; and nonce, timestamp and block height of the last message in it."""
-        await self._catch_up(process_id)
-        return await self._on(self._evaluating, self._evaluation.memory, process_id)
+        async with self._present(process_id):
+            return await self._on(self._evaluating, self._evaluation.memory, process_id)
+
+    @asynccontextmanager
+    async def _present(self, process_id: str) -> AsyncIterator[None]:
+        """Here, awake, and caught up with the log; and not let go of meanwhile."""
+        self._asked[process_id] += 1
+        try:
+            await self._catch_up(process_id)
+            yield
+        finally:
+            self._asked[process_id] -= 1
+            if not self._asked[process_id]:
+                del self._asked[process_id]
+            if process_id in self._machine.processes:
+                self._residency.used(process_id, time.monotonic())
 
     # The evaluating loop
 
@@ -188,9 +215,10 @@ class ProcessActor:
             self._apply(self._machine.fenced(process_id, term))
         for process_id, (generation, nonce) in done.progress.items():
             self._apply(self._machine.evaluated(process_id, generation, nonce))
-            self._caught_up(process_id)
+            self._used(process_id)
         for process_id, generation in done.failed:
             self._fail(process_id, generation)
+        self._let_go()
 
     def _fail(self, process_id: str, generation: int) -> None:
         self._counts["faults"] += 1
@@ -204,6 +232,9 @@ class ProcessActor:
                 self._start(self._activate(effect))
             elif isinstance(effect, Read):
                 self._start(self._read(effect))
+            elif isinstance(effect, Hibernate):
+                self._residency.gone(effect.process_id)
+                self._submit(self._evaluation.hibernate, *effect)
             else:
                 self._close(effect)
         self._wake.set()
@@ -230,6 +261,7 @@ class ProcessActor:
                 self._fail(process_id, generation)
             else:
                 self._apply(self._machine.activated(process_id, generation, *begun))
+                self._used(process_id)
 
     async def _prepared(self, process_id: str) -> Prepared:
         record = await self._on(self._reading, self._log.process, process_id)
@@ -254,11 +286,12 @@ class ProcessActor:
 
     def _close(self, effect: Close) -> None:
         """After whatever the evaluating thread has yet to do, and before whatever comes."""
-        self._evaluating.submit(self._evaluation.close, effect.process_id)
+        self._residency.gone(effect.process_id)
+        self._submit(self._evaluation.close, effect.process_id)
         if effect.process_id not in self._machine.processes:
             for _, waiter in self._catching_up.pop(effect.process_id, ()):
                 if not waiter.done():
-                    waiter.set_exception(_not_here(effect.process_id))
+                    waiter.set_exception(not_here(effect.process_id))
 
     # Watchers, and those who want the present state
 
@@ -282,10 +315,12 @@ class ProcessActor:
 
     async def _catch_up(self, process_id: str) -> None:
         """Wait until all that is in the log by now is evaluated."""
+        if process_id in self._machine.asleep:
+            self._apply(self._machine.doubt(process_id))
         latest = await self._on(self._reading, self._log.latest, process_id)
         process = self._machine.processes.get(process_id)
         if process is None or latest is None:
-            raise _not_here(process_id)
+            raise not_here(process_id)
         if process.next_nonce > latest.nonce:
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -304,10 +339,35 @@ class ProcessActor:
             elif not waiter.done():  # who waited may be gone
                 waiter.set_result(None)
 
+    # Who stays in memory
+
+    def _used(self, process_id: str) -> None:
+        if process_id in self._machine.processes:
+            self._residency.used(process_id, time.monotonic())
+            self._caught_up(process_id)
+
+    def _let_go(self) -> None:
+        """Let those hibernate whose time it is."""
+        for process_id in self._residency.leaving(time.monotonic(), self._may_go):
+            self._apply(self._machine.hibernate(process_id))
+
+    def _may_go(self, process_id: str) -> bool:
+        return process_id not in self._asked and self._machine.is_idle(process_id)
+
+    async def _hibernate_for_ever(self) -> None:
+        """Also when no slice follows."""
+        while True:
+            await asyncio.sleep(limits.HIBERNATION_SCAN_SECONDS)
+            self._let_go()
+
     # Threads and tasks
 
     async def _on(self, executor: Executor, function: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(executor, function, *arguments)
+
+    def _submit(self, function: Callable[..., object], *arguments: Any) -> None:
+        """For the evaluating thread, in order; nobody waits for it."""
+        self._evaluating.submit(function, *arguments).add_done_callback(log_fault)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_event_loop().create_task(work)
@@ -333,16 +393,3 @@ class ProcessActor:
         self._reading.shutdown()
         self._results.close()
         self._log.close()
-
-
-def backoff(attempt: int) -> float:
-    """How long to wait before an attempt; none before the first."""
-    if attempt == 0:
-        return 0.0
-    return min(limits.ACTIVATION_BACKOFF_SECONDS_MAX, BACKOFF_FIRST_SECONDS * 2.0 ** min(attempt - 1, 10))
-
-
-def _not_here(process_id: str) -> AorayError:
-    return Unavailable(
-        f"process {process_id} is not on this actor", process=process_id, hint="It is being placed."
-    )

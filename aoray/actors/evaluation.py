@@ -10,7 +10,8 @@ SLICE_SECONDS. What a guest does is its result; nothing of it is raised.
 On failure: a fault of ours in one process ends its part of the slice (`failed`), the others go on. While
 the store can't be written, the slice is held and tried again: an evaluated message without result would
 otherwise be lost until the next replay. Processes whose term is over are `fenced`; their results are not in
-the store.
+the store. A checkpoint that can't be written or read is logged, and costs time only: an older one is taken,
+or the log replayed from its beginning.
 """
 
 from __future__ import annotations
@@ -23,19 +24,19 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from aoray import limits
+from aoray.actors.checkpoints import CheckpointRow, Checkpoints
+from aoray.actors.hibernation import Effort
 from aoray.actors.machine import Turn
 from aoray.actors.messages import dry_run_message, given
 from aoray.actors.results import ResultRow, Results
 from aoray.actors.served import served
-from aoray.errors import StaleTerm, Unavailable, UnsupportedModule
+from aoray.errors import AorayError, BadCheckpoint, StaleTerm, Unavailable, UnsupportedModule
 from aoray.protocol.assignments import LogEntry
-from aoray.wasm import Instance, Limits, Module, Outcome, Snapshot
+from aoray.wasm import Instance, Limits, Module, Outcome
 
 logger = logging.getLogger(__name__)
 
 WRITE_BACKOFF_SECONDS = (0.05, 2.0)  # first and longest wait before the store is tried again
-
-Checkpoint = tuple[int, Snapshot]  # the nonce it was taken after, and the state
 
 
 class Evaluator(Protocol):
@@ -90,6 +91,8 @@ class Resident:
     nonce: int = -1
     timestamp: int = 0
     block_height: int = 0
+    kept_nonce: int = -1  # of the newest checkpoint
+    effort: Effort = field(default_factory=Effort)
 
 
 @dataclass(slots=True)
@@ -104,25 +107,17 @@ class Slice:
     bytes: int = 0
 
 
-def no_checkpoint(process_id: str) -> Checkpoint | None:
-    """The seam for checkpoints: until there are any, every process begins at nonce 0."""
-    return None
-
-
 class Evaluation:
     """The instances of one process actor."""
 
     def __init__(
-        self,
-        results: Results,
-        *,
-        checkpoint_of: Callable[[str], Checkpoint | None] = no_checkpoint,
-        clock: Callable[[], float] = time.monotonic,
+        self, results: Results, checkpoints: Checkpoints, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.residents: dict[str, Resident] = {}
         self.closing = threading.Event()
+        self.checkpoints_written = self.checkpoints_used = 0
         self._results = results
-        self._checkpoint_of = checkpoint_of
+        self._checkpoints = checkpoints
         self._clock = clock
 
     def begin(self, process_id: str, term: int, prepared: Prepared) -> Begun:
@@ -130,12 +125,66 @@ class Evaluation:
         self._results.claim(process_id, term)
         known_nonce = self._results.last_nonce(process_id)
         self.close(process_id)
-        resident = self.residents[process_id] = Resident(_evaluator(prepared), prepared.env)
-        checkpoint = self._checkpoint_of(process_id)
-        if checkpoint is not None and isinstance(resident.evaluator, Instance):
-            resident.nonce, snapshot = checkpoint
-            resident.evaluator.restore(snapshot)
+        resident = self._restored(process_id, prepared, known_nonce)
+        if resident is None:
+            resident = Resident(_evaluator(prepared), prepared.env)
+        self.residents[process_id] = resident
         return Begun(resident.nonce + 1, known_nonce)
+
+    def _restored(self, process_id: str, prepared: Prepared, known_nonce: int) -> Resident | None:
+        """The process as its newest checkpoint has it that is as it should be; None if there is none."""
+        for row in self._checkpoints.of(process_id, known_nonce):
+            evaluator = _evaluator(prepared)
+            try:
+                if not isinstance(evaluator, Instance):
+                    return None
+                self._restore(evaluator, row)
+            except BadCheckpoint as error:
+                logger.warning("checkpoint %d of %s is not used: %s", row.nonce, process_id, error)
+                evaluator.close()
+            else:
+                self.checkpoints_used += 1
+                place = row.nonce, row.timestamp, row.block_height, row.nonce
+                return Resident(evaluator, prepared.env, *place)
+        return None
+
+    def _restore(self, instance: Instance, row: CheckpointRow) -> None:
+        instance.restore_changes(self._checkpoints.read(row, instance.base_hash))
+        found = instance.state_hash()
+        if found != row.state_hash:
+            raise BadCheckpoint(f"its state has the hash {found}, not {row.state_hash}")
+
+    def hibernate(self, process_id: str, term: int) -> None:
+        """Keep what changed since the last checkpoint, and let go of the instance."""
+        resident = self.residents.get(process_id)
+        if resident is not None and resident.nonce > resident.kept_nonce:
+            self._checkpoint(process_id, term, resident)
+        self.close(process_id)
+
+    def _checkpoint_if_due(self, turns: Sequence[Turn], done: Slice) -> None:
+        """One in a slice: it takes as long as a slice does, and others wait for their results."""
+        gone = {process_id for process_id, _ in done.failed + done.fenced}
+        for turn in turns:
+            resident = self.residents[turn.process_id]
+            if turn.process_id not in gone and resident.effort.is_due:
+                self._checkpoint(turn.process_id, turn.term, resident)
+                return
+
+    def _checkpoint(self, process_id: str, term: int, resident: Resident) -> None:
+        """Take one of the state as it is, of which all results are written; a fault is only logged."""
+        instance, started = resident.evaluator, self._clock()
+        if not isinstance(instance, Instance):
+            return
+        place = resident.nonce, term, resident.timestamp, resident.block_height
+        try:
+            row = CheckpointRow(process_id, *place, instance.state_hash(), "", 0)
+            self._checkpoints.write(row, instance.base_hash, instance.changes())
+        except AorayError as error:
+            logger.warning("no checkpoint of %s at %d: %s", process_id, resident.nonce, error)
+        else:
+            resident.kept_nonce = resident.nonce
+            self.checkpoints_written += 1
+        resident.effort.checkpointed(self._clock() - started)
 
     def run(self, turns: Sequence[Turn]) -> Slice:
         """Evaluate as much of a plan as fits into a slice, and write the results."""
@@ -150,6 +199,7 @@ class Evaluation:
             if self._is_over(done, deadline):
                 break
         self._record({turn.process_id: turn.term for turn in turns}, done)
+        self._checkpoint_if_due(turns, done)
         return done
 
     def _run_turn(self, turn: Turn, done: Slice, deadline: float) -> None:
@@ -165,7 +215,9 @@ class Evaluation:
 
     def _run_entry(self, resident: Resident, entry: LogEntry, known_nonce: int, done: Slice) -> None:
         message, block_height, pushed_for = given(entry)
+        started = self._clock()
         outcome = resident.evaluator.evaluate(message, resident.env)
+        resident.effort.evaluated(self._clock() - started)
         resident.nonce, resident.timestamp, resident.block_height = entry.nonce, entry.timestamp, block_height
         if entry.nonce <= known_nonce:
             done.replayed += 1
@@ -235,6 +287,7 @@ class Evaluation:
         """Let go of everything."""
         for process_id in list(self.residents):
             self.close(process_id)
+        self._checkpoints.close()
         self._results.close()
 
     def _resident(self, process_id: str) -> Resident:

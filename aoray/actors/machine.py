@@ -1,9 +1,9 @@
 """The order of evaluation: which entry of which process comes next, and what must be fetched first.
 
 One machine for each process actor. Events go in (work from a shard, a page of the log, an instance that is
-ready, entries evaluated, a fault), effects come out (`Activate`, `Read`, `Close`), and `plan` says what to
-evaluate now. Pure: no I/O, no clock, no Ray; the actor carries out what it says, and a test can run any
-interleaving in one thread.
+ready, entries evaluated, a fault), effects come out (`Activate`, `Read`, `Close`, `Hibernate`), and `plan`
+says what to evaluate now. Pure: no I/O, no clock, no Ray; the actor carries out what it says, and a test
+can run any interleaving in one thread.
 
 Invariants
 * The entries of a process are planned in strict nonce order, each once. Duplicates and older nonces are
@@ -15,6 +15,9 @@ Invariants
   some evaluated.
 * Payloads that wait are bounded (ACTOR_QUEUE_MESSAGES_MAX); beyond that only their nonce is kept, and the
   log read again.
+
+A process that has nothing to do may be put to sleep: its instance goes, its term is remembered, and the next
+message, or whoever asks for its state, wakes it as if it had just come here.
 
 On failure: a process whose evaluation failed by a fault of ours loses its instance and is activated anew
 from the log (`Activate.attempt` tells how often it failed in a row); one whose term is over is closed and
@@ -54,7 +57,14 @@ class Close(NamedTuple):
     process_id: str
 
 
-Effect = Activate | Read | Close
+class Hibernate(NamedTuple):
+    """Let go of the process's instance, but keep its state first."""
+
+    process_id: str
+    term: int
+
+
+Effect = Activate | Read | Close | Hibernate
 
 
 class Turn(NamedTuple):
@@ -88,12 +98,19 @@ class Process:
     def ready(self) -> bool:
         return self.live and self.frontier >= self.next_nonce
 
+    @property
+    def idle(self) -> bool:
+        """All that we know of is done."""
+        waiting = self.reading or self.behind or self.pending
+        return self.live and not waiting and self.top_nonce < self.next_nonce
+
 
 class Machine:
     """All processes of one actor."""
 
     def __init__(self, *, queue_entries_max: int = limits.ACTOR_QUEUE_MESSAGES_MAX) -> None:
         self.processes: dict[str, Process] = {}
+        self.asleep: dict[str, int] = {}  # their terms
         self.queued = 0
         self._queue_entries_max = queue_entries_max
         self._turns: dict[str, None] = {}  # ready processes, whose turn comes first first
@@ -121,11 +138,26 @@ class Machine:
 
     def doubt(self, process_id: str) -> list[Effect]:
         """Somebody asks for what we do not know of: look into the log before saying all is done."""
+        if process_id in self.asleep:
+            return self.activate(process_id, self.asleep[process_id])
         process = self.processes.get(process_id)
         if process is None:
             return []
         process.behind = True
         return self._next(process)
+
+    def is_idle(self, process_id: str) -> bool:
+        """Whether the process is here, and has nothing to do."""
+        process = self.processes.get(process_id)
+        return process is not None and process.idle
+
+    def hibernate(self, process_id: str) -> list[Effect]:
+        """Put an idle process to sleep."""
+        if not self.is_idle(process_id):
+            return []
+        term = self.asleep[process_id] = self.processes[process_id].term
+        self._discard(self.processes.pop(process_id))
+        return [Hibernate(process_id, term)]
 
     def activated(self, process_id: str, generation: int, next_nonce: int, known_nonce: int) -> list[Effect]:
         """The instance is there, with the state just before `next_nonce`."""
@@ -193,6 +225,8 @@ class Machine:
     def fenced(self, process_id: str, term: int) -> list[Effect]:
         """The store knows a later term than this one: the process is a successor's."""
         self._floor[process_id] = max(self._floor.get(process_id, 0), term + 1)
+        if self.asleep.get(process_id, term + 1) <= term:
+            del self.asleep[process_id]
         process = self.processes.get(process_id)
         if process is None or process.term > term:
             return []
@@ -225,6 +259,7 @@ class Machine:
 
     def _begin(self, process_id: str, term: int, *, attempt: int) -> Process:
         self._generation += 1
+        self.asleep.pop(process_id, None)
         process = Process(process_id, term, self._generation, attempt=attempt)
         self.processes[process_id] = process
         return process

@@ -1,8 +1,11 @@
 """The store of results: what each message's evaluation gave, and which outboxes are still to be pushed.
 
-Process actors write here once for each slice of work; gateways read results and mark outboxes as pushed.
+Process actors write here once for each slice of work; gateways read results and settle outboxes
+(`deliveries`).
 One SQLite file with several writing processes (WAL, busy timeout); `synchronous=NORMAL`, since whatever a
 power cut takes is made again, the same, by replay.
+
+The index of checkpoints (checkpoints.py) is in the same file, since the same terms fence it.
 
 Invariants
 * A result is written once; writing it again leaves it as it is.
@@ -18,12 +21,14 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from aoray import limits
+from aoray.actors.deliveries import SCHEMA as DELIVERIES_SCHEMA
+from aoray.actors.deliveries import Deliveries
 from aoray.errors import StaleTerm, Unavailable
 
 SCHEMA = """
@@ -37,6 +42,12 @@ CREATE UNIQUE INDEX IF NOT EXISTS results_by_nonce ON results (process_id, nonce
 CREATE INDEX IF NOT EXISTS results_by_message ON results (message_id, process_id);
 CREATE INDEX IF NOT EXISTS results_by_assignment ON results (assignment_id);
 CREATE INDEX IF NOT EXISTS results_unpushed ON results (process_id, nonce) WHERE pushed = 0;
+CREATE TABLE IF NOT EXISTS checkpoints (
+    process_id TEXT NOT NULL, nonce INTEGER NOT NULL, term INTEGER NOT NULL, timestamp INTEGER NOT NULL,
+    block_height INTEGER NOT NULL, state_hash TEXT NOT NULL, file TEXT NOT NULL, bytes INTEGER NOT NULL,
+    PRIMARY KEY (process_id, nonce)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS checkpoints_by_file ON checkpoints (file);
 """
 BUSY_SECONDS = 30.0
 
@@ -66,8 +77,9 @@ class Results:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._reads = _Connection(path)
-        self._writes = _Connection(path)
+        self._reads = Connection(path)
+        self._writes = Connection(path)
+        self.deliveries = Deliveries(self._reads, self._writes)
 
     def claim(self, process_id: str, term: int) -> None:
         """From now on only this term (or a later one) writes results of the process."""
@@ -76,7 +88,7 @@ class Results:
     def commit(self, term_of: Mapping[str, int], rows: Sequence[ResultRow]) -> None:
         """Write a batch in one transaction: all rows of the processes whose term is not over."""
         with self._writes.transaction() as db:
-            stale = {process_id for process_id, term in term_of.items() if not _hold(db, process_id, term)}
+            stale = {process_id for process_id, term in term_of.items() if not hold(db, process_id, term)}
             kept = [row for row in rows if row.process_id not in stale] if stale else rows
             db.executemany(f"INSERT OR IGNORE INTO results ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?)", kept)
         if stale:
@@ -128,10 +140,12 @@ class Results:
         """Slots whose outboxes are not marked as sent."""
         return self._reads.rows("SELECT process_id, nonce FROM results WHERE pushed = 0 LIMIT ?", limit)
 
-    def mark_pushed(self, references: Iterable[tuple[str, int]]) -> None:
-        """The outboxes of these slots are sent."""
-        with self._writes.transaction() as db:
-            db.executemany("UPDATE results SET pushed = 1 WHERE process_id = ? AND nonce = ?", references)
+    def has_error(self, process_id: str, nonce: int) -> bool | None:
+        """Whether a slot's result is an error; None if it has no result yet."""
+        found = self._value(
+            "SELECT has_error FROM results WHERE process_id = ? AND nonce = ?", process_id, nonce
+        )
+        return None if found is None else bool(found)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -151,7 +165,7 @@ class Results:
         return rows[0][0] if rows else None
 
 
-class _Connection:
+class Connection:
     """A connection that threads take turns on; faults come as `Unavailable`."""
 
     def __init__(self, path: Path) -> None:
@@ -164,7 +178,7 @@ class _Connection:
             if self._db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
                 self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.executescript(SCHEMA)
+            self._db.executescript(SCHEMA + DELIVERIES_SCHEMA)
 
     def rows(self, query: str, *values: Any) -> list[Any]:
         with self._lock, _as_unavailable():
@@ -187,7 +201,7 @@ class _Connection:
             self._db.close()
 
 
-def _hold(db: sqlite3.Connection, process_id: str, term: int) -> bool:
+def hold(db: sqlite3.Connection, process_id: str, term: int) -> bool:
     """Whether this term may write; a later one than any before is kept."""
     found = db.execute("SELECT term FROM terms WHERE process_id = ?", [process_id]).fetchone()
     if found is None or found[0] < term:

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Scope
 
-from aoray.gateway import compute, messenger, schedule, status
+from aoray.gateway import compute, messenger, outboxes, schedule, status, trace
 from aoray.gateway.gateway import Gateway
 from aoray.gateway.web import Door, application
 
@@ -25,7 +25,7 @@ def all_units(gateway: Gateway, arweave: APIRouter | None) -> ASGIApp:
     app = application("aoray")
     hot = [messenger.add_post(app, gateway), compute.add_result(app, gateway)]
     _add_get(app, "/", lambda request: _first_page(gateway, request))
-    for routes in (status, compute, messenger, schedule):
+    for routes in (status, compute, messenger, outboxes, trace, schedule):
         app.include_router(routes.router(gateway))
     _add_read(app, gateway, only_schedules=arweave is not None)
     if arweave is not None:
@@ -38,7 +38,8 @@ def messenger_unit(gateway: Gateway) -> ASGIApp:
     hot = [messenger.add_post(app, gateway)]
     messenger.add_health_text(app)
     app.include_router(status.router(gateway))
-    app.include_router(messenger.router(gateway))
+    for routes in (messenger, outboxes, trace):
+        app.include_router(routes.router(gateway))
     return Door(app, gateway.load, hot)
 
 

@@ -11,6 +11,7 @@ from aoray.actors.placement import gateway_of, pool_actor
 from aoray.actors.results import ResultRow, Sort
 from aoray.gateway.batcher import Sleep
 from aoray.gateway.calls import Call
+from aoray.gateway.courier import Courier
 from aoray.gateway.ingress import Ingress
 from aoray.gateway.knowledge import Arweave, Knowledge, Reader
 from aoray.gateway.monitors import Monitors
@@ -37,6 +38,7 @@ class ResultStore(Outboxes, Protocol):
         self, process_id: str, *, after: int | None, to: int | None, sort: Sort, limit: int
     ) -> Sequence[ResultRow]: ...
     def last_nonce(self, process_id: str) -> int: ...
+    def has_error(self, process_id: str, nonce: int) -> bool | None: ...
 
 
 class Gateway:
@@ -70,12 +72,12 @@ class Gateway:
         self.ingress = Ingress(self.name, settings.shards, call, self.knowledge, self.places, sleep=sleep)
         self.waiting = Waiting(self.name, call, self.places)
         self.monitors = Monitors(settings.data / "monitors")
+        courier = Courier(
+            self.ingress, self.knowledge, arweave, authority, arweave_is_ours=not settings.gateway_url
+        )
         self.pusher = Pusher(
-            self.ingress,
-            self.knowledge,
-            arweave,
+            courier,
             results,
-            authority,
             lambda process_id: gateway_of(process_id, settings.gateways) == index,
             sleep=sleep,
         )

@@ -53,24 +53,37 @@ class MessageSpec(NamedTuple):
 class SpawnSpec(NamedTuple):
     """A process to sign. `own_tags` are those of the outbox: they go into the news for its parent."""
 
+    place: int
     tags: Tags
     data: bytes
     own_tags: Tags
 
 
 class AssignmentSpec(NamedTuple):
-    """A message that exists, to be assigned to a process."""
+    """A message that exists, to be assigned to a process. An entry that names several gives several."""
 
+    place: int
     process_id: str
     message_id: str
     exclude: tuple[str, ...]
+
+
+class Fault(NamedTuple):
+    """An entry that is left out, or with `place` -1 a whole list."""
+
+    kind: str
+    place: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}{f'[{self.place}]' if self.place >= 0 else ''}: {self.reason}"
 
 
 class Outbox(NamedTuple):
     messages: list[MessageSpec]
     spawns: list[SpawnSpec]
     assignments: list[AssignmentSpec]
-    faults: list[str]
+    faults: list[Fault]
 
 
 def outbox(result: Mapping[str, Any], sender: Sender, nonce: int, pushed_for: str) -> Outbox:
@@ -80,17 +93,17 @@ def outbox(result: Mapping[str, Any], sender: Sender, nonce: int, pushed_for: st
         try:
             found.messages.append(_message(entry, sender, nonce, index, pushed_for))
         except MalformedInput as error:
-            found.faults.append(f"Messages[{index}]: {error.message}")
+            found.faults.append(Fault("Messages", index, error.message))
     for index, entry in _entries(result, "Spawns", found.faults):
         try:
             found.spawns.append(_spawn(entry, sender, nonce, index, pushed_for))
         except MalformedInput as error:
-            found.faults.append(f"Spawns[{index}]: {error.message}")
+            found.faults.append(Fault("Spawns", index, error.message))
     for index, entry in _entries(result, "Assignments", found.faults):
         try:
-            found.assignments.extend(_assignments(entry))
+            found.assignments.extend(_assignments(entry, index))
         except MalformedInput as error:
-            found.faults.append(f"Assignments[{index}]: {error.message}")
+            found.faults.append(Fault("Assignments", index, error.message))
     return found
 
 
@@ -147,10 +160,10 @@ def _spawn(entry: Entry, sender: Sender, nonce: int, index: int, pushed_for: str
         Tag("From-Module", sender.module),
         *_marks(nonce, str(index), pushed_for),
     )
-    return SpawnSpec((*own, *scheduler, *added), _data(entry), own)
+    return SpawnSpec(index, (*own, *scheduler, *added), _data(entry), own)
 
 
-def _assignments(entry: Entry) -> Iterator[AssignmentSpec]:
+def _assignments(entry: Entry, place: int) -> Iterator[AssignmentSpec]:
     message_id, processes = entry.get("Message"), entry.get("Processes")
     if not isinstance(message_id, str) or not is_id(message_id):
         raise MalformedInput(f"Message {_short(message_id)} is not an id", field="Message")
@@ -161,21 +174,23 @@ def _assignments(entry: Entry) -> Iterator[AssignmentSpec]:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise MalformedInput(f"Exclude {_short(excluded)} is not a list of names", field="Exclude")
     for process_id in processes:
-        yield AssignmentSpec(process_id, message_id, tuple(names))
+        yield AssignmentSpec(place, process_id, message_id, tuple(names))
 
 
-def _entries(result: Entry, kind: str, faults: list[str]) -> Iterator[tuple[int, Entry]]:
+def _entries(result: Entry, kind: str, faults: list[Fault]) -> Iterator[tuple[int, Entry]]:
     found = result.get(kind) or []
     if not isinstance(found, list):
-        faults.append(f"{kind}: not a list")
+        faults.append(Fault(kind, -1, "not a list"))
         return
     if len(found) > limits.OUTBOX_MESSAGES_MAX:
-        faults.append(f"{kind}: only the first {limits.OUTBOX_MESSAGES_MAX} of {len(found)} are sent")
+        faults.append(
+            Fault(kind, -1, f"only the first {limits.OUTBOX_MESSAGES_MAX} of {len(found)} are sent")
+        )
     for index, entry in enumerate(found[: limits.OUTBOX_MESSAGES_MAX]):
         if isinstance(entry, dict):
             yield index, entry
         else:
-            faults.append(f"{kind}[{index}]: not an object")
+            faults.append(Fault(kind, index, "not an object"))
 
 
 def _marks(nonce: int, index: str, pushed_for: str) -> Iterator[Tag]:

@@ -2,14 +2,13 @@
 point 4).
 
 Actors announce results with outboxes; what nobody announced, or was announced to a gateway that died, is
-found by a scan of the store. A result is marked as pushed once every item of it is accepted, so after a
-crash it is pushed again, whole: items are signed deterministically, so they are the same, and the scheduler
-takes an id once. That makes push exactly once.
+found by a scan of the store. A result is marked as pushed once everything of its outbox has come to its end
+(`delivery`), in one transaction with the rows that say to which; after a crash before that it is pushed
+again, and `courier` says why that is still exactly once.
 
-On failure: a shard or Arweave that is away is tried again until it takes the item. An entry that can never
-be accepted (a module that is not there, too many tags) is logged and left out; it does not hold up the
-rest. Targets that are no process are wallets: their message is uploaded to Arweave, and the chain ends
-there.
+On failure: what is away is tried again with backoff, for as long as it takes if it is ours. A result that
+waits for its next attempt does not hold up the others. An entry that can never be accepted is skipped, with
+the reason in its row; it does not hold up the rest.
 """
 
 from __future__ import annotations
@@ -17,31 +16,16 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from typing import Any, Protocol
-
-import orjson
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 
 from aoray import limits
+from aoray.actors.deliveries import Deliveries, Delivery, Settlement
 from aoray.actors.results import ResultRow
-from aoray.errors import ClientError, InfrastructureError, NotFound, UnknownProcess
+from aoray.errors import InfrastructureError, MalformedInput, NotFound, Unavailable
 from aoray.gateway.batcher import Batcher, Sleep
-from aoray.gateway.ingress import Ingress
-from aoray.gateway.knowledge import Arweave, Knowledge
-from aoray.gateway.push import (
-    EMPTY_DATA,
-    AssignmentSpec,
-    MessageSpec,
-    Outbox,
-    Sender,
-    SpawnSpec,
-    outbox,
-    success_tags,
-)
-from aoray.protocol.items import build
-from aoray.protocol.keys import Signer
-from aoray.protocol.tags import ao_tag
-from aoray.scheduler.rules import Receipt, Submission
+from aoray.gateway.courier import Courier
+from aoray.gateway.delivery import Parcel, settlement, untried
 
 log = logging.getLogger(__name__)
 
@@ -52,35 +36,31 @@ BACKOFF_FIRST_S = 0.2
 class Outboxes(Protocol):
     """The part of the results store that pushing needs."""
 
+    deliveries: Deliveries
+
     def at(self, process_id: str, nonce: int) -> ResultRow | None: ...
     def get(self, process_id: str, any_id: str) -> ResultRow | None: ...
     def unpushed(self, limit: int) -> Sequence[Reference]: ...
-    def mark_pushed(self, references: Sequence[Reference]) -> None: ...
 
 
 class Pusher:
     def __init__(
         self,
-        ingress: Ingress,
-        knowledge: Knowledge,
-        arweave: Arweave,
+        courier: Courier,
         results: Outboxes,
-        signer: Signer,
         is_ours: Callable[[str], bool],
         *,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self.pushed_total = 0
-        self._ingress = ingress
-        self._knowledge = knowledge
-        self._arweave = arweave
+        self._courier = courier
         self._results = results
-        self._signer = signer
         self._is_ours = is_ours
         self._sleep = sleep
         self._waiting: dict[Reference, None] = {}  # in order, each once
         self._under_way: dict[Reference, asyncio.Task[None]] = {}
-        self._marks: Batcher[Reference, None] = Batcher(self._mark)
+        self._resting = 0  # of those under way: wait for their next attempt
+        self._settlements: Batcher[Settlement, None] = Batcher(self._settle)
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._under_way)
@@ -104,20 +84,39 @@ class Pusher:
                 log.warning("the scan for outboxes is tried again: %s", error)
             await self._sleep(limits.PUSH_SCAN_S)
 
-    async def push_again(self, process_id: str, any_id: str, number: int) -> None:
-        """Push one message of a result again, by its place in the outbox."""
-        sender = self._sender(process_id)
-        row = self._results.get(process_id, any_id)
+    async def push_again(self, process_id: str, any_id: str, index: int) -> Delivery:
+        """Push one of a result's outbox again, whatever its state. The result is named by the id of its
+        message or assignment, or by its nonce."""
+        self._courier.sender(process_id)
+        slot = int(any_id) if any_id.isdecimal() and any_id.isascii() and len(any_id) < 19 else None
+        row = self._results.get(process_id, any_id) if slot is None else self._results.at(process_id, slot)
         if row is None:
             raise NotFound(f"no result of {any_id[:60]}", process_id=process_id)
-        found = _outbox(row, sender).messages
-        chosen = [spec for spec in found if spec.place == number]
-        if not chosen:
-            raise NotFound(f"its outbox has no message {number}", process_id=process_id, messages=len(found))
-        await self._send_message(chosen[0])
+        found = self.outbox_of(row)
+        if not 0 <= index < len(found):
+            raise NotFound(f"its outbox has no message {index}", process_id=process_id, messages=len(found))
+        parcel = self._courier.parcels(row)[index]
+        found[index] = after = await self._courier.deliver(parcel, found[index])
+        await self._settlements.put(settlement(row.process_id, row.nonce, found))
+        if after.state == "pending":
+            raise Unavailable(after.error, hint="It will be tried again.")
+        if after.state == "skipped":
+            raise MalformedInput(after.error, field="outbox")
+        return after
+
+    def outbox_of(self, row: ResultRow) -> list[Delivery]:
+        """How far everything of a result's outbox is."""
+        known = self._results.deliveries.of(row.process_id, row.nonce)
+        if known or row.pushed:
+            return known
+        return [self._courier.untried(row, parcel) for parcel in self._courier.parcels(row)]
 
     def _begin(self) -> None:
-        while self._waiting and len(self._under_way) < limits.PUSHES_IN_FLIGHT_MAX:
+        while (
+            self._waiting
+            and len(self._under_way) - self._resting < limits.PUSHES_IN_FLIGHT_MAX
+            and len(self._under_way) < limits.PUSH_QUEUE_RESULTS_MAX
+        ):
             reference = next(iter(self._waiting))
             del self._waiting[reference]
             push = self._under_way[reference] = asyncio.create_task(self._push(reference))
@@ -131,78 +130,56 @@ class Pusher:
 
     async def _push(self, reference: Reference) -> None:
         backoff_s = BACKOFF_FIRST_S
-        while True:
-            try:
-                await self._push_once(reference)
-                await self._marks.put(reference)
-            except InfrastructureError as error:
-                log.info("the outbox of %s is tried again: %s", reference, error)
-            else:
-                self.pushed_total += 1
-                return
-            await self._sleep(backoff_s)
+        while not await self._push_once(reference):
+            await self._rest(backoff_s)
             backoff_s = min(2 * backoff_s, limits.PUSH_BACKOFF_MAX_S)
+        self.pushed_total += 1
 
-    async def _push_once(self, reference: Reference) -> None:
-        row = self._results.at(*reference)
-        if row is None or row.pushed:
-            return
-        sender = self._sender(row.process_id)
-        box = _outbox(row, sender)
-        for fault in box.faults:
-            log.warning("left out of the outbox of %s: %s", reference, fault)
-        sendings: list[Coroutine[Any, Any, object]] = [
-            *(self._send_message(spec) for spec in box.messages),
-            *(self._send_spawn(spec, sender) for spec in box.spawns),
-            *(self._send_assignment(spec) for spec in box.assignments),
-        ]
-        await _all_accepted(reference, sendings)
-
-    async def _send_message(self, spec: MessageSpec) -> None:
-        item = build(self._signer, target=spec.target, anchor=spec.anchor, tags=spec.tags, data=spec.data)
+    async def _rest(self, seconds: float) -> None:
+        """Wait for the next attempt, and let another result have its turn."""
+        self._resting += 1
+        self._begin()
         try:
-            await self._ingress.submit(Submission("message", spec.target, item.id, item.raw))
-        except UnknownProcess:
-            await self._arweave.post_item(item.raw)
-        for process_id in spec.assign_to:
-            await self._ingress.submit(Submission("assignment", process_id, item.id, item.raw))
+            await self._sleep(seconds)
+        finally:
+            self._resting -= 1
 
-    async def _send_spawn(self, spec: SpawnSpec, sender: Sender) -> None:
-        process = build(self._signer, tags=spec.tags, data=spec.data)
-        await self._ingress.spawn(process)
-        success = build(
-            self._signer,
-            target=sender.process_id,
-            tags=success_tags(spec, sender, process.id),
-            data=EMPTY_DATA,
-        )
-        await self._ingress.submit(Submission("message", sender.process_id, success.id, success.raw))
+    async def _push_once(self, reference: Reference) -> bool:
+        """Attempt what of an outbox is pending. Says whether all has come to its end, and is written."""
+        try:
+            row = self._results.at(*reference)
+            if row is None or row.pushed:
+                return True
+            parcels = self._courier.parcels(row)
+            known = self._results.deliveries.of(*reference)
+            before = known or [untried(*reference, parcel) for parcel in parcels]
+            after = await self._attempt(parcels, before)
+            settled = settlement(*reference, after)
+            await self._settlements.put(settled)
+        except InfrastructureError as error:
+            log.info("the outbox of %s is tried again: %s", reference, error)
+            return False
+        _report(reference, before, after)
+        return settled.done
 
-    async def _send_assignment(self, spec: AssignmentSpec) -> Receipt:
-        return await self._ingress.assign(spec.process_id, spec.message_id, spec.exclude)
+    async def _attempt(self, parcels: Sequence[Parcel], before: Sequence[Delivery]) -> list[Delivery]:
+        after = list(before)
+        todo = [index for index, delivery in enumerate(before) if delivery.state == "pending"]
+        for start in range(0, len(todo), limits.PUSH_SLICE_MESSAGES):
+            chosen = todo[start : start + limits.PUSH_SLICE_MESSAGES]
+            attempts = (self._courier.deliver(parcels[index], before[index]) for index in chosen)
+            for index, delivery in zip(chosen, await asyncio.gather(*attempts), strict=True):
+                after[index] = delivery
+        return after
 
-    def _sender(self, process_id: str) -> Sender:
-        tags = self._knowledge.process(process_id).tags
-        return Sender(process_id, ao_tag(tags, "Module", ""), ao_tag(tags, "Scheduler", ""))
-
-    async def _mark(self, references: list[Reference]) -> Sequence[None]:
-        await asyncio.to_thread(self._results.mark_pushed, references)
-        return [None] * len(references)
+    async def _settle(self, settlements: list[Settlement]) -> Sequence[None]:
+        await asyncio.to_thread(self._results.deliveries.settle, settlements)
+        return [None] * len(settlements)
 
 
-def _outbox(row: ResultRow, sender: Sender) -> Outbox:
-    return outbox(orjson.loads(row.result), sender, row.nonce, row.pushed_for)
-
-
-async def _all_accepted(reference: Reference, sendings: Sequence[Awaitable[object]]) -> None:
-    """Wait for all. What can never be accepted is left out; what may be later is raised, and tried again."""
-    outcomes: list[object] = []
-    for start in range(0, len(sendings), limits.PUSH_SLICE_MESSAGES):
-        slice = sendings[start : start + limits.PUSH_SLICE_MESSAGES]
-        outcomes += await asyncio.gather(*slice, return_exceptions=True)
-    for outcome in outcomes:
-        if isinstance(outcome, ClientError):
-            log.warning("left out of the outbox of %s: %s", reference, outcome)
-    for outcome in outcomes:
-        if isinstance(outcome, BaseException) and not isinstance(outcome, ClientError):
-            raise outcome
+def _report(reference: Reference, before: Sequence[Delivery], after: Sequence[Delivery]) -> None:
+    """Say in the log what did not go through."""
+    for was, now in zip(before, after, strict=True):
+        if now.attempts > was.attempts and now.error:
+            level = logging.INFO if now.state == "pending" else logging.WARNING
+            log.log(level, "%s %d of the outbox of %s: %s", now.state, now.place, reference, now.error)

@@ -53,6 +53,7 @@ class Boot(NamedTuple):
 
     image: pages.Image
     globals: tuple[int, ...]
+    state_hash: str
 
 
 class Module:

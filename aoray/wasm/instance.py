@@ -7,16 +7,17 @@ again, and the state is folded: exactly what it was before the message, since ev
 deterministic. A fold is made when the kept messages have taken FOLD_COSTS times as long as a fold takes,
 so folding costs little, and so does a failure. A dry run folds first, and goes back to the image after.
 
-`snapshot` and `restore` give and take the state as plain data, for checkpoints. Nothing is raised for
-what a guest does; `Unavailable` means that this machine failed, and that the instance must be made anew
-from the log.
+`snapshot` and `restore` give and take the state as plain data; `changes` and `restore_changes` only what
+differs from the module's own boot, for checkpoints. Nothing is raised for what a guest does; `Unavailable`
+means that this machine failed, and that the instance must be made anew from the log.
 """
 
 from __future__ import annotations
 
 import ctypes
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from time import perf_counter_ns
 from typing import Any, NamedTuple, Self
 
@@ -55,7 +56,8 @@ class Instance:
     def __init__(self, module: Module, limits: Limits, state: Boot) -> None:
         """From a state (see `boot`)."""
         self._module, self._limits, self._images = module, limits, module.images
-        self._image, self._globals = state
+        self._base = state
+        self._image, self._globals = state.image, state.globals
         self._fold_ns = 1_000_000  # how long a fold takes, smoothed; a guess at first
         self._forget()
         self._guest = self._fresh_guest()
@@ -102,7 +104,24 @@ class Instance:
 
     def restore(self, snapshot: Snapshot) -> None:
         """Become the state of a snapshot (of the same module)."""
-        self._become(self._images.build(snapshot.memory_bytes, snapshot.runs), snapshot.globals)
+        self._restore(snapshot, snapshot.runs)
+
+    @property
+    def base_hash(self) -> str:
+        """The hash of the state that `changes` are counted from: the module's, just booted."""
+        return self._base.state_hash
+
+    def changes(self) -> Snapshot:
+        """The state as the pages in which it differs from the module's boot; those now zero, too."""
+        self._fold()
+        return Snapshot(self._image.size, tuple(_changed(self._base.image, self._image)), self._globals)
+
+    def restore_changes(self, changes: Snapshot) -> None:
+        """Become the state that `changes` were taken of (with the same `base_hash`)."""
+        self._restore(changes, chain(self._base.image.runs(), changes.runs))
+
+    def _restore(self, snapshot: Snapshot, runs: Iterable[tuple[int, bytes]]) -> None:
+        self._become(self._images.build(snapshot.memory_bytes, runs), snapshot.globals)
         self._forget()
         self._guest.close()
         self._guest = self._fresh_guest()
@@ -110,11 +129,7 @@ class Instance:
     def state_hash(self) -> str:
         """SHA-256 over memory and globals; equal states have equal hashes, however they came about."""
         self._fold()
-        digest = hashlib.sha256(repr((self._image.size, self._globals)).encode())
-        for offset, page in _pages_of(self._image):
-            digest.update(offset.to_bytes(8, "little"))
-            digest.update(page)
-        return digest.hexdigest()
+        return _hash(self._image, self._globals)
 
     def close(self) -> None:
         """Give back the memory and the image."""
@@ -175,7 +190,8 @@ def _booted(module: Module, limits: Limits) -> Boot:
     guest = Guest(module, limits)
     try:
         guest.boot()
-        return Boot(module.images.capture(guest.base, guest.size), guest.globals())
+        image, globals_ = module.images.capture(guest.base, guest.size), guest.globals()
+        return Boot(image, globals_, _hash(image, globals_))
     finally:
         guest.close()
 
@@ -187,6 +203,24 @@ def _pages_of(image: pages.Image) -> Iterator[tuple[int, bytes]]:
         for at in range(0, len(run), pages.PAGE):
             if (page := run[at : at + pages.PAGE]) != zero:
                 yield start + at, page
+
+
+def _hash(image: pages.Image, globals_: tuple[int, ...]) -> str:
+    digest = hashlib.sha256(repr((image.size, globals_)).encode())
+    for offset, page in _pages_of(image):
+        digest.update(offset.to_bytes(8, "little"))
+        digest.update(page)
+    return digest.hexdigest()
+
+
+def _changed(base: pages.Image, image: pages.Image) -> Iterator[tuple[int, bytes]]:
+    """The pages of an image that are not as in another; an image is as large as its base, or larger."""
+    before = dict(_pages_of(base))
+    for offset, page in _pages_of(image):
+        if before.pop(offset, None) != page:
+            yield offset, page
+    for offset in before:
+        yield offset, bytes(pages.PAGE)
 
 
 def judged(answer: Answer) -> Outcome:

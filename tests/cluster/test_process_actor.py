@@ -21,6 +21,7 @@ from evaluating import GUEST, House, Sent, counts, nonces
 
 pytestmark = pytest.mark.cluster
 
+RESIDENT = 10
 OPTIONS: dict[str, Any] = {
     "num_cpus": 0,
     "max_restarts": -1,
@@ -33,7 +34,7 @@ class Cluster(House):
     """A house whose actors and gateway are Ray actors."""
 
     def __init__(self, data: Path) -> None:
-        super().__init__(data, data / "compiled")
+        super().__init__(data, data / "compiled", resident_processes_max=RESIDENT)
         (data / "modules").mkdir()
         (data / "modules" / GUEST.id).write_bytes(GUEST.raw)
         self.listener = ray.remote(ListeningGateway).options(name="gateway-0", **OPTIONS).remote()
@@ -113,6 +114,30 @@ async def test_an_actor_killed_amid_its_work_leaves_no_gap(cluster: Cluster) -> 
         results = await cluster.heard(actor, batch)
         assert counts(results) == list(range(2, 62))
         assert nonces(results) == list(range(1, 61))
+
+
+async def test_many_processes_take_turns_in_little_room_and_go_on_after_a_kill(cluster: Cluster) -> None:
+    actor = cluster.start("process-actor-0")
+    processes = [cluster.spawn().work[0] for _ in range(6 * RESIDENT)]
+    for turn in range(3):
+        if turn == 2:
+            await kill(actor)
+        sent = [cluster.send(process.entry.process_id, f"a{turn}", f"b{turn}") for process in processes]
+        await insist(actor, "activate", [(process.entry.process_id, process.term) for process in processes])
+        for batch in sent:
+            assert counts(await cluster.heard(actor, batch)) == [2 * turn + 2, 2 * turn + 3]
+        stats = await until_few(actor)
+        assert stats["asleep"] == len(processes) - stats["processes"]
+    assert stats["restored"] > 0
+    assert stats["replayed"] <= 5 * RESIDENT, "only those that were resident lost anything"
+
+
+async def until_few(actor: Any) -> dict[str, Any]:
+    """What the actor says of itself, once only as many are resident as the bound allows."""
+    while True:
+        stats = await actor.stats.remote()
+        if stats["processes"] <= RESIDENT:
+            return dict(stats)
 
 
 async def test_a_successor_fences_an_actor_that_still_lives(cluster: Cluster) -> None:

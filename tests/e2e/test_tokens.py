@@ -12,6 +12,7 @@ import os
 import random
 import signal
 from collections import Counter
+from typing import Any
 
 import pytest
 from loading import Load, log_of
@@ -85,10 +86,25 @@ async def check_conserved(computer: LocalComputer, processes: list[str], paid_at
         for process in processes:  # one more message each, behind which nothing can still be on its way
             await client.result(process, await client.send(process, action="State"))
         assert await states(client, processes) == found
+        for process, (_, paid, _) in zip(processes, found, strict=True):
+            assert await deliveries(client, process) == Counter(delivered=paid)
     balances, paid, credited = zip(*found, strict=True)
     assert sum(balances) == BALANCE * PROCESSES
     assert sum(paid) == sum(credited) >= paid_at_least
     assert await credits_in_logs(computer, processes) == Counter(dict(zip(processes, credited, strict=True)))
+
+
+async def deliveries(client: Client, process: str) -> Counter[str]:
+    """How many outbox messages of a process are in which state, when none is pending any more."""
+    async with asyncio.timeout(SETTLE_SECONDS_MAX):
+        while (await client.outbox(process, state="pending", limit=1))["outbox"]:
+            pass  # each look is a request
+    found: Counter[str] = Counter()
+    page: dict[str, Any] = {"next": ""}
+    while "next" in page:
+        page = await client.outbox(process, after=page["next"], limit=50)
+        found.update(each["state"] for each in page["outbox"])
+    return found
 
 
 async def credits_in_logs(computer: LocalComputer, processes: list[str]) -> Counter[str]:

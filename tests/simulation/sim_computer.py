@@ -46,6 +46,22 @@ SCHEDULER, AUTHORITY, COMPUTE, WALLET = (Ed25519Signer(bytes([n]) * 32) for n in
 AO = (Tag("Data-Protocol", "ao"), Tag("Variant", "ao.TN.1"))
 
 
+class NoCheckpoints:
+    """States are always replayed from the log here; checkpoints are tested on real guests."""
+
+    def __init__(self, data: Path) -> None:
+        pass
+
+    def of(self, process_id: str, nonce_max: int) -> list[Any]:
+        return []
+
+    def sweep(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 @dataclass(frozen=True)
 class Kinds:
     """The classes that are simulated; a test of the simulator puts wrong ones in."""
@@ -216,13 +232,14 @@ class Simulation:
                 os=os,
                 Results=self.kinds.results,
                 Evaluation=self._evaluation,
+                Checkpoints=NoCheckpoints,
                 ThreadPoolExecutor=SimThread,
             ),
             patch.object(evaluation_module, "Instance", Token),
         ):
             yield
 
-    def _evaluation(self, results: Any) -> evaluation_module.Evaluation:
+    def _evaluation(self, results: Any, checkpoints: Any) -> evaluation_module.Evaluation:
         """Slices end at any message; who waits for the disk holds up nobody."""
         world = self.world
         steps = [0.0]
@@ -231,7 +248,8 @@ class Simulation:
             steps[0] += world.rng.uniform(0, 0.008)
             return steps[0]
 
-        made = evaluation_module.Evaluation(results, clock=clock)
+        made = evaluation_module.Evaluation(results, checkpoints, clock=clock)
+        made._checkpoint = lambda *_: None  # type: ignore[method-assign]  # the simulated guest has no memory
         made.closing = SimpleNamespace(is_set=lambda: False, wait=lambda seconds: None)  # type: ignore[assignment]
         return made
 

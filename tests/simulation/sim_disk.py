@@ -7,6 +7,7 @@ committed before stays), and takes any part of the results' WAL (`synchronous=NO
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -138,11 +139,11 @@ class SimResults(Results):
         self._path = path
         super().__init__(path)
         opened(self)
+        settle = self.deliveries.settle
+        self.deliveries.settle = lambda settlements: self.disk.write(  # type: ignore[method-assign]
+            self._path, functools.partial(settle, list(settlements))
+        )
 
     def commit(self, term_of: Mapping[str, int], rows: Sequence[ResultRow]) -> None:
         done = super().commit
         self.disk.write(self._path, lambda: done(term_of, rows))
-
-    def mark_pushed(self, references: Iterable[tuple[str, int]]) -> None:
-        done = super().mark_pushed
-        self.disk.write(self._path, lambda: done(references))

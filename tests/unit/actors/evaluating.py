@@ -94,8 +94,8 @@ class Sent:
 class House:
     """A scheduler's log, a results store and any number of process actors over them."""
 
-    def __init__(self, data: Path, compiled: Path, *modules: DataItem) -> None:
-        self.settings = Settings(data=data)
+    def __init__(self, data: Path, compiled: Path, *modules: DataItem, **settings: Any) -> None:
+        self.settings = Settings(data=data, **settings)
         self.arweave = Arweave(GUEST, *modules)
         self.gateway = Gateway()
         self.results = Results(data / "results.sqlite")
@@ -125,6 +125,10 @@ class House:
 
     def send(self, process_id: str, *datas: str) -> Sent:
         return self.commit(*(message(process_id, data=data.encode()) for data in datas))
+
+    def eval(self, process_id: str, source: str) -> Submission:
+        """A message that Lua processes evaluate, if it is from their owner."""
+        return message(process_id, ("Action", "Eval"), data=source.encode())
 
     def assign(self, process_id: str, assigned: Submission, *exclude: str) -> Sent:
         return self.commit(assign(process_id, assigned, *exclude))

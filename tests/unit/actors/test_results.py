@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from aoray.actors.deliveries import Settlement
 from aoray.actors.results import ResultRow, Results
 from aoray.errors import StaleTerm
 
@@ -88,7 +89,7 @@ def test_outboxes_wait_until_they_are_marked(results: Results) -> None:
     results.commit({"p": 1}, [row("p", 0), row("p", 1, pushed=False), row("p", 2, pushed=False)])
     assert sorted(results.unpushed(10)) == [("p", 1), ("p", 2)]
     assert len(results.unpushed(1)) == 1
-    results.mark_pushed([("p", 1)])
+    results.deliveries.settle([Settlement("p", 1, [], done=True)])
     assert results.unpushed(10) == [("p", 2)]
     found = results.at("p", 1)
     assert found is not None

@@ -17,9 +17,12 @@ from aoray.gateway import apps
 
 PATHS = (
     *("", "{}", "{}/latest", "result/{}", "results/{}", "cron/{}", "state/{}", "dry-run", "monitor/{}"),
-    *("push/{}/{}", "processes/{}", "timestamp", "health"),
+    *("push/{}/{}", "processes/{}", "timestamp", "health", "outbox/{}", "trace/{}"),
 )
-NAMES = ("process-id", "assign", "exclude", "from", "to", "limit", "sort", "from-nonce", "to-nonce")
+NAMES = (
+    *("process-id", "assign", "exclude", "from", "to", "limit", "sort", "from-nonce", "to-nonce"),
+    *("nonce", "state", "after"),
+)
 UNITS: list[Callable[..., Any]] = [
     lambda gateway: apps.all_units(gateway, APIRouter()),
     apps.messenger_unit,

@@ -85,7 +85,7 @@ def test_a_malformed_message_is_reported_and_holds_up_no_other(bad: object) -> N
     box = outbox({"Messages": [message(), bad, message()]}, SENDER, 1, ROOT)
     assert [first(spec.tags, "From-Index") for spec in box.messages] == ["0", "2"]
     assert len(box.faults) == 1
-    assert box.faults[0].startswith("Messages[1]")
+    assert str(box.faults[0]).startswith("Messages[1]")
 
 
 def test_no_data_is_a_space_and_other_json_is_its_text() -> None:
@@ -153,7 +153,7 @@ def test_the_parent_hears_of_its_spawn_under_the_spawns_reference() -> None:
 def test_an_assignment_goes_to_each_of_its_processes() -> None:
     entry = {"Processes": [PID, OTHER], "Message": ROOT, "Exclude": ["Data"]}
     box = outbox({"Assignments": [entry]}, SENDER, 1, ROOT)
-    assert box.assignments == [(PID, ROOT, ("Data",)), (OTHER, ROOT, ("Data",))]
+    assert box.assignments == [(0, PID, ROOT, ("Data",)), (0, OTHER, ROOT, ("Data",))]
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,8 @@ def test_a_malformed_assignment_is_reported(bad: object) -> None:
 
 def test_lists_that_are_no_lists_are_reported_and_missing_ones_are_empty() -> None:
     assert outbox({}, SENDER, 1, ROOT) == ([], [], [], [])
-    assert outbox({"Messages": "x", "Spawns": None}, SENDER, 1, ROOT).faults == ["Messages: not a list"]
+    [fault] = outbox({"Messages": "x", "Spawns": None}, SENDER, 1, ROOT).faults
+    assert str(fault) == "Messages: not a list"
 
 
 def test_without_keeps_order_and_duplicates() -> None:

@@ -8,7 +8,10 @@ from typing import Any
 import httpx
 from gatewaying import EMPTY, MODULE, Computer, until
 
+from aoray import limits
+from aoray.drawing import draw
 from aoray.errors import Overloaded, Unavailable
+from aoray.gateway.trace import GatewaySources, origin, traced
 from aoray.protocol.assignments import LogEntry
 from aoray.protocol.ids import b64url_encode
 from aoray.protocol.items import DataItem, parse, verify
@@ -76,7 +79,7 @@ async def test_a_push_that_is_interrupted_anywhere_delivers_once(computer: Compu
     await computer.send(sender, data=b"go")
     await pushed(computer)
     for _ in range(3):  # as after crashes before the mark: another gateway finds it unpushed
-        computer.results._writes._db.execute("UPDATE results SET pushed = 0")
+        computer.results._writes._db.executescript("UPDATE results SET pushed = 0; DELETE FROM deliveries")
         again = computer.new_gateway().pusher
         again.push(computer.results.unpushed(100))
         await until(lambda again=again: not len(again))  # type: ignore[misc]
@@ -179,3 +182,86 @@ async def test_a_message_is_pushed_again_by_hand(computer: Computer, every: http
     assert (await every.post(f"/push/{message}/x?process-id={sender}")).status_code == 400
     assert (await every.post(f"/push/{WALLET}/0?process-id={sender}")).status_code == 404
     assert (await every.post(f"/push/{message}/0")).status_code == 404
+
+
+async def outbox_of(every: httpx.AsyncClient, process: str, **query: Any) -> list[dict[str, Any]]:
+    response = await every.get(f"/outbox/{process}", params=query)
+    assert response.status_code == 200, response.text
+    return list(response.json()["outbox"])
+
+
+async def test_the_state_of_everything_in_an_outbox_can_be_asked(
+    computer: Computer, every: httpx.AsyncClient
+) -> None:
+    sender, target = await computer.spawn(Tag("N", "1")), await computer.spawn(Tag("N", "2"))
+    spawn = {"Tags": [Tag("Module", MODULE)._asdict()]}
+    messages = [to(target), to(WALLET), to("short")]
+    computer.evaluate = on("go", Messages=messages, Spawns=[spawn])
+    announce = computer.gateway.pusher.push
+    computer.gateway.pusher.push = lambda references: None  # type: ignore[method-assign]
+    await computer.send(sender, data=b"go")
+    untried = await outbox_of(every, sender)
+    assert [each["state"] for each in untried] == ["pending"] * 4
+    announce([(sender, 1)])
+    await pushed(computer)
+    settled = await outbox_of(every, sender)
+    assert [each["state"] for each in settled] == ["delivered", "uploaded", "skipped", "delivered"]
+    assert [each["id"] for each in settled] == [each["id"] for each in untried]
+    assert settled[0]["id"] == slots(computer, target)[1].message_id
+    assert "not an id" in settled[2]["error"]
+    assert await outbox_of(every, sender, state="skipped") == settled[2:3]
+    assert not await outbox_of(every, sender, state="pending")
+    assert await outbox_of(every, sender, nonce=1, limit=2) == settled[:2]
+    assert await outbox_of(every, sender, after="1.1") == settled[2:]
+    for query in ("state=x", "nonce=-1", "limit=x", "after=x", "after=1"):
+        assert (await every.get(f"/outbox/{sender}?{query}")).status_code == 400
+
+
+async def test_what_is_away_is_pending_with_its_reason_and_holds_up_no_other(
+    computer: Computer, every: httpx.AsyncClient
+) -> None:
+    sender, target = await computer.spawn(Tag("N", "1")), await computer.spawn(Tag("N", "2"))
+    computer.evaluate = on("go", Messages=[to(target), to(WALLET)])
+    computer.arweave.down = True
+    for number in range(limits.PUSHES_IN_FLIGHT_MAX + 5):  # more than are sent at once
+        await computer.send(sender, Tag("Number", str(number)), data=b"go")
+    await until(lambda: len(items(computer, target)) == limits.PUSHES_IN_FLIGHT_MAX + 6)
+    [delivered, waits] = await outbox_of(every, sender, nonce=1)
+    assert (delivered["state"], delivered["attempts"]) == ("delivered", 1)
+    assert (waits["state"], waits["error"]) == ("pending", "Arweave does not answer")
+    computer.arweave.down = False
+    await pushed(computer)
+    assert {each["state"] for each in await outbox_of(every, sender)} == {"delivered", "uploaded"}
+
+
+async def test_a_trace_has_the_causes_and_the_whole_tree(
+    computer: Computer, every: httpx.AsyncClient
+) -> None:
+    pids = [await computer.spawn(Tag("N", str(n))) for n in range(3)]
+    follows = {pids[0]: [to(pids[1]), to(pids[2])], pids[1]: [to(pids[2]), to(WALLET)], pids[2]: []}
+    computer.evaluate = lambda entry: EMPTY | ({"Messages": follows[entry.process_id]} if entry.nonce else {})
+    root = await computer.send(pids[0])
+    await pushed(computer)
+    trace = (await every.get(f"/trace/{root}")).json()
+    told = [(node["parent"], node["process"]) for node in trace["nodes"]]
+    assert told == [(-1, pids[0]), (0, pids[1]), (0, pids[2]), (1, pids[2]), (1, WALLET)]
+    assert (trace["causes"], trace["truncated"]) == ([], False)
+    below = (await every.get(f"/trace/{trace['nodes'][3]['message']}?process-id={pids[2]}")).json()
+    assert [cause["process"] for cause in below["causes"]] == pids[:2]
+    assert [node["process"] for node in below["nodes"]] == [pids[2]]
+    drawn = draw(trace).splitlines()
+    assert len(drawn) == 5
+    assert "uploaded" in next(line for line in drawn if WALLET[:8] in line)
+
+
+async def test_a_trace_ends_at_its_bound_and_follows_no_claim_of_others(computer: Computer) -> None:
+    sender, target = await computer.spawn(Tag("N", "1")), await computer.spawn(Tag("N", "2"))
+    computer.evaluate = on("go", Messages=[to(target)] * 9)
+    message = await computer.send(sender, data=b"go")
+    await pushed(computer)
+    item, authority = items(computer, sender)[1], computer.gateway.addresses.authority
+    found = traced(GatewaySources(computer.gateway), item, "", authority, 5)
+    assert (found["message"], len(found["nodes"]), found["truncated"]) == (message, 5, True)
+    forged = computer.message_item(target, Tag("From-Process", sender), Tag("From-Nonce", "1"))
+    assert origin(forged, authority) is None
+    assert origin(items(computer, target)[1], authority) == (sender, 1)

@@ -1,0 +1,127 @@
+"""What became of every outbox message: a row for each, kept beside the results (G3 of design.md).
+
+The messenger writes here when it has tried to push an outbox. An outbox is durable before that, since it is
+in its result, so one that was never tried needs no row: it is pending, and made from the result when
+somebody asks. So a message without an outbox costs nothing here, and one that is delivered at the first try
+is written once, in the transaction that marks its result as pushed.
+
+Invariants
+* Keyed by (process, nonce, place): the index in the result's `Messages`, and after those in its `Spawns`,
+  and after those in its `Assignments` (one for each process assigned to).
+* A result has no rows, or one for each of its outbox. It is marked as pushed once none is pending.
+* What is final never becomes pending again; a `dead` one may yet be delivered, by hand.
+
+On failure: as `actors.results`; nothing of the batch was written.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Literal, NamedTuple, Protocol
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS deliveries (
+    process_id TEXT NOT NULL, nonce INTEGER NOT NULL, place INTEGER NOT NULL, kind TEXT NOT NULL,
+    state TEXT NOT NULL, item_id TEXT NOT NULL, target TEXT NOT NULL, attempts INTEGER NOT NULL,
+    error TEXT NOT NULL, first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL,
+    PRIMARY KEY (process_id, nonce, place)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS deliveries_amiss ON deliveries (process_id, state, nonce, place)
+    WHERE state <> 'delivered';
+"""
+
+State = Literal["pending", "delivered", "uploaded", "skipped", "dead"]
+Kind = Literal["message", "spawn", "assignment"]
+STATES: tuple[State, ...] = ("pending", "delivered", "uploaded", "skipped", "dead")
+
+
+class Delivery(NamedTuple):
+    """An outbox message on its way. `uploaded`: to a wallet, so to Arweave; `skipped`: can't be sent, ever;
+    `dead`: given up towards another network. Times are of the first and the last attempt, 0 before."""
+
+    process_id: str
+    nonce: int
+    place: int
+    kind: Kind
+    state: State
+    item_id: str
+    target: str
+    attempts: int
+    error: str
+    first_ms: int
+    last_ms: int
+
+
+class Settlement(NamedTuple):
+    """What an attempt at a result's outbox came to; `done` if nothing of it is pending."""
+
+    process_id: str
+    nonce: int
+    deliveries: Sequence[Delivery]
+    done: bool
+
+
+COLUMNS = ", ".join(Delivery._fields)
+UPSERT = f"""
+INSERT INTO deliveries ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?)
+ON CONFLICT (process_id, nonce, place) DO UPDATE SET state = excluded.state, item_id = excluded.item_id,
+    attempts = excluded.attempts, error = excluded.error, first_ms = excluded.first_ms,
+    last_ms = excluded.last_ms
+WHERE excluded.state <> 'pending' OR state = 'pending'
+"""
+
+
+class Connection(Protocol):
+    """As `actors.results` has them."""
+
+    def rows(self, query: str, *values: Any) -> list[Any]: ...
+    def transaction(self) -> AbstractContextManager[sqlite3.Connection]: ...
+
+
+class Deliveries:
+    """The rows, on the connections of the results store."""
+
+    def __init__(self, reads: Connection, writes: Connection) -> None:
+        self._reads = reads
+        self._writes = writes
+
+    def settle(self, settlements: Iterable[Settlement]) -> None:
+        """Write what attempts came to, and mark the results of which all is done; one transaction."""
+        listed = list(settlements)
+        with self._writes.transaction() as db:
+            db.executemany(UPSERT, (delivery for each in listed for delivery in each.deliveries))
+            done = [(each.process_id, each.nonce) for each in listed if each.done]
+            db.executemany("UPDATE results SET pushed = 1 WHERE process_id = ? AND nonce = ?", done)
+
+    def of(self, process_id: str, nonce: int) -> list[Delivery]:
+        """The rows of a result, in order."""
+        return self._many("process_id = ? AND nonce = ? ORDER BY place", process_id, nonce)
+
+    def page(
+        self, process_id: str, after: tuple[int, int], to_nonce: int, state: State | None, limit: int
+    ) -> list[Delivery]:
+        """Rows of a process in order, after a (nonce, place); of one state, if one is named."""
+        # The states go in as text, not as values: else SQLite does not see that the partial index serves.
+        assert state is None or state in STATES
+        amiss = "" if state == "delivered" else " AND state <> 'delivered'"
+        only = f" AND state = '{state}'{amiss}" if state else ""
+        where = (
+            f"process_id = ?{only} AND (nonce, place) > (?, ?) AND nonce <= ? ORDER BY nonce, place LIMIT ?"
+        )
+        return self._many(where, process_id, *after, to_nonce, limit)
+
+    def untried(self, process_id: str, from_nonce: int, to_nonce: int, limit: int) -> list[int]:
+        """Slots whose outboxes have no rows yet, since nobody has come to push them."""
+        rows = self._reads.rows(
+            "SELECT nonce FROM results AS r WHERE process_id = ? AND pushed = 0 AND nonce BETWEEN ? AND ?"
+            " AND NOT EXISTS (SELECT 1 FROM deliveries AS d WHERE d.process_id = r.process_id"
+            " AND d.nonce = r.nonce) ORDER BY nonce LIMIT ?",
+            *(process_id, from_nonce, to_nonce, limit),
+        )
+        return [row[0] for row in rows]
+
+    def _many(self, where: str, *values: Any, index: str = "") -> list[Delivery]:
+        rows = self._reads.rows(f"SELECT {COLUMNS} FROM deliveries{index} WHERE {where}", *values)
+        return [Delivery(*row) for row in rows]

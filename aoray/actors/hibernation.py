@@ -1,0 +1,68 @@
+"""When a checkpoint is worth its cost, and which idle processes are let go. Pure: clocks are the caller's.
+
+A checkpoint is due when replaying what came since the last one would take CHECKPOINT_COSTS times as long as
+the checkpoint itself: so checkpoints take a fiftieth of the evaluating thread at most, and a replay is
+bounded by fifty checkpoints' time. Whatever changed is kept when a process is let go.
+
+`Residency` knows since when each process has had nothing to do. The bound on residents is soft: a process
+that has work is never let go, so there can be more of them than the bound while more have work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aoray import limits
+
+
+@dataclass(slots=True)
+class Effort:
+    """What was evaluated since the last checkpoint, and what a checkpoint of this process costs."""
+
+    messages: int = 0
+    seconds: float = 0.0
+    cost_seconds: float = limits.CHECKPOINT_SECONDS_GUESS
+
+    def evaluated(self, seconds: float) -> None:
+        """One more message; one that was replayed counts, since it would be again."""
+        self.messages += 1
+        self.seconds += seconds
+
+    def checkpointed(self, cost_seconds: float) -> None:
+        """Begin anew, and know the cost better."""
+        self.messages, self.seconds = 0, 0.0
+        self.cost_seconds = (self.cost_seconds + cost_seconds) / 2
+
+    @property
+    def is_due(self) -> bool:
+        enough = self.messages >= limits.CHECKPOINT_MESSAGES_MIN
+        return enough and self.seconds >= limits.CHECKPOINT_COSTS * self.cost_seconds
+
+
+class Residency:
+    """The processes that are in memory, the one longest unused first."""
+
+    def __init__(self, *, processes_max: int, idle_seconds_max: float) -> None:
+        self._processes_max, self._idle_seconds_max = processes_max, idle_seconds_max
+        self._used: dict[str, float] = {}
+
+    def used(self, process_id: str, now: float) -> None:
+        """The process is in memory, and had something to do just now."""
+        self._used.pop(process_id, None)
+        self._used[process_id] = now
+
+    def gone(self, process_id: str) -> None:
+        """The process is no longer in memory."""
+        self._used.pop(process_id, None)
+
+    def leaving(self, now: float, is_idle: Callable[[str], bool]) -> list[str]:
+        """Those that are to go now, of the idle ones."""
+        leaving: list[str] = []
+        surplus = len(self._used) - self._processes_max
+        for process_id, since in self._used.items():
+            if len(leaving) >= surplus and now - since < self._idle_seconds_max:
+                break
+            if is_idle(process_id):
+                leaving.append(process_id)
+        return leaving

@@ -1,0 +1,138 @@
+"""The courier carries one outbox message at a time: signs it, submits it, says what came of it.
+
+A message whose target is no process here is a wallet's, or another network's: it is uploaded to Arweave, and
+the chain ends there. An item is signed deterministically, so the same message is the same item at every
+attempt, and the scheduler takes an id once: that makes push exactly once.
+
+On failure: what can never be accepted (a module that is not there, too many tags) is `skipped`, with the
+reason; what is away leaves the message `pending`, to be attempted again by `pusher`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import orjson
+
+from aoray.actors.deliveries import Delivery
+from aoray.actors.results import ResultRow
+from aoray.errors import ClientError, InfrastructureError, UnknownProcess
+from aoray.gateway.delivery import Attempt, Parcel, Spec, attempted, named, parcels, untried
+from aoray.gateway.ingress import Ingress
+from aoray.gateway.knowledge import Arweave, Knowledge
+from aoray.gateway.push import (
+    EMPTY_DATA,
+    AssignmentSpec,
+    Fault,
+    MessageSpec,
+    Sender,
+    SpawnSpec,
+    outbox,
+    success_tags,
+)
+from aoray.protocol.items import DataItem, build
+from aoray.protocol.keys import Signer
+from aoray.protocol.tags import ao_tag
+from aoray.scheduler.rules import Submission
+
+DELIVERED = Attempt("delivered")
+
+
+def clock_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class Courier:
+    def __init__(
+        self,
+        ingress: Ingress,
+        knowledge: Knowledge,
+        arweave: Arweave,
+        signer: Signer,
+        *,
+        arweave_is_ours: bool,
+        now_ms: Callable[[], int] = clock_ms,
+    ) -> None:
+        self._ingress = ingress
+        self._knowledge = knowledge
+        self._arweave = arweave
+        self._signer = signer
+        self._arweave_is_ours = arweave_is_ours
+        self._now_ms = now_ms
+
+    def parcels(self, row: ResultRow) -> list[Parcel]:
+        """All of a result's outbox."""
+        result = orjson.loads(row.result)
+        return parcels(result, outbox(result, self.sender(row.process_id), row.nonce, row.pushed_for))
+
+    def sender(self, process_id: str) -> Sender:
+        tags = self._knowledge.process(process_id).tags
+        return Sender(process_id, ao_tag(tags, "Module", ""), ao_tag(tags, "Scheduler", ""))
+
+    def untried(self, row: ResultRow, parcel: Parcel) -> Delivery:
+        """The delivery of something that nobody has attempted yet, with the id that its item will have."""
+        delivery = untried(row.process_id, row.nonce, parcel)
+        try:
+            item = self._signed(parcel.spec)
+        except ClientError:  # it can't be built; the attempt will say why
+            item = None
+        return named(delivery, item.id) if item else delivery
+
+    async def deliver(self, parcel: Parcel, before: Delivery) -> Delivery:
+        """One attempt."""
+        try:
+            item = self._signed(parcel.spec)
+            before = named(before, item.id) if item else before
+            attempt = await self._attempt(parcel.spec, item, before.process_id)
+        except ClientError as error:
+            attempt = Attempt("skipped", error.message)
+        except InfrastructureError as error:
+            attempt = Attempt("pending", error.message)
+        return attempted(before, attempt, self._now_ms())
+
+    async def _attempt(self, spec: Spec, item: DataItem | None, process_id: str) -> Attempt:
+        if isinstance(spec, MessageSpec) and item:
+            return await self._message(spec, item)
+        if isinstance(spec, SpawnSpec) and item:
+            return await self._spawn(spec, item, self.sender(process_id))
+        if isinstance(spec, AssignmentSpec):
+            await self._ingress.assign(spec.process_id, spec.message_id, spec.exclude)
+            return DELIVERED
+        assert isinstance(spec, Fault)
+        return Attempt("skipped", spec.reason)
+
+    async def _message(self, spec: MessageSpec, item: DataItem) -> Attempt:
+        attempt = DELIVERED
+        try:
+            await self._ingress.submit(Submission("message", spec.target, item.id, item.raw))
+        except UnknownProcess:
+            attempt = await self._upload(item)
+        refused = ""
+        for process_id in spec.assign_to:
+            try:
+                await self._ingress.submit(Submission("assignment", process_id, item.id, item.raw))
+            except ClientError as error:  # it is delivered all the same
+                refused = f"not assigned to {process_id}: {error.message}"
+        return attempt._replace(error=attempt.error or refused)
+
+    async def _upload(self, item: DataItem) -> Attempt:
+        foreign = not self._arweave_is_ours
+        try:
+            await self._arweave.post_item(item.raw)
+        except InfrastructureError as error:
+            return Attempt("pending", error.message, foreign)
+        return Attempt("uploaded", foreign=foreign)
+
+    async def _spawn(self, spec: SpawnSpec, process: DataItem, sender: Sender) -> Attempt:
+        await self._ingress.spawn(process)
+        tags = success_tags(spec, sender, process.id)
+        success = build(self._signer, target=sender.process_id, tags=tags, data=EMPTY_DATA)
+        await self._ingress.submit(Submission("message", sender.process_id, success.id, success.raw))
+        return DELIVERED
+
+    def _signed(self, spec: Spec) -> DataItem | None:
+        """The item of a message or a spawn; the same one however often it is asked for."""
+        if isinstance(spec, MessageSpec):
+            return build(self._signer, target=spec.target, anchor=spec.anchor, tags=spec.tags, data=spec.data)
+        return build(self._signer, tags=spec.tags, data=spec.data) if isinstance(spec, SpawnSpec) else None

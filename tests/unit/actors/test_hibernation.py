@@ -1,0 +1,46 @@
+"""When checkpoints are due, and who is let go."""
+
+from __future__ import annotations
+
+from aoray import limits
+from aoray.actors.hibernation import Effort, Residency
+
+
+def test_a_checkpoint_is_due_when_replay_would_cost_many_times_as_much() -> None:
+    effort = Effort(cost_seconds=0.01)
+    seconds = limits.CHECKPOINT_COSTS * 0.01
+    effort.evaluated(seconds)
+    assert not effort.is_due, "too few messages"
+    for _ in range(limits.CHECKPOINT_MESSAGES_MIN):
+        effort.evaluated(0.0)
+    assert effort.is_due
+    effort.checkpointed(0.03)
+    assert not effort.is_due
+    assert effort.cost_seconds == 0.02
+
+
+def test_cheap_messages_are_not_worth_a_checkpoint() -> None:
+    effort = Effort(cost_seconds=0.01)
+    for _ in range(1000):
+        effort.evaluated(0.0001)
+    assert not effort.is_due
+
+
+def test_the_longest_unused_idle_ones_go_when_there_are_too_many() -> None:
+    residency = Residency(processes_max=2, idle_seconds_max=100)
+    for now, process_id in enumerate("abcd"):
+        residency.used(process_id, now)
+    residency.used("a", 5)
+    assert residency.leaving(6, lambda _: True) == ["b", "c"]
+    assert residency.leaving(6, lambda process_id: process_id != "b") == ["c", "d"]
+    residency.gone("b")
+    assert residency.leaving(6, lambda _: True) == ["c"]
+    assert residency.leaving(6, lambda _: False) == []
+
+
+def test_who_was_idle_for_long_goes_however_few_there_are() -> None:
+    residency = Residency(processes_max=9, idle_seconds_max=10)
+    residency.used("a", 0)
+    residency.used("b", 7)
+    assert residency.leaving(9, lambda _: True) == []
+    assert residency.leaving(10, lambda _: True) == ["a"]
