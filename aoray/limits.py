@@ -88,6 +88,16 @@ FLUSH_BUNDLE_ENTRIES_MAX = 1_000
 FLUSH_BUNDLE_BYTES_MAX = 8 * MIB
 HIBERNATION_SCAN_SECONDS = 5.0  # how often a process actor looks for those
 
+# Cron.
+CRONS_MAX = 16  # of one process
+CRON_TAGS_MAX = 64  # of one cron
+CRON_DAYS_MAX = 36_525  # the longest interval
+CRON_BLOCKS_MAX = 1_000_000_000
+CRON_CATCH_UP_MAX = 100  # ticks of one cron that are made up for at once, with `Cron-Missed: all`
+CRON_BATCH = 500  # crons that one look serves
+CRON_SLEEP_SECONDS_MAX = 10  # a clock that is put forward is noticed so late
+CRON_LAGS_KEPT = 10_000  # lags of ticks that a shard or an actor remembers
+
 # Checkpoints.
 CHECKPOINT_COSTS = 50  # one is due when evaluation since the last has taken this many times as long
 CHECKPOINT_MESSAGES_MIN = 20  # and not before as many messages, however slow they are
@@ -119,6 +129,7 @@ KEPT_BYTES_MAX = 64 * MIB
 
 assert ITEM_BYTES_MAX <= UPLOAD_BYTES_MAX
 assert TAG_VALUE_BYTES_MAX <= TAG_BYTES_MAX
+assert CRON_TAGS_MAX + 6 <= TAGS_MAX  # a tick has six of its own
 assert FLUSH_BUNDLE_BYTES_MAX + ITEM_BYTES_MAX <= BUNDLE_BYTES_MAX <= UPLOAD_BYTES_MAX
 assert ITEM_BYTES_MAX <= BATCH_BYTES_MAX <= LANE_BYTES_MAX <= SHARD_QUEUE_BYTES_MAX
 assert BATCH_MESSAGES_MAX <= SHARD_QUEUE_MESSAGES_MAX

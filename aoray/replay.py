@@ -39,18 +39,21 @@ from aoray.errors import BadSignature, ClientError, MalformedInput, NotFound, Un
 from aoray.protocol.assignments import Head, LogEntry
 from aoray.protocol.bundles import unpack
 from aoray.protocol.items import DataItem, parse, verify
+from aoray.protocol.ticks import Moment
 from aoray.verify import (
     Claim,
     Facts,
     again,
     changed,
     check_slot,
+    check_tick,
     claim_of,
     facts_of,
     fault,
     gap,
     lost,
     message_named,
+    moment_of,
     twice,
 )
 from aoray.wasm import Engine, Instance
@@ -221,6 +224,7 @@ class Run:
         self._env = prepared.env
         self._evaluator = evaluator_of(prepared)
         self._digest = sha256()
+        self._spawned: Moment | None = None
         self._height = self._assigned = self._errors = 0
 
     def close(self) -> None:
@@ -232,6 +236,8 @@ class Run:
         head = self.head
         for pair in pairs:
             head, entry = check_slot(self.facts, head, *pair)
+            self._spawned = self._spawned or moment_of(pair.assignment)
+            check_tick(self.facts, self._spawned, entry, *pair)
             entries.append(entry)
             self._assigned += pair.message.target_id != entry.process_id and entry.nonce > 0
         self.head = head
@@ -249,7 +255,7 @@ class Run:
         return [self._result(entry) for entry in entries]
 
     def _result(self, entry: LogEntry) -> bytes:
-        message, self._height, _ = given(entry)
+        message, self._height, *_ = given(entry)
         result, has_error, _ = served(self._evaluator.evaluate(message, self._env))
         self._digest.update(sha256(result).digest())
         self._errors += has_error

@@ -6,7 +6,9 @@ the scheduler that signed them. Pure: replay.py fetches the items and executes t
 What is checked of a slot: the signatures of its assignment and its message, that the assignment is the
 process's scheduler's (the address in its `Scheduler` tag), its nonce, hash chain and timestamp after those of
 the slot before, that no tag which is read says two things, and that the message is the one it names. A
-message whose target is another process is one that was assigned; the log allows that of any item.
+message whose target is another process is one that was assigned; the log allows that of any item. A tick of
+a cron, which the scheduler itself signs, is one that the process's spawn item calls for, and not before its
+time.
 
 What can't be seen here: that a log was cut at its end. What is gone there with its assignments left no trace
 on Arweave.
@@ -23,6 +25,7 @@ from aoray.errors import BadSignature, ClientError, LogFault, MalformedInput
 from aoray.protocol.assignments import Head, LogEntry, check_chain
 from aoray.protocol.items import DataItem
 from aoray.protocol.tags import Tags, all_of, ao_tag, first, from_json
+from aoray.protocol.ticks import Moment, tick_of, wrong
 
 SAID_ONCE = ("Process", "Epoch", "Nonce", "Hash-Chain", "Block-Height", "Timestamp")
 NUMBERS = ("Epoch", "Nonce", "Block-Height", "Timestamp")
@@ -150,6 +153,23 @@ def check_slot(
         raise fault(facts.process_id, nonce, message.id, error.message) from error
     assert found is not None  # it is the head after one entry
     return found, entry
+
+
+def moment_of(assignment: DataItem) -> Moment:
+    """When a (checked) slot was ordered."""
+    return Moment(
+        int(first(assignment.tags, "Timestamp", "")), int(first(assignment.tags, "Block-Height", ""))
+    )
+
+
+def check_tick(
+    facts: Facts, spawned: Moment, entry: LogEntry, assignment: DataItem, message: DataItem
+) -> None:
+    """A message of the scheduler's own is a tick that the process asks for; LogFault if it is not."""
+    tick = tick_of(message, entry.process_id, assignment.owner)
+    why = wrong(tick, message, facts.item, spawned, moment_of(assignment)) if tick else ""
+    if why:
+        raise fault(facts.process_id, entry.nonce, message.id, f"tick {message.id} is forged: {why}")
 
 
 def _why(facts: Facts, assignment: DataItem, error: MalformedInput) -> str:

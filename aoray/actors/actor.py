@@ -121,6 +121,7 @@ class ProcessActor:
             "restored": self._evaluation.checkpoints_used,
             "queued": self._machine.queued,
             "watches": len(self._watchers),
+            "cron_lag_ms": self._evaluation.cron_lags.summary(),
             **self._counts,
         }
 

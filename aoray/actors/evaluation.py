@@ -31,6 +31,7 @@ from aoray.actors.messages import dry_run_message, given
 from aoray.actors.results import ResultRow, Results
 from aoray.actors.served import served
 from aoray.errors import AorayError, BadCheckpoint, StaleTerm, Unavailable, UnsupportedModule
+from aoray.lags import Lags
 from aoray.protocol.assignments import LogEntry
 from aoray.wasm import Instance, Limits, Module, Outcome
 
@@ -105,6 +106,7 @@ class Slice:
     fenced: list[tuple[str, int]] = field(default_factory=list)
     replayed: int = 0
     bytes: int = 0
+    ticks_due_ms: list[int] = field(default_factory=list)
 
 
 class Evaluation:
@@ -116,6 +118,9 @@ class Evaluation:
         self.residents: dict[str, Resident] = {}
         self.closing = threading.Event()
         self.checkpoints_written = self.checkpoints_used = 0
+        self.cron_lags = Lags(
+            limits.CRON_LAGS_KEPT
+        )  # from when ticks were due to when they had their results
         self._results = results
         self._checkpoints = checkpoints
         self._clock = clock
@@ -214,7 +219,7 @@ class Evaluation:
         return self._clock() >= deadline or done.bytes >= limits.SLICE_RESULT_BYTES_MAX
 
     def _run_entry(self, resident: Resident, entry: LogEntry, known_nonce: int, done: Slice) -> None:
-        message, block_height, pushed_for = given(entry)
+        message, block_height, pushed_for, due_ms = given(entry)
         started = self._clock()
         outcome = resident.evaluator.evaluate(message, resident.env)
         resident.effort.evaluated(self._clock() - started)
@@ -224,6 +229,8 @@ class Evaluation:
             return
         result, has_error, has_outbox = served(outcome)
         done.bytes += len(result)
+        if due_ms:
+            done.ticks_due_ms.append(due_ms)
         done.rows.append(
             ResultRow(
                 entry.process_id,
@@ -245,6 +252,8 @@ class Evaluation:
             return
         terms = {row.process_id: term_of[row.process_id] for row in done.rows}
         stale = self._write(terms, done.rows)
+        for due_ms in done.ticks_due_ms:
+            self.cron_lags.add(max(0, time.time_ns() // 1_000_000 - due_ms))
         if stale:
             done.fenced = [(process_id, terms[process_id]) for process_id in stale]
             done.rows = [row for row in done.rows if row.process_id not in stale]

@@ -4,7 +4,8 @@ The last step before evaluation. A slot of the log holds two signed data items, 
 assignment; here they become the JSON of wire-contract §3.7, and a client's dry-run body becomes the message
 of §3.3. Pure.
 
-Invariants: `Owner` is the verified signer and nothing else; `From` is the `From-Process` tag or the owner
+Invariants: `Owner` is the verified signer and nothing else (of a tick: who signed the spawn item that asks
+for it, see protocol/ticks.py); `From` is the `From-Process` tag or the owner
 (whether that claim is believed is for the process's authorities); tags named `From` and `Owner` never reach
 the guest. The same entry gives the same bytes, whenever and wherever it is replayed.
 
@@ -23,6 +24,7 @@ from aoray.protocol.assignments import LogEntry
 from aoray.protocol.ids import b64url_encode
 from aoray.protocol.items import DataItem, parse
 from aoray.protocol.tags import Tags, first
+from aoray.protocol.ticks import Tick, tick_of
 
 STRIPPED = frozenset(("From", "Owner"))  # host fields that a tag of that name could overwrite in the guest
 
@@ -36,6 +38,7 @@ class Slot(NamedTuple):
     block_height: int
     hash_chain: str
     exclude: frozenset[str]
+    scheduler: bytes  # the key that signed it
 
 
 class ModuleInfo(NamedTuple):
@@ -51,18 +54,23 @@ class Given(NamedTuple):
 
     message: bytes
     block_height: int
-    pushed_for: str
+    pushed_for: str  # '' of a tick, and of nothing else
+    due_ms: int = 0  # of a tick that the clock made due
 
 
 def given(entry: LogEntry) -> Given:
     """The message of a log entry, as its process gets it."""
     item, slot = parse(entry.item), slot_of(entry.assignment)
+    tick = tick_of(item, entry.process_id, slot.scheduler)
+    if tick is not None:
+        return Given(orjson.dumps(tick_message(entry, tick, slot)), slot.block_height, "", tick.due_ms)
     return Given(orjson.dumps(message_of(entry, item, slot)), slot.block_height, pushed_for(entry, item))
 
 
 def slot_of(assignment: bytes) -> Slot:
     """Read a signed assignment. Our scheduler wrote its tags, each name once but for `Exclude`."""
-    tags = parse(assignment).tags
+    item = parse(assignment)
+    tags = item.tags
     named = dict(tags)
     return Slot(
         epoch=int(named["Epoch"]),
@@ -73,6 +81,7 @@ def slot_of(assignment: bytes) -> Slot:
         exclude=frozenset(tag.value for tag in tags if tag.name == "Exclude")
         if "Exclude" in named
         else frozenset(),
+        scheduler=item.owner,
     )
 
 
@@ -99,6 +108,24 @@ def message_of(entry: LogEntry, item: DataItem, slot: Slot) -> dict[str, Any]:
     if sender:
         message["Forwarded-By"] = owner
     return _without(message, slot.exclude) if slot.exclude else message
+
+
+def tick_message(entry: LogEntry, tick: Tick, slot: Slot) -> dict[str, Any]:
+    """The message that a tick is (§3.9): by the process's owner, with the tags of its cron, and no data."""
+    return {
+        "Id": entry.message_id,
+        "Owner": tick.owner,
+        "From": tick.owner,
+        "Target": entry.process_id,
+        "Tags": guest_tags(tick.tags),
+        "Epoch": slot.epoch,
+        "Nonce": slot.nonce,
+        "Timestamp": slot.timestamp,
+        "Block-Height": slot.block_height,
+        "Hash-Chain": slot.hash_chain,
+        "Cron": True,
+        "Read-Only": False,
+    }
 
 
 def _without(message: dict[str, Any], exclude: frozenset[str]) -> dict[str, Any]:

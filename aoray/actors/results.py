@@ -42,6 +42,7 @@ CREATE UNIQUE INDEX IF NOT EXISTS results_by_nonce ON results (process_id, nonce
 CREATE INDEX IF NOT EXISTS results_by_message ON results (message_id, process_id);
 CREATE INDEX IF NOT EXISTS results_by_assignment ON results (assignment_id);
 CREATE INDEX IF NOT EXISTS results_unpushed ON results (process_id, nonce) WHERE pushed = 0;
+CREATE INDEX IF NOT EXISTS results_of_ticks ON results (process_id, nonce) WHERE pushed_for = '';
 CREATE TABLE IF NOT EXISTS checkpoints (
     process_id TEXT NOT NULL, nonce INTEGER NOT NULL, term INTEGER NOT NULL, timestamp INTEGER NOT NULL,
     block_height INTEGER NOT NULL, state_hash TEXT NOT NULL, file TEXT NOT NULL, bytes INTEGER NOT NULL,
@@ -55,7 +56,8 @@ Sort = Literal["ASC", "DESC"]
 
 
 class ResultRow(NamedTuple):
-    """A message's result. `pushed` is true if its outbox is sent, or was empty."""
+    """A message's result. `pushed` is true if its outbox is sent, or was empty; `pushed_for` is '' of a
+    tick of a cron, and of nothing else."""
 
     process_id: str
     nonce: int
@@ -112,10 +114,18 @@ class Results:
         to: int | None = None,
         sort: Sort = "ASC",
         limit: int = limits.PAGE_ENTRIES_MAX,
+        ticks: bool = False,
     ) -> list[ResultRow]:
-        """Results without error, by timestamp: `after` (exclusive) is the older bound in both sorts."""
+        """Results without error, by timestamp: `after` (exclusive) is the older bound in both sorts.
+
+        With `ticks` only those of ticks.
+        """
         nonces = self._nonce_up_to(process_id, after, -1), self._nonce_up_to(process_id, to, 2**62)
-        where = f"process_id = ? AND nonce > ? AND nonce <= ? AND NOT has_error ORDER BY nonce {sort} LIMIT ?"
+        only = "AND pushed_for = '' " if ticks else ""
+        where = (
+            "process_id = ? AND nonce > ? AND nonce <= ? AND NOT has_error"
+            f" {only}ORDER BY nonce {sort} LIMIT ?"
+        )
         return self._many(where, process_id, *nonces, limit)
 
     def _nonce_up_to(self, process_id: str, timestamp: int | None, default: int) -> int:

@@ -30,6 +30,7 @@ from aoray.gateway.web import body_of_request, json_response
 from aoray.protocol.ids import is_id
 
 PAGE_LIMIT_DEFAULT = 25
+CRON_LIMIT_DEFAULT = 500
 PAGE_KEYS = ("Messages", "Assignments", "Spawns", "Output")
 JSON = "application/json"
 
@@ -124,9 +125,9 @@ def router(gateway: Gateway) -> APIRouter:
         return await asyncio.to_thread(_results, gateway, process_id, request.query_params)
 
     @routes.get("/cron/{process_id}")
-    async def cron(process_id: str) -> Response:
+    async def cron(process_id: str, request: Request) -> Response:
         gateway.knowledge.process(process_id)
-        return json_response({"pageInfo": {"hasNextPage": False}, "edges": []})
+        return await asyncio.to_thread(_ticks, gateway, process_id, request.query_params)
 
     @routes.post("/dry-run")
     async def dry_run(request: Request) -> Response:
@@ -154,17 +155,42 @@ def router(gateway: Gateway) -> APIRouter:
 
 def _results(gateway: Gateway, process_id: str, query: Mapping[str, str]) -> Response:
     sort = cursors.sort_of(query.get("sort") or "ASC")
-    limit = _limit(query.get("limit", ""))
-    after = cursors.place(query["from"], "from") if query.get("from") else None
-    to = cursors.place(query["to"], "to") if query.get("to") else None
+    after, to = _places(query)
     for place in (to, after):  # the sort inside `from` wins over that inside `to`, and both over the query's
         sort = (place and place.sort) or sort
+    limit = _limit(query.get("limit", ""), PAGE_LIMIT_DEFAULT)
+    return _page(gateway, process_id, after, to, sort, limit)
+
+
+def _ticks(gateway: Gateway, process_id: str, query: Mapping[str, str]) -> Response:
+    """Results of ticks alone, always rising. What the ticks sent was pushed like any other outbox."""
+    limit = _limit(query.get("limit", ""), CRON_LIMIT_DEFAULT)
+    return _page(gateway, process_id, *_places(query), "ASC", limit, ticks=True)
+
+
+def _places(query: Mapping[str, str]) -> tuple[cursors.Place | None, cursors.Place | None]:
+    """`from` and `to`."""
+    after = cursors.place(query["from"], "from") if query.get("from") else None
+    return after, cursors.place(query["to"], "to") if query.get("to") else None
+
+
+def _page(
+    gateway: Gateway,
+    process_id: str,
+    after: cursors.Place | None,
+    to: cursors.Place | None,
+    sort: Sort,
+    limit: int,
+    *,
+    ticks: bool = False,
+) -> Response:
     rows = gateway.results.page(
         process_id,
         after=after.timestamp if after else None,
         to=to.timestamp if to else None,
         sort=sort,
         limit=limit + 1,
+        ticks=ticks,
     )
     edges = [_edge(row, sort) for row in rows[:limit]]
     return json_response({"pageInfo": {"hasNextPage": len(rows) > limit}, "edges": edges})
@@ -176,9 +202,9 @@ def _edge(row: ResultRow, sort: Sort) -> dict[str, Any]:
     return {"node": node, "cursor": cursors.cursor(row.timestamp, row.nonce, sort)}
 
 
-def _limit(text: str) -> int:
+def _limit(text: str, default: int) -> int:
     if text in ("", "undefined", "null"):
-        return PAGE_LIMIT_DEFAULT
+        return default
     if not text.isdecimal() or len(text) > 9:
         raise MalformedInput(f"limit {text[:40]!r} is not a number", field="limit")
     return max(1, min(int(text), limits.PAGE_ENTRIES_MAX))

@@ -14,7 +14,6 @@ from aoray.gateway.calls import Call
 from aoray.gateway.courier import Courier
 from aoray.gateway.ingress import Ingress
 from aoray.gateway.knowledge import Arweave, Knowledge, Reader
-from aoray.gateway.monitors import Monitors
 from aoray.gateway.places import Places
 from aoray.gateway.pusher import Outboxes, Pusher
 from aoray.gateway.waiting import Waiting
@@ -35,7 +34,14 @@ class ResultStore(Outboxes, Protocol):
     """The results, as `actors.results` keeps them."""
 
     def page(
-        self, process_id: str, *, after: int | None, to: int | None, sort: Sort, limit: int
+        self,
+        process_id: str,
+        *,
+        after: int | None,
+        to: int | None,
+        sort: Sort,
+        limit: int,
+        ticks: bool = False,
     ) -> Sequence[ResultRow]: ...
     def last_nonce(self, process_id: str) -> int: ...
     def has_error(self, process_id: str, nonce: int) -> bool | None: ...
@@ -71,7 +77,6 @@ class Gateway:
         self.places = Places(settings.shards, call)
         self.ingress = Ingress(self.name, settings.shards, call, self.knowledge, self.places, sleep=sleep)
         self.waiting = Waiting(self.name, call, self.places)
-        self.monitors = Monitors(settings.data / "monitors")
         courier = Courier(
             self.ingress, self.knowledge, arweave, authority, arweave_is_ours=not settings.gateway_url
         )

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from aoray.errors import MalformedInput
+from aoray.errors import ClientError, MalformedInput
 from aoray.gateway.gateway import Gateway
 from aoray.gateway.web import body_of_request, json_response
 from aoray.protocol.items import parse, verify
@@ -57,15 +57,20 @@ def router(gateway: Gateway) -> APIRouter:
 
     @routes.post("/monitor/{process_id}")
     async def monitor(process_id: str, request: Request) -> Response:
-        await _require_signed(gateway, process_id, request)
-        gateway.monitors.add(process_id)
+        await _require_owner(gateway, process_id, request)
+        await gateway.places.at_shard(process_id, "monitor", process_id)
         return PlainTextResponse("Monitoring process")
 
     @routes.delete("/monitor/{process_id}")
     async def unmonitor(process_id: str, request: Request) -> Response:
-        await _require_signed(gateway, process_id, request)
-        gateway.monitors.remove(process_id)
+        await _require_owner(gateway, process_id, request)
+        await gateway.places.at_shard(process_id, "unmonitor", process_id)
         return PlainTextResponse("Process deleted")
+
+    @routes.get("/monitor/{process_id}")
+    async def monitored(process_id: str) -> Response:
+        gateway.knowledge.process(process_id)
+        return json_response(await gateway.places.at_shard(process_id, "monitored", process_id))
 
     @routes.post("/push/{any_id}/{number}")
     async def push(any_id: str, number: int, request: Request) -> Response:
@@ -76,9 +81,11 @@ def router(gateway: Gateway) -> APIRouter:
     return routes
 
 
-async def _require_signed(gateway: Gateway, process_id: str, request: Request) -> None:
-    """The body of a monitor request is a signed item for that process."""
-    gateway.knowledge.process(process_id)
+async def _require_owner(gateway: Gateway, process_id: str, request: Request) -> None:
+    """The body of a monitor request is an item for that process, signed by its owner: ticks cost something,
+    and to end them as well. Nobody holds the key that owns what a process spawned: anyone may sign for that.
+    """
+    owner = gateway.knowledge.process(process_id).address
     async with body_of_request(request, gateway.load) as raw:
         if not raw:
             raise MalformedInput("Signed data item is required", field="body")
@@ -86,3 +93,7 @@ async def _require_signed(gateway: Gateway, process_id: str, request: Request) -
         verify(item)
     if item.target_id != process_id:
         raise MalformedInput("the item's target is another process than the URL's", field="target")
+    if owner not in (item.address, gateway.addresses.authority):
+        raise ClientError(
+            f"only its owner {owner} starts and stops the crons of {process_id}", process_id=process_id
+        )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from aoray import limits
 from aoray.errors import AorayError
 from aoray.gateway.bounded import Bounded
@@ -24,9 +26,12 @@ class Places:
         known = self._known.get(process_id)
         if known is not None and not afresh:
             return known
-        shard = f"shard-{shard_of(process_id, self._shards)}"
-        [found] = await self._call(shard, "locate", [process_id])
+        [found] = await self.at_shard(process_id, "locate", [process_id])
         if isinstance(found, AorayError):
             raise found
         self._known[process_id] = found
         return str(found)
+
+    async def at_shard(self, process_id: str, method: str, *arguments: Any) -> Any:
+        """Call the shard that owns a process, once."""
+        return await self._call(f"shard-{shard_of(process_id, self._shards)}", method, *arguments)

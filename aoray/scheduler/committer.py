@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from aoray.actors.placement import Placement
 from aoray.errors import AorayError, Unavailable, UnknownProcess
 from aoray.protocol.assignments import LogEntry
 from aoray.protocol.keys import Signer
+from aoray.scheduler.crontab import CronState
 from aoray.scheduler.log import Log, ProcessState, Slot
 from aoray.scheduler.rules import Receipt, Submission, order
 
@@ -66,29 +68,51 @@ class Committer:
         self._placement.load(self.log.counts())
         self.broken = False
 
-    def _mend(self) -> None:
+    def mend(self) -> None:
+        """Open the log anew if it broke."""
         if self.broken:
             self._open()
 
-    def commit(self, batch: Sequence[Submission], *, now_ms: int, block_height: int) -> Committed:
-        """Order a batch and make it durable. A new `term` afterwards: the log had to be opened anew."""
+    @contextmanager
+    def trusted(self) -> Iterator[Log]:
+        """The log, opened anew if it broke; what fails with it breaks it."""
+        self.mend()
         try:
-            self._mend()
-            return self._commit(batch, now_ms, block_height)
-        except Unavailable as error:
-            logger.exception("a batch of %d submissions was not written", len(batch))
+            yield self.log
+        except Unavailable:
             self.broken = True
             self.log.close()
+            raise
+
+    def commit(
+        self,
+        batch: Sequence[Submission],
+        *,
+        now_ms: int,
+        block_height: int,
+        crons: Sequence[CronState] = (),
+    ) -> Committed:
+        """Order a batch and make it durable, with the states of crons that it leads to.
+
+        A new `term` afterwards: the log had to be opened anew.
+        """
+        try:
+            with self.trusted():
+                return self._commit(batch, now_ms, block_height, crons)
+        except Unavailable as error:
+            logger.exception("a batch of %d submissions was not written", len(batch))
             return Committed([error] * len(batch))
 
-    def _commit(self, batch: Sequence[Submission], now_ms: int, block_height: int) -> Committed:
+    def _commit(
+        self, batch: Sequence[Submission], now_ms: int, block_height: int, crons: Sequence[CronState]
+    ) -> Committed:
         states = self.log.processes({s.process_id for s in batch})
         slots = self.log.slots({(s.process_id, s.message_id) for s in batch})
         ordered = order(batch, states, slots, self._signer, now_ms=now_ms, block_height=block_height)
         placed = {pid: self._place(pid, state) for pid, state in ordered.states.items()}
         changed = {pid: state for pid, state in placed.items() if state != states.get(pid)}
-        if changed:
-            self.log.append(ordered.entries, changed, block_height)
+        if changed or crons:
+            self.log.append(ordered.entries, changed, block_height, crons)
         outcomes = [
             _receipt(submission, outcome, placed)
             for submission, outcome in zip(batch, ordered.outcomes, strict=True)
@@ -104,7 +128,7 @@ class Committer:
 
     def locate(self, process_ids: Sequence[str]) -> tuple[list[str | AorayError], dict[str, dict[str, int]]]:
         """The actor of each process (placed now if need be); and for each actor its processes and terms."""
-        self._mend()
+        self.mend()
         states = self.log.processes(process_ids)
         placed = {pid: self._place(pid, state) for pid, state in states.items()}
         changed = {pid: state for pid, state in placed.items() if state != states[pid]}
@@ -125,11 +149,16 @@ class Committer:
 
         Returns the id to go on after, or '' at the end. Processes that were placed nowhere get a place.
         """
-        self._mend()
+        self.mend()
         page = self.log.placed(after, limit, actor)
         behind = [placed.process_id for placed in page if self._last_nonce(placed.process_id) < placed.nonce]
         _, found = self.locate(behind)
         return found, page[-1].process_id if len(page) == limit else ""
+
+    def is_evaluated(self, process_id: str, message_id: str) -> bool:
+        """Whether a message has its result; one that is not in the log is not waited for."""
+        slot = self.log.slots([(process_id, message_id)]).get((process_id, message_id))
+        return slot is None or slot.nonce <= self._last_nonce(process_id)
 
     def close(self) -> None:
         self.log.close()

@@ -27,6 +27,8 @@ import orjson
 
 from aoray.errors import StaleTerm, Unavailable
 from aoray.protocol.assignments import Head, LogEntry
+from aoray.scheduler.crontab import SCHEMA as CRON_SCHEMA
+from aoray.scheduler.crontab import CronState, Crontab, advance
 
 SCHEMA_VERSION = 1
 BUSY_SECONDS = 30.0
@@ -104,12 +106,19 @@ class FlushState(NamedTuple):
 class Log(Protocol):
     """What a shard needs of its log, so that another store can take SQLite's place. One thread at a time."""
 
+    crons: Crontab
+
     def take_over(self) -> int: ...
     def block_height(self) -> int: ...
     def processes(self, process_ids: Iterable[str]) -> dict[str, ProcessState]: ...
     def slots(self, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Slot]: ...
+    def spawned(self, process_id: str) -> tuple[bytes, bytes] | None: ...
     def append(
-        self, entries: Sequence[LogEntry], changed: Mapping[str, ProcessState], block_height: int
+        self,
+        entries: Sequence[LogEntry],
+        changed: Mapping[str, ProcessState],
+        block_height: int,
+        crons: Sequence[CronState] = (),
     ) -> None: ...
     def counts(self) -> dict[str, int]: ...
     def placed(self, after: str, limit: int, actor: str | None = None) -> list[Placed]: ...
@@ -127,6 +136,7 @@ class SqliteLog:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._term = -1  # nobody's: nothing can be written before take_over()
+        self.crons = Crontab(self._rows, self._writing)
         with _as_unavailable():
             self._db = sqlite3.connect(
                 path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
@@ -142,6 +152,8 @@ class SqliteLog:
     def _create(self) -> None:
         """Make the tables, whole or not at all: readers go by `user_version`."""
         with _transaction(self._db):
+            for statement in CRON_SCHEMA.split(";\n"):  # younger than the logs of some computers
+                self._db.execute(statement)
             if self._db.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION:
                 return
             for statement in SCHEMA.split(";\n"):
@@ -192,8 +204,17 @@ class SqliteLog:
         )
         return {(process_id, message_id): Slot(*slot) for process_id, message_id, *slot in rows}
 
+    def spawned(self, process_id: str) -> tuple[bytes, bytes] | None:
+        """The item of a process, and its own assignment."""
+        query = "SELECT item, assignment FROM entries WHERE process_id = ? AND nonce = 0"
+        return next(iter(self._rows(query, process_id)), None)
+
     def append(
-        self, entries: Sequence[LogEntry], changed: Mapping[str, ProcessState], block_height: int
+        self,
+        entries: Sequence[LogEntry],
+        changed: Mapping[str, ProcessState],
+        block_height: int,
+        crons: Sequence[CronState] = (),
     ) -> None:
         """Write a batch and the states it leads to; on return it is on the disk."""
         with self._writing() as db:
@@ -210,6 +231,7 @@ class SqliteLog:
             db.execute(
                 "UPDATE shard SET block_height = ? WHERE block_height < ?", [block_height, block_height]
             )
+            advance(db, crons)
 
     def counts(self) -> dict[str, int]:
         """How many processes are on each actor."""

@@ -18,6 +18,7 @@ same receipts.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import sys
@@ -35,12 +36,14 @@ from aoray.actors.results import Results
 from aoray.arweave.client import ArweaveClient
 from aoray.errors import AorayError, Overloaded, StaleTerm, Unavailable
 from aoray.keyfiles import load_or_make
+from aoray.protocol.ticks import Moment
 from aoray.scheduler.committer import Committed, Committer, fits
 from aoray.scheduler.flusher import Flusher
 from aoray.scheduler.lanes import Lane, Terms
 from aoray.scheduler.log import Log, SqliteLog
 from aoray.scheduler.reader import log_path
 from aoray.scheduler.rules import Receipt, Submission
+from aoray.scheduler.ticker import Ticker
 from aoray.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -92,6 +95,9 @@ class ShardActor:
         )
         self._term = self._committer.term
         self._height = self._committer.log.block_height()
+        self._height_said = False  # by Arweave, since this shard began
+        self._ticker = Ticker(self._committer, signer, self._now().ms)
+        self._cron_wake = asyncio.Event()
         self._arweave = ArweaveClient(settings.arweave_url)
         self._flusher = Flusher(self._on_log, self._arweave.post_item, signer)
         self._start(self._commit_loop())
@@ -99,6 +105,7 @@ class ShardActor:
         self._begin_scan()
         self._start(self._flusher.run(settings.flush_interval_ms / 1000))
         self._start(self._watch_height())
+        self._start(self._tick_for_ever())
 
     # What others call
 
@@ -124,6 +131,19 @@ class ShardActor:
         self._activate(by_actor)
         return names
 
+    async def monitor(self, process_id: str) -> None:
+        """Start the crons of a process."""
+        await self._run(self._ticker.monitor, process_id, self._now())
+        self._cron_wake.set()
+
+    async def unmonitor(self, process_id: str) -> None:
+        """Stop them."""
+        await self._run(self._ticker.unmonitor, process_id)
+
+    async def monitored(self, process_id: str) -> dict[str, Any]:
+        """The crons of a process, and whether they run."""
+        return dict(await self._run(self._ticker.describe, process_id))
+
     async def ready(self) -> dict[str, Any]:
         """Answers once the shard takes work."""
         return {"shard": self._index, "term": self._term, "incarnation": os.getpid()}
@@ -142,6 +162,7 @@ class ShardActor:
             "bundles": self._flusher.progress.bundles,
             "flush_failures": self._flusher.progress.failures,
             "flush_error": self._flusher.progress.last_error,
+            "cron": await self._run(self._ticker.stats),
             "lanes": {
                 lane.name: {"pending": len(lane.backlog.pending), "behind": len(lane.backlog.behind)}
                 for lane in self._lanes.values()
@@ -181,6 +202,10 @@ class ShardActor:
         for queued, outcome in zip(batch, committed.outcomes, strict=True):
             if not queued.outcome.done():  # its caller may be gone
                 queued.outcome.set_result(outcome)
+        self._forward(committed)
+
+    def _forward(self, committed: Committed) -> None:
+        """Tell the process actors what is in the log by now."""
         self._committed += sum(len(works) for works in committed.work.values())
         for name, works in committed.work.items():
             self._lane(name).push(works)
@@ -188,6 +213,26 @@ class ShardActor:
         if self._committer.broken or self._committer.term != self._term:
             self._term = self._committer.term
             self._begin_scan()
+
+    # Cron
+
+    async def _tick_for_ever(self) -> None:
+        """Make the ticks that are due, and sleep until the next is, or something changes."""
+        while True:
+            self._cron_wake.clear()
+            try:
+                look = await self._run(self._ticker.look, self._now())
+                self._forward(look.committed)
+                wait_s = (look.next_ms - self._now().ms) / 1000
+            except Unavailable as error:
+                logger.warning("shard %d can't make ticks just now: %r", self._index, error)
+                wait_s = RETRY_SECONDS
+            with contextlib.suppress(TimeoutError):
+                wait_s = min(max(wait_s, 0.001), limits.CRON_SLEEP_SECONDS_MAX)
+                await asyncio.wait_for(self._cron_wake.wait(), wait_s)
+
+    def _now(self) -> Moment:
+        return Moment(time.time_ns() // 1_000_000, self._height if self._height_said else -1)
 
     # Where processes live
 
@@ -254,7 +299,10 @@ class ShardActor:
     async def _watch_height(self) -> None:
         while True:
             try:
-                self._height = max(self._height, int((await self._arweave.info())["height"]))
+                height = int((await self._arweave.info())["height"])
+                if height > self._height or not self._height_said:
+                    self._cron_wake.set()
+                self._height, self._height_said = max(self._height, height), True
             except AorayError as error:
                 logger.warning("the block height stays %d: %r", self._height, error)
             await asyncio.sleep(HEIGHT_SECONDS)

@@ -43,7 +43,7 @@ def message_of(item: DataItem, *exclude: str) -> dict[str, object]:
 def test_a_message_has_the_keys_of_the_contract() -> None:
     sent = item(("Action", "Ping"), ("Action", "again"), anchor=b"0" * 32)
     entry, head = entry_of(sent)
-    message, block_height, pushed_for = given(entry)
+    message, block_height, pushed_for, _ = given(entry)
     expected = {
         "Id": sent.id,
         "Signature": b64url_encode(sent.signature),
@@ -70,7 +70,7 @@ def test_the_process_is_its_own_first_message() -> None:
     spawned = build(USER, tags=[Tag("Type", "Process")], data=b"boot")
     head, assignment = next_assignment(SCHEDULER, spawned.id, None, None, now_ms=1, block_height=2)
     entry = LogEntry(spawned.id, 0, spawned.id, head.assignment_id, 1, spawned.raw, assignment.raw)
-    message, _, pushed_for = given(entry)
+    message, _, pushed_for, _ = given(entry)
     seen = orjson.loads(message)
     assert seen["Id"] == seen["Target"] == pushed_for == spawned.id
     assert (seen["Data"], seen["Nonce"], seen["Anchor"]) == ("boot", 0, None)

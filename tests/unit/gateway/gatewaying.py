@@ -21,10 +21,12 @@ from aoray.protocol.ids import b64url_encode
 from aoray.protocol.items import DataItem, build, parse
 from aoray.protocol.keys import Signer, generate_ed25519
 from aoray.protocol.tags import Tag, first
+from aoray.protocol.ticks import Moment
 from aoray.scheduler.committer import Committer, Work
 from aoray.scheduler.log import SqliteLog
 from aoray.scheduler.reader import log_path, open_readers
 from aoray.scheduler.rules import Submission
+from aoray.scheduler.ticker import Ticker
 from aoray.settings import Settings
 
 MODULE = b64url_encode(b"m" * 32)
@@ -85,6 +87,7 @@ class Computer:
         self._committer = Committer(
             lambda: SqliteLog(log_path(self.settings, 0)), Placement(1), self.signer, self.results.last_nonce
         )
+        self._ticker = Ticker(self._committer, self.signer, self.now_ms)
         self.gateway = self.new_gateway()
 
     def new_gateway(self) -> Gateway:
@@ -119,6 +122,21 @@ class Computer:
 
     async def _locate(self, process_ids: list[str]) -> list[Any]:
         return self._committer.locate(process_ids)[0]
+
+    async def _monitor(self, process_id: str) -> None:
+        self._ticker.monitor(process_id, Moment(self.now_ms, 7))
+
+    async def _unmonitor(self, process_id: str) -> None:
+        self._ticker.unmonitor(process_id)
+
+    async def _monitored(self, process_id: str) -> dict[str, Any]:
+        return self._ticker.describe(process_id)
+
+    def tick(self, later_ms: int) -> None:
+        """What is due so much later is scheduled."""
+        self.now_ms += later_ms
+        for works in self._ticker.look(Moment(self.now_ms, 7)).committed.work.values():
+            self._assign(works)
 
     async def _watch(self, keys: list[tuple[str, str]], gateway: str) -> None:
         assert gateway == "gateway-0"

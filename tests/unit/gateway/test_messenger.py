@@ -217,7 +217,12 @@ async def test_monitors_are_kept_and_taken_away(computer: Computer, every: httpx
     item = build(computer.user, target=pid, data=b" ")
     response = await every.post(f"/monitor/{pid}", content=item.raw)
     assert (response.status_code, response.text) == (200, "Monitoring process")
-    assert computer.new_gateway().monitors.all() == [pid]
+    assert (await every.get(f"/monitor/{pid}")).json() == {
+        "process": pid,
+        "monitored": True,
+        "missed": "one",
+        "crons": [],
+    }
     assert (await every.post(f"/monitor/{pid}", content=item.raw)).json()[
         "error"
     ] == "Process already being monitored"

@@ -99,7 +99,6 @@ async def test_metrics_count(computer: Computer, every: httpx.AsyncClient) -> No
 
 async def test_a_bug_is_500_json_without_its_insides(computer: Computer) -> None:
     transport = httpx.ASGITransport(apps.all_units(computer.gateway, None), raise_app_exceptions=False)
-    computer.gateway.monitors = None  # type: ignore[assignment]
     computer.gateway.knowledge = None  # type: ignore[assignment]
     async with httpx.AsyncClient(transport=transport, base_url="http://ao") as client:
         response = await client.get("/results/x")

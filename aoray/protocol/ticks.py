@@ -1,0 +1,185 @@
+"""Cron: what a process's spawn item asks for, and the messages that its ticks are (wire-contract §3.9). Pure.
+
+The tags of a spawn item say it, in their order: `Cron-Interval` (`10-seconds`, `1-hour`, `3-blocks`) begins a
+cron, `Cron-Tag-<Name>` after it are the tags of its ticks, and another `Cron-Interval` begins the next one.
+`Cron-Missed` says what becomes of ticks that fell due while the computer was down: `one` of them is made up
+for (the default), `all` (the last `limits.CRON_CATCH_UP_MAX`), or `none`. Units are seconds, minutes, hours,
+days, weeks, years and blocks, and milliseconds if they make whole seconds; what is written otherwise is
+refused at the spawn.
+
+A tick falls due every whole number of intervals after the process's own slot (of its timestamp the second
+counts, of its block height the block). It is a message like any other, with a nonce, written by the
+scheduler: a data item without data, signed by the scheduler's key. Ed25519 makes the same tick the same item,
+so it is scheduled once, however often it is made. What it says was signed by the process's owner in the spawn
+item, so the guest sees the owner as `Owner` and `From`, `Cron: true`, and the tags without `Cron-Tag-`; no
+data.
+
+Invariants: nobody but the scheduler of a process can make a tick of it, and `wrong` (which `aoray verify`
+asks) finds one that its spawn item does not call for, or that came before its time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple, cast
+
+from aoray import limits
+from aoray.errors import ClientError, MalformedInput, TooLarge
+from aoray.protocol.items import DataItem, build
+from aoray.protocol.keys import Signer
+from aoray.protocol.tags import Tag, Tags, all_of
+
+Unit = Literal["ms", "blocks"]
+Missed = Literal["one", "all", "none"]
+
+PREFIX = "Cron-Tag-"
+INTERVAL = re.compile(r"([0-9]{1,12})-([A-Za-z]{1,12})")
+SECOND = 1000
+DAY = 86_400 * SECOND
+MILLISECONDS: Mapping[str, int] = {
+    **dict.fromkeys(("ms", "msec", "msecs", "millisecond", "milliseconds"), 1),
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), SECOND),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), 60 * SECOND),
+    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), 3600 * SECOND),
+    **dict.fromkeys(("d", "day", "days"), DAY),
+    **dict.fromkeys(("w", "week", "weeks"), 7 * DAY),
+    **dict.fromkeys(("y", "yr", "yrs", "year", "years"), 1461 * DAY // 4),
+}
+BLOCKS = ("block", "blocks")
+KIND = (Tag("Data-Protocol", "ao"), Tag("Variant", "ao.TN.1"), Tag("Type", "Message"))
+MARKS = ("Cron", "Cron-Due", "Cron-Owner")
+HEAD = len(KIND) + len(MARKS)  # tags before those of the cron
+
+
+class Cron(NamedTuple):
+    """One cron of a process. `step` is its interval in its unit."""
+
+    place: int
+    interval: str
+    unit: Unit
+    step: int
+    tags: Tags
+
+    @property
+    def name(self) -> str:
+        """How the contract calls it: `0-10-seconds`."""
+        return f"{self.place}-{self.interval}"
+
+
+class Crons(NamedTuple):
+    """What a spawn item asks for."""
+
+    crons: tuple[Cron, ...]
+    missed: Missed
+
+
+class Moment(NamedTuple):
+    """A time, by the clock and by Arweave; of a slot: what its assignment says."""
+
+    ms: int
+    height: int
+
+    def by(self, unit: Unit) -> int:
+        return self.ms if unit == "ms" else self.height
+
+
+class Tick(NamedTuple):
+    """What a tick's item says."""
+
+    cron: str
+    due: int
+    owner: str
+    tags: Tags
+
+    @property
+    def due_ms(self) -> int:
+        """When it was due by the clock; 0 if it was due at a block."""
+        return 0 if self.cron.rpartition("-")[2].lower() in BLOCKS else self.due
+
+
+def crons_of(tags: Sequence[Tag]) -> Crons:
+    """The crons in the tags of a spawn item; MalformedInput or TooLarge for what can't be one."""
+    groups: list[tuple[str, list[Tag]]] = []
+    for name, value in tags:
+        if name == "Cron-Interval":
+            groups.append((value, []))
+        elif name.startswith(PREFIX):
+            if not groups or name == PREFIX:
+                raise MalformedInput(
+                    f"{name} needs a name, and a Cron-Interval before it", field=f"tags.{name}"
+                )
+            groups[-1][1].append(Tag(name.removeprefix(PREFIX), value))
+    if len(groups) > limits.CRONS_MAX or any(len(own) > limits.CRON_TAGS_MAX for _, own in groups):
+        raise TooLarge(
+            f"a process has at most {limits.CRONS_MAX} crons, of {limits.CRON_TAGS_MAX} tags each",
+            field="tags.Cron-Interval",
+        )
+    crons = (Cron(place, text, *_interval(text), tuple(own)) for place, (text, own) in enumerate(groups))
+    return Crons(tuple(crons), _missed(tags))
+
+
+def _interval(text: str) -> tuple[Unit, int]:
+    found = INTERVAL.fullmatch(text)
+    count, unit = (int(found[1]), found[2].lower()) if found else (0, "")
+    if unit in BLOCKS and 0 < count <= limits.CRON_BLOCKS_MAX:
+        return "blocks", count
+    step = count * MILLISECONDS.get(unit, 0)
+    if step <= 0 or step % SECOND or step > limits.CRON_DAYS_MAX * DAY:
+        raise MalformedInput(
+            f"Cron-Interval {text[:60]!r} is no interval of a second or more",
+            field="tags.Cron-Interval",
+            hint="Write 10-seconds, 5-minutes, 1-hour, 2-days, 1-week or 3-blocks.",
+        )
+    return "ms", step
+
+
+def _missed(tags: Sequence[Tag]) -> Missed:
+    said = all_of(tags, "Cron-Missed") or ["one"]
+    if said[0] not in ("one", "all", "none"):
+        raise MalformedInput(
+            f"Cron-Missed {said[0][:60]!r} is none of one, all, none", field="tags.Cron-Missed"
+        )
+    return cast(Missed, said[0])
+
+
+def origin(spawned: Moment, unit: Unit) -> int:
+    """Where a cron's grid begins: its process's own slot, in whole seconds. The first tick is a step later."""
+    return spawned.ms // SECOND * SECOND if unit == "ms" else spawned.height
+
+
+def tick_item(signer: Signer, process: DataItem, cron: Cron, due: int) -> DataItem:
+    """The tick of a process's cron that falls due then (ms, or block height)."""
+    return build(signer, target=process.id, tags=_tags(process, cron, due), data=b"")
+
+
+def _tags(process: DataItem, cron: Cron, due: int) -> Tags:
+    marks = zip(MARKS, (cron.name, str(due), process.address), strict=True)
+    return (*KIND, *(Tag(name, value) for name, value in marks), *cron.tags)
+
+
+def tick_of(item: DataItem, process_id: str, scheduler: bytes) -> Tick | None:
+    """What a tick says; None for any other message. `scheduler` is the key that signed the assignment."""
+    if item.owner != scheduler or item.target_id != process_id or item.tags[: len(KIND)] != KIND:
+        return None
+    marks = item.tags[len(KIND) : HEAD]
+    if tuple(tag.name for tag in marks) != MARKS:
+        return None
+    cron, due, owner = (tag.value for tag in marks)
+    if not (due.isascii() and due.isdecimal() and len(due) <= 18):
+        return None
+    return Tick(cron, int(due), owner, item.tags[HEAD:])
+
+
+def wrong(tick: Tick, item: DataItem, process: DataItem, spawned: Moment, slot: Moment) -> str:
+    """Why this tick of a process should not be in its log; '' if it should. `slot` is where it is."""
+    try:
+        cron = next((cron for cron in crons_of(process.tags).crons if cron.name == tick.cron), None)
+    except ClientError:
+        cron = None
+    if cron is None or item.tags != _tags(process, cron, tick.due) or item.data or item.anchor:
+        return "its process never asked for such a tick"
+    since = tick.due - origin(spawned, cron.unit)
+    if since <= 0 or since % cron.step:
+        return "it is not a whole number of intervals after its process"
+    return "" if tick.due <= slot.by(cron.unit) else "it came before its time"

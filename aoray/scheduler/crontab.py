@@ -1,0 +1,102 @@
+"""Which processes are monitored, and when the next tick of each of their crons is due: tables in a log.
+
+They are in the log's database, so that a tick's slot and the state that says it was made are one commit; and
+they are fenced by the log's term. Rows of `crons` exist as long as their process is monitored.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple
+
+from aoray.protocol.ticks import Unit
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS monitors (process_id TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS crons (
+    process_id TEXT NOT NULL,
+    place INTEGER NOT NULL,            -- which of the process's crons
+    unit TEXT NOT NULL,                -- of step and next: ms or blocks
+    step INTEGER NOT NULL,
+    next INTEGER NOT NULL,             -- when its next tick is due
+    message_id TEXT NOT NULL,          -- of its last tick; '' before the first
+    PRIMARY KEY (process_id, place)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS crons_by_next ON crons (unit, next)"""
+
+
+class CronState(NamedTuple):
+    """A cron of a monitored process: when it is due next, and its last tick."""
+
+    process_id: str
+    place: int
+    unit: Unit
+    step: int
+    next: int
+    message_id: str
+
+
+class Crontab:
+    """The tables, by what the log gives them: reading, and writing within its term."""
+
+    def __init__(
+        self,
+        rows: Callable[..., list[Any]],
+        writing: Callable[[], AbstractContextManager[sqlite3.Connection]],
+    ) -> None:
+        self._rows = rows
+        self._writing = writing
+
+    def monitor(self, process_id: str, states: Iterable[CronState]) -> bool:
+        """Keep a process as monitored, with its crons; False if it was so before, and stays as it is."""
+        with self._writing() as db:
+            added = db.execute("INSERT OR IGNORE INTO monitors VALUES (?)", [process_id]).rowcount == 1
+            if added:
+                db.executemany("INSERT INTO crons VALUES (?,?,?,?,?,?)", states)
+        return added
+
+    def unmonitor(self, process_id: str) -> bool:
+        """Forget it; False if it was not monitored."""
+        with self._writing() as db:
+            db.execute("DELETE FROM crons WHERE process_id = ?", [process_id])
+            return db.execute("DELETE FROM monitors WHERE process_id = ?", [process_id]).rowcount == 1
+
+    def is_monitored(self, process_id: str) -> bool:
+        return bool(self._rows("SELECT 1 FROM monitors WHERE process_id = ?", process_id))
+
+    def of(self, process_id: str) -> list[CronState]:
+        """The crons of one process, in their order."""
+        return self._states("process_id = ? ORDER BY place", process_id)
+
+    def due(self, unit: Unit, now: int, limit: int) -> list[CronState]:
+        """Those that are due, the longest due first."""
+        return self._states("unit = ? AND next <= ? ORDER BY next LIMIT ?", unit, now, limit)
+
+    def ahead(self, now_ms: int, limit: int) -> list[CronState]:
+        """Those due more than a step from now, as only a clock that went back leaves them."""
+        return self._states("unit = 'ms' AND next - step > ? LIMIT ?", now_ms, limit)
+
+    def next_ms(self) -> int | None:
+        """When the next is due, by the clock."""
+        found = self._rows("SELECT min(next) FROM crons WHERE unit = 'ms'")[0][0]
+        return None if found is None else int(found)
+
+    def counts(self) -> tuple[int, int]:
+        """Monitored processes, and their crons."""
+        query = "SELECT (SELECT count(*) FROM monitors), (SELECT count(*) FROM crons)"
+        monitored, crons = self._rows(query)[0]
+        return int(monitored), int(crons)
+
+    def _states(self, where: str, *values: Any) -> list[CronState]:
+        columns = ", ".join(CronState._fields)
+        return [CronState(*row) for row in self._rows(f"SELECT {columns} FROM crons WHERE {where}", *values)]
+
+
+def advance(db: sqlite3.Connection, states: Sequence[CronState]) -> None:
+    """Write where crons are now, within another's transaction."""
+    db.executemany(
+        "UPDATE crons SET next = ?, message_id = ? WHERE process_id = ? AND place = ?",
+        [(state.next, state.message_id, state.process_id, state.place) for state in states],
+    )

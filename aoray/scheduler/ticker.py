@@ -1,0 +1,224 @@
+"""Ticks are made here: what is due of the shard's crons becomes messages in the log.
+
+Where in a message's journey: at its beginning, inside the shard. `POST /monitor/{process}` starts the crons
+of a process, `DELETE` stops them. (AO's reference makes ticks whenever somebody reads, and monitoring only
+sends what they send on; people who write cron processes know it as: monitored, it ticks. So it is here. Ticks
+never depend on who reads.) The shard calls `look` whenever something may be due; `cron` has the rules.
+
+Everything runs in the log's thread. Invariants: a tick's slot, and the state that says that it was made, are
+one commit; a tick made twice all the same is the same item, which has one slot. A cron begins at the first
+time of its grid after it was monitored, so what was due while it was not is nobody's.
+
+On failure: a log that can't be written leaves all as it was; `look` says when to look again. After a crash
+the state is in the log, and what fell due meanwhile is *missed*. A clock that goes back moves the next times
+back with it: ticks that were made already are not made again, since they have their ids.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from aoray import limits
+from aoray.errors import ClientError, NotFound, UnknownProcess
+from aoray.lags import Lags
+from aoray.protocol.items import DataItem, parse
+from aoray.protocol.keys import Signer
+from aoray.protocol.tags import first
+from aoray.protocol.ticks import Cron, Crons, Moment, crons_of, origin, tick_item
+from aoray.scheduler.committer import Committed, Committer
+from aoray.scheduler.cron import due, first_after
+from aoray.scheduler.crontab import CronState
+from aoray.scheduler.rules import Receipt, Submission
+
+logger = logging.getLogger(__name__)
+
+NEVER = 2**62
+RETRY_MS = 200
+KNOWN_MAX = 10_000  # processes whose crons are remembered
+
+
+class Spawned(NamedTuple):
+    """A process with crons: its item, where its slot is in time, and what it asks for."""
+
+    item: DataItem
+    moment: Moment
+    asked: Crons
+
+
+class Plan(NamedTuple):
+    """What becomes of one due cron: its ticks by due time, and its state afterwards."""
+
+    cron: Cron
+    ticks: Sequence[tuple[int, DataItem]]
+    after: CronState
+    skipped: int
+
+
+class Look(NamedTuple):
+    """What a look led to, and when the next one is due (ms by the clock)."""
+
+    committed: Committed
+    next_ms: int
+
+
+class Ticker:
+    """The crons of one shard. `now.height` is -1 until Arweave has said one: block crons wait for it."""
+
+    def __init__(self, committer: Committer, signer: Signer, now_ms: int) -> None:
+        self._committer = committer
+        self._signer = signer
+        self._since = Moment(now_ms, -1)
+        self._seen_ms = NEVER  # so the first look is one after the clock went back, which it may have
+        self._spawned = functools.lru_cache(KNOWN_MAX)(self._read)
+        self._lags = Lags(limits.CRON_LAGS_KEPT)
+        self._skipped = 0
+
+    # Who is monitored
+
+    def monitor(self, process_id: str, now: Moment) -> None:
+        """Start the crons of a process. ClientError if it is monitored already."""
+        with self._committer.trusted() as log:
+            added = log.crons.monitor(process_id, self._states(process_id, now))
+        if not added:
+            raise ClientError("Process already being monitored", process_id=process_id)
+
+    def _states(self, process_id: str, now: Moment) -> list[CronState]:
+        spawned = self._spawned(process_id)
+        now = self._height_known(now)
+        return [
+            CronState(process_id, cron.place, cron.unit, cron.step, _next(spawned, cron, now), "")
+            for cron in spawned.asked.crons
+        ]
+
+    def unmonitor(self, process_id: str) -> None:
+        """Stop them. NotFound if it is not monitored."""
+        with self._committer.trusted() as log:
+            removed = log.crons.unmonitor(process_id)
+        if not removed:
+            raise NotFound("Process monitor not found", process_id=process_id)
+
+    def describe(self, process_id: str) -> dict[str, Any]:
+        """What `GET /monitor/{process}` says."""
+        self._committer.mend()
+        crontab, asked = self._committer.log.crons, self._spawned(process_id).asked
+        states = {state.place: state for state in crontab.of(process_id)}
+        return {
+            "process": process_id,
+            "monitored": crontab.is_monitored(process_id),
+            "missed": asked.missed,
+            "crons": [_described(cron, states.get(cron.place)) for cron in asked.crons],
+        }
+
+    def stats(self) -> dict[str, Any]:
+        """Counters; the lag is from when a tick was due to when it had its slot."""
+        self._committer.mend()
+        monitored, crons = self._committer.log.crons.counts()
+        return {
+            "monitored": monitored,
+            "crons": crons,
+            "skipped": self._skipped,
+            "lag_ms": self._lags.summary(),
+        }
+
+    # Ticks
+
+    def look(self, now: Moment) -> Look:
+        """Make the ticks that are due."""
+        self._committer.mend()
+        if self._since.height < 0 <= now.height:
+            self._since = self._since._replace(height=now.height)
+        if now.ms < self._seen_ms:
+            self._aim_again(now)
+        self._seen_ms = now.ms
+        plans = [self._plan(state, now) for state in self._due(now)]
+        committed = self._commit(plans, now)
+        if self._committer.broken:
+            return Look(committed, now.ms + RETRY_MS)
+        following = self._committer.log.crons.next_ms()
+        return Look(committed, NEVER if following is None else following)
+
+    def _due(self, now: Moment) -> list[CronState]:
+        crontab = self._committer.log.crons
+        return [
+            *crontab.due("blocks", now.height, limits.CRON_BATCH),
+            *crontab.due("ms", now.ms, limits.CRON_BATCH),
+        ]
+
+    def _plan(self, state: CronState, now: Moment) -> Plan:
+        spawned = self._spawned(state.process_id)
+        cron = spawned.asked.crons[state.place]
+        found = due(
+            state.next,
+            state.step,
+            now.by(state.unit),
+            self._since.by(state.unit),
+            waiting=not self._is_evaluated(state),
+            missed=spawned.asked.missed,
+        )
+        ticks = [(time, tick_item(self._signer, spawned.item, cron, time)) for time in found.times]
+        last = ticks[-1][1].id if ticks else state.message_id
+        return Plan(cron, ticks, state._replace(next=found.next, message_id=last), found.skipped)
+
+    def _is_evaluated(self, state: CronState) -> bool:
+        return not state.message_id or self._committer.is_evaluated(state.process_id, state.message_id)
+
+    def _commit(self, plans: Sequence[Plan], now: Moment) -> Committed:
+        """In one transaction, in the contract's order: blocks first; then by time, short intervals first."""
+        if not plans:
+            return Committed([])
+        order = sorted(
+            (plan.cron.unit, time, plan.cron.step, plan.cron.place, item.target_id, item.id, item.raw)
+            for plan in plans
+            for time, item in plan.ticks
+        )
+        batch = [Submission("message", target, item_id, raw) for *_, target, item_id, raw in order]
+        states = [plan.after for plan in plans]
+        height = self._height_known(now).height
+        committed = self._committer.commit(batch, now_ms=now.ms, block_height=height, crons=states)
+        if self._committer.broken:
+            return committed
+        self._skipped += sum(plan.skipped for plan in plans)
+        for (unit, time, *_), outcome in zip(order, committed.outcomes, strict=True):
+            if not isinstance(outcome, Receipt):
+                logger.error("a tick was not scheduled: %r", outcome)
+            elif unit == "ms":
+                self._lags.add(max(0, outcome.timestamp - time))
+        return committed
+
+    def _aim_again(self, now: Moment) -> None:
+        """The clock may have gone back: crons that are due too late are due within a step again."""
+        while ahead := self._committer.log.crons.ahead(now.ms, limits.CRON_BATCH):
+            aimed = []
+            for state in ahead:
+                spawned = self._spawned(state.process_id)
+                following = _next(spawned, spawned.asked.crons[state.place], now)
+                aimed.append(state._replace(next=following))
+            moved = [new for old, new in zip(ahead, aimed, strict=True) if new != old]
+            if not moved:  # before their process's own time
+                return
+            with self._committer.trusted() as log:
+                log.append([], {}, 0, moved)
+
+    def _height_known(self, now: Moment) -> Moment:
+        """The last height that was used, while Arweave has not said one."""
+        return now._replace(height=max(now.height, self._committer.log.block_height()))
+
+    def _read(self, process_id: str) -> Spawned:
+        found = self._committer.log.spawned(process_id)
+        if found is None:
+            raise UnknownProcess(f"no process {process_id} was spawned here", process_id=process_id)
+        item, slot = parse(found[0]), parse(found[1]).tags
+        moment = Moment(int(first(slot, "Timestamp", "")), int(first(slot, "Block-Height", "")))
+        return Spawned(item, moment, crons_of(item.tags))
+
+
+def _next(spawned: Spawned, cron: Cron, now: Moment) -> int:
+    return first_after(origin(spawned.moment, cron.unit), cron.step, now.by(cron.unit))
+
+
+def _described(cron: Cron, state: CronState | None) -> dict[str, Any]:
+    found = {"cron": cron.name, "unit": cron.unit, "step": cron.step}
+    return found | ({"next": state.next, "last": state.message_id or None} if state else {})
