@@ -273,6 +273,25 @@ async def unsettled(client: Any, process: str, nonce: int) -> list[int]:
 
 @main.command()
 @client_command
+@click.argument("process")
+@click.option("--stop", is_flag=True, help="Stop them.")
+@click.option("--show", is_flag=True, help="Only say how they are.")
+def monitor(context: Context, process: str, stop: bool, show: bool) -> None:
+    """Start the crons of PROCESS, which its Cron-Interval tags name, and say when they are due."""
+
+    async def call(client: Any) -> dict[str, Any]:
+        if not show:
+            await (client.unmonitor if stop else client.monitor)(process)
+        return dict(await client.monitored(process))
+
+    found = context.run(call)
+    lines = [f"{process} {'ticks' if found['monitored'] else 'does not tick'}"]
+    lines += [f"{cron['cron']}: next at {cron.get('next', 'no time')}" for cron in found["crons"]]
+    context.say(found, "\n".join(lines))
+
+
+@main.command()
+@client_command
 @click.argument("message")
 @click.option("--process", default="", help="The process that the message was sent to.")
 def trace(context: Context, message: str, process: str) -> None:

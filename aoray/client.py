@@ -167,6 +167,22 @@ class Client:
         """Push an outbox message again. Harmless: an id is scheduled once."""
         await self._json("POST", f"/push/{nonce}/{index}", params={"process-id": process})
 
+    async def monitor(self, process: str) -> None:
+        """Start the crons of a process that this signer owns."""
+        await self._request("POST", f"/monitor/{process}", **self._word(process))
+
+    async def unmonitor(self, process: str) -> None:
+        """Stop them."""
+        await self._request("DELETE", f"/monitor/{process}", **self._word(process))
+
+    async def monitored(self, process: str) -> dict[str, Any]:
+        """The crons of a process: `monitored`, and when each is due `next` (ms, or block height)."""
+        return await self._json("GET", f"/monitor/{process}")
+
+    def _word(self, process: str) -> dict[str, Any]:
+        item = build(self.signer, target=process, tags=[], data=b" ")
+        return {"content": item.raw, "headers": OCTET_STREAM}
+
     async def trace(self, message: str, *, process: str = "") -> dict[str, Any]:
         """What caused a message, and what it caused."""
         return await self._json("GET", f"/trace/{message}", params={"process-id": process} if process else {})

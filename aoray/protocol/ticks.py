@@ -144,7 +144,7 @@ def _missed(tags: Sequence[Tag]) -> Missed:
 
 
 def origin(spawned: Moment, unit: Unit) -> int:
-    """Where a cron's grid begins: its process's own slot, in whole seconds. The first tick is a step later."""
+    """Where a cron's grid begins: its process's slot, in whole seconds; the first tick comes a step later."""
     return spawned.ms // SECOND * SECOND if unit == "ms" else spawned.height
 
 

@@ -14,6 +14,7 @@ from aoray.protocol.ids import b64url_encode
 from aoray.protocol.items import DataItem, build
 from aoray.protocol.keys import generate_ed25519
 from aoray.protocol.tags import Tag
+from aoray.protocol.ticks import crons_of, tick_item
 
 USER, SCHEDULER = generate_ed25519(), generate_ed25519()
 PROCESS = b64url_encode(b"p" * 32)
@@ -178,3 +179,41 @@ def test_a_dry_run_nested_too_deeply_is_refused() -> None:
         data = [data]
     with pytest.raises(MalformedInput):
         dry_run_message(PROCESS, {"Data": data}, 1, 1)
+
+
+def test_a_tick_is_the_owners_with_the_tags_of_its_cron_and_no_data() -> None:
+    tags = [Tag("Cron-Interval", "10-seconds"), Tag("Cron-Tag-Action", "Tick"), Tag("Cron-Tag-From", OTHER)]
+    process = build(USER, tags=tags, data=b"boot")
+    tick = tick_item(SCHEDULER, process, crons_of(process.tags).crons[0], 5000)
+    head, _ = next_assignment(SCHEDULER, process.id, None, None, now_ms=1, block_height=2)
+    head, slot = next_assignment(SCHEDULER, process.id, head, tick.id, now_ms=6000, block_height=3)
+    entry = LogEntry(process.id, 1, tick.id, slot.id, head.timestamp, tick.raw, slot.raw)
+    message, block_height, pushed_for, due_ms = given(entry)
+    assert orjson.loads(message) == {
+        "Id": tick.id,
+        "Owner": USER.address,
+        "From": USER.address,
+        "Target": process.id,
+        "Tags": [{"name": "Action", "value": "Tick"}],
+        "Epoch": 0,
+        "Nonce": 1,
+        "Timestamp": 6000,
+        "Block-Height": 3,
+        "Hash-Chain": head.hash_chain,
+        "Cron": True,
+        "Read-Only": False,
+    }
+    assert (block_height, pushed_for, due_ms) == (3, "", 5000)
+
+
+def test_who_is_not_the_scheduler_cannot_make_a_tick() -> None:
+    process = build(USER, tags=[Tag("Cron-Interval", "10-seconds")], data=b"boot")
+    forged = tick_item(USER, process, crons_of(process.tags).crons[0], 5000)
+    head, slot = next_assignment(SCHEDULER, process.id, HEAD, forged.id, now_ms=6000, block_height=3)
+    entry = LogEntry(process.id, 4, forged.id, slot.id, head.timestamp, forged.raw, slot.raw)
+    assert orjson.loads(given(entry).message)["Cron"] is False
+    assigned, _ = entry_of(tick_item(SCHEDULER, process, crons_of(process.tags).crons[0], 5000))
+    message = orjson.loads(given(assigned).message)
+    assert (message["Cron"], message["Owner"]) == (False, SCHEDULER.address), (
+        "another process's tick, assigned"
+    )

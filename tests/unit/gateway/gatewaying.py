@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import orjson
 
+from aoray.actors.messages import given
 from aoray.actors.placement import Placement
 from aoray.actors.results import ResultRow, Results
 from aoray.errors import AorayError, NotFound, Unavailable
@@ -20,7 +21,7 @@ from aoray.protocol.assignments import LogEntry
 from aoray.protocol.ids import b64url_encode
 from aoray.protocol.items import DataItem, build, parse
 from aoray.protocol.keys import Signer, generate_ed25519
-from aoray.protocol.tags import Tag, first
+from aoray.protocol.tags import Tag
 from aoray.protocol.ticks import Moment
 from aoray.scheduler.committer import Committer, Work
 from aoray.scheduler.log import SqliteLog
@@ -168,7 +169,6 @@ class Computer:
 
     def _row(self, entry: LogEntry) -> ResultRow:
         result = self.evaluate(entry)
-        item = parse(entry.item)
         return ResultRow(
             entry.process_id,
             entry.nonce,
@@ -178,7 +178,7 @@ class Computer:
             7,
             orjson.dumps(result),
             "Error" in result,
-            first(item.tags, "Pushed-For", entry.message_id),
+            given(entry).pushed_for,
             not (result["Messages"] or result["Spawns"] or result["Assignments"]),
         )
 

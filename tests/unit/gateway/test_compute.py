@@ -208,9 +208,32 @@ async def test_state_is_the_memory_and_where_it_is_of(computer: Computer, every:
     assert (await every.get(f"/state/{NOWHERE}")).status_code == 404
 
 
-async def test_cron_has_no_results(computer: Computer, every: httpx.AsyncClient) -> None:
-    pid = await computer.spawn()
+async def test_cron_pages_the_results_of_ticks_alone(computer: Computer, every: httpx.AsyncClient) -> None:
+    computer.evaluate = lambda entry: EMPTY | {"Output": entry.nonce}
+    pid = await computer.spawn(Tag("Cron-Interval", "2-seconds"), Tag("Cron-Tag-Action", "Tick"))
     assert (await every.get(f"/cron/{pid}")).json() == {"pageInfo": {"hasNextPage": False}, "edges": []}
+    await computer._monitor(pid)
+    for _ in range(3):
+        computer.tick(2000)
+        await computer.send(pid, data=b"%d" % computer.now_ms)
+
+    async def page(query: str) -> tuple[list[int], dict[str, Any]]:
+        body = (await every.get(f"/cron/{pid}{query}")).json()
+        return [edge["node"]["Output"] for edge in body["edges"]], body
+
+    nonces, whole = await page("")
+    assert nonces == [1, 3, 5]
+    all_of_them = (await every.get(f"/results/{pid}")).json()["edges"]
+    assert [edge for edge in all_of_them if edge["node"]["Output"] in nonces] == whole["edges"]
+    latest = (await every.get(f"/results/{pid}?sort=DESC&limit=1")).json()["edges"][-1]["cursor"]
+    assert (await page(f"?from={latest}&limit=50"))[0] == [], (
+        "as the messenger of the contract asks, unencoded"
+    )
+    first, cut = await page("?limit=2")
+    assert (first, cut["pageInfo"]["hasNextPage"]) == ([1, 3], True)
+    assert (await page(f"?from={cut['edges'][-1]['cursor']}"))[0] == [5]
+    assert (await every.get(f"/cron/{pid}?limit=x")).status_code == 400
+    assert (await every.get(f"/cron/{NOWHERE}")).status_code == 404
 
 
 async def test_the_unit_alone_says_who_it_is(computer: Computer) -> None:

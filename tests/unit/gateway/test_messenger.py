@@ -236,6 +236,27 @@ async def test_monitors_are_kept_and_taken_away(computer: Computer, every: httpx
     assert (await every.post(f"/monitor/{NOWHERE}", content=item.raw)).status_code == 404
 
 
+async def test_only_the_owner_starts_and_stops_crons(computer: Computer, every: httpx.AsyncClient) -> None:
+    pid = await computer.spawn(Tag("Cron-Interval", "2-seconds"))
+    theirs = build(generate_ed25519(), target=pid, data=b" ")
+    for method in ("POST", "DELETE"):
+        refused = await every.request(method, f"/monitor/{pid}", content=theirs.raw)
+        assert (refused.status_code, refused.json()["process_id"]) == (400, pid)
+    assert not (await every.get(f"/monitor/{pid}")).json()["monitored"]
+    ours = build(computer.user, target=pid, data=b" ")
+    assert (await every.post(f"/monitor/{pid}", content=ours.raw)).is_success
+    assert (await every.get(f"/monitor/{pid}")).json()["crons"][0]["cron"] == "0-2-seconds"
+
+
+async def test_a_cron_that_cannot_be_is_refused_at_the_spawn(
+    computer: Computer, every: httpx.AsyncClient
+) -> None:
+    raw = computer.process_item(Tag("Cron-Interval", "often")).raw
+    response = await every.post("/", content=raw)
+    assert (response.status_code, response.json()["field"]) == (400, "tags.Cron-Interval")
+    assert "10-seconds" in response.json()["hint"]
+
+
 async def test_the_unit_alone_greets_and_takes_items(computer: Computer) -> None:
     async with computer.http(apps.messenger_unit(computer.gateway)) as client:
         assert (await client.get("/")).text == "ao messenger unit"
