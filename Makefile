@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 NODE_MODULES := tests/node/node_modules/.installed
 
-.PHONY: install demo test check lint format lock soak clean
+.PHONY: install demo test check lint format lock soak cron-soak clean
 
 install: .venv/.installed
 
@@ -43,6 +43,10 @@ test: install $(NODE_MODULES) lint
 # Simulated computers, one seed after another, until it is stopped or one goes wrong.
 soak: install
 	$(BIN)/python tests/simulation/soak.py
+
+# Twenty processes tick each second for a minute, across a kill; says how late the ticks were.
+cron-soak: install
+	AORAY_CRON_SECONDS=60 $(BIN)/python -m pytest -q -s tests/e2e/test_cron.py
 
 lock:
 	uv pip compile pyproject.toml --group dev --universal --generate-hashes \

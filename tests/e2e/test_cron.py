@@ -23,7 +23,7 @@ from aoray.protocol.tags import Tag
 from aoray.replay import replayed
 from aoray.testing import LocalComputer
 
-SECONDS = int(os.environ.get("AORAY_CRON_SECONDS", "8"))
+SECONDS = int(os.environ.get("AORAY_CRON_SECONDS", "6"))
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180 + 2 * SECONDS)]
 
 PROCESSES = 20
@@ -149,9 +149,8 @@ async def verified(computer: LocalComputer, process: str, ticks: int) -> None:
                     arweave, process, to=ticks + 1, compiled=computer.data / "compiled"
                 ) as run:
                     assert run.report()["errors"] == 0
-                    assert run.dry_run({"Tags": [{"name": "Action", "value": "Count"}]})["Output"][
-                        "data"
-                    ] == (f"{ticks} 0")
+                    counted = run.dry_run({"Tags": [{"name": "Action", "value": "Count"}]})
+                    assert counted["Output"]["data"] == f"{ticks} 0"
                     return
             except ClientError as error:
                 assert "ends at nonce" in error.message

@@ -17,6 +17,7 @@ from sim_world import HOST, Crash, World
 from aoray.actors.results import ResultRow, Results
 from aoray.errors import Unavailable
 from aoray.protocol.assignments import LogEntry
+from aoray.scheduler.crontab import CronState
 from aoray.scheduler.log import ProcessState, Slot, SqliteLog
 
 
@@ -108,10 +109,14 @@ class SimLog(SqliteLog):
         return int(self.disk.write(self._path, super().take_over))
 
     def append(
-        self, entries: Sequence[LogEntry], changed: Mapping[str, ProcessState], block_height: int
+        self,
+        entries: Sequence[LogEntry],
+        changed: Mapping[str, ProcessState],
+        block_height: int,
+        crons: Sequence[CronState] = (),
     ) -> None:
         done = super().append
-        self.disk.write(self._path, lambda: done(entries, changed, block_height))
+        self.disk.write(self._path, lambda: done(entries, changed, block_height, crons))
 
     def plan_flush(self, to: int) -> None:
         done = super().plan_flush
