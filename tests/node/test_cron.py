@@ -1,4 +1,4 @@
-"""`monitor` of the unmodified aoconnect starts ticks, `unmonitor` stops them; `cron.mjs` checks each reply."""
+"""`monitor` of the unmodified aoconnect starts ticks, `unmonitor` stops them; `cron.mjs` checks replies."""
 
 from __future__ import annotations
 
