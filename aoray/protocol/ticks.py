@@ -7,7 +7,7 @@ for (the default), `all` (the last `limits.CRON_CATCH_UP_MAX`), or `none`. Units
 days, weeks, years and blocks, and milliseconds if they make whole seconds; what is written otherwise is
 refused at the spawn.
 
-A tick falls due every whole number of intervals after the process's own slot (of its timestamp the second
+A tick falls due every whole number of intervals from the process's own slot (of its timestamp the second
 counts, of its block height the block). It is a message like any other, with a nonce, written by the
 scheduler: a data item without data, signed by the scheduler's key. Ed25519 makes the same tick the same item,
 so it is scheduled once, however often it is made. What it says was signed by the process's owner in the spawn
@@ -144,7 +144,7 @@ def _missed(tags: Sequence[Tag]) -> Missed:
 
 
 def origin(spawned: Moment, unit: Unit) -> int:
-    """Where a cron's grid begins: its process's slot, in whole seconds; the first tick comes a step later."""
+    """Where a cron's grid begins: its process's slot, in whole seconds."""
     return spawned.ms // SECOND * SECOND if unit == "ms" else spawned.height
 
 
@@ -179,7 +179,6 @@ def wrong(tick: Tick, item: DataItem, process: DataItem, spawned: Moment, slot: 
         cron = None
     if cron is None or item.tags != _tags(process, cron, tick.due) or item.data or item.anchor:
         return "its process never asked for such a tick"
-    since = tick.due - origin(spawned, cron.unit)
-    if since <= 0 or since % cron.step:
-        return "it is not a whole number of intervals after its process"
+    if (tick.due - origin(spawned, cron.unit)) % cron.step:
+        return "it is not a whole number of intervals from its process"
     return "" if tick.due <= slot.by(cron.unit) else "it came before its time"

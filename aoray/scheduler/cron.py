@@ -44,5 +44,6 @@ def due(first: int, step: int, now: int, since: int, *, waiting: bool, missed: M
 
 
 def first_after(origin: int, step: int, now: int) -> int:
-    """The first time of a grid that is after now; the grid begins a step after its origin."""
-    return origin + max(1, (now - origin) // step + 1) * step
+    """The first time of a grid that is after now. The grid is on both sides of its origin: a process that was
+    spawned while the clock was ahead ticks at once all the same."""
+    return origin + ((now - origin) // step + 1) * step

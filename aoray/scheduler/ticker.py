@@ -190,17 +190,11 @@ class Ticker:
 
     def _aim_again(self, now: Moment) -> None:
         """The clock may have gone back: crons that are due too late are due within a step again."""
+        self._since = self._since._replace(ms=min(self._since.ms, now.ms))
         while ahead := self._committer.log.crons.ahead(now.ms, limits.CRON_BATCH):
-            aimed = []
-            for state in ahead:
-                spawned = self._spawned(state.process_id)
-                following = _next(spawned, spawned.asked.crons[state.place], now)
-                aimed.append(state._replace(next=following))
-            moved = [new for old, new in zip(ahead, aimed, strict=True) if new != old]
-            if not moved:  # before their process's own time
-                return
+            aimed = [state._replace(next=first_after(state.next, state.step, now.ms)) for state in ahead]
             with self._committer.trusted() as log:
-                log.append([], {}, 0, moved)
+                log.append([], {}, 0, aimed)
 
     def _height_known(self, now: Moment) -> Moment:
         """The last height that was used, while Arweave has not said one."""

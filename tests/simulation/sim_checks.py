@@ -22,7 +22,9 @@ from aoray.protocol.assignments import LogEntry, check_chain
 from aoray.protocol.bundles import unpack
 from aoray.protocol.items import build, parse
 from aoray.protocol.tags import first
+from aoray.protocol.ticks import Tick, crons_of, tick_of, wrong
 from aoray.scheduler.reader import open_readers
+from aoray.verify import moment_of
 
 COMMAND = ".venv/bin/python -m pytest tests/simulation/test_simulation.py"
 
@@ -42,6 +44,7 @@ def problems(simulation: Simulation) -> list[str]:
         found += simulation.history.refused
         found += order(logs)
         found += acknowledged(simulation, logs)
+        found += ticks(simulation, logs)
         found += arweave(simulation, logs)
         found += replay(simulation, logs, results)
         return found
@@ -89,6 +92,29 @@ def acknowledged(simulation: Simulation, logs: Logs) -> Iterator[str]:
             yield f"acknowledged: {receipt.message_id} was to be slot {receipt.nonce} of {receipt.process_id}"
 
 
+def ticks(simulation: Simulation, logs: Logs) -> Iterator[str]:
+    """Each tick is one that its process asks for, not before its time; none came twice; they go on."""
+    for pid, entries in logs.items():
+        process, spawned = parse(entries[0].item), moment_of(parse(entries[0].assignment))
+        made: Counter[tuple[str, int]] = Counter()
+        late: Counter[str] = Counter()
+        for entry in entries[1:]:
+            if (tick := _tick(entry)) is not None:
+                made[tick.cron, tick.due] += 1
+                late[tick.cron] += entry.nonce > simulation.ticking_from.get(pid, 0)
+                why = wrong(tick, parse(entry.item), process, spawned, moment_of(parse(entry.assignment)))
+                if why:
+                    yield f"tick: slot {entry.nonce} of {pid}: {why}"
+        yield from (f"tick: {each} of {pid} came {count} times" for each, count in made.items() if count > 1)
+        for cron in crons_of(process.tags).crons if pid in simulation.ticking_from else ():
+            if cron.unit == "ms" and not late[cron.name]:
+                yield f"tick: {cron.name} of {pid} does not go on"
+
+
+def _tick(entry: LogEntry) -> Tick | None:
+    return tick_of(parse(entry.item), entry.process_id, SCHEDULER.public_key)
+
+
 def arweave(simulation: Simulation, logs: Logs) -> Iterator[str]:
     """Each entry is in one bundle, and nothing else is."""
     assignments: Counter[str] = Counter()
@@ -124,7 +150,7 @@ def replay(simulation: Simulation, logs: Logs, results: Results) -> Iterator[str
         total += token.balance
     for entries in logs.values():
         for entry in entries:
-            if entry.message_id not in sent:
+            if entry.message_id not in sent and _tick(entry) is None:
                 yield f"from nowhere: {entry.message_id} in slot {entry.nonce} of {entry.process_id}"
     if simulation.finished and total != MINT * len(logs):
         yield f"tokens: {total} of {MINT * len(logs)}"

@@ -27,20 +27,21 @@ from sim_world import HOST, Faults, Handle, SimThread, World
 from aoray.actors import actor as actor_module
 from aoray.actors import evaluation as evaluation_module
 from aoray.actors.actor import Parts, ProcessActor
-from aoray.errors import AorayError, InfrastructureError, NotFound, Unavailable
+from aoray.errors import AorayError, ClientError, InfrastructureError, NotFound, Unavailable
 from aoray.gateway.gateway import Gateway
 from aoray.protocol.items import DataItem, build, parse
 from aoray.protocol.keys import Ed25519Signer, signer_to_jwk
-from aoray.protocol.tags import Tag
+from aoray.protocol.tags import Tag, first
 from aoray.scheduler import shard as shard_module
 from aoray.scheduler.committer import Committer
 from aoray.scheduler.lanes import Lane
-from aoray.scheduler.reader import ShardedReader, open_readers
+from aoray.scheduler.reader import ShardedReader, open_readers, shard_of
 from aoray.scheduler.rules import Receipt
 from aoray.scheduler.shard import ShardActor
 from aoray.settings import Settings
 
 STORM_S = 20.0  # how long things go wrong
+TICKING_S = 15.0  # twice the longest interval: ticks go on
 CALM_S = 120.0  # how long the computer has to finish, afterwards
 SCHEDULER, AUTHORITY, COMPUTE, WALLET = (Ed25519Signer(bytes([n]) * 32) for n in (1, 2, 3, 4))
 AO = (Tag("Data-Protocol", "ao"), Tag("Variant", "ao.TN.1"))
@@ -148,6 +149,8 @@ class Simulation:
             flush_interval_ms=rng.choice((50, 500)),
         )
         self.processes: list[str] = []
+        self.ticking: list[str] = []
+        self.ticking_from: dict[str, int] = {}  # the nonce after which all was calm
         self.patience = 1.0  # how many clients send until they have an answer
         self.finished = False
 
@@ -284,6 +287,7 @@ class Simulation:
         storm = asyncio.create_task(self._storm())
         await self._clients()
         await storm
+        await self._tick_on()
         self.finished = await self._rest()
 
     async def _rest(self) -> bool:
@@ -374,7 +378,8 @@ class Simulation:
     async def _clients(self) -> None:
         rng = self.world.rng
         self.patience = rng.choice((0.2, 0.8, 1.0))
-        self.processes = [await self._spawn(number) for number in range(rng.randint(2, 5))]
+        for number in range(rng.randint(2, 5)):
+            self.processes.append(await self._spawn(number))
         await asyncio.gather(*(self._client(number) for number in range(4)))
 
     async def _spawn(self, number: int) -> str:
@@ -386,10 +391,50 @@ class Simulation:
             Tag("Scheduler", SCHEDULER.address),
             Tag("Authority", AUTHORITY.address),
             *own,
+            *self._crons(),
         )
         item = build(WALLET, tags=tags, data=b"%d" % number)
         await self._send(item, item.id, patient=True)
+        if first(tags, "Cron-Interval"):
+            await self._tell(item.id, "monitor")
+            self.ticking.append(item.id)
         return item.id
+
+    def _crons(self) -> Iterator[Tag]:
+        """A process pays another at each tick; some have two crons, most none."""
+        rng = self.world.rng
+        for _ in range(rng.choice((0, 0, 1, 2))):
+            yield Tag("Cron-Interval", rng.choice(("1-second", "3-seconds", "7-seconds", "1-block")))
+            if self.processes:
+                yield Tag("Cron-Tag-Action", "Transfer")
+                yield Tag("Cron-Tag-Quantity", "3")
+                yield Tag("Cron-Tag-Route", rng.choice(self.processes))
+        yield Tag("Cron-Missed", rng.choice(("one", "all", "none")))
+
+    async def _tick_on(self) -> None:
+        """When all is calm, every cron goes on; then they are stopped."""
+        if not self.ticking:
+            return
+        reader = open_readers(self.settings)
+        heads = [(pid, reader.latest(pid)) for pid in self.ticking]
+        self.ticking_from = {pid: head.nonce for pid, head in heads if head is not None}
+        reader.close()
+        await asyncio.sleep(TICKING_S)
+        for pid in self.ticking:
+            await self._tell(pid, "unmonitor")
+
+    async def _tell(self, pid: str, method: str) -> None:
+        """Start or stop the crons of a process; who has no answer asks again."""
+        shard = f"shard-{shard_of(pid, self.settings.shards)}"
+        while self.world.loop.time() < STORM_S + CALM_S:
+            try:
+                await self.world.call(shard, method, pid)
+            except InfrastructureError:
+                await asyncio.sleep(self.world.rng.uniform(0.1, 1))
+            except ClientError:  # its answer was lost
+                return
+            else:
+                return
 
     async def _client(self, number: int) -> None:
         rng = self.world.rng
