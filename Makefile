@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 NODE_MODULES := tests/node/node_modules/.installed
 
-.PHONY: install demo test check lint format lock soak clean
+.PHONY: install demo test check lint format lock soak chaos clean
 
 install: .venv/.installed
 
@@ -43,6 +43,10 @@ test: install $(NODE_MODULES) lint
 # Simulated computers, one seed after another, until it is stopped or one goes wrong.
 soak: install
 	$(BIN)/python tests/simulation/soak.py
+
+# Five minutes of payments while everything is killed, again and again (`make test` has one minute of it).
+chaos: install
+	CHAOS_SECONDS=300 $(BIN)/python -m pytest -q tests/e2e/test_chaos.py
 
 lock:
 	uv pip compile pyproject.toml --group dev --universal --generate-hashes \
