@@ -46,7 +46,7 @@ soak: install
 
 # Five minutes of payments while everything is killed, again and again (`make test` has one minute of it).
 chaos: install
-	CHAOS_SECONDS=300 $(BIN)/python -m pytest -q tests/e2e/test_chaos.py
+	CHAOS_SECONDS=300 $(BIN)/python -m pytest -q tests/survival/test_chaos.py
 
 lock:
 	uv pip compile pyproject.toml --group dev --universal --generate-hashes \

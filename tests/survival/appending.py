@@ -1,6 +1,6 @@
 """Appends to a log, as a shard does, and says after each batch how long the record of the disk is by then.
 
-    python appending.py LOG JOURNAL BATCHES SYNCHRONOUS
+python appending.py LOG JOURNAL BATCHES SYNCHRONOUS
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ def main(path: Path, journal: Path, batches: int, synchronous: str) -> None:
         for outcome in committed.outcomes:
             assert isinstance(outcome, Receipt), outcome
             print(json.dumps([outcome.process_id, outcome.message_id, journal.stat().st_size]))
-        items = [build(user, target=process.id, tags=sent, data=os.urandom(700)) for _ in range(1 + number % 5)]
+        items = [
+            build(user, target=process.id, tags=sent, data=os.urandom(700)) for _ in range(1 + number % 5)
+        ]
         submissions = [Submission("message", process.id, item.id, item.raw) for item in items]
 
 

@@ -14,11 +14,12 @@ from __future__ import annotations
 import mmap
 import os
 import random
+import shutil
 import struct
 import subprocess
 import sys
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from enum import IntEnum
 from pathlib import Path
 from typing import NamedTuple
@@ -56,13 +57,18 @@ class Record(NamedTuple):
     data: memoryview
 
 
-def recording(folder: Path, root: Path, journal: Path) -> Mapping[str, str]:
-    """The variables under which everything below `root` is recorded; the recorder is compiled into `folder`."""
+def compiled_recorder(folder: Path) -> Path:
+    """The recorder as a library, in that directory."""
     library = folder / "recorder.so"
     command = [sys.executable, "-m", "ziglang", "cc", "-shared", "-fPIC", "-O2", "-Wall", "-Werror"]
     environment = os.environ | {"ZIG_GLOBAL_CACHE_DIR": str(folder), "ZIG_LOCAL_CACHE_DIR": str(folder)}
     subprocess.run([*command, "-o", str(library), str(SOURCE)], check=True, env=environment)
-    return {"LD_PRELOAD": str(library), "RECORDER_ROOT": str(root), "RECORDER_JOURNAL": str(journal)}
+    return library
+
+
+def recording(recorder: Path, root: Path, journal: Path) -> Mapping[str, str]:
+    """The variables under which a program's calls on everything below `root` are recorded."""
+    return {"LD_PRELOAD": str(recorder), "RECORDER_ROOT": str(root), "RECORDER_JOURNAL": str(journal)}
 
 
 def records(journal: Path) -> Iterator[Record]:
@@ -129,7 +135,9 @@ def tear(content: bytearray, record: Record, source: random.Random) -> None:
             carry_out(content, record._replace(offset=low, data=part))
 
 
-Change = tuple[tuple[str, File | None, bool], ...]  # names at once: what each is then, and whether it is there
+Change = tuple[
+    tuple[str, File | None, bool], ...
+]  # names at once: what each is then, and whether it is there
 
 
 class Disk:
@@ -194,6 +202,23 @@ class Disk:
                 content = file.image(source)
                 # Written through a mapping, which is never synced.
                 target.write_bytes(source.randbytes(len(content)) if path.endswith("-shm") else content)
+
+
+def states(
+    root: Path, journal: Path, folder: Path, cuts: Iterable[int], source: random.Random
+) -> Iterator[tuple[int, Path]]:
+    """States of the disk after power cuts behind so many calls: how long the journal is there, and the state.
+
+    A state goes when the next is asked for.
+    """
+    disk, wanted = Disk(root), Counter(cuts)
+    for number, record in enumerate(records(journal), 1):
+        disk.apply(record)
+        for again in range(wanted[number]):
+            state = folder / f"state-{number}-{again}"
+            disk.image(state, source)
+            yield record.end, state
+            shutil.rmtree(state)
 
 
 def put(names: dict[str, File | None], change: Change) -> None:

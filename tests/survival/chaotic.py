@@ -112,7 +112,7 @@ class Economy:
         return [self.token, *self.wallets]
 
     async def run(self, computer: LocalComputer, seed: int, over: asyncio.Event) -> None:
-        """Clients at work until it is over; each has one message under way, and retries it until it counts."""
+        """Clients at work until it is over. Each has one message under way, and retries it."""
         clients = [Client(computer.url, generate_ed25519()) for _ in range(CLIENTS)]
         sources = [random.Random(f"{seed} {number}") for number in range(CLIENTS)]
         await asyncio.gather(*map(self._work, clients, sources, [over] * CLIENTS))
