@@ -205,14 +205,14 @@ class Disk:
 
 
 def states(
-    root: Path, journal: Path, folder: Path, cuts: Iterable[int], source: random.Random
+    root: Path, calls: Iterable[Record], folder: Path, cuts: Iterable[int], source: random.Random
 ) -> Iterator[tuple[int, Path]]:
     """States of the disk after power cuts behind so many calls: how long the journal is there, and the state.
 
     A state goes when the next is asked for.
     """
     disk, wanted = Disk(root), Counter(cuts)
-    for number, record in enumerate(records(journal), 1):
+    for number, record in enumerate(calls, 1):
         disk.apply(record)
         for again in range(wanted[number]):
             state = folder / f"state-{number}-{again}"

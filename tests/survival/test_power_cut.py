@@ -33,10 +33,10 @@ def losses(
         [sys.executable, *words], env=environment, check=True, stdout=subprocess.PIPE, text=True
     )
     acknowledged = [Acknowledged(*json.loads(line)) for line in done.stdout.splitlines()]
-    calls = sum(1 for _ in records(journal))
-    cuts = [source.randrange(1, calls) for _ in range(CUTS)]
+    calls = list(records(journal))
+    cuts = [source.randrange(1, len(calls)) for _ in range(CUTS)]
     found = (
-        (at, missing(state, acknowledged, at)) for at, state in states(root, journal, states_in, cuts, source)
+        (at, missing(state, acknowledged, at)) for at, state in states(root, calls, states_in, cuts, source)
     )
     return [(at, lost) for at, lost in found if lost]
 

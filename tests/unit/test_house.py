@@ -20,7 +20,7 @@ FILE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 60
 
 FLOORS = [
-    {"errors", "limits", "testing", "__init__"},
+    {"errors", "limits", "testing", "durable", "__init__"},
     {"settings"},
     {"protocol"},
     {"keyfiles", "ray_environment", "wasm", "arweave", "modules", "verify"},
