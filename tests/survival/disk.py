@@ -12,7 +12,6 @@ Not in it: disks that lie (say they have synced, and have not), or lose what was
 from __future__ import annotations
 
 import mmap
-import os
 import random
 import shutil
 import struct
@@ -61,8 +60,7 @@ def compiled_recorder(folder: Path) -> Path:
     """The recorder as a library, in that directory."""
     library = folder / "recorder.so"
     command = [sys.executable, "-m", "ziglang", "cc", "-shared", "-fPIC", "-O2", "-Wall", "-Werror"]
-    environment = os.environ | {"ZIG_GLOBAL_CACHE_DIR": str(folder), "ZIG_LOCAL_CACHE_DIR": str(folder)}
-    subprocess.run([*command, "-o", str(library), str(SOURCE)], check=True, env=environment)
+    subprocess.run([*command, "-o", str(library), str(SOURCE)], check=True, cwd=folder)
     return library
 
 

@@ -51,3 +51,27 @@ def test_a_log_that_does_not_sync_each_commit_is_found_out(
     recorder: Path, root: Path, states_in: Path, source: random.Random
 ) -> None:
     assert losses(recorder, root, states_in, source, "NORMAL")
+
+
+def test_a_note_is_there_whole_or_not_at_all(
+    recorder: Path, root: Path, states_in: Path, source: random.Random
+) -> None:
+    journal, note = states_in / "journal", root / "notes" / "shards"
+    program = (
+        "from pathlib import Path; from aoray import durable\n"
+        f"note = Path({str(note)!r}); durable.make_directory(note.parent)\n"
+        "for text in (b'1' * 9000, b'2' * 9000):\n"
+        f"    durable.write(note, text); print(Path({str(journal)!r}).stat().st_size)"
+    )
+    environment = os.environ | recording(recorder, root, journal)
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, check=True, stdout=subprocess.PIPE, text=True
+    )
+    written = [0, *map(int, done.stdout.split())]
+    calls = list(records(journal))
+    every = [cut for cut in range(1, len(calls) + 1) for _ in range(5)]
+    for at, state in states(root, calls, states_in, every, source):
+        there = state / "notes" / "shards"
+        text = there.read_bytes() if there.exists() else b""
+        acknowledged = max(number for number, end in enumerate(written) if end <= at)
+        assert text in ([b"", b"1" * 9000, b"2" * 9000][acknowledged:])
