@@ -13,9 +13,11 @@ the failure says.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import random
+import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -46,7 +48,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600 + 4 * SECONDS)]
 
 @dataclass
 class Wrecker:
-    """Kills actors at random, and everything at two moments."""
+    """Kills actors at random, or stops them for a moment, and kills everything at two moments."""
 
     computer: LocalComputer
     source: random.Random
@@ -64,8 +66,20 @@ class Wrecker:
                 await asyncio.to_thread(self.computer.kill)
                 await asyncio.to_thread(self.computer.start)
                 self.killed["everything"] += 1
+            elif self.source.random() < 0.15:
+                await self._stop_one()
             else:
                 await asyncio.to_thread(self._kill_some)
+
+    async def _stop_one(self) -> None:
+        """It answers nothing for a while, and then goes on as if nothing had been."""
+        there = await asyncio.to_thread(self.computer.actors, self.source.choice(KINDS))
+        with contextlib.suppress(ProcessLookupError):
+            for pid in there[:1]:
+                os.kill(pid, signal.SIGSTOP)
+                await until(asyncio.Event(), self.source.uniform(1, 4))
+                os.kill(pid, signal.SIGCONT)
+                self.killed["stopped"] += 1
 
     def _kill_some(self) -> None:
         kind = self.source.choice(KINDS)
