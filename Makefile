@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 NODE_MODULES := tests/node/node_modules/.installed
 
-.PHONY: install demo test check lint format lock soak cron-soak clean
+.PHONY: install demo test check lint format lock soak cron-soak chaos clean
 
 install: .venv/.installed
 
@@ -47,6 +47,11 @@ soak: install
 # Twenty processes tick each second for a minute, across a kill; says how late the ticks were.
 cron-soak: install
 	AORAY_CRON_SECONDS=60 $(BIN)/python -m pytest -q -s tests/e2e/test_cron.py
+
+# Five minutes of payments while everything is killed, again and again, and 60 power cuts (`make test` has one
+# minute of it, and 12).
+chaos: install
+	CHAOS_SECONDS=300 POWER_CUTS=60 $(BIN)/python -m pytest -q tests/survival
 
 lock:
 	uv pip compile pyproject.toml --group dev --universal --generate-hashes \

@@ -253,22 +253,31 @@ def dryrun(context: Context, process: str, action: str, data: str, tags: tuple[s
 def push(context: Context, process: str, nonce: int, index: int | None) -> None:
     """Push the outbox of slot NONCE of PROCESS again: all of it that is not delivered, or message INDEX."""
 
-    async def call(client: Any) -> list[dict[str, Any]]:
+    async def call(client: Any) -> tuple[list[dict[str, Any]], list[AorayError]]:
         chosen = [index] if index is not None else await unsettled(client, process, nonce)
+        failed = []
         for each in chosen:
-            await client.push(process, nonce, each)
+            try:
+                await client.push(process, nonce, each)
+            except AorayError as error:  # the others have their turn all the same
+                failed.append(error)
         page = await client.outbox(process, nonce=nonce, limit=limits.PAGE_ENTRIES_MAX)
-        return [sent for sent in page["outbox"] if sent["index"] in chosen]
+        return [sent for sent in page["outbox"] if sent["index"] in chosen], failed
 
-    pushed = context.run(call)
+    pushed, failed = context.run(call)
     lines = [f"{each['index']} {each['state']} {each['id']} to {each['target']}" for each in pushed]
     context.say({"process": process, "nonce": nonce, "pushed": pushed}, "\n".join(lines) or "nothing to push")
+    if failed:
+        raise failed[-1]
 
 
 async def unsettled(client: Any, process: str, nonce: int) -> list[int]:
-    """The outbox messages of a slot that may still be delivered."""
-    page = await client.outbox(process, nonce=nonce, limit=limits.PAGE_ENTRIES_MAX)
-    return [each["index"] for each in page["outbox"] if each["state"] in ("pending", "dead")]
+    """The outbox messages of a slot that may still be delivered; no more than a page of each state."""
+    pages = [
+        await client.outbox(process, nonce=nonce, state=state, limit=limits.PAGE_ENTRIES_MAX)
+        for state in ("pending", "dead")
+    ]
+    return sorted(each["index"] for page in pages for each in page["outbox"])
 
 
 @main.command()

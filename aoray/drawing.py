@@ -36,7 +36,7 @@ def draw(trace: Mapping[str, Any]) -> str:
     console.width = max(WIDTH_MIN, console.width) + INDENT * depth
     with console.capture() as captured:
         console.print(tree)
-    more = "(there is more)\n" if trace["truncated"] else ""
+    more = "(there is more: trace a message marked …, or the first)\n" if trace["truncated"] else ""
     return "\n".join(line.rstrip() for line in (captured.get() + more).splitlines())
 
 
@@ -70,4 +70,6 @@ def _label(node: Node, begin_ms: int, *, bold: bool = False) -> Text:
             label.append(f" {state}", style=COLOURS.get(state, ""))
     if delivery.get("error"):
         label.append(f" ({delivery['attempts']} attempts: {delivery['error'][:120]})", style="red")
+    if node.get("more"):
+        label.append(" …")
     return label.append(" (again)") if node.get("again") else label

@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from aoray.durable import make_directory, sync_directory
 from aoray.errors import MalformedInput
 from aoray.protocol.keys import (
     Ed25519Signer,
@@ -52,7 +53,7 @@ def load(path: Path) -> KeySigner:
 
 def _publish(path: Path, content: bytes) -> None:
     """Make `path` appear whole, with mode 0600, unless somebody was faster (then theirs stays)."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_directory(path.parent, mode=0o700)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)  # 0600 by itself
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -61,14 +62,6 @@ def _publish(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         with contextlib.suppress(FileExistsError):
             os.link(name, path)
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     finally:
         Path(name).unlink()
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -58,6 +58,8 @@ GATEWAY_QUEUE_BYTES_MAX = 256 * MIB
 RETRY_SECONDS_MAX = 30.0  # a batch is sent again for this long while an actor is being restarted
 PUSH_QUEUE_RESULTS_MAX = 20_000  # beyond it results wait in the store, and are found by the next scan
 PUSHES_IN_FLIGHT_MAX = 128  # results of one gateway whose outboxes are being sent
+PUSH_RESTING_RESULTS_MAX = 10_000  # that wait for something; beyond it they are left to the scan
+PUSH_UPLOADS_MAX = 1_000  # outbox messages on their way to Arweave
 PUSH_SLICE_MESSAGES = 50  # of one outbox, signed and sent at once: a long one must not hold up the others
 PUSH_SCAN_S = 10.0  # how often the store is scanned for outboxes that nobody announced
 PUSH_BACKOFF_MAX_S = 10.0
@@ -134,5 +136,6 @@ assert FLUSH_BUNDLE_BYTES_MAX + ITEM_BYTES_MAX <= BUNDLE_BYTES_MAX <= UPLOAD_BYT
 assert ITEM_BYTES_MAX <= BATCH_BYTES_MAX <= LANE_BYTES_MAX <= SHARD_QUEUE_BYTES_MAX
 assert BATCH_MESSAGES_MAX <= SHARD_QUEUE_MESSAGES_MAX
 assert MODULE_BYTES_MAX <= UPLOAD_BYTES_MAX
+assert PUSH_RESTING_RESULTS_MAX + PUSH_UPLOADS_MAX + PUSHES_IN_FLIGHT_MAX < PUSH_QUEUE_RESULTS_MAX
 assert MEMORY_BYTES_DEFAULT <= MEMORY_BYTES_MAX
 assert FUEL_DEFAULT <= FUEL_MAX

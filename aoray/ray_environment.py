@@ -11,7 +11,10 @@ import os
 import secrets
 from pathlib import Path
 
+from aoray import durable
 from aoray.settings import Settings
+
+TOKEN_BYTES = 32
 
 
 def prepare(settings: Settings) -> None:
@@ -26,9 +29,8 @@ def prepare(settings: Settings) -> None:
 
 
 def _token(path: Path) -> Path:
-    path.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
-    if not path.exists():
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(32))
+    """The file of the token; a new one if it is not there, or was not whole when the power was cut."""
+    durable.make_directory(path.parent, mode=0o700)
+    if not path.exists() or len(path.read_bytes()) != 2 * TOKEN_BYTES:
+        durable.write(path, secrets.token_hex(TOKEN_BYTES).encode())
     return path

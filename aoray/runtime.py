@@ -29,6 +29,7 @@ import httpx
 import orjson
 import ray
 
+from aoray import durable
 from aoray.actors.actor import ProcessActor
 from aoray.client import OCTET_STREAM, module_tags
 from aoray.errors import ClientError, Unavailable
@@ -81,7 +82,7 @@ class Computer:
 @contextmanager
 def locked(data: Path) -> Iterator[None]:
     """Hold the data directory for this process alone; the kernel lets go of it when the process ends."""
-    data.mkdir(parents=True, exist_ok=True)
+    durable.make_directory(data)
     with (data / "lock").open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -97,7 +98,7 @@ def keep_shards(settings: Settings) -> None:
     """The number of shards says which log a process is in, so it stays as it was at first."""
     note = settings.data / "shards"
     if not note.exists():
-        note.write_text(str(settings.shards))
+        durable.write(note, str(settings.shards).encode())
     if (first := int(note.read_text())) != settings.shards:
         raise ClientError(
             f"{settings.data} was made with {first} shards, not {settings.shards}",
@@ -188,9 +189,7 @@ def publish_lua(settings: Settings) -> None:
     if note.exists() and note.read_bytes() == content:
         return
     _upload(settings, item)
-    draft = note.with_suffix(".draft")
-    draft.write_bytes(content)
-    draft.replace(note)
+    durable.write(note, content)
 
 
 def publish_location(settings: Settings) -> None:

@@ -9,7 +9,8 @@ Invariants
 * Keyed by (process, nonce, place): the index in the result's `Messages`, and after those in its `Spawns`,
   and after those in its `Assignments` (one for each process assigned to).
 * A result has no rows, or one for each of its outbox. It is marked as pushed once none is pending.
-* What is final never becomes pending again; a `dead` one may yet be delivered, by hand.
+* What is final never becomes pending again, and what has arrived stays so, whatever a later attempt comes to;
+  a `dead` one may yet be delivered, by hand.
 
 On failure: as `actors.results`; nothing of the batch was written.
 """
@@ -69,7 +70,8 @@ INSERT INTO deliveries ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?)
 ON CONFLICT (process_id, nonce, place) DO UPDATE SET state = excluded.state, item_id = excluded.item_id,
     attempts = excluded.attempts, error = excluded.error, first_ms = excluded.first_ms,
     last_ms = excluded.last_ms
-WHERE excluded.state <> 'pending' OR state = 'pending'
+WHERE state = 'pending' OR excluded.state IN ('delivered', 'uploaded')
+    OR state IN ('skipped', 'dead') AND excluded.state <> 'pending'
 """
 
 

@@ -146,9 +146,13 @@ class Results:
         found = self._value("SELECT max(nonce) FROM results WHERE process_id = ?", process_id)
         return -1 if found is None else int(found)
 
-    def unpushed(self, limit: int) -> list[tuple[str, int]]:
-        """Slots whose outboxes are not marked as sent."""
-        return self._reads.rows("SELECT process_id, nonce FROM results WHERE pushed = 0 LIMIT ?", limit)
+    def unpushed(self, limit: int, after: tuple[str, int] = ("", -1)) -> list[tuple[str, int]]:
+        """Slots whose outboxes are not marked as sent, in order, after one."""
+        query = (
+            "SELECT process_id, nonce FROM results WHERE pushed = 0 AND (process_id, nonce) > (?, ?)"
+            " ORDER BY process_id, nonce LIMIT ?"
+        )
+        return self._reads.rows(query, *after, limit)
 
     def has_error(self, process_id: str, nonce: int) -> bool | None:
         """Whether a slot's result is an error; None if it has no result yet."""

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import orjson
 
+from aoray import limits
 from aoray.actors.deliveries import Delivery
 from aoray.actors.results import ResultRow
-from aoray.errors import ClientError, InfrastructureError, UnknownProcess
+from aoray.errors import ClientError, InfrastructureError, Overloaded, UnknownProcess
 from aoray.gateway.delivery import Attempt, Parcel, Spec, attempted, named, parcels, untried
 from aoray.gateway.ingress import Ingress
 from aoray.gateway.knowledge import Arweave, Knowledge
@@ -37,6 +39,7 @@ from aoray.protocol.tags import ao_tag
 from aoray.scheduler.rules import Submission
 
 DELIVERED = Attempt("delivered")
+Aside = Callable[[], AbstractContextManager[None]]
 
 
 def clock_ms() -> int:
@@ -60,6 +63,7 @@ class Courier:
         self._signer = signer
         self._arweave_is_ours = arweave_is_ours
         self._now_ms = now_ms
+        self._uploads = 0
 
     def parcels(self, row: ResultRow) -> list[Parcel]:
         """All of a result's outbox."""
@@ -79,21 +83,23 @@ class Courier:
             item = None
         return named(delivery, item.id) if item else delivery
 
-    async def deliver(self, parcel: Parcel, before: Delivery) -> Delivery:
-        """One attempt."""
+    async def deliver(self, parcel: Parcel, before: Delivery, aside: Aside) -> Delivery:
+        """One attempt; `aside` is entered while it waits for Arweave."""
         try:
             item = self._signed(parcel.spec)
             before = named(before, item.id) if item else before
-            attempt = await self._attempt(parcel.spec, item, before.process_id)
+            attempt = await self._attempt(parcel.spec, item, before.process_id, aside)
+        except Overloaded as error:  # it was not even attempted
+            return before._replace(error=error.message)
         except ClientError as error:
             attempt = Attempt("skipped", error.message)
         except InfrastructureError as error:
             attempt = Attempt("pending", error.message)
         return attempted(before, attempt, self._now_ms())
 
-    async def _attempt(self, spec: Spec, item: DataItem | None, process_id: str) -> Attempt:
+    async def _attempt(self, spec: Spec, item: DataItem | None, process_id: str, aside: Aside) -> Attempt:
         if isinstance(spec, MessageSpec) and item:
-            return await self._message(spec, item)
+            return await self._message(spec, item, aside)
         if isinstance(spec, SpawnSpec) and item:
             return await self._spawn(spec, item, self.sender(process_id))
         if isinstance(spec, AssignmentSpec):
@@ -102,12 +108,12 @@ class Courier:
         assert isinstance(spec, Fault)
         return Attempt("skipped", spec.reason)
 
-    async def _message(self, spec: MessageSpec, item: DataItem) -> Attempt:
+    async def _message(self, spec: MessageSpec, item: DataItem, aside: Aside) -> Attempt:
         attempt = DELIVERED
         try:
             await self._ingress.submit(Submission("message", spec.target, item.id, item.raw))
         except UnknownProcess:
-            attempt = await self._upload(item)
+            attempt = await self._upload(item, aside)
         refused = ""
         for process_id in spec.assign_to:
             try:
@@ -116,20 +122,44 @@ class Courier:
                 refused = f"not assigned to {process_id}: {error.message}"
         return attempt._replace(error=attempt.error or refused)
 
-    async def _upload(self, item: DataItem) -> Attempt:
+    async def _upload(self, item: DataItem, aside: Aside) -> Attempt:
         foreign = not self._arweave_is_ours
+        if self._uploads >= limits.PUSH_UPLOADS_MAX:
+            raise Overloaded("too many messages wait for Arweave")
+        self._uploads += 1
         try:
-            await self._arweave.post_item(item.raw)
+            with aside():
+                await self._arweave.post_item(item.raw)
         except InfrastructureError as error:
             return Attempt("pending", error.message, foreign)
+        finally:
+            self._uploads -= 1
         return Attempt("uploaded", foreign=foreign)
 
     async def _spawn(self, spec: SpawnSpec, process: DataItem, sender: Sender) -> Attempt:
         await self._ingress.spawn(process)
-        tags = success_tags(spec, sender, process.id)
-        success = build(self._signer, target=sender.process_id, tags=tags, data=EMPTY_DATA)
-        await self._ingress.submit(Submission("message", sender.process_id, success.id, success.raw))
+        news = self._news(spec, process, sender)
+        await self._ingress.submit(Submission("message", sender.process_id, news.id, news.raw))
         return DELIVERED
+
+    def _news(self, spec: SpawnSpec, process: DataItem, sender: Sender) -> DataItem:
+        """The message that tells a parent of its new process."""
+        tags = success_tags(spec, sender, process.id)
+        return build(self._signer, target=sender.process_id, tags=tags, data=EMPTY_DATA)
+
+    def follow_ups(self, row: ResultRow, parcel: Parcel) -> list[tuple[str, str]]:
+        """What else a delivery leads to: processes, and the ids of what they get.
+
+        The parent of a spawn hears of it; a message may be assigned to others than its target.
+        """
+        spec = parcel.spec
+        item = self._signed(spec) if not isinstance(spec, Fault) else None
+        if isinstance(spec, SpawnSpec) and item:
+            sender = self.sender(row.process_id)
+            return [(sender.process_id, self._news(spec, item, sender).id)]
+        if isinstance(spec, MessageSpec) and item:
+            return [(process_id, item.id) for process_id in spec.assign_to]
+        return []
 
     def _signed(self, spec: Spec) -> DataItem | None:
         """The item of a message or a spawn; the same one however often it is asked for."""

@@ -53,6 +53,7 @@ class MessageSpec(NamedTuple):
 class SpawnSpec(NamedTuple):
     """A process to sign. `own_tags` are those of the outbox: they go into the news for its parent."""
 
+    nonce: int
     place: int
     tags: Tags
     data: bytes
@@ -108,7 +109,10 @@ def outbox(result: Mapping[str, Any], sender: Sender, nonce: int, pushed_for: st
 
 
 def success_tags(spec: SpawnSpec, sender: Sender, process_id: str) -> Tags:
-    """The tags of the message that tells a parent of its new process; the spawn's `Reference` is one."""
+    """The tags of the message that tells a parent of its new process; the spawn's `Reference` is one.
+
+    It says of which slot it comes, as the others do, but not for which item (wire-contract §1.5).
+    """
     named = ("Process", "Action")
     return (
         *without(spec.own_tags, ("Data-Protocol", "Variant", "Type", *named)),
@@ -119,6 +123,7 @@ def success_tags(spec: SpawnSpec, sender: Sender, process_id: str) -> Tags:
         Tag("Process", process_id),
         Tag("Action", "Spawned"),
         VARIANT,
+        *_marks(spec.nonce, str(spec.place), ""),
     )
 
 
@@ -160,7 +165,7 @@ def _spawn(entry: Entry, sender: Sender, nonce: int, index: int, pushed_for: str
         Tag("From-Module", sender.module),
         *_marks(nonce, str(index), pushed_for),
     )
-    return SpawnSpec(index, (*own, *scheduler, *added), _data(entry), own)
+    return SpawnSpec(nonce, index, (*own, *scheduler, *added), _data(entry), own)
 
 
 def _assignments(entry: Entry, place: int) -> Iterator[AssignmentSpec]:

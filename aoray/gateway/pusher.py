@@ -7,8 +7,9 @@ found by a scan of the store. A result is marked as pushed once everything of it
 again, and `courier` says why that is still exactly once.
 
 On failure: what is away is tried again with backoff, for as long as it takes if it is ours. A result that
-waits for its next attempt does not hold up the others. An entry that can never be accepted is skipped, with
-the reason in its row; it does not hold up the rest.
+waits, for its next attempt or for Arweave to answer, does not hold up the others; beyond a bound those that
+wait are left to the scan, which goes through all of the store, round after round. An entry that can never be
+accepted is skipped, with the reason in its row; it does not hold up the rest.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Protocol
 
 from aoray import limits
@@ -31,6 +34,7 @@ log = logging.getLogger(__name__)
 
 Reference = tuple[str, int]  # process id, nonce
 BACKOFF_FIRST_S = 0.2
+BEGIN: Reference = ("", -1)  # before all
 
 
 class Outboxes(Protocol):
@@ -40,7 +44,7 @@ class Outboxes(Protocol):
 
     def at(self, process_id: str, nonce: int) -> ResultRow | None: ...
     def get(self, process_id: str, any_id: str) -> ResultRow | None: ...
-    def unpushed(self, limit: int) -> Sequence[Reference]: ...
+    def unpushed(self, limit: int, after: Reference) -> Sequence[Reference]: ...
 
 
 class Pusher:
@@ -59,7 +63,8 @@ class Pusher:
         self._sleep = sleep
         self._waiting: dict[Reference, None] = {}  # in order, each once
         self._under_way: dict[Reference, asyncio.Task[None]] = {}
-        self._resting = 0  # of those under way: wait for their next attempt
+        self._resting = 0  # of those under way: wait for their next attempt, or for Arweave
+        self._scanned = BEGIN
         self._settlements: Batcher[Settlement, None] = Batcher(self._settle)
 
     def __len__(self) -> int:
@@ -75,14 +80,23 @@ class Pusher:
         self._begin()
 
     async def scan_forever(self) -> None:
-        """Find what nobody announced: after a start, and now and then."""
+        """Find what nobody announced, or had to be left: after a start, and now and then."""
         while True:
             try:
-                found = await asyncio.to_thread(self._results.unpushed, limits.PUSH_QUEUE_RESULTS_MAX)
-                self.push(reference for reference in found if self._is_ours(reference[0]))
+                await self._scan()
             except InfrastructureError as error:
                 log.warning("the scan for outboxes is tried again: %s", error)
             await self._sleep(limits.PUSH_SCAN_S)
+
+    async def _scan(self) -> None:
+        """Go on in the store until its end, or until there is enough to do; the next scan goes on there."""
+        while len(self._waiting) < limits.PUSH_QUEUE_RESULTS_MAX:
+            limit = limits.PAGE_ENTRIES_MAX
+            found = await asyncio.to_thread(self._results.unpushed, limit, self._scanned)
+            self.push(reference for reference in found if self._is_ours(reference[0]))
+            self._scanned = found[-1] if len(found) == limit else BEGIN
+            if self._scanned == BEGIN:
+                break
 
     async def push_again(self, process_id: str, any_id: str, index: int) -> Delivery:
         """Push one of a result's outbox again, whatever its state. The result is named by the id of its
@@ -96,7 +110,7 @@ class Pusher:
         if not 0 <= index < len(found):
             raise NotFound(f"its outbox has no message {index}", process_id=process_id, messages=len(found))
         parcel = self._courier.parcels(row)[index]
-        found[index] = after = await self._courier.deliver(parcel, found[index])
+        found[index] = after = await self._courier.deliver(parcel, found[index], nullcontext)
         await self._settlements.put(settlement(row.process_id, row.nonce, found))
         if after.state == "pending":
             raise Unavailable(after.error, hint="It will be tried again.")
@@ -110,6 +124,12 @@ class Pusher:
         if known or row.pushed:
             return known
         return [self._courier.untried(row, parcel) for parcel in self._courier.parcels(row)]
+
+    def sent(self, row: ResultRow) -> list[tuple[Delivery, list[tuple[str, str]]]]:
+        """`outbox_of`, each with what else it leads to (`Courier.follow_ups`)."""
+        deliveries = self.outbox_of(row)
+        parcels = self._courier.parcels(row) if deliveries else []
+        return [(delivery, self._courier.follow_ups(row, parcels[delivery.place])) for delivery in deliveries]
 
     def _begin(self) -> None:
         while (
@@ -131,18 +151,24 @@ class Pusher:
     async def _push(self, reference: Reference) -> None:
         backoff_s = BACKOFF_FIRST_S
         while not await self._push_once(reference):
-            await self._rest(backoff_s)
+            if self._resting >= limits.PUSH_RESTING_RESULTS_MAX:
+                return  # a scan comes back to it
+            with self._aside(Counter()):
+                await self._sleep(backoff_s)
             backoff_s = min(2 * backoff_s, limits.PUSH_BACKOFF_MAX_S)
         self.pushed_total += 1
 
-    async def _rest(self, seconds: float) -> None:
-        """Wait for the next attempt, and let another result have its turn."""
-        self._resting += 1
+    @contextmanager
+    def _aside(self, waits: Counter[str]) -> Iterator[None]:
+        """While something of a result waits, another result has its turn; `waits` counts them for it."""
+        self._resting += not waits.total()
+        waits["now"] += 1
         self._begin()
         try:
-            await self._sleep(seconds)
+            yield
         finally:
-            self._resting -= 1
+            waits["now"] -= 1
+            self._resting -= not waits.total()
 
     async def _push_once(self, reference: Reference) -> bool:
         """Attempt what of an outbox is pending. Says whether all has come to its end, and is written."""
@@ -164,10 +190,11 @@ class Pusher:
 
     async def _attempt(self, parcels: Sequence[Parcel], before: Sequence[Delivery]) -> list[Delivery]:
         after = list(before)
+        aside = functools.partial(self._aside, Counter())
         todo = [index for index, delivery in enumerate(before) if delivery.state == "pending"]
         for start in range(0, len(todo), limits.PUSH_SLICE_MESSAGES):
             chosen = todo[start : start + limits.PUSH_SLICE_MESSAGES]
-            attempts = (self._courier.deliver(parcels[index], before[index]) for index in chosen)
+            attempts = (self._courier.deliver(parcels[index], before[index], aside) for index in chosen)
             for index, delivery in zip(chosen, await asyncio.gather(*attempts), strict=True):
                 after[index] = delivery
         return after

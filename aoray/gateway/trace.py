@@ -1,19 +1,22 @@
 """The tree that a message stands in: `GET /trace/{message}`: what caused it, and what it caused.
 
 Upwards: an item of our own messenger says of which process's slot it was sent (`From-Process`,
-`From-Nonce`); nobody else's claim is followed. Downwards: the outbox of each slot, by its delivery rows,
-and the slots that those became. The causes are a list, the first cause first. The tree is a list too, each
-node after its `parent` (an index, -1 for the message itself): chains may be longer than JSON nests.
+`From-Nonce`); nobody else's claim is followed. Downwards: the outbox of each slot, by its delivery rows, and
+the slots that those became; with a spawn what tells its parent of it, and with a message that is assigned to
+others too the slots there. The causes are a list, the first cause first. The tree is a list too, each node
+after its `parent` (an index, -1 for the message itself): chains may be longer than JSON nests.
 
 Bounded: no more than `limits.TRACE_NODES_MAX` causes and as many nodes, breadth first; `truncated` says if
-there are more. A slot that is met again is named, and not followed twice.
+there are more, and each node that may have caused more than is there says `more`: a trace of its message goes
+on there, as one of the first cause goes further back. A slot that is met again is named, and not followed
+twice.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from fastapi import APIRouter
@@ -32,6 +35,7 @@ from aoray.protocol.items import DataItem, parse
 from aoray.protocol.tags import ao_tag, first
 
 Slot = tuple[str, int]  # process id, nonce
+Sent = tuple[Delivery, Sequence[tuple[str, str]]]  # and what else it leads to: processes, message ids
 
 
 class Sources(Protocol):
@@ -39,7 +43,7 @@ class Sources(Protocol):
 
     def entry(self, process_id: str, message_id: str) -> LogEntry | None: ...
     def at(self, slot: Slot) -> LogEntry | None: ...
-    def outbox(self, slot: Slot) -> Sequence[Delivery]: ...
+    def outbox(self, slot: Slot) -> Sequence[Sent]: ...
     def state(self, slot: Slot) -> str: ...
 
 
@@ -56,12 +60,9 @@ class GatewaySources(NamedTuple):
         found = self.gateway.knowledge.reader.entries(process_id, nonce - 1, 1, nonce)
         return found[0] if found else None
 
-    def outbox(self, slot: Slot) -> Sequence[Delivery]:
-        rows = self.gateway.results.deliveries.of(*slot)
-        if rows:
-            return rows
+    def outbox(self, slot: Slot) -> Sequence[Sent]:
         row = self.gateway.results.at(*slot)
-        return self.gateway.pusher.outbox_of(row) if row and not row.pushed else []
+        return self.gateway.pusher.sent(row) if row else []
 
     def state(self, slot: Slot) -> str:
         """Of the evaluation."""
@@ -151,18 +152,24 @@ def _grown(sources: Sources, root: dict[str, Any], nodes_max: int) -> tuple[list
             nodes[index]["again"] = True
             continue
         seen.add(slot)
-        for delivery in sources.outbox(slot):
+        for child in _children(sources, index, slot):
             if len(nodes) >= nodes_max:
+                for cut in (index, *waiting):
+                    nodes[cut]["more"] = _slot(nodes[cut]) is not None
                 return nodes, True
             waiting.append(len(nodes))
-            nodes.append(_child(sources, index, delivery))
+            nodes.append(child)
     return nodes, False
 
 
-def _child(sources: Sources, parent: int, delivery: Delivery) -> dict[str, Any]:
-    entry = sources.entry(delivery.target, delivery.item_id) if delivery.state == "delivered" else None
-    node = _node(sources, parent, delivery.target, delivery.item_id, entry)
-    return node | {"delivery": shape(delivery)}
+def _children(sources: Sources, parent: int, slot: Slot) -> Iterator[dict[str, Any]]:
+    for delivery, more in sources.outbox(slot):
+        there = delivery.state == "delivered"
+        entry = sources.entry(delivery.target, delivery.item_id) if there else None
+        node = _node(sources, parent, delivery.target, delivery.item_id, entry)
+        yield node | {"delivery": shape(delivery)}
+        for process_id, message_id in more:
+            yield _node(sources, parent, process_id, message_id, sources.entry(process_id, message_id))
 
 
 def _node(

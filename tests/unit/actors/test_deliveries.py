@@ -48,6 +48,14 @@ def test_what_is_final_never_becomes_pending_again(results: Results, state: Stat
     assert results.deliveries.of("p", 0) == [delivery(0, 0, state, 2)]
 
 
+@pytest.mark.parametrize("state", ["delivered", "uploaded"])
+def test_what_has_arrived_stays_so_whatever_a_later_attempt_comes_to(results: Results, state: State) -> None:
+    settle(results, 0, delivery(0, 0, state))
+    for later in STATES:
+        settle(results, 0, delivery(0, 0, later, 2))
+        assert results.deliveries.of("p", 0)[0].state in ("delivered", "uploaded")
+
+
 def test_a_dead_one_may_yet_be_delivered(results: Results) -> None:
     settle(results, 0, delivery(0, 0, "dead"))
     settle(results, 0, delivery(0, 0, "delivered", 2))

@@ -46,6 +46,7 @@ class FakeArweave:
         self.items: dict[str, DataItem] = {}
         self.posted: list[bytes] = []
         self.down = False
+        self.silent: asyncio.Event | None = None  # no answer to an upload before it is set
 
     def _found(self, id: str) -> DataItem:
         if self.down:
@@ -66,6 +67,8 @@ class FakeArweave:
     async def post_item(self, raw: bytes) -> str:
         if self.down:
             raise Unavailable("Arweave does not answer")
+        if self.silent:
+            await self.silent.wait()
         self.posted.append(raw)
         return parse(raw).id
 

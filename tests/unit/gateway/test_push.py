@@ -147,6 +147,8 @@ def test_the_parent_hears_of_its_spawn_under_the_spawns_reference() -> None:
         Tag("Process", OTHER),
         Tag("Action", "Spawned"),
         Tag("Variant", "ao.TN.1"),
+        Tag("From-Nonce", "4"),
+        Tag("From-Index", "0"),
     )
 
 

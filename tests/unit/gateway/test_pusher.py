@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import httpx
+import pytest
 from gatewaying import EMPTY, MODULE, Computer, until
 
 from aoray import limits
@@ -234,6 +235,50 @@ async def test_what_is_away_is_pending_with_its_reason_and_holds_up_no_other(
     assert {each["state"] for each in await outbox_of(every, sender)} == {"delivered", "uploaded"}
 
 
+async def test_an_arweave_that_is_silent_holds_up_no_message_between_processes(
+    computer: Computer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "PUSHES_IN_FLIGHT_MAX", 4)
+    monkeypatch.setattr(limits, "PUSH_UPLOADS_MAX", 6)
+    sender, target = await computer.spawn(Tag("N", "1")), await computer.spawn(Tag("N", "2"))
+    computer.arweave.silent = asyncio.Event()
+    computer.evaluate = on("go", Messages=[to(WALLET), to(WALLET)])
+    for number in range(20):
+        await computer.send(sender, Tag("Number", str(number)), data=b"go")
+    computer.evaluate = on("go", Messages=[to(target)])
+    await computer.send(sender, data=b"go")
+    await until(lambda: len(items(computer, target)) == 2)
+    assert not computer.arweave.posted
+    computer.arweave.silent.set()
+    await pushed(computer)
+    assert len(computer.arweave.posted) == 40
+
+
+async def test_what_waits_beyond_the_bound_is_left_to_the_scan_which_comes_to_all(
+    computer: Computer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bounds = {"PUSHES_IN_FLIGHT_MAX": 2, "PUSH_RESTING_RESULTS_MAX": 4, "PUSH_QUEUE_RESULTS_MAX": 8}
+    for name, bound in bounds.items():
+        monkeypatch.setattr(limits, name, bound)
+    monkeypatch.setattr(limits, "PAGE_ENTRIES_MAX", 4)
+    sender, target = sorted([await computer.spawn(Tag("N", "1")), await computer.spawn(Tag("N", "2"))])
+    computer.arweave.down = True
+    computer.evaluate = on("go", Messages=[to(WALLET)])
+    announce = computer.gateway.pusher.push
+    computer.gateway.pusher.push = lambda references: None  # type: ignore[method-assign]
+    for number in range(20):
+        await computer.send(sender, Tag("Number", str(number)), data=b"go")
+    computer.evaluate = on("go", Messages=[to(sender)])
+    await computer.send(target, data=b"go")  # the last in the order of the store
+    computer.gateway.pusher.push = announce  # type: ignore[method-assign]
+    scan = asyncio.create_task(computer.gateway.pusher.scan_forever())
+    await until(lambda: len(items(computer, sender)) == 22)
+    computer.arweave.down = False
+    await pushed(computer)
+    scan.cancel()
+    assert len(computer.arweave.posted) == 20
+
+
 async def test_a_trace_has_the_causes_and_the_whole_tree(
     computer: Computer, every: httpx.AsyncClient
 ) -> None:
@@ -254,6 +299,30 @@ async def test_a_trace_has_the_causes_and_the_whole_tree(
     assert "uploaded" in next(line for line in drawn if WALLET[:8] in line)
 
 
+async def test_a_trace_has_the_news_of_a_spawn_and_what_is_assigned_to_others(
+    computer: Computer, every: httpx.AsyncClient
+) -> None:
+    parent, other, witness = [await computer.spawn(Tag("N", str(n))) for n in range(3)]
+
+    def sends(entry: LogEntry) -> dict[str, Any]:
+        item = parse(entry.item)
+        if item.data == b"go":
+            spawn = {"Tags": [Tag("Module", MODULE)._asdict()]}
+            return EMPTY | {"Messages": [to(other, Tag("Assignments", witness))], "Spawns": [spawn]}
+        return EMPTY | ({"Messages": [to(WALLET)]} if first(item.tags, "Action") == "Spawned" else {})
+
+    computer.evaluate = sends
+    root = await computer.send(parent, data=b"go")
+    await pushed(computer)
+    nodes = (await every.get(f"/trace/{root}")).json()["nodes"]
+    child = nodes[3]["message"]
+    told = [(node["parent"], node["process"]) for node in nodes]
+    assert told == [(-1, parent), (0, other), (0, witness), (0, child), (0, parent), (4, WALLET)]
+    assert (nodes[2]["message"], nodes[4]["action"]) == (nodes[1]["message"], "Spawned")
+    news = (await every.get(f"/trace/{nodes[4]['message']}")).json()
+    assert [cause["message"] for cause in news["causes"]] == [root]
+
+
 async def test_a_trace_ends_at_its_bound_and_follows_no_claim_of_others(computer: Computer) -> None:
     sender, target = await computer.spawn(Tag("N", "1")), await computer.spawn(Tag("N", "2"))
     computer.evaluate = on("go", Messages=[to(target)] * 9)
@@ -262,6 +331,8 @@ async def test_a_trace_ends_at_its_bound_and_follows_no_claim_of_others(computer
     item, authority = items(computer, sender)[1], computer.gateway.addresses.authority
     found = traced(GatewaySources(computer.gateway), item, "", authority, 5)
     assert (found["message"], len(found["nodes"]), found["truncated"]) == (message, 5, True)
+    assert [node.get("more", False) for node in found["nodes"]] == [True] * 5
+    assert draw(found).count("…") == 6
     forged = computer.message_item(target, Tag("From-Process", sender), Tag("From-Nonce", "1"))
     assert origin(forged, authority) is None
     assert origin(items(computer, target)[1], authority) == (sender, 1)

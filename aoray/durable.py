@@ -1,0 +1,44 @@
+"""Small files that survive a power cut whole: a name appears with all of its content, or not at all.
+
+What is only written may be empty, or half there, after the power is cut; and a computer that finds its notes
+so would not start again. So content is synced before it gets its name, and the name before `write` returns.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+
+def write(path: Path, content: bytes) -> None:
+    """Put a file there, readable by its owner only, in place of one that is there. `OSError` if it can't."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)  # 0600 by itself
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+        sync_directory(path.parent)
+    finally:
+        with contextlib.suppress(FileNotFoundError):  # nearly always: it has its name by then
+            Path(name).unlink()
+
+
+def make_directory(path: Path, mode: int = 0o777) -> None:
+    """A directory, and those above it; durably, so that what is synced in it can't be lost with it."""
+    if not path.is_dir():
+        make_directory(path.parent)
+        path.mkdir(mode=mode, exist_ok=True)
+        sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
