@@ -88,7 +88,9 @@ RESIDENT_PROCESSES_MAX = 1_000  # of one process actor, with instances; idle one
 IDLE_SECONDS_MAX = 600  # and those that have had nothing to do for so long
 FLUSH_BUNDLE_ENTRIES_MAX = 1_000
 FLUSH_BUNDLE_BYTES_MAX = 8 * MIB
-HIBERNATION_SCAN_SECONDS = 5.0  # how often a process actor looks for those
+HIBERNATION_SCAN_SECONDS = 2.0  # how often a process actor looks for those
+REST_SECONDS = 2.0  # a process that was idle for so long holds its own pages compressed
+RESTS_AT_ONCE_MAX = 8  # made to rest before messages have their turn again
 
 # Cron.
 CRONS_MAX = 16  # of one process
@@ -102,10 +104,11 @@ CRON_LAGS_KEPT = 10_000  # lags of ticks that a shard or an actor remembers
 
 # Checkpoints.
 CHECKPOINT_COSTS = 50  # one is due when evaluation since the last has taken this many times as long
-CHECKPOINT_MESSAGES_MIN = 20  # and not before as many messages, however slow they are
 CHECKPOINT_SECONDS_GUESS = 0.02  # what one takes, until it is known
 CHECKPOINT_BYTES_MAX = 1 * GIB  # of changed memory; a process that has changed more is always replayed
-CHECKPOINTS_KEPT = 2  # of each process
+CHECKPOINTS_KEPT = 2  # of each process, and the parents of those
+CHECKPOINT_WHOLE_BYTES = 1 * MIB  # of changed memory: up to here, each checkpoint has all of it
+CHECKPOINT_CHAIN_FILES_MAX = 16  # of a checkpoint and its parents
 CHECKPOINT_TRIES_MAX = 3  # to write a file that another's collection takes away meanwhile
 
 # Checking a log (`aoray verify`).

@@ -21,11 +21,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
 from aoray import limits
-from aoray.actors.checkpoints import CheckpointRow, Checkpoints
-from aoray.actors.hibernation import Effort
+from aoray.actors.checkpoints import Chain, CheckpointRow, Checkpoints, chain_of, merged
+from aoray.actors.hibernation import Effort, chains
 from aoray.actors.machine import Turn
 from aoray.actors.messages import dry_run_message, given
 from aoray.actors.results import ResultRow, Results
@@ -33,7 +34,7 @@ from aoray.actors.served import served
 from aoray.errors import AorayError, BadCheckpoint, StaleTerm, Unavailable, UnsupportedModule
 from aoray.lags import Lags
 from aoray.protocol.assignments import LogEntry
-from aoray.wasm import Instance, Limits, Module, Outcome
+from aoray.wasm import UNIT, Instance, Limits, Module, Outcome, memory
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ class Evaluator(Protocol):
     def evaluate(self, message: bytes, env: bytes) -> Outcome: ...
     def dry_run(self, message: bytes, env: bytes) -> Outcome: ...
     def memory(self) -> bytes: ...
+    def rest(self) -> None: ...
     def close(self) -> None: ...
 
 
@@ -63,6 +65,9 @@ class Refusal:
 
     def memory(self) -> bytes:
         return b""
+
+    def rest(self) -> None:
+        """There is nothing to let go of."""
 
     def close(self) -> None:
         """There is nothing to give back."""
@@ -93,6 +98,9 @@ class Resident:
     timestamp: int = 0
     block_height: int = 0
     kept_nonce: int = -1  # of the newest checkpoint
+    chain: Chain | None = None  # that the next one may follow
+    used: float = 0.0  # when it last had something to do
+    rests: bool = False
     effort: Effort = field(default_factory=Effort)
 
 
@@ -124,6 +132,7 @@ class Evaluation:
         self._results = results
         self._checkpoints = checkpoints
         self._clock = clock
+        self._loose = False  # memory was freed that the system does not have back
 
     def begin(self, process_id: str, term: int, prepared: Prepared) -> Begun:
         """Make the instance, and fence whoever held the process before (StaleTerm: that one is us)."""
@@ -133,6 +142,7 @@ class Evaluation:
         resident = self._restored(process_id, prepared, known_nonce)
         if resident is None:
             resident = Resident(_evaluator(prepared), prepared.env)
+        resident.used = self._clock()
         self.residents[process_id] = resident
         return Begun(resident.nonce + 1, known_nonce)
 
@@ -143,21 +153,24 @@ class Evaluation:
             try:
                 if not isinstance(evaluator, Instance):
                     return None
-                self._restore(evaluator, row)
+                chain = self._restore(evaluator, row)
             except BadCheckpoint as error:
                 logger.warning("checkpoint %d of %s is not used: %s", row.nonce, process_id, error)
                 evaluator.close()
             else:
                 self.checkpoints_used += 1
                 place = row.nonce, row.timestamp, row.block_height, row.nonce
-                return Resident(evaluator, prepared.env, *place)
+                return Resident(evaluator, prepared.env, *place, chain)
         return None
 
-    def _restore(self, instance: Instance, row: CheckpointRow) -> None:
-        instance.restore_changes(self._checkpoints.read(row, instance.base_hash))
-        found = instance.state_hash()
-        if found != row.state_hash:
-            raise BadCheckpoint(f"its state has the hash {found}, not {row.state_hash}")
+    def _restore(self, instance: Instance, row: CheckpointRow) -> Chain | None:
+        parts = self._checkpoints.read(row, instance.boot_id)
+        instance.restore(merged(parts))
+        state = instance.state()
+        if state.hash != row.state_hash:
+            raise BadCheckpoint(f"its state has the hash {state.hash}, not {row.state_hash}")
+        first, *later = (len(part.data) for part in parts)
+        return chain_of(state, row.file, first, sum(later), len(parts))
 
     def hibernate(self, process_id: str, term: int) -> None:
         """Keep what changed since the last checkpoint, and let go of the instance."""
@@ -165,6 +178,22 @@ class Evaluation:
         if resident is not None and resident.nonce > resident.kept_nonce:
             self._checkpoint(process_id, term, resident)
         self.close(process_id)
+
+    def rest(self) -> bool:
+        """Let some of those that have been idle for a moment hold less memory; whether there were any."""
+        latest = self._clock() - limits.REST_SECONDS
+        idle = (each for each in self.residents.values() if not each.rests and each.used < latest)
+        some = list(islice(idle, limits.RESTS_AT_ONCE_MAX))
+        for resident in some:
+            resident.evaluator.rest()
+            resident.rests = self._loose = True
+        return bool(some)
+
+    def give_back(self) -> None:
+        """What was let go of since the last time, to the system."""
+        if self._loose:
+            memory.give_back()
+            self._loose = False
 
     def _checkpoint_if_due(self, turns: Sequence[Turn], done: Slice) -> None:
         """One in a slice: it takes as long as a slice does, and others wait for their results."""
@@ -180,16 +209,32 @@ class Evaluation:
         instance, started = resident.evaluator, self._clock()
         if not isinstance(instance, Instance):
             return
-        place = resident.nonce, term, resident.timestamp, resident.block_height
         try:
-            row = CheckpointRow(process_id, *place, instance.state_hash(), "", 0)
-            self._checkpoints.write(row, instance.base_hash, instance.changes())
+            resident.chain = self._write_checkpoint(process_id, term, resident, instance)
         except AorayError as error:
             logger.warning("no checkpoint of %s at %d: %s", process_id, resident.nonce, error)
         else:
             resident.kept_nonce = resident.nonce
             self.checkpoints_written += 1
         resident.effort.checkpointed(self._clock() - started)
+
+    def _write_checkpoint(
+        self, process_id: str, term: int, resident: Resident, instance: Instance
+    ) -> Chain | None:
+        """All that differs from the boot, or what changed since the last; and what the next may follow."""
+        state, chain = instance.state(), resident.chain
+        offsets = state.differing(instance.boot_state)
+        changed = state.differing(chain.state) if chain else []
+        if not chains(chain, len(offsets) * UNIT, len(changed) * UNIT):
+            chain = None
+        place = resident.nonce, term, resident.timestamp, resident.block_height
+        row = CheckpointRow(process_id, *place, state.hash, "", 0, chain.file if chain else "")
+        changes = instance.changes(changed if chain else offsets)
+        written = self._checkpoints.write(row, instance.boot_id, changes)
+        if chain is None:
+            return chain_of(state, written.file, len(offsets) * UNIT, 0, 1)
+        later_bytes = chain.later_bytes + len(changed) * UNIT
+        return Chain(state, written.file, chain.whole_bytes, later_bytes, chain.files + 1)
 
     def run(self, turns: Sequence[Turn]) -> Slice:
         """Evaluate as much of a plan as fits into a slice, and write the results."""
@@ -222,7 +267,8 @@ class Evaluation:
         message, block_height, pushed_for, due_ms = given(entry)
         started = self._clock()
         outcome = resident.evaluator.evaluate(message, resident.env)
-        resident.effort.evaluated(self._clock() - started)
+        resident.used, resident.rests = self._clock(), False
+        resident.effort.evaluated(resident.used - started)
         resident.nonce, resident.timestamp, resident.block_height = entry.nonce, entry.timestamp, block_height
         if entry.nonce <= known_nonce:
             done.replayed += 1
@@ -291,6 +337,7 @@ class Evaluation:
         resident = self.residents.pop(process_id, None)
         if resident is not None:
             resident.evaluator.close()
+            self._loose = True
 
     def close_all(self) -> None:
         """Let go of everything."""
@@ -303,6 +350,7 @@ class Evaluation:
         resident = self.residents.get(process_id)
         if resident is None:
             raise Unavailable(f"process {process_id} has just left this actor", process=process_id)
+        resident.used, resident.rests = self._clock(), False
         return resident
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import orjson
 import pytest
-from guests import counter, data, hostile, wat
+from guests import ROOT, counter, data, hostile, wat
 
 from aoray.wasm import Engine, Instance, Limits, Outcome
 
@@ -90,19 +90,35 @@ def test_the_same_messages_take_the_same_fuel(any_engine: Engine) -> None:
 def test_a_nan_has_the_same_bits_everywhere(engine: Engine) -> None:
     process = booted(engine, hostile())
     process.evaluate(data("A"), b"{}")
-    assert 0x7FF8_0000_0000_0000 in process.snapshot().globals
+    assert 0x7FF8_0000_0000_0000 in process.state().globals
 
 
-def test_a_snapshot_becomes_the_same_process_elsewhere(any_engine: Engine) -> None:
+def test_changes_become_the_same_process_elsewhere(any_engine: Engine) -> None:
     process = booted(any_engine, hostile())
     for what in "0A0":
         process.evaluate(data(what), b"{}")
     other = booted(any_engine, hostile())
     other.evaluate(data("0"), b"{}")
-    other.restore(process.snapshot())
+    other.restore(process.changes(process.state().differing(process.boot_state)))
     assert other.state_hash() == process.state_hash()
     assert other.memory() == process.memory()
     assert other.evaluate(data("0"), b"{}") == process.evaluate(data("0"), b"{}")
+
+
+def test_only_the_same_module_limits_and_engine_have_the_same_boot(
+    engine: Engine, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two modules may boot into equal memories, and go on differently."""
+    first, same = booted(engine, counter()), booted(engine, counter())
+    text = (ROOT / "benchmarks/counter.wat").read_text()
+    other = booted(engine, wat(text.replace("(func ", '(func (export "more"))\n(func ', 1)))
+    richer = booted(engine, counter(), LIMITS._replace(fuel=10**9))
+    monkeypatch.setattr("aoray.wasm.engine.EVALUATION_VERSION", 0)
+    later = booted(Engine(cache), counter())
+    alike = [first, same, other, richer, later]
+    assert all(each.boot_state == first.boot_state for each in alike)
+    assert first.boot_id == same.boot_id
+    assert len({each.boot_id for each in alike}) == 4
 
 
 def test_processes_of_a_module_do_not_see_each_other(any_engine: Engine) -> None:
