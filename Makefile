@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 NODE_MODULES := tests/node/node_modules/.installed
 
-.PHONY: install demo test check lint format lock soak cron-soak chaos clean
+.PHONY: install demo test check lint format lock soak cron-soak chaos fuzz clean
 
 install: .venv/.installed
 
@@ -52,6 +52,11 @@ cron-soak: install
 # minute of it, and 12).
 chaos: install
 	CHAOS_SECONDS=300 POWER_CUTS=60 $(BIN)/python -m pytest -q tests/survival
+
+# The fuzzers, for so many seconds altogether (`make test` has a minute of them).
+FUZZ_SECONDS ?= 300
+fuzz: install $(NODE_MODULES)
+	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest tests/fuzz
 
 lock:
 	uv pip compile pyproject.toml --group dev --universal --generate-hashes \

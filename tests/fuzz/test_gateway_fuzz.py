@@ -1,0 +1,106 @@
+"""Whatever is asked of whichever route, the answer is no 500, and nothing grows (guarantee G7)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+from fuzzing import damaged, deep, fuzz, levels, spelled, values
+from gatewaying import MODULE, Computer
+from hypothesis import strategies as st
+from serving import Request, Served, check, requests
+
+from aoray import limits
+from aoray.arweave.routes import router
+from aoray.arweave.store import ArweaveStore
+from aoray.gateway import apps
+from aoray.gateway.bounded import Bounded
+from aoray.protocol.bundles import BUNDLE_TAGS, pack
+from aoray.protocol.items import build
+
+
+@pytest.fixture
+def runner() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as running:
+        yield running
+
+
+@pytest.fixture
+def computer(tmp_path: Path, runner: asyncio.Runner) -> Computer:
+    (tmp_path / "lua-module.json").write_bytes(orjson.dumps({"id": MODULE}))
+
+    async def make() -> Computer:
+        return Computer(tmp_path)
+
+    return runner.run(make())
+
+
+@pytest.fixture
+def arweave(tmp_path: Path) -> Iterator[ArweaveStore]:
+    with ArweaveStore(tmp_path / "arweave.sqlite") as store:
+        yield store
+
+
+def test_any_request_to_any_route_is_answered(
+    computer: Computer, arweave: ArweaveStore, runner: asyncio.Runner
+) -> None:
+    process = runner.run(computer.spawn())
+    message = runner.run(computer.send(process))
+    item, spawn = computer.message_item(process), computer.process_item()
+    bundle = build(computer.user, tags=BUNDLE_TAGS, data=pack([item, spawn]))
+    for each in (item, bundle, build(computer.user, data=bytes(300_000))):
+        arweave.put(each)
+    known = [process, message, item.id, bundle.id, MODULE, arweave.tip().id]
+    bodies = st.one_of(
+        st.sampled_from([b"", item.raw, spawn.raw, bundle.raw]),
+        st.sampled_from([item.raw, spawn.raw, bundle.raw]).flatmap(damaged),
+        values.map(spelled),
+        levels.map(deep),
+        st.binary(max_size=300),
+    )
+    gateway, routes = computer.gateway, router(arweave)
+    units = [
+        *[Served(apps.all_units(gateway, routes))] * 10,  # the others have but a few routes of their own
+        Served(apps.all_units(gateway, None)),
+        Served(apps.messenger_unit(gateway)),
+        Served(apps.scheduler_unit(gateway)),
+        Served(apps.compute_unit(gateway)),
+        Served(apps.arweave_unit(gateway, routes)),
+    ]
+
+    @fuzz(
+        500,
+        st.sampled_from(units).flatmap(lambda unit: st.tuples(st.just(unit), requests(unit, known, bodies))),
+    )
+    def ask(asked: tuple[Served, Request]) -> None:
+        served, request = asked
+        check(request, served.ask(runner, request))
+
+    ask()
+    assert gateway.load.requests == 0 and gateway.load.body_bytes == 0, "what was counted in was counted out"
+    assert len(gateway.waiting) == 0 and gateway.dry_runs == 0
+    check_bounds(gateway)
+
+
+def check_bounds(gateway: object) -> None:
+    """What a gateway remembers of strangers' requests is bounded, each by a bound of limits.py."""
+    seen, waiting = set(), [gateway]
+    bounded = 0
+    while waiting:
+        held = waiting.pop()
+        if id(held) in seen or not type(held).__module__.startswith("aoray"):
+            continue
+        seen.add(id(held))
+        if isinstance(held, Bounded):
+            bounded += 1
+            assert len(held) <= held._entries_max
+            continue
+        for name, value in vars(held).items() if hasattr(held, "__dict__") else ():
+            if isinstance(value, dict | set | list) and name != "__dict__":
+                assert len(value) < 1_000, (type(held), name, len(value))
+            waiting.append(value)
+    assert bounded >= 5
+    assert limits.RECEIPTS_MAX < 10**6
