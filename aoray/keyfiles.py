@@ -4,9 +4,10 @@ Purpose: the scheduler, the messenger (authority) and the compute unit each sign
 under `<data>/keys`. Several actors may ask for the same new key at the same moment: one file wins, all get
 that key.
 
-Invariant: a key file is either whole or not there, and is never replaced. On failure: a file that is not a
-JWK gives `MalformedInput` that names the file; an unreadable one gives `OSError` (a person has to look at
-it).
+Invariants: a key file is either whole or not there, and is never replaced. It is made with mode 0600, and one
+that others may read is not used: who could read it can sign in its name. On failure: such a file gives
+`ClientError` with the command that mends it; one that is not a JWK gives `MalformedInput` that names the
+file, and nothing of what is in it; an unreadable one gives `OSError` (a person has to look at it).
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from aoray.errors import MalformedInput
+from aoray.errors import ClientError, MalformedInput
 from aoray.protocol.keys import (
     Ed25519Signer,
     EthereumSigner,
@@ -28,6 +30,7 @@ from aoray.protocol.keys import (
     signer_to_jwk,
 )
 
+OTHERS = stat.S_IRWXG | stat.S_IRWXO
 KeySigner = Ed25519Signer | RsaSigner | EthereumSigner
 
 
@@ -41,13 +44,27 @@ def load_or_make(path: Path, generate: Callable[[], KeySigner] = generate_ed2551
 
 def load(path: Path) -> KeySigner:
     """The key in `path`, of any kind that signs."""
+    content = _private(path)
     try:
-        jwk = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise MalformedInput(f"{path} is not a JSON web key", field=str(path)) from error
+        jwk = json.loads(content)
+    except ValueError:  # which would show the content
+        raise MalformedInput(f"{path} is not a JSON web key", field=str(path)) from None
     if not isinstance(jwk, dict):
         raise MalformedInput(f"{path} is not a JSON web key", field=str(path))
     return signer_from_jwk(jwk)
+
+
+def _private(path: Path) -> bytes:
+    """What is in a file that only its owner may read."""
+    with path.open("rb") as file:
+        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+        if mode & OTHERS:
+            raise ClientError(
+                f"{path} is a private key that others may read (mode {mode:04o})",
+                hint=f"Make it yours alone: chmod 600 {path}",
+                field=str(path),
+            )
+        return file.read()
 
 
 def _publish(path: Path, content: bytes) -> None:

@@ -29,6 +29,7 @@ import httpx
 import orjson
 import ray
 
+from aoray import logs
 from aoray.actors.actor import ProcessActor
 from aoray.client import OCTET_STREAM, module_tags
 from aoray.errors import ClientError, Unavailable
@@ -58,9 +59,11 @@ class Computer:
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
+        logs.begin(self.settings.log_level)
         with ExitStack() as stack:
             stack.enter_context(locked(self.settings.data))
             keep_shards(self.settings)
+            make_keys(self.settings)
             stack.enter_context(ray_for(self.settings))
             actors = start_actors(self.settings)
             compile_lua(self.settings)
@@ -103,6 +106,12 @@ def keep_shards(settings: Settings) -> None:
             f"{settings.data} was made with {first} shards, not {settings.shards}",
             hint=f"Set AORAY_SHARDS={first}, or use another --data.",
         )
+
+
+def make_keys(settings: Settings) -> None:
+    """Every key is there before an actor asks for it, and what is wrong with one is said here."""
+    for name in ("scheduler", "authority", "compute"):
+        load_or_make(settings.data / "keys" / f"{name}.json")
 
 
 @contextmanager

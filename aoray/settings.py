@@ -42,6 +42,7 @@ class Settings:
     """An idle process is let go after this time. The next message wakes it."""
     flush_interval_ms: int = 1000
     log_level: str = "warning"
+    """What actors write into their logs: debug, info, warning, error or critical, and what is worse."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ, **overrides: Any) -> Self:

@@ -111,13 +111,19 @@ class Evaluation:
     """The instances of one process actor."""
 
     def __init__(
-        self, results: Results, checkpoints: Checkpoints, *, clock: Callable[[], float] = time.monotonic
+        self,
+        results: Results,
+        checkpoints: Checkpoints,
+        messenger: str = "",
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.residents: dict[str, Resident] = {}
         self.closing = threading.Event()
         self.checkpoints_written = self.checkpoints_used = 0
         self._results = results
         self._checkpoints = checkpoints
+        self._messenger = messenger
         self._clock = clock
 
     def begin(self, process_id: str, term: int, prepared: Prepared) -> Begun:
@@ -214,7 +220,7 @@ class Evaluation:
         return self._clock() >= deadline or done.bytes >= limits.SLICE_RESULT_BYTES_MAX
 
     def _run_entry(self, resident: Resident, entry: LogEntry, known_nonce: int, done: Slice) -> None:
-        message, block_height, pushed_for = given(entry)
+        message, block_height, pushed_for = given(entry, self._messenger)
         started = self._clock()
         outcome = resident.evaluator.evaluate(message, resident.env)
         resident.effort.evaluated(self._clock() - started)

@@ -19,13 +19,14 @@ import uvicorn
 from fastapi import APIRouter
 from starlette.types import ASGIApp
 
+from aoray import logs
 from aoray.actors.results import Results
 from aoray.arweave.client import ArweaveClient
 from aoray.arweave.routes import router as arweave_router
 from aoray.arweave.store import ArweaveStore
+from aoray.calls import RayCalls
 from aoray.errors import ClientError
 from aoray.gateway import apps
-from aoray.gateway.calls import RayCalls
 from aoray.gateway.gateway import Gateway
 from aoray.gateway.pusher import Reference
 from aoray.gateway.waiting import Delivery
@@ -42,6 +43,7 @@ class GatewayActor:
     """Made by name (`gateway-<index>`), without Ray's own retries."""
 
     def __init__(self, settings: Settings, index: int) -> None:
+        logs.begin(settings.log_level)
         self._fault: ClientError | None = None
         self._running: set[asyncio.Task[None]] = set()
         self._gateway = Gateway(

@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 
 import ray
 
-from aoray import limits
+from aoray import limits, logs
 from aoray.actors.placement import Placement
 from aoray.actors.results import Results
 from aoray.arweave.client import ArweaveClient
@@ -69,6 +69,7 @@ class ShardActor:
     """One shard. Made by name (`shard-<index>`), without Ray's own retries."""
 
     def __init__(self, settings: Settings, index: int) -> None:
+        logs.begin(settings.log_level)
         sys.setswitchinterval(SWITCH_SECONDS)
         self._settings = settings
         self._index = index
