@@ -34,6 +34,7 @@ from aoray.actors.actor import ProcessActor
 from aoray.client import OCTET_STREAM, module_tags
 from aoray.errors import ClientError, Unavailable
 from aoray.gateway.actor import GatewayActor
+from aoray.gateway.admission import Admission
 from aoray.keyfiles import load_or_make
 from aoray.modules.lua import LUA_MODULE_FORMAT, LUA_WASM
 from aoray.protocol.items import DataItem, build
@@ -60,6 +61,7 @@ class Computer:
 
     def __enter__(self) -> Self:
         logs.begin(self.settings.log_level)
+        Admission(self.settings)  # says here what is wrong with its settings
         with ExitStack() as stack:
             stack.enter_context(locked(self.settings.data))
             keep_shards(self.settings)

@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 from aoray.actors.placement import gateway_of, pool_actor
 from aoray.actors.results import ResultRow, Sort
 from aoray.calls import Call
+from aoray.gateway.admission import Admission
 from aoray.gateway.batcher import Sleep
 from aoray.gateway.courier import Courier
 from aoray.gateway.ingress import Ingress
@@ -67,9 +68,12 @@ class Gateway:
         self.load = Load()
         self.dry_runs = 0
         self.results_served_total = 0
+        self.admission = Admission(settings)
         self.knowledge = Knowledge(reader, arweave)
         self.places = Places(settings.shards, call)
-        self.ingress = Ingress(self.name, settings.shards, call, self.knowledge, self.places, sleep=sleep)
+        self.ingress = Ingress(
+            self.name, settings.shards, call, self.knowledge, self.places, self.admission, sleep=sleep
+        )
         self.waiting = Waiting(self.name, call, self.places)
         self.monitors = Monitors(settings.data / "monitors")
         courier = Courier(
@@ -92,6 +96,8 @@ class Gateway:
         return {
             "requests_total": self.load.requests_total,
             "requests_in_flight": self.load.requests,
+            "refused_by_address_total": self.admission.addresses.refused_total,
+            "refused_by_wallet_total": self.admission.wallets.refused_total,
             "items_accepted_total": self.ingress.accepted_total,
             "items_queued": self.ingress.queued,
             "submit_calls_total": self.ingress.calls_total,

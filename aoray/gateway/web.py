@@ -1,7 +1,8 @@
 """What every unit's application shares: the door, bounded bodies, and errors as JSON.
 
 Each request passes the `Door` first. It collapses leading slashes (AO's clients join addresses naively),
-answers preflights, lets any origin read, and refuses with 503 beyond `limits.REQUESTS_IN_FLIGHT_MAX`.
+answers preflights, lets any origin read, refuses with 503 beyond `limits.REQUESTS_IN_FLIGHT_MAX`, and with
+429 what `admit` refuses.
 Whatever goes wrong after it becomes a JSON body by `errors.body_of`; nothing is ever redirected, since
 clients turn a redirected POST into a GET or lose its body.
 """
@@ -30,6 +31,7 @@ from aoray.errors import (
     MalformedInput,
     NotFound,
     Overloaded,
+    RateLimited,
     TooLarge,
     body_of,
     status_of,
@@ -61,21 +63,36 @@ class Door:
     FastAPI's own layers cost more than a hot route does, and give it nothing but its error handlers.
     """
 
-    def __init__(self, app: FastAPI, load: Load, hot: Sequence[Route] = ()) -> None:
+    def __init__(
+        self,
+        app: FastAPI,
+        load: Load,
+        hot: Sequence[Route] = (),
+        admit: Callable[[Scope], None] = lambda scope: None,
+    ) -> None:
         self._app = app
         self._load = load
         self._hot = hot
+        self._admit = admit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
         elif scope["method"] == "OPTIONS":
             await _preflight(scope, send)
-        elif self._load.requests >= limits.REQUESTS_IN_FLIGHT_MAX:
-            busy = Overloaded("too many requests are under way", hint="Try again.", retry_after_s=1)
-            await error_response(busy)(scope, receive, _opened(send))
+        elif (refusal := self._refusal(scope)) is not None:
+            await error_response(refusal)(scope, receive, _opened(send))
         else:
             await self._enter(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> AorayError | None:
+        if self._load.requests >= limits.REQUESTS_IN_FLIGHT_MAX:
+            return Overloaded("too many requests are under way", hint="Try again.", retry_after_s=1)
+        try:
+            self._admit(scope)
+        except RateLimited as error:
+            return error
+        return None
 
     async def _enter(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"].startswith("//"):

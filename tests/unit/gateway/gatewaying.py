@@ -70,8 +70,8 @@ class FakeArweave:
 class Computer:
     """Shards commit for real; an "actor" evaluates with `evaluate` once it is `release`d, or at once."""
 
-    def __init__(self, data: Path) -> None:
-        self.settings = Settings(data=data, actors_per_node=1)
+    def __init__(self, data: Path, **settings: Any) -> None:
+        self.settings = Settings(data=data, actors_per_node=1, **settings)
         self.signer: Signer = generate_ed25519()
         self.user = generate_ed25519()
         self.results = Results(data / "results.sqlite")
