@@ -137,8 +137,12 @@ class Results:
         return -1 if found is None else int(found)
 
     def unpushed(self, limit: int) -> list[tuple[str, int]]:
-        """Slots whose outboxes are not marked as sent."""
-        return self._reads.rows("SELECT process_id, nonce FROM results WHERE pushed = 0 LIMIT ?", limit)
+        """Slots whose outboxes are not marked as sent: the first of each process, the second of each, …"""
+        return self._reads.rows(
+            "SELECT process_id, nonce FROM results INDEXED BY results_unpushed WHERE pushed = 0"
+            " ORDER BY row_number() OVER (PARTITION BY process_id ORDER BY nonce) LIMIT ?",
+            limit,
+        )
 
     def has_error(self, process_id: str, nonce: int) -> bool | None:
         """Whether a slot's result is an error; None if it has no result yet."""

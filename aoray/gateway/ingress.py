@@ -27,7 +27,7 @@ from aoray.protocol.ids import is_id
 from aoray.protocol.items import DataItem, parse, verify
 from aoray.protocol.tags import ao_tag
 from aoray.scheduler.reader import shard_of
-from aoray.scheduler.rules import Receipt, Submission
+from aoray.scheduler.rules import Receipt, Submission, turn_of
 
 
 class Ingress:
@@ -52,7 +52,8 @@ class Ingress:
         self._knowledge = knowledge
         self._admission = admission
         self._batchers: list[Batcher[Submission, Receipt]] = [
-            Batcher(_submitter(call, f"shard-{index}"), size_of=_size, sleep=sleep) for index in range(shards)
+            Batcher(_submitter(call, f"shard-{index}"), size_of=_size, key_of=turn_of, sleep=sleep)
+            for index in range(shards)
         ]
 
     @property

@@ -6,6 +6,8 @@ found by a scan of the store. A result is marked as pushed once everything of it
 (`delivery`), in one transaction with the rows that say to which; after a crash before that it is pushed
 again, and `courier` says why that is still exactly once.
 
+Processes take turns: one with thousands of outboxes holds up no other.
+
 On failure: what is away is tried again with backoff, for as long as it takes if it is ours. A result that
 waits for its next attempt does not hold up the others. An entry that can never be accepted is skipped, with
 the reason in its row; it does not hold up the rest.
@@ -23,6 +25,7 @@ from aoray import limits
 from aoray.actors.deliveries import Deliveries, Delivery, Settlement
 from aoray.actors.results import ResultRow
 from aoray.errors import InfrastructureError, MalformedInput, NotFound, Unavailable
+from aoray.fair import Fair
 from aoray.gateway.batcher import Batcher, Sleep
 from aoray.gateway.courier import Courier
 from aoray.gateway.delivery import Parcel, settlement, untried
@@ -57,10 +60,13 @@ class Pusher:
         self._results = results
         self._is_ours = is_ours
         self._sleep = sleep
-        self._waiting: dict[Reference, None] = {}  # in order, each once
+        self._waiting: Fair[Reference] = Fair(lambda _: 0)
+        self._listed: set[Reference] = set()  # what waits, each once
         self._under_way: dict[Reference, asyncio.Task[None]] = {}
         self._resting = 0  # of those under way: wait for their next attempt
-        self._settlements: Batcher[Settlement, None] = Batcher(self._settle)
+        self._settlements: Batcher[Settlement, None] = Batcher(
+            self._settle, key_of=lambda settlement: settlement.process_id
+        )
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._under_way)
@@ -68,10 +74,10 @@ class Pusher:
     def push(self, references: Iterable[Reference]) -> None:
         """Take note of results with outboxes. Beyond the bound they are left to the next scan."""
         for reference in references:
-            if len(self._waiting) >= limits.PUSH_QUEUE_RESULTS_MAX:
-                break
-            if reference not in self._under_way:
-                self._waiting[reference] = None
+            known = reference in self._under_way or reference in self._listed
+            if not known and self._waiting.fits(reference[0], reference, limits.PUSH_QUEUE_RESULTS_MAX, 0):
+                self._waiting.put(reference[0], reference)
+                self._listed.add(reference)
         self._begin()
 
     async def scan_forever(self) -> None:
@@ -112,13 +118,9 @@ class Pusher:
         return [self._courier.untried(row, parcel) for parcel in self._courier.parcels(row)]
 
     def _begin(self) -> None:
-        while (
-            self._waiting
-            and len(self._under_way) - self._resting < limits.PUSHES_IN_FLIGHT_MAX
-            and len(self._under_way) < limits.PUSH_QUEUE_RESULTS_MAX
-        ):
-            reference = next(iter(self._waiting))
-            del self._waiting[reference]
+        while self._waiting and len(self._under_way) - self._resting < limits.PUSHES_IN_FLIGHT_MAX:
+            reference = self._waiting.take()
+            self._listed.remove(reference)
             push = self._under_way[reference] = asyncio.create_task(self._push(reference))
             push.add_done_callback(functools.partial(self._ended, reference))
 
@@ -131,6 +133,8 @@ class Pusher:
     async def _push(self, reference: Reference) -> None:
         backoff_s = BACKOFF_FIRST_S
         while not await self._push_once(reference):
+            if self._resting >= limits.PUSH_QUEUE_RESULTS_MAX:
+                return  # the next scan finds it again; who comes now must not wait for those that can't go
             await self._rest(backoff_s)
             backoff_s = min(2 * backoff_s, limits.PUSH_BACKOFF_MAX_S)
         self.pushed_total += 1

@@ -15,8 +15,10 @@ trusted. IPv6 addresses count by their /64, since who has one address of it has 
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections import OrderedDict
+from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
@@ -37,7 +39,8 @@ class Rates:
         self.rate = rate
         self._window_s = burst / rate
         self._keys_max = keys_max
-        self._full_at: dict[str, float] = {}  # by key, the one that took longest ago first
+        # By key, the one that took longest ago first. (A dict is slow to find its first after many went.)
+        self._full_at: OrderedDict[str, float] = OrderedDict()
         self._floor = -math.inf  # of whom we know nothing
 
     def __len__(self) -> int:
@@ -50,22 +53,18 @@ class Rates:
         wait_s = full_at - now_s - self._window_s
         if wait_s > 1e-9 * max(1.0, abs(now_s)):
             return wait_s
-        self._full_at.pop(key, None)
         self._full_at[key] = full_at
+        self._full_at.move_to_end(key)
         self._forget(now_s)
         return 0.0
 
     def _forget(self, now_s: float) -> None:
         """Drop what is full, a few at a time; and beyond the bound the oldest, which raises the floor."""
-        for key in list(_first(self._full_at, 2)):
+        for key in list(itertools.islice(self._full_at, 2)):
             if self._full_at[key] <= now_s:
                 del self._full_at[key]
         while len(self._full_at) > self._keys_max:
-            self._floor = max(self._floor, self._full_at.pop(next(iter(self._full_at))))
-
-
-def _first(keys: Mapping[str, float], count: int) -> Iterable[str]:
-    return (key for key, _ in zip(keys, range(count), strict=False))
+            self._floor = max(self._floor, self._full_at.popitem(last=False)[1])
 
 
 def networks(text: str) -> tuple[Network, ...]:

@@ -110,7 +110,9 @@ class Waiting:
     def _batcher(self, actor: str) -> Batcher[Key, None]:
         batcher = self._watches.get(actor)
         if batcher is None:
-            batcher = self._watches[actor] = Batcher(self._watcher(actor), patience_s=0)
+            batcher = self._watches[actor] = Batcher(
+                self._watcher(actor), key_of=lambda key: key[0], patience_s=0
+            )
         return batcher
 
     def _watcher(self, actor: str) -> Callable[[list[Key]], Awaitable[Sequence[None]]]:

@@ -23,7 +23,7 @@ FLOORS = [
     {"errors", "limits", "testing", "__init__"},
     {"settings"},
     {"protocol"},
-    {"calls", "keyfiles", "logs", "ray_environment", "wasm", "arweave", "modules", "verify"},
+    {"calls", "fair", "keyfiles", "logs", "ray_environment", "wasm", "arweave", "modules", "verify"},
     {"scheduler", "actors"},
     {"gateway"},
     {"client", "drawing"},
