@@ -25,6 +25,9 @@ UPLOAD_BYTES_MAX = 100 * MIB  # `POST /tx`: modules and bundles
 REQUESTS_IN_FLIGHT_MAX = 10_000
 RESULT_WAIT_MS_MAX = 60_000  # a `GET /result` blocks this long, then answers 202
 REQUEST_BODY_SECONDS_MAX = 60  # a body that takes longer to arrive is refused
+REQUEST_HEAD_BYTES_MAX = 64 * KIB  # request line and headers together
+REQUEST_HEAD_SECONDS_MAX = 20  # in which they must have arrived, from the connection or their first byte on
+CONNECTIONS_MAX = 20_000  # of one port of a gateway; more are closed at once
 BODIES_BYTES_MAX = 512 * MIB  # request bodies in one gateway's memory at once
 # While a `GET /result` waits, the store is looked at and the actor asked again this often
 RESULT_REWATCH_S = 2.0
@@ -42,6 +45,7 @@ GRAPHQL_DEPTH_MAX = 16  # what an introspection query needs
 
 # Arweave.
 BUNDLE_DEPTH_MAX = 4  # bundles in bundles that are unfolded; deeper ones are kept, closed
+UPLOAD_BODY_SECONDS_MAX = 600  # that is 100 MiB at 1.4 Mbit/s
 UPLOADS_IN_FLIGHT_BYTES_MAX = 4 * UPLOAD_BYTES_MAX  # of all `POST /tx` together
 DATA_CHUNK_BYTES = 256 * KIB  # longer data is streamed in pieces of this size
 HEADER_TAG_BYTES_MAX = 8 * KIB  # tags sent as response headers (node's client takes 16 KiB of headers)

@@ -27,6 +27,7 @@ from aoray.arweave.store import ArweaveStore
 from aoray.calls import RayCalls
 from aoray.errors import ClientError
 from aoray.gateway import apps
+from aoray.gateway.connections import BoundedProtocol
 from aoray.gateway.gateway import Gateway
 from aoray.gateway.pusher import Reference
 from aoray.gateway.waiting import Delivery
@@ -125,11 +126,11 @@ async def serve(app: ASGIApp, listening: socket.socket) -> None:
     """Run one application on its socket."""
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=BoundedProtocol,
         ws="none",
         lifespan="off",
         access_log=False,
-        log_level="warning",
+        log_level="error",  # at warnings each connection that speaks no HTTP is one
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE_S,

@@ -9,10 +9,9 @@ clients turn a redirected POST into a GET or lose its body.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import orjson
@@ -25,6 +24,7 @@ from starlette.routing import Match, Route
 from starlette.types import Message, Receive, Scope, Send
 
 from aoray import __version__, limits
+from aoray.bodies import Bodies
 from aoray.errors import (
     AorayError,
     ClientError,
@@ -32,7 +32,6 @@ from aoray.errors import (
     NotFound,
     Overloaded,
     RateLimited,
-    TooLarge,
     body_of,
     status_of,
 )
@@ -49,11 +48,11 @@ PREFLIGHT = [
 
 
 class Load:
-    """What is going on in one gateway: requests in flight, and the bytes of their bodies."""
+    """What is going on in one gateway: requests in flight, and their bodies."""
 
     def __init__(self) -> None:
         self.requests = 0
-        self.body_bytes = 0
+        self.bodies = Bodies()
         self.requests_total = 0
 
 
@@ -193,39 +192,11 @@ HANDLERS: dict[type[Exception], Callable[[Request, Exception], Awaitable[Respons
 }
 
 
-@asynccontextmanager
-async def body_of_request(
-    request: Request, load: Load, bytes_max: int = limits.REQUEST_BYTES_MAX
-) -> AsyncIterator[bytes]:
-    """The body, at most `bytes_max` of it, counted in `load` while it is used."""
-    announced = _announced(request)
-    if announced > bytes_max:
-        raise _too_large(bytes_max)
-    if load.body_bytes + announced > limits.BODIES_BYTES_MAX:
-        raise Overloaded("too many bodies are being read", retry_after_s=1)
-    chunks: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(limits.REQUEST_BODY_SECONDS_MAX):
-            async for chunk in request.stream():
-                size += len(chunk)
-                load.body_bytes += len(chunk)
-                if size > bytes_max:
-                    raise _too_large(bytes_max)
-                chunks.append(chunk)
-        yield b"".join(chunks)
-    except TimeoutError as error:
-        raise MalformedInput("the body did not arrive in time", field="body") from error
-    finally:
-        load.body_bytes -= size
-
-
-def _announced(request: Request) -> int:
-    text = request.headers.get("content-length", "0")
-    if not text.isdecimal():
-        raise MalformedInput(f"Content-Length is {text[:40]!r}", field="content-length")
-    return int(text)
-
-
-def _too_large(bytes_max: int) -> TooLarge:
-    return TooLarge(f"the body is over {bytes_max} bytes", field="body", bytes_max=bytes_max)
+def body_of_request(request: Request, load: Load) -> AbstractAsyncContextManager[bytes]:
+    """The body, counted in `load` while it is used."""
+    return load.bodies.read(
+        request,
+        bytes_max=limits.REQUEST_BYTES_MAX,
+        total_bytes_max=limits.BODIES_BYTES_MAX,
+        seconds_max=limits.REQUEST_BODY_SECONDS_MAX,
+    )

@@ -21,9 +21,9 @@ FUNCTION_LINES_MAX = 60
 
 FLOORS = [
     {"errors", "limits", "testing", "__init__"},
-    {"settings"},
+    {"settings", "bodies", "calls", "fair", "logs"},
     {"protocol"},
-    {"calls", "fair", "keyfiles", "logs", "ray_environment", "wasm", "arweave", "modules", "verify"},
+    {"keyfiles", "ray_environment", "wasm", "arweave", "modules", "verify"},
     {"scheduler", "actors"},
     {"gateway"},
     {"client", "drawing"},
