@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
@@ -37,7 +38,7 @@ class ResultStore(Outboxes, Protocol):
 
     def page(
         self, process_id: str, *, after: int | None, to: int | None, sort: Sort, limit: int
-    ) -> Sequence[ResultRow]: ...
+    ) -> tuple[Sequence[ResultRow], bool]: ...
     def last_nonce(self, process_id: str) -> int: ...
     def has_error(self, process_id: str, nonce: int) -> bool | None: ...
 
@@ -66,7 +67,7 @@ class Gateway:
         self.call = call
         self.results = results
         self.load = Load()
-        self.dry_runs = 0
+        self.under_way: Counter[str] = Counter()  # what is bounded beside requests
         self.results_served_total = 0
         self.admission = Admission(settings)
         self.knowledge = Knowledge(reader, arweave)

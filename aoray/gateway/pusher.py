@@ -106,6 +106,8 @@ class Pusher:
         await self._settlements.put(settlement(row.process_id, row.nonce, found))
         if after.state == "pending":
             raise Unavailable(after.error, hint="It will be tried again.")
+        if after.state == "dead":
+            raise Unavailable(after.error, hint="It is tried by hand only: push it again later.")
         if after.state == "skipped":
             raise MalformedInput(after.error, field="outbox")
         return after

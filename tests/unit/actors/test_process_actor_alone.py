@@ -172,7 +172,7 @@ async def test_a_trap_is_the_result_of_its_message_alone(house: House) -> None:
     assert counts([good, after]) == [2, 3]
     assert trapped["Error"]
     assert (trapped["Messages"], trapped["Output"]) == ([], "")
-    page = house.results.page(process.process_id)
+    page, _ = house.results.page(process.process_id)
     assert [row.nonce for row in page] == [0, 1, 3]
 
 

@@ -14,7 +14,7 @@ import orjson
 
 from aoray.actors.placement import Placement
 from aoray.actors.results import ResultRow, Results
-from aoray.errors import AorayError, NotFound, Unavailable
+from aoray.errors import AorayError, ClientError, NotFound, Unavailable
 from aoray.gateway.gateway import Gateway
 from aoray.protocol.assignments import LogEntry
 from aoray.protocol.ids import b64url_encode
@@ -43,6 +43,7 @@ class FakeArweave:
         self.items: dict[str, DataItem] = {}
         self.posted: list[bytes] = []
         self.down = False
+        self.refusal: ClientError | None = None
 
     def _found(self, id: str) -> DataItem:
         if self.down:
@@ -63,6 +64,8 @@ class FakeArweave:
     async def post_item(self, raw: bytes) -> str:
         if self.down:
             raise Unavailable("Arweave does not answer")
+        if self.refusal:
+            raise self.refusal
         self.posted.append(raw)
         return parse(raw).id
 

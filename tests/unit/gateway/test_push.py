@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from aoray import limits
 from aoray.gateway.push import ANCHOR_BYTES, Sender, outbox, success_tags, without
 from aoray.protocol.ids import b64url_encode
 from aoray.protocol.tags import Tag, ao_tag, first
@@ -180,3 +181,18 @@ def test_lists_that_are_no_lists_are_reported_and_missing_ones_are_empty() -> No
 def test_without_keeps_order_and_duplicates() -> None:
     found = without([Tag("a", "1"), Tag("b", "2"), Tag("a", "3")], ["b"])
     assert found == (Tag("a", "1"), Tag("a", "3"))
+
+
+def test_a_result_assigns_to_a_bounded_number_of_processes() -> None:
+    ids = [b64url_encode(n.to_bytes(32, "big")) for n in range(limits.ASSIGNEES_MAX + 1)]
+    many = {"Message": PID, "Processes": ids}
+    most = {"Message": PID, "Processes": ids[1:]}
+    crowd = {"Target": OTHER, "Tags": [{"name": "Assignments", "value": ",".join(ids[:60])}] * 2}
+    fitting = limits.OUTBOX_MESSAGES_MAX // limits.ASSIGNEES_MAX
+    found = outbox({"Messages": [crowd], "Assignments": [many, *[most] * (fitting + 1)]}, SENDER, 1, "")
+    assert len(found.assignments) == limits.OUTBOX_MESSAGES_MAX
+    assert [(fault.kind, fault.place) for fault in found.faults] == [
+        ("Messages", 0),
+        ("Assignments", 0),
+        ("Assignments", fitting + 1),
+    ]
