@@ -38,13 +38,13 @@ def load_or_make(path: Path, generate: Callable[[], KeySigner] = generate_ed2551
     """The key in `path`; a new one (Ed25519 unless `generate` makes others) is put there if there is none."""
     with contextlib.suppress(FileNotFoundError):
         return load(path)
-    _publish(path, json.dumps(signer_to_jwk(generate())).encode())
+    publish(path, json.dumps(signer_to_jwk(generate())).encode())
     return load(path)
 
 
 def load(path: Path) -> KeySigner:
     """The key in `path`, of any kind that signs."""
-    content = _private(path)
+    content = private(path)
     try:
         jwk = json.loads(content)
     except ValueError:  # which would show the content
@@ -54,7 +54,7 @@ def load(path: Path) -> KeySigner:
     return signer_from_jwk(jwk)
 
 
-def _private(path: Path) -> bytes:
+def private(path: Path) -> bytes:
     """What is in a file that only its owner may read."""
     with path.open("rb") as file:
         mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
@@ -67,7 +67,7 @@ def _private(path: Path) -> bytes:
         return file.read()
 
 
-def _publish(path: Path, content: bytes) -> None:
+def publish(path: Path, content: bytes) -> None:
     """Make `path` appear whole, with mode 0600, unless somebody was faster (then theirs stays)."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)  # 0600 by itself

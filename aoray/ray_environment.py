@@ -11,6 +11,7 @@ import os
 import secrets
 from pathlib import Path
 
+from aoray.keyfiles import private, publish
 from aoray.settings import Settings
 
 
@@ -26,9 +27,7 @@ def prepare(settings: Settings) -> None:
 
 
 def _token(path: Path) -> Path:
-    path.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
     if not path.exists():
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(32))
+        publish(path, secrets.token_hex(32).encode())
+    private(path)  # refused if others may read it
     return path
