@@ -21,7 +21,7 @@ import httpx
 import orjson
 
 from aoray import __version__, errors
-from aoray.errors import ClientError, NotFound, Unavailable
+from aoray.errors import ClientError, NotFound, RateLimited, Unavailable
 from aoray.protocol.items import DataItem, build
 from aoray.protocol.keys import Signer
 from aoray.protocol.tags import Tag, as_json
@@ -256,5 +256,7 @@ def _refusal(response: httpx.Response) -> errors.AorayError:
     message = str(text or f"{response.status_code} {response.reason_phrase}")
     if response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
         return Unavailable(message, hint=hint, status=response.status_code)
+    if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
+        return RateLimited(message, hint=hint, retry_after_s=int(response.headers.get("retry-after", 1)))
     cls = NotFound if response.status_code == httpx.codes.NOT_FOUND else ClientError
     return cls(message, hint=hint, status=response.status_code)

@@ -4,15 +4,17 @@ Purpose: the scheduler, the messenger (authority) and the compute unit each sign
 under `<data>/keys`. Several actors may ask for the same new key at the same moment: one file wins, all get
 that key.
 
-Invariant: a key file is either whole or not there, and is never replaced. On failure: a file that is not a
-JWK gives `MalformedInput` that names the file; an unreadable one gives `OSError` (a person has to look at
-it).
+Invariants: a key file is either whole or not there, and is never replaced. It is made with mode 0600, and one
+that others may read is not used: who could read it can sign in its name. On failure: such a file gives
+`ClientError` with the command that mends it; one that is not a JWK gives `MalformedInput` that names the
+file, and nothing of what is in it; an unreadable one gives `OSError` (a person has to look at it).
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +22,7 @@ from pathlib import Path
 import orjson
 
 from aoray.durable import make_directory, sync_directory
-from aoray.errors import MalformedInput
+from aoray.errors import ClientError, MalformedInput
 from aoray.protocol.keys import (
     Ed25519Signer,
     EthereumSigner,
@@ -30,6 +32,7 @@ from aoray.protocol.keys import (
     signer_to_jwk,
 )
 
+OTHERS = stat.S_IRWXG | stat.S_IRWXO
 KeySigner = Ed25519Signer | RsaSigner | EthereumSigner
 
 
@@ -37,22 +40,36 @@ def load_or_make(path: Path, generate: Callable[[], KeySigner] = generate_ed2551
     """The key in `path`; a new one (Ed25519 unless `generate` makes others) is put there if there is none."""
     with contextlib.suppress(FileNotFoundError):
         return load(path)
-    _publish(path, orjson.dumps(signer_to_jwk(generate())))
+    publish(path, orjson.dumps(signer_to_jwk(generate())))
     return load(path)
 
 
 def load(path: Path) -> KeySigner:
     """The key in `path`, of any kind that signs."""
+    content = private(path)
     try:
-        jwk = orjson.loads(path.read_bytes())  # unlike json, it refuses what is nested too deeply
-    except ValueError as error:
-        raise MalformedInput(f"{path} is not a JSON web key", field=str(path)) from error
+        jwk = orjson.loads(content)  # unlike json, it refuses what is nested too deeply
+    except ValueError:  # which would show the content
+        raise MalformedInput(f"{path} is not a JSON web key", field=str(path)) from None
     if not isinstance(jwk, dict):
         raise MalformedInput(f"{path} is not a JSON web key", field=str(path))
     return signer_from_jwk(jwk)
 
 
-def _publish(path: Path, content: bytes) -> None:
+def private(path: Path) -> bytes:
+    """What is in a file that only its owner may read."""
+    with path.open("rb") as file:
+        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+        if mode & OTHERS:
+            raise ClientError(
+                f"{path} is a private key that others may read (mode {mode:04o})",
+                hint=f"Make it yours alone: chmod 600 {path}",
+                field=str(path),
+            )
+        return file.read()
+
+
+def publish(path: Path, content: bytes) -> None:
     """Make `path` appear whole, with mode 0600, unless somebody was faster (then theirs stays)."""
     make_directory(path.parent, mode=0o700)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)  # 0600 by itself

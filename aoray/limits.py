@@ -25,6 +25,9 @@ UPLOAD_BYTES_MAX = 100 * MIB  # `POST /tx`: modules and bundles
 REQUESTS_IN_FLIGHT_MAX = 10_000
 RESULT_WAIT_MS_MAX = 60_000  # a `GET /result` blocks this long, then answers 202
 REQUEST_BODY_SECONDS_MAX = 60  # a body that takes longer to arrive is refused
+REQUEST_HEAD_BYTES_MAX = 64 * KIB  # request line and headers together
+REQUEST_HEAD_SECONDS_MAX = 20  # in which they must have arrived, from the connection or their first byte on
+CONNECTIONS_MAX = 20_000  # of one port of a gateway; more are closed at once
 BODIES_BYTES_MAX = 512 * MIB  # request bodies in one gateway's memory at once
 # While a `GET /result` waits, the store is looked at and the actor asked again this often
 RESULT_REWATCH_S = 2.0
@@ -33,14 +36,18 @@ FRESH_RESULTS_BYTES_MAX = 64 * MIB
 RECEIPTS_MAX = 50_000  # receipts a gateway remembers, to find a message's actor without asking
 MODULES_KNOWN_MAX = 10_000
 PROCESSES_KNOWN_MAX = 20_000  # processes a gateway remembers: their items, their actors
+RATE_KEYS_MAX = 100_000  # addresses, and wallets, of which a gateway knows how much they have used
 HEALTH_SECONDS_MAX = 10  # an actor that does not answer in this time is not healthy
 DRY_RUNS_IN_FLIGHT_MAX = 256  # for one gateway
+MEMORIES_IN_FLIGHT_MAX = 2  # whole memories that one gateway hands out (`GET /state`) at once
+RESULTS_PAGE_BYTES_MAX = 32 * MIB  # a page of results ends early there, and says that there are more
 PAGE_ENTRIES_MAX = 1_000
 GRAPHQL_PAGE_MAX = 1_000
 GRAPHQL_DEPTH_MAX = 16  # what an introspection query needs
 
 # Arweave.
 BUNDLE_DEPTH_MAX = 4  # bundles in bundles that are unfolded; deeper ones are kept, closed
+UPLOAD_BODY_SECONDS_MAX = 600  # that is 100 MiB at 1.4 Mbit/s
 UPLOADS_IN_FLIGHT_BYTES_MAX = 4 * UPLOAD_BYTES_MAX  # of all `POST /tx` together
 DATA_CHUNK_BYTES = 256 * KIB  # longer data is streamed in pieces of this size
 HEADER_TAG_BYTES_MAX = 8 * KIB  # tags sent as response headers (node's client takes 16 KiB of headers)
@@ -121,6 +128,7 @@ OWN_ACTORS_MAX = 64  # of one shard: each is an OS process of 60 MB; beyond it t
 MODULE_BYTES_MAX = 64 * MIB
 MODULE_COMPILE_SECONDS_MAX = 120
 MODULE_GLOBALS_MAX = 500  # mutable ones
+COMPILERS_MAX = 2  # at once, on one machine; who wants another waits
 COMPILE_BYTES_MAX = 16 * GIB  # of address space, for the process that compiles
 MEMORY_BYTES_DEFAULT = 512 * MIB  # without a Memory-Limit tag
 MEMORY_BYTES_MAX = 1 * GIB
@@ -129,6 +137,7 @@ FUEL_DEFAULT = 10_000_000_000
 FUEL_MAX = 9_000_000_000_000
 RESULT_BYTES_MAX = 8 * MIB  # the JSON that a message's evaluation gives back
 OUTBOX_MESSAGES_MAX = 1_000  # messages, spawns and assignments of one result together
+ASSIGNEES_MAX = 100  # processes to which one entry of an outbox assigns a message
 KEPT_MESSAGES_MAX = 10_000  # evaluated since the last fold, and replayed after a failure
 KEPT_BYTES_MAX = 64 * MIB
 

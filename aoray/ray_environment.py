@@ -12,6 +12,7 @@ import secrets
 from pathlib import Path
 
 from aoray import durable
+from aoray.keyfiles import private
 from aoray.settings import Settings
 
 TOKEN_BYTES = 32
@@ -31,6 +32,6 @@ def prepare(settings: Settings) -> None:
 def _token(path: Path) -> Path:
     """The file of the token; a new one if it is not there, or was not whole when the power was cut."""
     durable.make_directory(path.parent, mode=0o700)
-    if not path.exists() or len(path.read_bytes()) != 2 * TOKEN_BYTES:
+    if not path.exists() or len(private(path)) != 2 * TOKEN_BYTES:  # refused if others may read it
         durable.write(path, secrets.token_hex(TOKEN_BYTES).encode())
     return path

@@ -29,11 +29,12 @@ import httpx
 import orjson
 import ray
 
-from aoray import durable
+from aoray import durable, logs
 from aoray.actors.actor import ProcessActor
 from aoray.client import OCTET_STREAM, module_tags
 from aoray.errors import ClientError, Unavailable
 from aoray.gateway.actor import GatewayActor
+from aoray.gateway.admission import Admission
 from aoray.keyfiles import load_or_make
 from aoray.modules.lua import LUA_MODULE_FORMAT, LUA_WASM
 from aoray.protocol.items import DataItem, build
@@ -59,9 +60,12 @@ class Computer:
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
+        logs.begin(self.settings.log_level)
+        Admission(self.settings)  # says here what is wrong with its settings
         with ExitStack() as stack:
             stack.enter_context(locked(self.settings.data))
             keep_shards(self.settings)
+            make_keys(self.settings)
             stack.enter_context(ray_for(self.settings))
             actors = start_actors(self.settings)
             compile_lua(self.settings)
@@ -104,6 +108,12 @@ def keep_shards(settings: Settings) -> None:
             f"{settings.data} was made with {first} shards, not {settings.shards}",
             hint=f"Set AORAY_SHARDS={first}, or use another --data.",
         )
+
+
+def make_keys(settings: Settings) -> None:
+    """Every key is there before an actor asks for it, and what is wrong with one is said here."""
+    for name in ("scheduler", "authority", "compute"):
+        load_or_make(settings.data / "keys" / f"{name}.json")
 
 
 @contextmanager

@@ -41,7 +41,16 @@ class Settings:
     idle_seconds_max: int = limits.IDLE_SECONDS_MAX
     """An idle process is let go after this time. The next message wakes it."""
     flush_interval_ms: int = 1000
+    rate_per_address: float = 0.0
+    """Requests a second that write or compute, from one address at each gateway; 0: as many as come."""
+    rate_per_wallet: float = 0.0
+    """Messages and spawns a second that one wallet signs, at each gateway; 0: as many as come."""
+    rate_burst_seconds: float = 10.0
+    """So many seconds' worth of either may come at once."""
+    trusted_proxies: str = ""
+    """Addresses and networks, with commas, whose `X-Forwarded-For` says whom a request is from."""
     log_level: str = "warning"
+    """What actors write into their logs: debug, info, warning, error or critical, and what is worse."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ, **overrides: Any) -> Self:

@@ -31,9 +31,9 @@ from typing import Any, NamedTuple, TypeVar
 
 import orjson
 
-from aoray import limits
+from aoray import limits, logs
 from aoray.actors.checkpoints import Checkpoints
-from aoray.actors.couriers import Call, Couriers, RayCalls
+from aoray.actors.couriers import Couriers
 from aoray.actors.evaluation import Evaluation, Prepared, Slice
 from aoray.actors.faults import backoff, log_fault, not_here
 from aoray.actors.hibernation import Residency
@@ -43,7 +43,9 @@ from aoray.actors.modules import ModuleStore
 from aoray.actors.placement import gateway_of
 from aoray.actors.results import ResultRow, Results
 from aoray.arweave.client import ArweaveClient
+from aoray.calls import Call, RayCalls
 from aoray.errors import ClientError, StaleTerm, Unavailable, UnknownProcess
+from aoray.keyfiles import load_or_make
 from aoray.protocol.assignments import LogEntry
 from aoray.scheduler.reader import ShardedReader, open_readers
 from aoray.settings import Settings
@@ -79,13 +81,15 @@ class ProcessActor:
     """Made by name (`process-actor-<n>`, or `process-<id>` for one process), without Ray's own retries."""
 
     def __init__(self, settings: Settings, name: str, parts: Parts | None = None) -> None:
+        logs.begin(settings.log_level)
         self.name = name
         self._settings = settings
         self._incarnation = secrets.token_hex(8)
         self._log, self._results, self._loader, call = parts or parts_of(settings)
         self._machine = Machine()
         checkpoints = Checkpoints(settings.data)
-        self._evaluation = Evaluation(Results(settings.data / "results.sqlite"), checkpoints)
+        messenger = load_or_make(settings.data / "keys" / "authority.json").address
+        self._evaluation = Evaluation(Results(settings.data / "results.sqlite"), checkpoints, messenger)
         self._residency = Residency(
             processes_max=settings.resident_processes_max, idle_seconds_max=settings.idle_seconds_max
         )

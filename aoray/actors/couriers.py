@@ -14,37 +14,13 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
-
-import ray
-from ray.exceptions import RayError
+from typing import Any
 
 from aoray import limits
-from aoray.errors import AorayError, Unavailable
+from aoray.calls import Call
+from aoray.errors import AorayError
 
 logger = logging.getLogger(__name__)
-
-
-class Call(Protocol):
-    """`await call("gateway-0", "push", batch)`."""
-
-    async def __call__(self, actor: str, method: str, batch: list[Any]) -> None: ...
-
-
-class RayCalls:
-    """`Call` over Ray. A handle is kept until a call on it fails."""
-
-    def __init__(self) -> None:
-        self._handles: dict[str, Any] = {}
-
-    async def __call__(self, actor: str, method: str, batch: list[Any]) -> None:
-        try:
-            if actor not in self._handles:
-                self._handles[actor] = ray.get_actor(actor)
-            await getattr(self._handles[actor], method).remote(batch)
-        except (RayError, ValueError) as error:  # ValueError: no actor of that name
-            self._handles.pop(actor, None)
-            raise Unavailable(f"{actor} does not answer") from error
 
 
 class Courier:

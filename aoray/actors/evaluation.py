@@ -121,7 +121,12 @@ class Evaluation:
     """The instances of one process actor."""
 
     def __init__(
-        self, results: Results, checkpoints: Checkpoints, *, clock: Callable[[], float] = time.monotonic
+        self,
+        results: Results,
+        checkpoints: Checkpoints,
+        messenger: str = "",
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.residents: dict[str, Resident] = {}
         self.closing = threading.Event()
@@ -131,6 +136,7 @@ class Evaluation:
         )  # from when ticks were due to when they had their results
         self._results = results
         self._checkpoints = checkpoints
+        self._messenger = messenger
         self._clock = clock
         self._loose = False  # memory was freed that the system does not have back
 
@@ -264,7 +270,7 @@ class Evaluation:
         return self._clock() >= deadline or done.bytes >= limits.SLICE_RESULT_BYTES_MAX
 
     def _run_entry(self, resident: Resident, entry: LogEntry, known_nonce: int, done: Slice) -> None:
-        message, block_height, pushed_for, due_ms = given(entry)
+        message, block_height, pushed_for, due_ms = given(entry, self._messenger)
         started = self._clock()
         outcome = resident.evaluator.evaluate(message, resident.env)
         resident.used, resident.rests = self._clock(), False

@@ -7,7 +7,8 @@ of §3.3. Pure.
 Invariants: `Owner` is the verified signer and nothing else (of a tick: who signed the spawn item that asks
 for it, see protocol/ticks.py); `From` is the `From-Process` tag or the owner
 (whether that claim is believed is for the process's authorities); tags named `From` and `Owner` never reach
-the guest. The same entry gives the same bytes, whenever and wherever it is replayed.
+the guest. `Pushed-For` counts in an item of our own messenger only, and goes on from there: anybody else's
+item begins a chain of its own. The same entry gives the same bytes, whenever and wherever it is replayed.
 
 On failure: a dry-run body of the wrong shape is `MalformedInput` naming the field. Items from the log were
 verified before they were ordered, so nothing in them can fail here.
@@ -58,13 +59,14 @@ class Given(NamedTuple):
     due_ms: int = 0  # of a tick that the clock made due
 
 
-def given(entry: LogEntry) -> Given:
-    """The message of a log entry, as its process gets it."""
+def given(entry: LogEntry, messenger: str = "") -> Given:
+    """The message of a log entry, as its process gets it; `messenger` is the address of our own."""
     item, slot = parse(entry.item), slot_of(entry.assignment)
     tick = tick_of(item, entry.process_id, slot.scheduler)
     if tick is not None:
         return Given(orjson.dumps(tick_message(entry, tick, slot)), slot.block_height, "", tick.due_ms)
-    return Given(orjson.dumps(message_of(entry, item, slot)), slot.block_height, pushed_for(entry, item))
+    chain = pushed_for(entry, item, messenger)
+    return Given(orjson.dumps(message_of(entry, item, slot)), slot.block_height, chain)
 
 
 def slot_of(assignment: bytes) -> Slot:
@@ -142,11 +144,12 @@ def guest_tags(tags: Tags) -> list[dict[str, str]]:
     return [{"name": name, "value": value} for name, value in tags if name not in STRIPPED]
 
 
-def pushed_for(entry: LogEntry, item: DataItem) -> str:
+def pushed_for(entry: LogEntry, item: DataItem, messenger: str) -> str:
     """The item that began the chain of this entry; an assigned message begins one by its assignment."""
     if entry.nonce > 0 and item.target_id != entry.process_id:
         return entry.assignment_id
-    return first(item.tags, "Pushed-For") or entry.message_id
+    vouched = first(item.tags, "Pushed-For") if item.address == messenger else None
+    return vouched or entry.message_id
 
 
 def environment_of(process_id: str, process: DataItem, module: ModuleInfo) -> bytes:

@@ -58,10 +58,6 @@ class Placement:
             return not (own or self.all_own) or self._own >= limits.OWN_ACTORS_MAX
         return (own or self.all_own) and actor == own_actor(process_id)
 
-    def loads(self) -> Mapping[str, int]:
-        """Processes on each pool actor."""
-        return dict(self._loads)
-
 
 def gateway_of(process_id: str, gateways: int) -> int:
     """The gateway that pushes the outboxes of a process."""

@@ -19,6 +19,7 @@ On failure: `Unavailable` (the disk, a lock held too long): nothing of the batch
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -116,18 +117,25 @@ class Results:
         sort: Sort = "ASC",
         limit: int = limits.PAGE_ENTRIES_MAX,
         ticks: bool = False,
-    ) -> list[ResultRow]:
+    ) -> tuple[list[ResultRow], bool]:
         """Results without error, by timestamp: `after` (exclusive) is the older bound in both sorts.
 
-        With `ticks` only those of ticks.
+        With `ticks` only those of ticks. At most `limit` of them, and at most `limits.RESULTS_PAGE_BYTES_MAX`
+        of results (but one at least); and whether there are more.
         """
-        nonces = self._nonce_up_to(process_id, after, -1), self._nonce_up_to(process_id, to, 2**62)
+        last = self.last_nonce(process_id)  # what is written from here on is not in this page
+        nonces = self._nonce_up_to(process_id, after, -1), self._nonce_up_to(process_id, to, last)
         only = "AND pushed_for = '' " if ticks else ""
         where = (
             "process_id = ? AND nonce > ? AND nonce <= ? AND NOT has_error"
             f" {only}ORDER BY nonce {sort} LIMIT ?"
         )
-        return self._many(where, process_id, *nonces, limit)
+        sizes = self._reads.rows(
+            f"SELECT length(result) FROM results WHERE {where}", process_id, *nonces, limit + 1
+        )
+        total = itertools.accumulate(size for (size,) in sizes[:limit])
+        fitting = sum(size <= limits.RESULTS_PAGE_BYTES_MAX for size in total) or min(1, len(sizes))
+        return self._many(where, process_id, *nonces, fitting), len(sizes) > fitting
 
     def _nonce_up_to(self, process_id: str, timestamp: int | None, default: int) -> int:
         """The last nonce with a timestamp not above this one, by halving: timestamps rise with nonces."""

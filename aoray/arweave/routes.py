@@ -12,8 +12,8 @@ units).
     GET  /graphql, POST    see `graphql.py`
 
 Invariants: everything that parses, verifies or reads runs in a thread, and never on the event loop. `/{id}`
-matches ids only (43 characters of base64url), so that it leaves other routes of one origin alone. Uploads
-under way are bounded in bytes. A tag never becomes a header that HTTP gives a meaning to.
+matches ids only (43 characters of base64url), so that it leaves other routes of one origin alone. Bodies
+under way are bounded in bytes and time. A tag never becomes a header that HTTP gives a meaning to.
 
 On failure: raises `AorayError`, which the application answers (`gateway/web.py`).
 """
@@ -21,8 +21,8 @@ On failure: raises `AorayError`, which the application answers (`gateway/web.py`
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import orjson
@@ -34,7 +34,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, StreamingRespon
 from aoray import limits
 from aoray.arweave.graphql import Graph
 from aoray.arweave.store import ArweaveStore, Block, Receipt, Stored
-from aoray.errors import ClientError, MalformedInput, NotFound, Overloaded, TooLarge
+from aoray.bodies import Bodies
+from aoray.errors import ClientError, MalformedInput, NotFound
 from aoray.protocol.ids import b64url_encode
 from aoray.protocol.items import DataItem, parse
 from aoray.protocol.tags import Tags, first
@@ -69,17 +70,25 @@ register_url_convertor("arweave_id", _IdConvertor())
 def router(store: ArweaveStore) -> APIRouter:
     """All the routes, over one store."""
     routes = APIRouter(tags=["arweave"])
-    _add_uploads(routes, store)
-    _add_graphql(routes, Graph(store))
+    bodies = Bodies()
+    _add_uploads(routes, store, bodies)
+    _add_graphql(routes, Graph(store), bodies)
     _add_chain(routes, store)
     _add_transactions(routes, store)
     _add_data(routes, store)
     return routes
 
 
-def _add_uploads(routes: APIRouter, store: ArweaveStore) -> None:
-    uploads = _Uploads()
+def _body(bodies: Bodies, request: Request, bytes_max: int) -> AbstractAsyncContextManager[bytes]:
+    return bodies.read(
+        request,
+        bytes_max=bytes_max,
+        total_bytes_max=limits.UPLOADS_IN_FLIGHT_BYTES_MAX,
+        seconds_max=limits.UPLOAD_BODY_SECONDS_MAX,
+    )
 
+
+def _add_uploads(routes: APIRouter, store: ArweaveStore, bodies: Bodies) -> None:
     @routes.post("/tx")
     @routes.post("/tx/{token}")
     async def upload(request: Request) -> Response:
@@ -89,7 +98,7 @@ def _add_uploads(routes: APIRouter, store: ArweaveStore) -> None:
                 "layer-1 transactions are not taken here",
                 hint="Post a data item as application/octet-stream.",
             )
-        async with uploads.body(request) as raw:
+        async with _body(bodies, request, limits.UPLOAD_BYTES_MAX) as raw:
             item, receipt = await run_in_threadpool(_accept, store, raw)
             answer = await run_in_threadpool(_receipt, store, item, receipt)
         return JSONResponse(answer)
@@ -127,51 +136,15 @@ def _receipt(store: ArweaveStore, item: DataItem, receipt: Receipt) -> dict[str,
     }
 
 
-class _Uploads:
-    """Reads bodies; all those under way together stay within a bound."""
-
-    def __init__(self) -> None:
-        self._bytes = 0
-
-    @asynccontextmanager
-    async def body(self, request: Request) -> AsyncIterator[bytes]:
-        chunks: list[bytes] = []
-        size = 0
-        try:
-            async for chunk in bounded_body(request, limits.UPLOAD_BYTES_MAX):
-                if self._bytes + len(chunk) > limits.UPLOADS_IN_FLIGHT_BYTES_MAX:
-                    raise Overloaded("too many uploads at a time", retry_after_s=1)
-                self._bytes += len(chunk)
-                size += len(chunk)
-                chunks.append(chunk)
-            yield b"".join(chunks)
-        finally:
-            self._bytes -= size
-
-
-async def bounded_body(request: Request, bytes_max: int) -> AsyncIterator[bytes]:
-    """The chunks of a request's body; raises `TooLarge`, before reading if the length is declared."""
-    declared = request.headers.get("content-length", "")
-    size = int(declared) if declared.isdecimal() else 0
-    if size > bytes_max:
-        raise TooLarge(f"a body of {size} bytes", bytes_max=bytes_max)
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > bytes_max:
-            raise TooLarge(f"a body of more than {bytes_max} bytes", bytes_max=bytes_max)
-        yield chunk
-
-
-def _add_graphql(routes: APIRouter, graph: Graph) -> None:
+def _add_graphql(routes: APIRouter, graph: Graph, bodies: Bodies) -> None:
     @routes.post("/graphql")
     async def graphql(request: Request) -> Response:
         """Search items and blocks."""
-        body = b"".join([chunk async for chunk in bounded_body(request, limits.GRAPHQL_REQUEST_BYTES_MAX)])
-        try:
-            asked = orjson.loads(body)
-        except orjson.JSONDecodeError as error:
-            raise MalformedInput(f"the body is not JSON: {error}") from error
+        async with _body(bodies, request, limits.GRAPHQL_REQUEST_BYTES_MAX) as body:
+            try:
+                asked = orjson.loads(body)
+            except orjson.JSONDecodeError as error:
+                raise MalformedInput(f"the body is not JSON: {error}") from error
         return await _answer(graph, asked)
 
     @routes.get("/graphql")

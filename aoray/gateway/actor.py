@@ -19,13 +19,15 @@ import uvicorn
 from fastapi import APIRouter
 from starlette.types import ASGIApp
 
+from aoray import logs
 from aoray.actors.results import Results
 from aoray.arweave.client import ArweaveClient
 from aoray.arweave.routes import router as arweave_router
 from aoray.arweave.store import ArweaveStore
+from aoray.calls import RayCalls
 from aoray.errors import ClientError
 from aoray.gateway import apps
-from aoray.gateway.calls import RayCalls
+from aoray.gateway.connections import BoundedProtocol
 from aoray.gateway.gateway import Gateway
 from aoray.gateway.pusher import Reference
 from aoray.gateway.waiting import Delivery
@@ -42,6 +44,7 @@ class GatewayActor:
     """Made by name (`gateway-<index>`), without Ray's own retries."""
 
     def __init__(self, settings: Settings, index: int) -> None:
+        logs.begin(settings.log_level)
         self._fault: ClientError | None = None
         self._running: set[asyncio.Task[None]] = set()
         self._gateway = Gateway(
@@ -123,11 +126,11 @@ async def serve(app: ASGIApp, listening: socket.socket) -> None:
     """Run one application on its socket."""
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=BoundedProtocol,
         ws="none",
         lifespan="off",
         access_log=False,
-        log_level="warning",
+        log_level="error",  # at warnings each connection that speaks no HTTP is one
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE_S,

@@ -30,7 +30,7 @@ def all_units(gateway: Gateway, arweave: APIRouter | None) -> ASGIApp:
     _add_read(app, gateway, only_schedules=arweave is not None)
     if arweave is not None:
         app.include_router(arweave)
-    return Door(app, gateway.load, hot)
+    return Door(app, gateway.load, hot, gateway.admission.request)
 
 
 def messenger_unit(gateway: Gateway) -> ASGIApp:
@@ -40,7 +40,7 @@ def messenger_unit(gateway: Gateway) -> ASGIApp:
     app.include_router(status.router(gateway))
     for routes in (messenger, outboxes, trace):
         app.include_router(routes.router(gateway))
-    return Door(app, gateway.load, hot)
+    return Door(app, gateway.load, hot, gateway.admission.request)
 
 
 def scheduler_unit(gateway: Gateway) -> ASGIApp:
@@ -50,7 +50,7 @@ def scheduler_unit(gateway: Gateway) -> ASGIApp:
     app.include_router(status.router(gateway))
     app.include_router(schedule.router(gateway))
     _add_read(app, gateway, only_schedules=False)
-    return Door(app, gateway.load)
+    return Door(app, gateway.load, admit=gateway.admission.request)
 
 
 def compute_unit(gateway: Gateway) -> ASGIApp:
@@ -59,10 +59,11 @@ def compute_unit(gateway: Gateway) -> ASGIApp:
     _add_get(app, "/", lambda _: compute.info(gateway))
     app.include_router(status.router(gateway))
     app.include_router(compute.router(gateway))
-    return Door(app, gateway.load, hot)
+    return Door(app, gateway.load, hot, gateway.admission.request)
 
 
 def arweave_unit(gateway: Gateway, arweave: APIRouter) -> ASGIApp:
+    """Without rates: our own uploads come by this port. The same routes are where all units are."""
     app = application("aoray embedded Arweave")
     app.include_router(status.router(gateway))
     app.include_router(arweave)

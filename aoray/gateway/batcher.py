@@ -1,9 +1,12 @@
 """Many callers, few calls: items queue, and each call takes all that have queued since the last (design.md
 §3).
 
+Fair: whoever items are for (`key_of`) take turns, so that many for one process hold up no other.
+
 No timers: an idle batcher sends the first item at once, alone; under load the batches grow by themselves.
 Up to `CALLS_IN_FLIGHT_MAX` calls run side by side, so one batch is under way while the next gathers. The
-queue is bounded in items and bytes; beyond that a caller gets `Overloaded`.
+queue is bounded in items and bytes, and each key holds as much as is still free; beyond that a caller gets
+`Overloaded`.
 
 A call that fails because the other side is away (`Unavailable`: it is being restarted) is made again with
 the same batch, with backoff, until `patience_s` is used up; so what is sent must be idempotent. Any other
@@ -15,12 +18,12 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
 from aoray import limits
 from aoray.errors import AorayError, Overloaded, Unavailable
+from aoray.fair import Fair
 
 log = logging.getLogger(__name__)
 
@@ -41,15 +44,16 @@ class Batcher(Generic[Sent, Answer]):
         send: Callable[[list[Sent]], Awaitable[Sequence[Answer | AorayError]]],
         *,
         size_of: Callable[[Sent], int] = lambda _: 1,
+        key_of: Callable[[Sent], str] = lambda _: "",
         patience_s: float = limits.RETRY_SECONDS_MAX,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._send = send
         self._size_of = size_of
+        self._key_of = key_of
         self._patience_s = patience_s
         self._sleep = sleep
-        self._queue: deque[tuple[Sent, asyncio.Future[Answer]]] = deque()
-        self._queued_bytes = 0
+        self._queue: Fair[tuple[Sent, asyncio.Future[Answer]]] = Fair(lambda queued: size_of(queued[0]))
         self.calls_total = 0
         self._calls = 0
         self._drains: set[asyncio.Task[None]] = set()
@@ -58,15 +62,12 @@ class Batcher(Generic[Sent, Answer]):
         return len(self._queue)
 
     def put(self, item: Sent) -> asyncio.Future[Answer]:
-        size = self._size_of(item)
-        if (
-            len(self._queue) >= limits.GATEWAY_QUEUE_MESSAGES_MAX
-            or self._queued_bytes + size > limits.GATEWAY_QUEUE_BYTES_MAX
-        ):
-            raise Overloaded("the queue to the scheduler is full", hint="Try again.", retry_after_s=1)
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._queue.append((item, answer))
-        self._queued_bytes += size
+        key, queued = self._key_of(item), (item, answer)
+        bounds = limits.GATEWAY_QUEUE_MESSAGES_MAX, limits.GATEWAY_QUEUE_BYTES_MAX
+        if not self._queue.fits(key, queued, *bounds):
+            raise Overloaded("the queue to the scheduler is full", hint="Try again.", retry_after_s=1)
+        self._queue.put(key, queued)
         if self._calls < CALLS_IN_FLIGHT_MAX:
             self._calls += 1
             drain = asyncio.create_task(self._drain())
@@ -96,9 +97,8 @@ class Batcher(Generic[Sent, Answer]):
         batch: list[tuple[Sent, asyncio.Future[Answer]]] = []
         batch_bytes = 0
         while self._queue and len(batch) < limits.BATCH_MESSAGES_MAX and batch_bytes < limits.BATCH_BYTES_MAX:
-            batch.append(self._queue.popleft())
+            batch.append(self._queue.take())
             batch_bytes += self._size_of(batch[-1][0])
-        self._queued_bytes -= batch_bytes
         return batch
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
@@ -142,7 +143,8 @@ def router(gateway: Gateway) -> APIRouter:
     @routes.get("/state/{process_id}")
     async def state(process_id: str) -> Response:
         gateway.knowledge.process(process_id)
-        memory, nonce, timestamp, height = await at_actor(gateway, process_id, "memory", process_id)
+        async with _one_more(gateway, "memories", limits.MEMORIES_IN_FLIGHT_MAX):
+            memory, nonce, timestamp, height = await at_actor(gateway, process_id, "memory", process_id)
         headers = {
             "last-timestamp": str(timestamp),
             "last-ordinate": str(nonce),
@@ -184,16 +186,16 @@ def _page(
     *,
     ticks: bool = False,
 ) -> Response:
-    rows = gateway.results.page(
+    rows, more = gateway.results.page(
         process_id,
         after=after.timestamp if after else None,
         to=to.timestamp if to else None,
         sort=sort,
-        limit=limit + 1,
+        limit=limit,
         ticks=ticks,
     )
-    edges = [_edge(row, sort) for row in rows[:limit]]
-    return json_response({"pageInfo": {"hasNextPage": len(rows) > limit}, "edges": edges})
+    edges = [_edge(row, sort) for row in rows]
+    return json_response({"pageInfo": {"hasNextPage": more}, "edges": edges})
 
 
 def _edge(row: ResultRow, sort: Sort) -> dict[str, Any]:
@@ -221,13 +223,20 @@ def _json_object(raw: bytes) -> dict[str, Any]:
 
 
 async def _dry_run(gateway: Gateway, process_id: str, message: dict[str, Any]) -> Any:
-    if gateway.dry_runs >= limits.DRY_RUNS_IN_FLIGHT_MAX:
-        raise Overloaded("too many dry runs are under way", retry_after_s=1)
-    gateway.dry_runs += 1
-    try:
+    async with _one_more(gateway, "dry runs", limits.DRY_RUNS_IN_FLIGHT_MAX):
         return await at_actor(gateway, process_id, "dry_run", process_id, message)
+
+
+@asynccontextmanager
+async def _one_more(gateway: Gateway, what: str, count_max: int) -> AsyncIterator[None]:
+    """One more of these under way, unless there are too many."""
+    if gateway.under_way[what] >= count_max:
+        raise Overloaded(f"too many {what} are under way", hint="Try again.", retry_after_s=1)
+    gateway.under_way[what] += 1
+    try:
+        yield
     finally:
-        gateway.dry_runs -= 1
+        gateway.under_way[what] -= 1
 
 
 async def at_actor(gateway: Gateway, process_id: str, method: str, *arguments: Any) -> Any:

@@ -132,6 +132,11 @@ class Courier:
                 await self._arweave.post_item(item.raw)
         except InfrastructureError as error:
             return Attempt("pending", error.message, foreign)
+        except ClientError as error:
+            if not foreign:
+                raise
+            # A bundler's no (it wants to be paid, say) is not for ever: in the end `dead`, not `skipped`.
+            return Attempt("pending", error.message, foreign)
         finally:
             self._uploads -= 1
         return Attempt("uploaded", foreign=foreign)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from aoray.actors.placement import gateway_of, pool_actor
 from aoray.actors.results import ResultRow, Sort
+from aoray.calls import Call
+from aoray.gateway.admission import Admission
 from aoray.gateway.batcher import Sleep
-from aoray.gateway.calls import Call
 from aoray.gateway.courier import Courier
 from aoray.gateway.ingress import Ingress
 from aoray.gateway.knowledge import Arweave, Knowledge, Reader
@@ -42,7 +44,7 @@ class ResultStore(Outboxes, Protocol):
         sort: Sort,
         limit: int,
         ticks: bool = False,
-    ) -> Sequence[ResultRow]: ...
+    ) -> tuple[Sequence[ResultRow], bool]: ...
     def last_nonce(self, process_id: str) -> int: ...
     def has_error(self, process_id: str, nonce: int) -> bool | None: ...
 
@@ -71,11 +73,14 @@ class Gateway:
         self.call = call
         self.results = results
         self.load = Load()
-        self.dry_runs = 0
+        self.under_way: Counter[str] = Counter()  # what is bounded beside requests
         self.results_served_total = 0
+        self.admission = Admission(settings)
         self.knowledge = Knowledge(reader, arweave)
         self.places = Places(settings.shards, call)
-        self.ingress = Ingress(self.name, settings.shards, call, self.knowledge, self.places, sleep=sleep)
+        self.ingress = Ingress(
+            self.name, settings.shards, call, self.knowledge, self.places, self.admission, sleep=sleep
+        )
         self.waiting = Waiting(self.name, call, self.places)
         courier = Courier(
             self.ingress, self.knowledge, arweave, authority, arweave_is_ours=not settings.gateway_url
@@ -97,6 +102,8 @@ class Gateway:
         return {
             "requests_total": self.load.requests_total,
             "requests_in_flight": self.load.requests,
+            "refused_by_address_total": self.admission.addresses.refused_total,
+            "refused_by_wallet_total": self.admission.wallets.refused_total,
             "items_accepted_total": self.ingress.accepted_total,
             "items_queued": self.ingress.queued,
             "submit_calls_total": self.ingress.calls_total,

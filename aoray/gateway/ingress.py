@@ -16,17 +16,18 @@ import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 
 from aoray import limits
+from aoray.calls import Call
 from aoray.errors import AorayError, MalformedInput, UnknownProcess
+from aoray.gateway.admission import Admission
 from aoray.gateway.batcher import Batcher, Sleep
 from aoray.gateway.bounded import Bounded
-from aoray.gateway.calls import Call
 from aoray.gateway.knowledge import Knowledge
 from aoray.gateway.places import Places
 from aoray.protocol.ids import is_id
 from aoray.protocol.items import DataItem, parse, verify
 from aoray.protocol.tags import ao_tag
 from aoray.scheduler.reader import shard_of
-from aoray.scheduler.rules import Receipt, Submission
+from aoray.scheduler.rules import Receipt, Submission, turn_of
 
 
 class Ingress:
@@ -39,6 +40,7 @@ class Ingress:
         call: Call,
         knowledge: Knowledge,
         places: Places,
+        admission: Admission,
         *,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
@@ -48,8 +50,10 @@ class Ingress:
         self._places = places
         self.accepted_total = 0
         self._knowledge = knowledge
+        self._admission = admission
         self._batchers: list[Batcher[Submission, Receipt]] = [
-            Batcher(_submitter(call, f"shard-{index}"), size_of=_size, sleep=sleep) for index in range(shards)
+            Batcher(_submitter(call, f"shard-{index}"), size_of=_size, key_of=turn_of, sleep=sleep)
+            for index in range(shards)
         ]
 
     @property
@@ -79,6 +83,7 @@ class Ingress:
         verify(item)
         kind = ao_tag(item.tags, "Type")
         if kind == "Process":
+            self._charge(item, item.id)
             return await self.spawn(item)
         if kind != "Message":
             raise MalformedInput(
@@ -86,7 +91,18 @@ class Ingress:
             )
         if not item.target:
             raise MalformedInput("a message needs a target: the process it is for", field="target")
+        self._charge(item, item.target_id)
         return await self.submit(Submission("message", item.target_id, item.id, item.raw, gateway=self._name))
+
+    def _charge(self, item: DataItem, process_id: str) -> None:
+        """Charge the wallet, but not for what others may send in its name: what is known, or goes nowhere."""
+        if not self._admission.wallets.on:
+            return
+        if process_id != item.id:
+            self._knowledge.process(process_id)
+        known = (process_id, item.id) in self.receipts
+        if not known and self._knowledge.reader.entry(process_id, item.id) is None:
+            self._admission.wallet(item.address)
 
     async def spawn(self, item: DataItem) -> Receipt:
         """Make a process. One with a target is assigned to that process too (wire-contract §1.5)."""

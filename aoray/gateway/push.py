@@ -90,9 +90,12 @@ class Outbox(NamedTuple):
 def outbox(result: Mapping[str, Any], sender: Sender, nonce: int, pushed_for: str) -> Outbox:
     """What the result of `sender`'s slot `nonce` sends; `pushed_for` is the chain's first item, or empty."""
     found = Outbox([], [], [], [])
+    assigned = 0
     for index, entry in _entries(result, "Messages", found.faults):
         try:
-            found.messages.append(_message(entry, sender, nonce, index, pushed_for))
+            message = _message(entry, sender, nonce, index, pushed_for)
+            assigned += _counted(assigned, len(message.assign_to))
+            found.messages.append(message)
         except MalformedInput as error:
             found.faults.append(Fault("Messages", index, error.message))
     for index, entry in _entries(result, "Spawns", found.faults):
@@ -102,30 +105,23 @@ def outbox(result: Mapping[str, Any], sender: Sender, nonce: int, pushed_for: st
             found.faults.append(Fault("Spawns", index, error.message))
     for index, entry in _entries(result, "Assignments", found.faults):
         try:
-            found.assignments.extend(_assignments(entry, index))
+            specs = list(_assignments(entry, index))
+            assigned += _counted(assigned, len(specs))
+            found.assignments.extend(specs)
         except MalformedInput as error:
             found.faults.append(Fault("Assignments", index, error.message))
-    return _bounded(found)
+    return found
 
 
-def _bounded(found: Outbox) -> Outbox:
-    """At most OUTBOX_MESSAGES_MAX are sent. There are no more entries, but each may name many processes."""
-    room = limits.OUTBOX_MESSAGES_MAX - len(found.spawns)
-    messages, assignments = list[MessageSpec](), list[AssignmentSpec]()
-    over = dict[tuple[str, int], None]()
-    for message in found.messages:
-        if (cost := 1 + len(message.assign_to)) <= room:
-            room -= cost
-            messages.append(message)
-        else:
-            over["Messages", message.place] = None
-    for assignment in found.assignments:
-        if len(assignments) < room:
-            assignments.append(assignment)
-        else:
-            over["Assignments", assignment.place] = None
-    why = f"the outbox goes to over {limits.OUTBOX_MESSAGES_MAX} places"
-    return Outbox(messages, found.spawns, assignments, found.faults + [Fault(*entry, why) for entry in over])
+def _counted(assigned: int, more: int) -> int:
+    """How many more assignments an entry makes; refused when they are too many for one result."""
+    if more > limits.ASSIGNEES_MAX or assigned + more > limits.OUTBOX_MESSAGES_MAX:
+        raise MalformedInput(
+            f"an entry assigns to at most {limits.ASSIGNEES_MAX} processes,"
+            f" a result to {limits.OUTBOX_MESSAGES_MAX}",
+            field="Assignments",
+        )
+    return more
 
 
 def success_tags(spec: SpawnSpec, sender: Sender, process_id: str) -> Tags:

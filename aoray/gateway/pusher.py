@@ -6,6 +6,8 @@ found by a scan of the store. A result is marked as pushed once everything of it
 (`delivery`), in one transaction with the rows that say to which; after a crash before that it is pushed
 again, and `courier` says why that is still exactly once.
 
+Processes take turns: one with thousands of outboxes holds up no other.
+
 On failure: what is away is tried again with backoff, for as long as it takes if it is ours. A result that
 waits, for its next attempt or for Arweave to answer, does not hold up the others; beyond a bound those that
 wait are left to the scan, which goes through all of the store, round after round. An entry that can never be
@@ -26,6 +28,7 @@ from aoray import limits
 from aoray.actors.deliveries import Deliveries, Delivery, Settlement
 from aoray.actors.results import ResultRow
 from aoray.errors import InfrastructureError, MalformedInput, NotFound, Unavailable
+from aoray.fair import Fair
 from aoray.gateway.batcher import Batcher, Sleep
 from aoray.gateway.courier import Courier
 from aoray.gateway.delivery import Parcel, settlement, untried
@@ -61,11 +64,14 @@ class Pusher:
         self._results = results
         self._is_ours = is_ours
         self._sleep = sleep
-        self._waiting: dict[Reference, None] = {}  # in order, each once
+        self._waiting: Fair[Reference] = Fair(lambda _: 0)
+        self._listed: set[Reference] = set()  # what waits, each once
         self._under_way: dict[Reference, asyncio.Task[None]] = {}
         self._resting = 0  # of those under way: wait for their next attempt, or for Arweave
         self._scanned = BEGIN
-        self._settlements: Batcher[Settlement, None] = Batcher(self._settle)
+        self._settlements: Batcher[Settlement, None] = Batcher(
+            self._settle, key_of=lambda settlement: settlement.process_id
+        )
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._under_way)
@@ -73,10 +79,10 @@ class Pusher:
     def push(self, references: Iterable[Reference]) -> None:
         """Take note of results with outboxes. Beyond the bound they are left to the next scan."""
         for reference in references:
-            if len(self._waiting) >= limits.PUSH_QUEUE_RESULTS_MAX:
-                break
-            if reference not in self._under_way:
-                self._waiting[reference] = None
+            known = reference in self._under_way or reference in self._listed
+            if not known and self._waiting.fits(reference[0], reference, limits.PUSH_QUEUE_RESULTS_MAX, 0):
+                self._waiting.put(reference[0], reference)
+                self._listed.add(reference)
         self._begin()
 
     async def scan_forever(self) -> None:
@@ -114,6 +120,8 @@ class Pusher:
         await self._settlements.put(settlement(row.process_id, row.nonce, found))
         if after.state == "pending":
             raise Unavailable(after.error, hint="It will be tried again.")
+        if after.state == "dead":
+            raise Unavailable(after.error, hint="It is tried by hand only: push it again later.")
         if after.state == "skipped":
             raise MalformedInput(after.error, field="outbox")
         return after
@@ -132,13 +140,9 @@ class Pusher:
         return [(delivery, self._courier.follow_ups(row, parcels[delivery.place])) for delivery in deliveries]
 
     def _begin(self) -> None:
-        while (
-            self._waiting
-            and len(self._under_way) - self._resting < limits.PUSHES_IN_FLIGHT_MAX
-            and len(self._under_way) < limits.PUSH_QUEUE_RESULTS_MAX
-        ):
-            reference = next(iter(self._waiting))
-            del self._waiting[reference]
+        while self._waiting and len(self._under_way) - self._resting < limits.PUSHES_IN_FLIGHT_MAX:
+            reference = self._waiting.take()
+            self._listed.remove(reference)
             push = self._under_way[reference] = asyncio.create_task(self._push(reference))
             push.add_done_callback(functools.partial(self._ended, reference))
 

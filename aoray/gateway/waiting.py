@@ -14,10 +14,10 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from aoray import limits
+from aoray.calls import Call
 from aoray.errors import InfrastructureError
 from aoray.gateway.batcher import Batcher
 from aoray.gateway.bounded import Bounded
-from aoray.gateway.calls import Call
 from aoray.gateway.places import Places
 
 log = logging.getLogger(__name__)
@@ -110,7 +110,9 @@ class Waiting:
     def _batcher(self, actor: str) -> Batcher[Key, None]:
         batcher = self._watches.get(actor)
         if batcher is None:
-            batcher = self._watches[actor] = Batcher(self._watcher(actor), patience_s=0)
+            batcher = self._watches[actor] = Batcher(
+                self._watcher(actor), key_of=lambda key: key[0], patience_s=0
+            )
         return batcher
 
     def _watcher(self, actor: str) -> Callable[[list[Key]], Awaitable[Sequence[None]]]:

@@ -1,17 +1,17 @@
 """What every unit's application shares: the door, bounded bodies, and errors as JSON.
 
 Each request passes the `Door` first. It collapses leading slashes (AO's clients join addresses naively),
-answers preflights, lets any origin read, and refuses with 503 beyond `limits.REQUESTS_IN_FLIGHT_MAX`.
+answers preflights, lets any origin read, refuses with 503 beyond `limits.REQUESTS_IN_FLIGHT_MAX`, and with
+429 what `admit` refuses.
 Whatever goes wrong after it becomes a JSON body by `errors.body_of`; nothing is ever redirected, since
 clients turn a redirected POST into a GET or lose its body.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import orjson
@@ -24,13 +24,14 @@ from starlette.routing import Match, Route
 from starlette.types import Message, Receive, Scope, Send
 
 from aoray import __version__, limits
+from aoray.bodies import Bodies
 from aoray.errors import (
     AorayError,
     ClientError,
     MalformedInput,
     NotFound,
     Overloaded,
-    TooLarge,
+    RateLimited,
     body_of,
     status_of,
 )
@@ -48,11 +49,11 @@ PREFLIGHT = [
 
 
 class Load:
-    """What is going on in one gateway: requests in flight, and the bytes of their bodies."""
+    """What is going on in one gateway: requests in flight, and their bodies."""
 
     def __init__(self) -> None:
         self.requests = 0
-        self.body_bytes = 0
+        self.bodies = Bodies()
         self.requests_total = 0
 
 
@@ -62,21 +63,36 @@ class Door:
     FastAPI's own layers cost more than a hot route does, and give it nothing but its error handlers.
     """
 
-    def __init__(self, app: FastAPI, load: Load, hot: Sequence[Route] = ()) -> None:
+    def __init__(
+        self,
+        app: FastAPI,
+        load: Load,
+        hot: Sequence[Route] = (),
+        admit: Callable[[Scope], None] = lambda scope: None,
+    ) -> None:
         self._app = app
         self._load = load
         self._hot = hot
+        self._admit = admit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
         elif scope["method"] == "OPTIONS":
             await _preflight(scope, send)
-        elif self._load.requests >= limits.REQUESTS_IN_FLIGHT_MAX:
-            busy = Overloaded("too many requests are under way", hint="Try again.", retry_after_s=1)
-            await error_response(busy)(scope, receive, _opened(send))
+        elif (refusal := self._refusal(scope)) is not None:
+            await error_response(refusal)(scope, receive, _opened(send))
         else:
             await self._enter(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> AorayError | None:
+        if self._load.requests >= limits.REQUESTS_IN_FLIGHT_MAX:
+            return Overloaded("too many requests are under way", hint="Try again.", retry_after_s=1)
+        try:
+            self._admit(scope)
+        except RateLimited as error:
+            return error
+        return None
 
     async def _enter(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"].startswith("//"):
@@ -177,39 +193,11 @@ HANDLERS: dict[type[Exception], Callable[[Request, Exception], Awaitable[Respons
 }
 
 
-@asynccontextmanager
-async def body_of_request(
-    request: Request, load: Load, bytes_max: int = limits.REQUEST_BYTES_MAX
-) -> AsyncIterator[bytes]:
-    """The body, at most `bytes_max` of it, counted in `load` while it is used."""
-    announced = _announced(request)
-    if announced > bytes_max:
-        raise _too_large(bytes_max)
-    if load.body_bytes + announced > limits.BODIES_BYTES_MAX:
-        raise Overloaded("too many bodies are being read", retry_after_s=1)
-    chunks: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(limits.REQUEST_BODY_SECONDS_MAX):
-            async for chunk in request.stream():
-                size += len(chunk)
-                load.body_bytes += len(chunk)
-                if size > bytes_max:
-                    raise _too_large(bytes_max)
-                chunks.append(chunk)
-        yield b"".join(chunks)
-    except TimeoutError as error:
-        raise MalformedInput("the body did not arrive in time", field="body") from error
-    finally:
-        load.body_bytes -= size
-
-
-def _announced(request: Request) -> int:
-    text = request.headers.get("content-length", "0")
-    if not text.isdecimal():
-        raise MalformedInput(f"Content-Length is {text[:40]!r}", field="content-length")
-    return int(text)
-
-
-def _too_large(bytes_max: int) -> TooLarge:
-    return TooLarge(f"the body is over {bytes_max} bytes", field="body", bytes_max=bytes_max)
+def body_of_request(request: Request, load: Load) -> AbstractAsyncContextManager[bytes]:
+    """The body, counted in `load` while it is used."""
+    return load.bodies.read(
+        request,
+        bytes_max=limits.REQUEST_BYTES_MAX,
+        total_bytes_max=limits.BODIES_BYTES_MAX,
+        seconds_max=limits.REQUEST_BODY_SECONDS_MAX,
+    )

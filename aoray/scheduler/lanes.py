@@ -16,7 +16,6 @@ import asyncio
 import itertools
 import logging
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
@@ -24,6 +23,7 @@ import ray.exceptions
 
 from aoray import limits
 from aoray.errors import AorayError
+from aoray.fair import Fair
 from aoray.scheduler.committer import Work, fits
 
 logger = logging.getLogger(__name__)
@@ -37,12 +37,11 @@ LANE_ERRORS = (ray.exceptions.RayError, AorayError, OSError, ValueError)  # Valu
 
 
 class Backlog:
-    """What an actor has still to be told. Pure, and bounded by the number of processes."""
+    """What an actor has still to be told; processes take turns. Pure, and bounded by the number of these."""
 
     def __init__(self) -> None:
-        self.pending: deque[Work] = deque()
+        self.pending: Fair[Work] = Fair(lambda work: len(work.entry.item))
         self.behind: dict[str, int] = {}
-        self._bytes = 0
 
     def __bool__(self) -> bool:
         return bool(self.pending or self.behind)
@@ -50,26 +49,20 @@ class Backlog:
     def add(self, works: Iterable[Work]) -> None:
         """Take entries, or only note their processes where there is no more room."""
         for work in works:
-            size = len(work.entry.item)
-            full = (
-                len(self.pending) >= limits.ACTOR_QUEUE_MESSAGES_MAX
-                or self._bytes + size > limits.LANE_BYTES_MAX
-            )
-            if full:
-                self.behind[work.entry.process_id] = work.term
+            process_id = work.entry.process_id
+            if self.pending.fits(process_id, work, limits.ACTOR_QUEUE_MESSAGES_MAX, limits.LANE_BYTES_MAX):
+                self.pending.put(process_id, work)
             else:
-                self.pending.append(work)
-                self._bytes += size
+                self.behind[process_id] = work.term
 
     def take(self) -> list[Work]:
         """The next batch for one call."""
         batch: list[Work] = []
         size = 0
-        while self.pending and fits(len(batch), size, self.pending[0].entry.item):
-            work = self.pending.popleft()
+        while self.pending and fits(len(batch), size, self.pending.peek().entry.item):
+            work = self.pending.take()
             size += len(work.entry.item)
             batch.append(work)
-        self._bytes -= size
         return batch
 
     def take_behind(self) -> dict[str, int]:
@@ -84,7 +77,6 @@ class Backlog:
         for work in itertools.chain(works, self.pending):
             self.behind[work.entry.process_id] = work.term
         self.pending.clear()
-        self._bytes = 0
 
 
 class Lane:

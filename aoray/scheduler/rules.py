@@ -41,6 +41,11 @@ class Submission(NamedTuple):
     gateway: str = ""  # whom the process actor tells the result unasked
 
 
+def turn_of(submission: Submission) -> str:
+    """Whose turn it takes where messages wait together: its process's; all new processes have one."""
+    return "" if submission.kind == "process" else submission.process_id
+
+
 class Receipt(NamedTuple):
     """The answer: the message has this place in the log of its process, for ever."""
 

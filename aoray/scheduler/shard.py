@@ -8,7 +8,7 @@ at once.
 
 Invariants: nobody gets a receipt before it is on the disk. Only the holder of the shard's term writes; a
 shard that finds a later term ends its process (if it is the rightful one, Ray starts it again, and it takes
-over). The queue is bounded in messages and bytes; beyond that `Overloaded`.
+over). The queue is bounded in messages and bytes, beyond that `Overloaded`; and processes take turns in it.
 
 On failure: killed at any moment, it recovers heads, placements and the flush cursor from its log by itself,
 and activates the processes whose entries have no result yet. Callers retry with the same batch and get the
@@ -23,18 +23,18 @@ import logging
 import os
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import ray
 
-from aoray import limits
+from aoray import limits, logs
 from aoray.actors.placement import Placement
 from aoray.actors.results import Results
 from aoray.arweave.client import ArweaveClient
 from aoray.errors import AorayError, Overloaded, StaleTerm, Unavailable
+from aoray.fair import Fair
 from aoray.keyfiles import load_or_make
 from aoray.protocol.ticks import Moment
 from aoray.scheduler.committer import Committed, Committer, fits
@@ -42,7 +42,7 @@ from aoray.scheduler.flusher import Flusher
 from aoray.scheduler.lanes import Lane, Terms
 from aoray.scheduler.log import Log, SqliteLog
 from aoray.scheduler.reader import log_path
-from aoray.scheduler.rules import Receipt, Submission
+from aoray.scheduler.rules import Receipt, Submission, turn_of
 from aoray.scheduler.ticker import Ticker
 from aoray.settings import Settings
 
@@ -72,12 +72,12 @@ class ShardActor:
     """One shard. Made by name (`shard-<index>`), without Ray's own retries."""
 
     def __init__(self, settings: Settings, index: int) -> None:
+        logs.begin(settings.log_level)
         sys.setswitchinterval(SWITCH_SECONDS)
         self._settings = settings
         self._index = index
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="log")  # the only one that touches the log
-        self._queue: deque[Queued] = deque()
-        self._queued_bytes = 0
+        self._queue: Fair[Queued] = Fair(lambda queued: len(queued.submission.item))
         self._wake = asyncio.Event()
         self._lanes: dict[str, Lane] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -110,19 +110,21 @@ class ShardActor:
     # What others call
 
     async def submit(self, submissions: list[Submission]) -> list[Receipt | AorayError]:
-        """Schedule these, in this order; answers once they are durable."""
-        size = sum(len(s.item) for s in submissions)
-        if (
-            len(self._queue) + len(submissions) > limits.SHARD_QUEUE_MESSAGES_MAX
-            or self._queued_bytes + size > limits.SHARD_QUEUE_BYTES_MAX
-        ):
-            return [Overloaded("the scheduler has too much waiting", retry_after_s=1)] * len(submissions)
+        """Schedule these, those of a process in this order; answers once they are durable."""
         loop = asyncio.get_running_loop()
         queued = [Queued(submission, loop.create_future()) for submission in submissions]
-        self._queue.extend(queued)
-        self._queued_bytes += size
+        for one in queued:
+            self._enqueue(one)
         self._wake.set()
         return [await one.outcome for one in queued]
+
+    def _enqueue(self, queued: Queued) -> None:
+        """Into the queue, or with `Overloaded` back at once."""
+        key = turn_of(queued.submission)
+        if self._queue.fits(key, queued, limits.SHARD_QUEUE_MESSAGES_MAX, limits.SHARD_QUEUE_BYTES_MAX):
+            self._queue.put(key, queued)
+        else:
+            queued.outcome.set_result(Overloaded("the scheduler has too much waiting", retry_after_s=1))
 
     async def locate(self, process_ids: list[str]) -> list[str | AorayError]:
         """The actor that holds each process, placed if need be; the actor is told of it soon after."""
@@ -155,7 +157,7 @@ class ShardActor:
             "shard": self._index,
             "term": self._term,
             "queued": len(self._queue),
-            "queued_bytes": self._queued_bytes,
+            "queued_bytes": self._queue.bytes,
             "committed": self._committed,
             "block_height": self._height,
             "flush_backlog": flush.last - flush.flushed,
@@ -183,14 +185,13 @@ class ShardActor:
             self._answer(batch, committed)
 
     def _drain(self) -> list[Queued]:
-        """All that is queued, up to one batch."""
+        """All that is queued, up to one batch; processes take turns."""
         batch: list[Queued] = []
         size = 0
-        while self._queue and fits(len(batch), size, self._queue[0].submission.item):
-            queued = self._queue.popleft()
+        while self._queue and fits(len(batch), size, self._queue.peek().submission.item):
+            queued = self._queue.take()
             size += len(queued.submission.item)
             batch.append(queued)
-        self._queued_bytes -= size
         return batch
 
     def _commit(self, submissions: Sequence[Submission]) -> Committed:

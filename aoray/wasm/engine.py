@@ -2,9 +2,10 @@
 
 `Engine.load` compiles in a child process that can be killed (compile.py), and keeps the outcome under
 `cache_dir`, by the hash of the bytes and of everything that shapes the machine code. Files appear by an
-atomic rename, one compiler at a time for a module (a lock file), and are believed only if their checksum
-is right. A `Module` also keeps the image of its memory after boot, which all instances of this process
-share (instance.py). On failure: `UnsupportedModule` (the module's fault), or `Unavailable` (ours).
+atomic rename, one compiler at a time for a module (a lock file) and COMPILERS_MAX for all modules of the
+directory, and are believed only if their checksum is right. A `Module` also keeps the image of its memory
+after boot, which all instances of this process share (instance.py). On failure: `UnsupportedModule` (the
+module's fault), or `Unavailable` (ours).
 """
 
 from __future__ import annotations
@@ -18,18 +19,20 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import weakref
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import wasmtime
 
 import aoray
 from aoray.errors import TooLarge, Unavailable, UnsupportedModule
 from aoray.limits import (
+    COMPILERS_MAX,
     FUEL_DEFAULT,
     MEMORY_BYTES_DEFAULT,
     MODULE_BYTES_MAX,
@@ -42,6 +45,7 @@ from aoray.wasm import compile as compiler
 # Raised whenever the same messages may give another state or result than before: what guest.py, shim.py and
 # clock.py tell a guest, or what binary.py makes of it. Checkpoints of another version are not used.
 EVALUATION_VERSION = 1
+COMPILER_WAIT_SECONDS = 0.05
 
 
 class Limits(NamedTuple):
@@ -140,7 +144,8 @@ class Engine:
             found = self._found(path, sha256)  # by another process, while this one waited
             if found:
                 return found
-            _compile(wasm, path)
+            with _one_of_few(self._directory):
+                _compile(wasm, path)
             found = self._found(path, sha256)
         if not found:
             raise Unavailable("A compiled module cannot be read back.", path=str(path))
@@ -173,6 +178,30 @@ def _only_one(path: Path) -> Iterator[None]:
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def _one_of_few(directory: Path) -> Iterator[None]:
+    """One of COMPILERS_MAX, over all processes that share the directory: each takes all that the machine has.
+
+    Whose turn it is looks for a free place, the others wait behind; the kernel frees the place of who dies.
+    """
+    with ExitStack() as files:
+        places = [
+            files.enter_context((directory / f"compiler-{n}.lock").open("w")) for n in range(COMPILERS_MAX)
+        ]
+        with _only_one(directory / "compilers.lock"):
+            while not any(map(_is_mine, places)):
+                time.sleep(COMPILER_WAIT_SECONDS)
+        yield
+
+
+def _is_mine(place: IO[str]) -> bool:
+    try:
+        fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _compile(wasm: bytes, path: Path) -> None:

@@ -4,11 +4,13 @@ trusts nobody else.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from aoray.client import Client
+from aoray.client import Client, unique_anchor
+from aoray.protocol.items import build
 from aoray.protocol.keys import generate_ed25519
 from aoray.protocol.tags import Tag
 from aoray.testing import LocalComputer
@@ -42,6 +44,16 @@ async def ask(
 
 async def seen(client: Client, process: str) -> str:
     return str((await ask(client, process, "Eval", data="return table.concat(Seen, ' ')"))["Output"]["data"])
+
+
+async def pushed(client: Client, sender: str, code: str) -> dict[str, Any]:
+    """The result of the message that this makes the sender send, at the process it is for."""
+    root = await client.send(sender, action="Eval", data=code)
+    async with asyncio.timeout(60):
+        while True:
+            nodes = (await client.trace(root, process=sender))["nodes"]
+            if len(nodes) == 2 and nodes[1]["nonce"] is not None:
+                return await client.result(nodes[1]["process"], nodes[1]["message"])
 
 
 async def test_a_process_is_not_believed_by_its_name_alone(
@@ -90,3 +102,69 @@ async def test_the_name_of_an_authority_is_no_voucher(computer: LocalComputer, c
             found = await ask(stranger, process, "Who", ("From-Process", claimed))
             assert "not trusted" in found["Output"]["data"]
     assert await seen(client, process) == ""
+
+
+async def spawn_trusting(client: Client, module: str, *authorities: str) -> str:
+    """A process with just these `Authority` tags."""
+    health = await client.health()
+    named = {"Type": "Process", "Module": module or health["module"], "Scheduler": health["scheduler"]}
+    tags = [Tag("Data-Protocol", "ao"), *(Tag(*each) for each in named.items())]
+    tags += [Tag("Authority", authority) for authority in authorities]
+    process = await client.post(build(client.signer, anchor=unique_anchor(), tags=tags, data=b" "))
+    assert not (await ask(client, process, "Eval", data=PROGRAM)).get("Error")
+    return process
+
+
+@pytest.fixture(params=["lua", "aos"])
+def module(request: pytest.FixtureRequest) -> str:
+    return str(request.getfixturevalue("aos_module")) if request.param == "aos" else ""
+
+
+async def test_whom_a_process_believes_are_all_its_authorities_and_it_may_change_its_mind(
+    computer: LocalComputer, client: Client, module: str
+) -> None:
+    signers = [generate_ed25519() for _ in range(4)]
+    first, second, third, later = (signer.address for signer in signers)
+
+    async def believed() -> list[bool]:
+        """Of each signer, what it says in the name of the process itself."""
+        found = []
+        for signer in signers:
+            async with Client(computer.url, signer) as messenger:
+                result = await ask(messenger, process, "Who", ("From-Process", process))
+                found.append("not trusted" not in result["Output"]["data"])
+        return found
+
+    process = await spawn_trusting(client, module, f"{first},{second}", third)
+    assert await believed() == [True, True, True, False]
+    await ask(client, process, "Eval", data=f'table.insert(ao.authorities, "{later}")')
+    assert await believed() == [True] * 4
+    await ask(client, process, "Eval", data="table.remove(ao.authorities)")
+    assert await believed() == [True, True, True, False]
+    if not module:  # aos reads its Authority tags anew with each message
+        await ask(client, process, "Eval", data=f'ao.authorities = {{"{later}"}}')
+        assert await believed() == [False, False, False, True]
+
+
+async def test_the_messenger_is_believed_once_the_program_makes_it_an_authority(
+    computer: LocalComputer, client: Client, module: str
+) -> None:
+    sender, process = await client.spawn(), await spawn_trusting(client, module)
+    send = f'Send({{Target = "{process}", Action = "Who"}})'
+    assert "not trusted" in (await pushed(client, sender, send))["Output"]["data"]
+    assert await seen(client, process) == ""
+    change = f'table.insert(ao.authorities, "{computer.health["authority"]}")'
+    await ask(client, process, "Eval", data=change)
+    await pushed(client, sender, send)
+    assert await seen(client, process) == sender
+
+
+async def test_who_spawns_in_anothers_name_owns_what_it_spawned(
+    computer: LocalComputer, client: Client
+) -> None:
+    other = await client.spawn()
+    async with Client(computer.url, generate_ed25519()) as stranger:
+        process = await stranger.spawn(tags=[Tag("From-Process", other), Tag("Pushed-For", other)])
+        assert (await ask(stranger, process, "Eval", data="return Owner"))["Output"][
+            "data"
+        ] == stranger.signer.address

@@ -242,7 +242,7 @@ class Simulation:
         ):
             yield
 
-    def _evaluation(self, results: Any, checkpoints: Any) -> evaluation_module.Evaluation:
+    def _evaluation(self, results: Any, checkpoints: Any, messenger: str) -> evaluation_module.Evaluation:
         """Slices end at any message; who waits for the disk holds up nobody."""
         world = self.world
         steps = [0.0]
@@ -251,7 +251,7 @@ class Simulation:
             steps[0] += world.rng.uniform(0, 0.008)
             return steps[0]
 
-        made = evaluation_module.Evaluation(results, checkpoints, clock=clock)
+        made = evaluation_module.Evaluation(results, checkpoints, messenger, clock=clock)
         made._checkpoint = lambda *_: None  # type: ignore[method-assign]  # the simulated guest has no memory
         made.closing = SimpleNamespace(is_set=lambda: False, wait=lambda seconds: None)  # type: ignore[assignment]
         return made

@@ -21,12 +21,12 @@ FUNCTION_LINES_MAX = 60
 
 FLOORS = [
     {"errors", "limits", "lags", "testing", "durable", "__init__"},
-    {"settings"},
+    {"settings", "bodies", "calls", "fair", "logs"},
     {"protocol"},
-    {"keyfiles", "ray_environment", "wasm", "arweave", "modules", "verify"},
+    {"keyfiles", "wasm", "arweave", "modules", "verify"},
     {"scheduler", "actors"},
     {"gateway"},
-    {"client", "drawing"},
+    {"client", "drawing", "ray_environment"},
     {"runtime", "replay"},
     {"audit"},
     {"cli", "demo"},

@@ -102,8 +102,12 @@ def test_an_assigned_message_keeps_its_target_and_what_is_excluded_is_left_out()
     assert message_of(item(target=""))["Target"] == ""
 
 
-def test_a_pushed_message_continues_its_chain() -> None:
-    assert given(entry_of(item(("Pushed-For", OTHER)))[0]).pushed_for == OTHER
+def test_a_pushed_message_continues_its_chain_and_a_wallets_claim_to_one_begins_its_own() -> None:
+    claims = item(("Pushed-For", OTHER))
+    entry, _ = entry_of(claims)
+    assert given(entry, messenger=USER.address).pushed_for == OTHER
+    for messenger in ("", SCHEDULER.address):
+        assert given(entry, messenger).pushed_for == claims.id
 
 
 @forall(st.binary(max_size=200), st.one_of(st.just(b""), st.binary(min_size=32, max_size=32)))

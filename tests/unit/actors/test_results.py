@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from aoray import limits
 from aoray.actors.deliveries import Settlement
-from aoray.actors.results import ResultRow, Results
+from aoray.actors.results import ResultRow, Results, Sort
 from aoray.errors import StaleTerm
 
 
@@ -73,7 +74,7 @@ def test_pages_follow_time_and_leave_errors_out(results: Results) -> None:
     results.commit({"p": 1}, [row("p", nonce, error=nonce == 3) for nonce in range(8)] + [row("q", 0)])
 
     def nonces(**bounds: object) -> list[int]:
-        return [found.nonce for found in results.page("p", **bounds)]  # type: ignore[arg-type]
+        return [found.nonce for found in results.page("p", **bounds)[0]]  # type: ignore[arg-type]
 
     assert nonces() == [0, 1, 2, 4, 5, 6, 7]
     assert nonces(sort="DESC", limit=3) == [7, 6, 5]
@@ -83,6 +84,25 @@ def test_pages_follow_time_and_leave_errors_out(results: Results) -> None:
     assert nonces(after=1014, to=1055, limit=2) == [2, 4]
     assert nonces(after=0) == nonces(to=9999) == nonces()
     assert nonces(after=1070) == nonces(to=999) == []
+
+
+@pytest.mark.parametrize("sort", ["ASC", "DESC"])
+def test_a_page_is_bounded_in_bytes_and_says_whether_there_are_more(
+    results: Results, monkeypatch: pytest.MonkeyPatch, sort: Sort
+) -> None:
+    sizes = [10, 90, 500, 20, 30, 51, 50, 1]
+    results.commit({"p": 1}, [row("p", n)._replace(result=b"x" * size) for n, size in enumerate(sizes)])
+    monkeypatch.setattr(limits, "RESULTS_PAGE_BYTES_MAX", 100)
+    found, more, pages = list[int](), True, list[int]()
+    while more:
+        bounds = {"after": 1000 + 10 * found[-1]} if found and sort == "ASC" else {}
+        bounds |= {"to": 1000 + 10 * found[-1] - 1} if found and sort == "DESC" else {}
+        page, more = results.page("p", sort=sort, limit=4, **bounds)
+        found += [each.nonce for each in page]
+        pages.append(sum(len(each.result) for each in page))
+    assert found == sorted(range(8), reverse=sort == "DESC")
+    assert sorted(size for size in pages if size > 100) == [500]  # one that is larger goes alone
+    assert len(pages) == 5
 
 
 def test_outboxes_wait_until_they_are_marked(results: Results) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import httpx
@@ -285,6 +286,23 @@ async def test_bodies_are_bounded(http: httpx.AsyncClient, monkeypatch: pytest.M
     assert (response.status_code, response.headers["retry-after"]) == (503, "1")
     monkeypatch.setattr(limits, "UPLOADS_IN_FLIGHT_BYTES_MAX", 1000)
     await post(http, item().raw)
+
+
+@pytest.mark.parametrize("path", ["/tx", "/graphql"])
+async def test_a_body_that_does_not_arrive_in_time_is_refused(
+    http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(limits, "UPLOAD_BODY_SECONDS_MAX", 0.1)
+    never = asyncio.Event()
+
+    async def half() -> Any:
+        yield b"half"
+        await never.wait()
+
+    response = await http.post(path, content=half(), headers=OCTETS)
+    assert (response.status_code, response.json()["field"]) == (400, "body")
+    monkeypatch.setattr(limits, "UPLOADS_IN_FLIGHT_BYTES_MAX", 1000)  # and its bytes are given back
+    await post(http, item(data=b"x" * 700).raw)
 
 
 async def test_graphql_over_http(http: httpx.AsyncClient) -> None:

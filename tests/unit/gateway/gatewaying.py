@@ -15,7 +15,7 @@ import orjson
 from aoray.actors.messages import given
 from aoray.actors.placement import Placement
 from aoray.actors.results import ResultRow, Results
-from aoray.errors import AorayError, NotFound, Unavailable
+from aoray.errors import AorayError, ClientError, NotFound, Unavailable
 from aoray.gateway.gateway import Gateway
 from aoray.protocol.assignments import LogEntry
 from aoray.protocol.ids import b64url_encode
@@ -47,6 +47,7 @@ class FakeArweave:
         self.posted: list[bytes] = []
         self.down = False
         self.silent: asyncio.Event | None = None  # no answer to an upload before it is set
+        self.refusal: ClientError | None = None
 
     def _found(self, id: str) -> DataItem:
         if self.down:
@@ -69,6 +70,8 @@ class FakeArweave:
             raise Unavailable("Arweave does not answer")
         if self.silent:
             await self.silent.wait()
+        if self.refusal:
+            raise self.refusal
         self.posted.append(raw)
         return parse(raw).id
 
@@ -76,8 +79,8 @@ class FakeArweave:
 class Computer:
     """Shards commit for real; an "actor" evaluates with `evaluate` once it is `release`d, or at once."""
 
-    def __init__(self, data: Path) -> None:
-        self.settings = Settings(data=data, actors_per_node=1)
+    def __init__(self, data: Path, **settings: Any) -> None:
+        self.settings = Settings(data=data, actors_per_node=1, **settings)
         self.signer: Signer = generate_ed25519()
         self.user = generate_ed25519()
         self.results = Results(data / "results.sqlite")

@@ -92,14 +92,33 @@ async def test_a_bug_reaches_the_callers_and_leaves_nobody_waiting() -> None:
 async def test_the_queue_is_bounded_in_items_and_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "GATEWAY_QUEUE_MESSAGES_MAX", 3)
     monkeypatch.setattr(limits, "GATEWAY_QUEUE_BYTES_MAX", 100)
-    batcher: Batcher[int, int] = Batcher(Other(), size_of=lambda number: number)
-    for _ in range(3):
-        batcher.put(10)
+    batcher: Batcher[int, int] = Batcher(Other(), size_of=lambda number: number, key_of=str)
+    for number in range(3):
+        batcher.put(number)
     with pytest.raises(Overloaded) as caught:
         batcher.put(10)
     assert caught.value.details["retry_after_s"] == 1
     with pytest.raises(Overloaded):
         Batcher(Other(), size_of=lambda number: number).put(101)
+
+
+async def test_many_for_one_hold_up_no_other_and_leave_room_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "GATEWAY_QUEUE_MESSAGES_MAX", 5000)
+    monkeypatch.setattr(limits, "BATCH_MESSAGES_MAX", 100)
+    other = Other()
+    batcher: Batcher[int, int] = Batcher(other, key_of=lambda number: "other" if number == 1 else "hot")
+    for _ in range(CALLS_IN_FLIGHT_MAX):  # take what there is, and are held
+        batcher.put(0)
+        await settle()
+    with pytest.raises(Overloaded):
+        for _ in range(5000):
+            batcher.put(0)
+    assert len(batcher) == 2500
+    late = batcher.put(1)
+    other.release.set()
+    with pytest.raises(MalformedInput):
+        await late
+    assert 1 in other.calls[CALLS_IN_FLIGHT_MAX]
 
 
 async def test_batches_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,7 +101,7 @@ async def test_bad_items_are_refused_by_name(computer: Computer, every: httpx.As
         body = response.json()
         assert (response.status_code, body["code"]) == (status, code), (name, body)
         assert isinstance(body["error"], str)
-    assert computer.gateway.load.body_bytes == computer.gateway.load.requests == 0
+    assert computer.gateway.load.bodies.bytes == computer.gateway.load.requests == 0
 
 
 async def test_of_two_types_the_earlier_decides(computer: Computer, every: httpx.AsyncClient) -> None:
@@ -126,7 +126,7 @@ async def test_a_body_over_the_bound_is_413_announced_or_not(
 
     response = await every.post("/", content=endless())
     assert (response.status_code, response.json()["code"]) == (413, "too_large")
-    assert computer.gateway.load.body_bytes == 0
+    assert computer.gateway.load.bodies.bytes == 0
 
 
 async def test_a_shard_that_restarts_is_waited_for_with_the_same_batch(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from aoray import limits
 from aoray.gateway.push import ANCHOR_BYTES, Sender, outbox, success_tags, without
-from aoray.limits import OUTBOX_MESSAGES_MAX
 from aoray.protocol.ids import b64url_encode
 from aoray.protocol.tags import Tag, ao_tag, first
 
@@ -185,16 +185,16 @@ def test_without_keeps_order_and_duplicates() -> None:
     assert found == (Tag("a", "1"), Tag("a", "3"))
 
 
-def test_an_entry_that_names_too_many_processes_is_cut_and_holds_up_no_other() -> None:
-    """A few megabytes of ids would otherwise put a message into a hundred thousand logs."""
-    many = [OTHER] * (OUTBOX_MESSAGES_MAX + 5)
-    wide = message(Tags=tags(Assignments=",".join(many)))
-    assignments = [{"Message": ROOT, "Processes": many}, {"Message": PID, "Processes": [OTHER]}]
-    found = outbox({"Messages": [wide, message()], "Assignments": assignments}, SENDER, 7, ROOT)
-    assert [spec.place for spec in found.messages] == [1]
-    assert [spec.place for spec in found.assignments] == [0] * (OUTBOX_MESSAGES_MAX - 1)
+def test_a_result_assigns_to_a_bounded_number_of_processes() -> None:
+    ids = [b64url_encode(n.to_bytes(32, "big")) for n in range(limits.ASSIGNEES_MAX + 1)]
+    many = {"Message": PID, "Processes": ids}
+    most = {"Message": PID, "Processes": ids[1:]}
+    crowd = {"Target": OTHER, "Tags": [{"name": "Assignments", "value": ",".join(ids[:60])}] * 2}
+    fitting = limits.OUTBOX_MESSAGES_MAX // limits.ASSIGNEES_MAX
+    found = outbox({"Messages": [crowd], "Assignments": [many, *[most] * (fitting + 1)]}, SENDER, 1, "")
+    assert len(found.assignments) == limits.OUTBOX_MESSAGES_MAX
     assert [(fault.kind, fault.place) for fault in found.faults] == [
         ("Messages", 0),
         ("Assignments", 0),
-        ("Assignments", 1),
+        ("Assignments", fitting + 1),
     ]

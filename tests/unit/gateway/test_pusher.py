@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,7 +12,8 @@ from gatewaying import EMPTY, MODULE, Computer, until
 
 from aoray import limits
 from aoray.drawing import draw
-from aoray.errors import Overloaded, Unavailable
+from aoray.errors import ClientError, Overloaded, Unavailable
+from aoray.gateway import apps
 from aoray.gateway.trace import GatewaySources, origin, traced
 from aoray.protocol.assignments import LogEntry
 from aoray.protocol.ids import b64url_encode
@@ -113,6 +115,29 @@ async def test_a_wallet_gets_its_message_on_arweave_and_the_chain_ends(computer:
     assert parse(raw).target_id == WALLET
 
 
+async def test_a_foreign_bundlers_no_is_kept_as_dead_and_can_be_pushed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "PUSH_FOREIGN_ATTEMPTS_MAX", 3)
+    computer = Computer(tmp_path, gateway_url="http://elsewhere")
+    computer.arweave.refusal = ClientError("402 no credits")
+    sender, target = await computer.spawn(Tag("N", "1")), await computer.spawn(Tag("N", "2"))
+    computer.evaluate = on("go", Messages=[to(WALLET), to(target)])
+    message = await computer.send(sender, data=b"go")
+    await pushed(computer)
+    assert len(items(computer, target)) == 2
+    async with computer.http(apps.messenger_unit(computer.gateway)) as http:
+        [dead] = await outbox_of(http, sender, state="dead")
+        assert (dead["target"], dead["attempts"], dead["error"]) == (WALLET, 3, "402 no credits")
+        push = f"/push/{message}/0?process-id={sender}"
+        refused = await http.post(push)
+        assert (refused.status_code, refused.json()["error"]) == (503, "402 no credits")
+        computer.arweave.refusal = None
+        assert (await http.post(push)).status_code == 202
+        assert [each["state"] for each in await outbox_of(http, sender)] == ["uploaded", "delivered"]
+    assert [parse(raw).id for raw in computer.arweave.posted] == [dead["id"]]
+
+
 async def test_a_bad_entry_holds_up_no_other(computer: Computer) -> None:
     sender, target = await computer.spawn(Tag("N", "1")), await computer.spawn(Tag("N", "2"))
     crowded = to(target, *(Tag(f"T{n}", "x") for n in range(127)))
@@ -147,8 +172,11 @@ async def test_an_outbox_assigns_messages(computer: Computer) -> None:
     sender, target = await computer.spawn(Tag("N", "1")), await computer.spawn(Tag("N", "2"))
     message = await computer.send(sender, data=b"first")
     entry = {"Processes": [target], "Message": message, "Exclude": ["Data"]}
-    by_tag = to(sender, Tag("Assignments", target))
-    computer.evaluate = on("go", Assignments=[entry], Messages=[by_tag])
+    by_tag = to(sender, Tag("Assignments", f"{WALLET},{target}"))
+    # Neither a process nor a message that is not there holds up those after it.
+    nobody = {"Processes": [WALLET, target], "Message": message, "Exclude": ["Data"]}
+    nothing = {"Processes": [target], "Message": WALLET}
+    computer.evaluate = on("go", Assignments=[nothing, nobody, entry], Messages=[by_tag])
     await computer.send(sender, data=b"go")
     await pushed(computer)
     assert {slot.message_id for slot in slots(computer, target)[1:]} == {

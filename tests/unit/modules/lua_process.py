@@ -38,14 +38,17 @@ def tags_of(item: dict[str, Any]) -> dict[str, Any]:
 class LuaProcess:
     """A process, booted, with Timestamps and Nonces that count up by themselves."""
 
-    def __init__(self, module: Module, tags: list[dict[str, Any]] | None = None, data: str = "") -> None:
+    def __init__(
+        self, module: Module, tags: list[dict[str, Any]] | None = None, data: str = "", signer: str = OWNER
+    ) -> None:
         self.instance = Instance.boot(module, Limits())
         self.nonce = 0
         self.tags = tags or process_tags(Name="tester")
         module_info = {"Id": MODULE, "Owner": OWNER, "Tags": []}
-        self.env = {"Process": {"Id": PROCESS, "Owner": OWNER, "Tags": self.tags}, "Module": module_info}
+        self.env = {"Process": {"Id": PROCESS, "Owner": signer, "Tags": self.tags}, "Module": module_info}
+        parent = next((tag["value"] for tag in self.tags if tag["name"] == "From-Process"), signer)
         self.booted = self.evaluate(
-            {**self._host_fields(PROCESS, OWNER, OWNER), "Data": data, "Tags": self.tags}
+            {**self._host_fields(PROCESS, parent, signer), "Data": data, "Tags": self.tags}
         )
 
     def _host_fields(self, message_id: str, sender: str, signer: str) -> dict[str, Any]:

@@ -116,9 +116,34 @@ def test_a_failed_message_says_where_and_leaves_nothing(process: LuaProcess) -> 
 
 def test_the_owner_is_whoever_spawned_it(lua_module: Module) -> None:
     assert LuaProcess(lua_module).run("Owner") == OWNER
-    by_process = LuaProcess(lua_module, process_tags(From_Process=ALICE))
-    assert by_process.eval("1").error is None
-    assert shown(by_process.send("Eval", "Owner", sender=ALICE)) == ALICE
+    by_process = LuaProcess(lua_module, process_tags(From_Process=ALICE), signer=AUTHORITY)
+    assert shown(by_process.send("Eval", "Owner", sender=ALICE, signer=AUTHORITY)) == ALICE
+
+
+def test_a_wallet_that_says_another_spawned_its_process_owns_it_all_the_same(lua_module: Module) -> None:
+    process = LuaProcess(lua_module, process_tags(From_Process=ALICE, On_Boot="Data"), data="Booted = true")
+    assert shown(process.booted) == f"Message is not trusted! From: {ALICE} - Owner: {OWNER}"
+    assert process.run("Owner .. tostring(Booted)") == OWNER + "nil"
+    for signer in (ALICE, AUTHORITY):
+        process.send("Eval", "Hacked = true", sender=ALICE, signer=signer)
+    assert process.run("tostring(Hacked)") == "nil"
+    late = LuaProcess(lua_module, process_tags(From_Process=ALICE), data="", signer=BOB)
+    assert shown(late.eval("1", sender=BOB)) == "1"
+
+
+def test_authorities_are_all_tags_and_all_in_each_and_the_program_may_change_them(lua_module: Module) -> None:
+    listed = [*process_tags(), *process_tags(Authority=f"{ALICE}, {CAROL},,{ALICE}")[-1:]]
+    process = LuaProcess(lua_module, listed)
+    assert process.run("table.concat(ao.authorities, ' ')") == f"{AUTHORITY} {ALICE} {CAROL}"
+
+    def believed(signer: str) -> bool:
+        return "not trusted" not in shown(process.send("Hello", sender=PROCESS, signer=signer))
+
+    assert [believed(signer) for signer in (AUTHORITY, ALICE, CAROL, BOB)] == [True, True, True, False]
+    process.run(f'table.insert(ao.authorities, "{BOB}") table.remove(ao.authorities, 1)')
+    assert [believed(signer) for signer in (AUTHORITY, ALICE, CAROL, BOB)] == [False, True, True, True]
+    process.run("ao.authorities = {}")
+    assert [believed(signer) for signer in (AUTHORITY, ALICE, CAROL, BOB)] == [False] * 4
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import traceback
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -30,6 +33,36 @@ def test_all_who_ask_at_once_get_the_same_key(tmp_path: Path) -> None:
 def test_a_file_that_is_no_key_is_refused_and_left_alone(tmp_path: Path, content: str) -> None:
     path = tmp_path / "key.json"
     path.write_text(content)
+    path.chmod(0o600)
     with pytest.raises(ClientError):
         load_or_make(path)
     assert path.read_text() == content
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644, 0o610, 0o601])
+def test_a_key_that_others_may_read_is_refused_with_the_way_to_mend_it(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "key.json"
+    address = load_or_make(path).address
+    path.chmod(mode)
+    with pytest.raises(ClientError, match=f"{path} is a private key that others may read") as refused:
+        load_or_make(path)
+    assert refused.value.hint == f"Make it yours alone: chmod 600 {path}"
+    for own in (0o600, 0o400):
+        path.chmod(own)
+        assert load_or_make(path).address == address
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda jwk: jwk[:-1], lambda jwk: jwk.replace('"d": "', '"d": "!'), str.upper]
+)
+def test_what_is_said_of_a_spoiled_key_does_not_give_it_away(
+    tmp_path: Path, spoil: Callable[[str], str]
+) -> None:
+    path = tmp_path / "key.json"
+    load_or_make(path)
+    secret = json.loads(path.read_text())["d"]
+    path.write_text(spoil(path.read_text()))
+    with pytest.raises(ClientError) as refused:
+        load_or_make(path)
+    said = "".join(traceback.format_exception(refused.value)) + repr(refused.value.details)
+    assert secret[8:20].lower() not in said.lower()

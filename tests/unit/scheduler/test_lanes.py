@@ -140,11 +140,21 @@ async def test_waits_longer_after_each_failure() -> None:
 
 
 def test_a_full_backlog_keeps_only_the_names_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "ACTOR_QUEUE_MESSAGES_MAX", 2)
+    monkeypatch.setattr(limits, "ACTOR_QUEUE_MESSAGES_MAX", 4)
     backlog = Backlog()
     backlog.add(work("p", nonce) for nonce in range(5))
     assert [each.entry.nonce for each in backlog.take()] == [0, 1]
     assert backlog.take_behind() == {"p": 1} and not backlog
+
+
+def test_an_actor_is_told_of_one_message_in_the_next_call_however_many_another_process_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "BATCH_MESSAGES_MAX", 3)
+    backlog = Backlog()
+    backlog.add([*(work("hot", nonce) for nonce in range(100)), work("other", 7)])
+    assert [each.entry.nonce for each in backlog.take()] == [0, 7, 1]
+    assert [each.entry.nonce for each in backlog.take()] == [2, 3, 4]
 
 
 def test_a_backlog_is_bounded_in_bytes_and_forgets_what_was_taken(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,17 +35,33 @@ async def shard(tmp_path: Path) -> Any:
     made.stop()
 
 
-async def test_what_does_not_fit_into_the_queue_is_refused_whole(
+async def test_what_does_not_fit_into_the_queue_is_refused_and_the_rest_is_not(
     shard: LonelyShard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    process = spawn()
-    await shard.submit([process])
-    monkeypatch.setattr(limits, "SHARD_QUEUE_MESSAGES_MAX", 5)
-    batches = [[message(process.process_id) for _ in range(3)] for _ in range(2)]
-    taken, refused = await asyncio.gather(*(shard.submit(batch) for batch in batches))
-    assert [type(each) for each in taken] == [Receipt] * 3
-    assert [type(each) for each in refused] == [Overloaded] * 3
-    assert [type(each) for each in await shard.submit(batches[1])] == [Receipt] * 3
+    process, other = spawn(), spawn(("Name", "other"))
+    await shard.submit([process, other])
+    monkeypatch.setattr(limits, "SHARD_QUEUE_MESSAGES_MAX", 6)
+    hot = [message(process.process_id) for _ in range(5)]
+    answers = await shard.submit([*hot, message(other.process_id)])
+    assert [type(each) for each in answers] == [Receipt] * 3 + [Overloaded] * 2 + [Receipt]
+    assert [type(each) for each in await shard.submit(hot[3:])] == [Receipt] * 2
+
+
+async def test_a_message_is_in_the_next_batch_however_many_another_process_has(
+    shard: LonelyShard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hot, other = spawn(), spawn(("Name", "other"))
+    await shard.submit([hot, other])
+    batches: list[list[str]] = []
+    commit = shard._commit
+    monkeypatch.setattr(
+        shard, "_commit", lambda batch: batches.append([s.process_id for s in batch]) or commit(batch)
+    )
+    monkeypatch.setattr(limits, "BATCH_MESSAGES_MAX", 10)
+    spawns = [spawn(("Name", str(number))) for number in range(30)]
+    await shard.submit([*spawns, *(message(hot.process_id) for _ in range(90)), message(other.process_id)])
+    assert batches[0][:3] == [spawns[0].process_id, hot.process_id, other.process_id]
+    assert len(batches) == 13
 
 
 async def test_the_queue_is_bounded_in_bytes_and_forgets_what_it_gave(

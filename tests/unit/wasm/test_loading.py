@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from guests import AOS, counter, data, hostile, wat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aoray import limits
 from aoray.errors import TooLarge, UnsupportedModule
 from aoray.wasm import Engine, Instance, Limits, binary
 from aoray.wasm import engine as engine_module
@@ -104,7 +107,27 @@ def test_a_compilation_that_takes_too_long_is_killed(tmp_path: Path, monkeypatch
     monkeypatch.setattr(engine_module, "MODULE_COMPILE_SECONDS_MAX", 0.01)
     with pytest.raises(UnsupportedModule, match="takes over"):
         Engine(tmp_path).load(counter())
-    assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
+    assert {path.suffix for path in tmp_path.iterdir()} == {".lock"}
+
+
+def test_few_compilers_run_at_once_and_who_waits_has_its_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each module by an engine of its own, as process actors have them; and a place is free again after."""
+    running, most = threading.Semaphore(limits.COMPILERS_MAX), threading.Barrier(limits.COMPILERS_MAX)
+    run_compiler = engine_module._run_compiler
+
+    def counted(source: Path, target: Path) -> None:
+        assert running.acquire(blocking=False), "one too many"
+        most.wait(60)  # and as many as may
+        run_compiler(source, target)
+        running.release()
+
+    monkeypatch.setattr(engine_module, "_run_compiler", counted)
+    modules = [wat(f"(module {WHOLE} (func (result i32) (i32.const {n})))") for n in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        loaded = list(pool.map(lambda wasm: Engine(tmp_path).load(wasm).sha256, modules))
+    assert len(set(loaded)) == 4
 
 
 def test_the_cache_survives_a_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

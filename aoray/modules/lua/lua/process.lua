@@ -176,26 +176,30 @@ local function decode_data(msg)
   if ok then msg.Data = data end
 end
 
--- Once, from what the host says of the process: the process that spawned it, or its signer.
+local function is_authority(address)
+  for _, authority in ipairs(ao.authorities) do
+    if authority == address then return true end
+  end
+  return false
+end
+
+-- Once, from what the host says of the process: its signer, or the process for which an authority signed it.
 local owned = false
 
 local function decide_owner(msg)
   Name = Name or ao.env.Process.Tags.Name or "aos"
   if owned then return end
   owned = true
-  local is_boot = msg.Id == ao.id
-  local tags = is_boot and msg.Tags or ao.env.Process.Tags
-  Owner = tags["From-Process"] or (is_boot and msg.From or ao.env.Process.Owner)
+  local tags, signer = ao.env.Process.Tags, ao.env.Process.Owner
+  if msg.Id == ao.id then tags, signer = msg.Tags, msg.Owner end
+  local parent = tags["From-Process"]
+  Owner = parent and is_authority(signer) and parent or signer
 end
 
 -- An Eval must be the owner's own word: signed by the owner, or vouched for by an authority that signed it.
 local function is_owners_eval(msg)
   if msg.Action ~= "Eval" or Owner == nil or msg.From ~= Owner then return false end
-  if msg.From == msg.Owner then return true end
-  for _, authority in ipairs(ao.authorities) do
-    if authority == msg.Owner then return true end
-  end
-  return false
+  return msg.From == msg.Owner or is_authority(msg.Owner)
 end
 
 local run_eval = require(".eval")(ao, print_line)

@@ -1,7 +1,7 @@
-"""Calls to the Ray actors by name, with Ray's errors turned into ours.
+"""Calls to the computer's Ray actors by name, with Ray's errors turned into ours.
 
 An actor that died or restarts gives `Unavailable`, and its handle is looked up anew at the next call. An
-`AorayError` raised in an actor arrives as itself. Everything else in the gateway sees only `Call`, so tests
+`AorayError` raised in an actor arrives as itself. Gateways and process actors see only `Call`, so tests
 give it plain functions.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayError, RayTaskError
 
 from aoray.errors import AorayError, Unavailable
 
@@ -31,11 +31,11 @@ class RayCalls:
         handle = self._handle(actor)
         try:
             return await getattr(handle, method).remote(*arguments)
-        except RayActorError as error:
-            self._handles.pop(actor, None)
-            raise Unavailable(f"{actor} does not answer", hint="It is being restarted.") from error
         except RayTaskError as error:
             raise _cause(error, actor, method) from error
+        except RayError as error:
+            self._handles.pop(actor, None)
+            raise Unavailable(f"{actor} does not answer", hint="It is being restarted.") from error
 
     def _handle(self, actor: str) -> Any:
         if actor not in self._handles:

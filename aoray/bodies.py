@@ -1,0 +1,64 @@
+"""Request bodies: read whole, and bounded in size, in time, and in what is in memory of all of them at once.
+
+The first thing a route does with a POST. What a request announces is refused before it is read; what comes
+without an announcement (chunked) is counted as it comes.
+
+On failure: `TooLarge` beyond the bound of the route; `Overloaded` when too much is in memory;
+`MalformedInput` when a length is no number, or the body does not arrive in its time. Bytes are given back in
+every case.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.requests import Request
+
+from aoray.errors import MalformedInput, Overloaded, TooLarge
+
+
+class Bodies:
+    """The bodies that are in memory: `bytes` of them."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+    @asynccontextmanager
+    async def read(
+        self, request: Request, *, bytes_max: int, total_bytes_max: int, seconds_max: float
+    ) -> AsyncIterator[bytes]:
+        """One body, counted while it is used."""
+        announced = _announced(request)
+        self._check(announced, bytes_max, announced, total_bytes_max)
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            try:
+                async with asyncio.timeout(seconds_max):
+                    async for chunk in request.stream():
+                        size += len(chunk)
+                        self.bytes += len(chunk)
+                        self._check(size, bytes_max, 0, total_bytes_max)
+                        chunks.append(chunk)
+            except TimeoutError as error:
+                raise MalformedInput(
+                    f"the body did not arrive within {seconds_max:g} seconds", field="body"
+                ) from error
+            yield b"".join(chunks)
+        finally:
+            self.bytes -= size
+
+    def _check(self, size: int, bytes_max: int, more: int, total_bytes_max: int) -> None:
+        if size > bytes_max:
+            raise TooLarge(f"the body is over {bytes_max} bytes", field="body", bytes_max=bytes_max)
+        if self.bytes + more > total_bytes_max:
+            raise Overloaded("too many bodies are being read", hint="Try again.", retry_after_s=1)
+
+
+def _announced(request: Request) -> int:
+    text = request.headers.get("content-length", "0")
+    if not text.isdecimal():
+        raise MalformedInput(f"Content-Length is {text[:40]!r}", field="content-length")
+    return int(text)
