@@ -46,7 +46,7 @@ soak: install
 
 # Twenty processes tick each second for a minute, across a kill; says how late the ticks were.
 cron-soak: install
-	AORAY_CRON_SECONDS=60 $(BIN)/python -m pytest -q -s tests/e2e/test_cron.py
+	AORAY_CRON_SECONDS=60 $(BIN)/python -m pytest -q -s tests/e2e/test_ticking.py
 
 # Five minutes of payments while everything is killed, again and again, and 60 power cuts (`make test` has one
 # minute of it, and 12).

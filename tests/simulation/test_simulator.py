@@ -34,9 +34,9 @@ class AcknowledgesFirst(SimLog):
         super().__init__(path)
 
     def append(
-        self, entries: Sequence[LogEntry], changed: Mapping[str, ProcessState], block_height: int
+        self, entries: Sequence[LogEntry], changed: Mapping[str, ProcessState], block_height: int, *crons: Any
     ) -> None:
-        self._unwritten.append((entries, changed, block_height))
+        self._unwritten.append((entries, changed, block_height, *crons))
 
     def _write(self) -> None:
         while self._unwritten:
@@ -66,14 +66,14 @@ class TellsFirst(SimLog):
     """Tells the process actors before the log is written: outboxes are pushed of slots that may never be."""
 
     def append(
-        self, entries: Sequence[LogEntry], changed: Mapping[str, ProcessState], block_height: int
+        self, entries: Sequence[LogEntry], changed: Mapping[str, ProcessState], block_height: int, *crons: Any
     ) -> None:
         host = HOST.get()
         shard = host.actor if host else None
         for entry in entries if shard else ():
             state = changed[entry.process_id]
             shard._lane(state.actor).push([Work(state.term, entry)])
-        super().append(entries, changed, block_height)
+        super().append(entries, changed, block_height, *crons)
 
 
 class MarksFirst(SimResults):

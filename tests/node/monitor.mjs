@@ -1,6 +1,6 @@
 // Cron by the field's own client: @permaweb/aoconnect spawns a process with a Cron-Interval, monitors it, and stops it.
 //
-// node cron.mjs JSON, where JSON is {"mu", "cu", "gateway", "scheduler", "authority", "modules": {name: id}}. Every reply
+// node monitor.mjs JSON, where JSON is {"mu", "cu", "gateway", "scheduler", "authority", "modules": {name: id}}. Every reply
 // is asserted; the last line printed is a JSON object that says how many ticks each process had.
 import assert from 'node:assert/strict'
 import { connect, createDataItemSigner, serializeCron } from '@permaweb/aoconnect'

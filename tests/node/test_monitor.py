@@ -1,4 +1,4 @@
-"""`monitor` of the unmodified aoconnect starts ticks, `unmonitor` stops them; `cron.mjs` checks replies."""
+"""`monitor` of the unmodified aoconnect starts ticks, `unmonitor` stops them: `monitor.mjs` checks it all."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_aoconnect_starts_and_stops_ticks_of_lua_and_aos(computer: LocalComputer
         "modules": {"lua": computer.health["module"], "aos": aos_module},
         **{name: computer.health[name] for name in ("scheduler", "authority")},
     }
-    script = ["node", str(HERE / "cron.mjs"), json.dumps(setup)]
+    script = ["node", str(HERE / "monitor.mjs"), json.dumps(setup)]
     ran = subprocess.run(script, cwd=HERE, capture_output=True, text=True, timeout=150, check=False)
     assert ran.returncode == 0, f"{ran.stdout}\n{ran.stderr}"
     assert min(json.loads(ran.stdout.splitlines()[-1]).values()) >= 3

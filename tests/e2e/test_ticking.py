@@ -7,9 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import json
 import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -154,3 +159,29 @@ async def verified(computer: LocalComputer, process: str, ticks: int) -> None:
                     return
             except ClientError as error:
                 assert "ends at nonce" in error.message
+
+
+def aoray(computer: LocalComputer, wallet: Path, *words: str) -> dict[str, Any]:
+    command = [
+        sys.executable,
+        "-m",
+        "aoray",
+        *words,
+        "--url",
+        computer.url,
+        "--wallet",
+        str(wallet),
+        "--json",
+    ]
+    ran = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    return dict(json.loads(ran.stdout))
+
+
+def test_the_command_line_starts_shows_and_stops_crons(computer: LocalComputer, tmp_path: Path) -> None:
+    run = functools.partial(aoray, computer, tmp_path / "wallet.json")
+    process = run("spawn", "--tag", "Cron-Interval=1-hour", "--tag", "Cron-Tag-Action=Tick")["process"]
+    assert not run("monitor", process, "--show")["monitored"]
+    (cron,) = run("monitor", process)["crons"]
+    assert (cron["cron"], cron["step"], cron["last"]) == ("0-1-hour", 3_600_000, None)
+    assert run("monitor", process, "--show")["monitored"]
+    assert not run("monitor", process, "--stop")["monitored"]
