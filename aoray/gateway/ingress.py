@@ -100,8 +100,7 @@ class Ingress:
             return
         if process_id != item.id:
             self._knowledge.process(process_id)
-        known = (process_id, item.id) in self.receipts
-        if not known and self._knowledge.reader.entry(process_id, item.id) is None:
+        if self._knowledge.reader.entry(process_id, item.id) is None:
             self._admission.wallet(item.address)
 
     async def spawn(self, item: DataItem) -> Receipt:
