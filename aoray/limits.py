@@ -90,10 +90,11 @@ HIBERNATION_SCAN_SECONDS = 5.0  # how often a process actor looks for those
 
 # Checkpoints.
 CHECKPOINT_COSTS = 50  # one is due when evaluation since the last has taken this many times as long
-CHECKPOINT_MESSAGES_MIN = 20  # and not before as many messages, however slow they are
 CHECKPOINT_SECONDS_GUESS = 0.02  # what one takes, until it is known
 CHECKPOINT_BYTES_MAX = 1 * GIB  # of changed memory; a process that has changed more is always replayed
-CHECKPOINTS_KEPT = 2  # of each process
+CHECKPOINTS_KEPT = 2  # of each process, and the parents of those
+CHECKPOINT_WHOLE_BYTES = 1 * MIB  # of changed memory: up to here, each checkpoint has all of it
+CHECKPOINT_CHAIN_FILES_MAX = 16  # of a checkpoint and its parents
 CHECKPOINT_TRIES_MAX = 3  # to write a file that another's collection takes away meanwhile
 
 # Checking a log (`aoray verify`).

@@ -1,16 +1,18 @@
 """Checkpoints: states of processes on disk, so that a process need not be replayed from its first message.
 
 A checkpoint is a file under `data/checkpoints`, named by the SHA-256 of its bytes, and a row beside the
-results. The file holds the pages of memory that differ from the module's own boot, and the globals, as a
-zstd frame. The log stays the truth: a checkpoint only saves time, and may be lost at any moment.
+results. The file holds pages of memory, as they differ (XOR) from the module's own boot, and the globals, as
+a zstd frame: all pages that differ, or only those that changed since an earlier checkpoint, its **parent**
+(hibernation.chains says when). The log stays the truth: a checkpoint only saves time, and may be lost at any
+moment.
 
 Invariants
 * A file has its name when it is whole and on disk (fsync, rename, fsync of the directory), and a row is
   there only when its file is. Rows are written by the holder of the latest term alone (`StaleTerm`).
-* A checkpoint is used only if its bytes have the hash of its name, it is of the same booted module, and the
-  restored state has the hash in the row.
-* The newest CHECKPOINTS_KEPT of a process stay. Processes in equal states share a file; it goes with the
-  last row that names it, in the transaction that removes the row.
+* A checkpoint is used only if its bytes, and its parents', have the hash of their names, they count from the
+  same boot (module, limits, version of the engine), and the restored state has the hash in the row.
+* The newest CHECKPOINTS_KEPT of a process stay, and their parents. Processes in equal states share a file; it
+  goes with the last row that names it, in the transaction that removes the row.
 
 On failure: `BadCheckpoint` when reading: the caller takes an older one, or replays. Writing raises
 `Unavailable` (the disk), `StaleTerm`, or `TooLarge`; then nothing is indexed, and what was indexed before
@@ -24,7 +26,7 @@ import hashlib
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,9 +37,9 @@ import pyarrow as pa
 from aoray import limits
 from aoray.actors.results import Connection, hold
 from aoray.errors import BadCheckpoint, StaleTerm, TooLarge, Unavailable
-from aoray.wasm import Snapshot
+from aoray.wasm import UNIT, Changes, State
 
-MAGIC = b"aoray checkpoint 1\n"
+MAGIC = b"aoray checkpoint 2\n"
 _NUMBER_BYTES = 8
 _CODEC: Any = pa.Codec("zstd", compression_level=1)
 
@@ -53,6 +55,25 @@ class CheckpointRow(NamedTuple):
     state_hash: str
     file: str
     bytes: int
+    parent: str = ""  # the file that this one's only changes; empty if it holds them all
+
+
+class Chain(NamedTuple):
+    """A checkpoint that another can follow: its state, its file, bytes of pages in the first file of the
+    chain and in all later ones, and how many files there are."""
+
+    state: State
+    file: str
+    whole_bytes: int
+    later_bytes: int
+    files: int
+
+
+def chain_of(state: State, file: str, whole_bytes: int, later_bytes: int, files: int) -> Chain | None:
+    """A small state's checkpoints are whole, so nothing is remembered for them."""
+    if whole_bytes <= limits.CHECKPOINT_WHOLE_BYTES:
+        return None
+    return Chain(state, file, whole_bytes, later_bytes, files)
 
 
 COLUMNS = ", ".join(CheckpointRow._fields)
@@ -72,25 +93,35 @@ class Checkpoints:
         rows = self._index.rows(f"SELECT {COLUMNS} FROM checkpoints WHERE {where}", process_id, nonce_max)
         return [CheckpointRow(*row) for row in rows]
 
-    def read(self, row: CheckpointRow, base_hash: str) -> Snapshot:
-        """The changes that a checkpoint holds, whose restored state is still to be checked."""
-        try:
-            data = (self._directory / row.file).read_bytes()
-        except OSError as error:
-            raise BadCheckpoint(f"checkpoint {row.file} can't be read: {error}", file=row.file) from error
-        if hashlib.sha256(data).hexdigest() != row.file:
-            raise BadCheckpoint(f"checkpoint {row.file} does not have the hash of its name", file=row.file)
-        return unpacked(data, base_hash)
+    def read(self, row: CheckpointRow, boot_id: str) -> list[Changes]:
+        """What a checkpoint and its parents hold, the oldest first; the state is still to be checked."""
+        parts: list[Changes] = []
+        name = row.file
+        while name:
+            if len(parts) > limits.CHECKPOINT_CHAIN_FILES_MAX:
+                raise BadCheckpoint(f"checkpoint {row.file} has too many parents", file=row.file)
+            part, name = unpacked(self._content(name), boot_id)
+            parts.append(part)
+        return parts[::-1]
 
-    def write(self, row: CheckpointRow, base_hash: str, changes: Snapshot) -> CheckpointRow:
+    def _content(self, name: str) -> bytes:
+        try:
+            data = (self._directory / name).read_bytes()
+        except OSError as error:
+            raise BadCheckpoint(f"checkpoint {name} can't be read: {error}", file=name) from error
+        if hashlib.sha256(data).hexdigest() != name:
+            raise BadCheckpoint(f"checkpoint {name} does not have the hash of its name", file=name)
+        return data
+
+    def write(self, row: CheckpointRow, boot_id: str, changes: Changes) -> CheckpointRow:
         """Keep a state (file and size are filled in), and let older ones go."""
-        data = packed(base_hash, changes)
+        data = packed(boot_id, row.parent, changes)
         row = row._replace(file=hashlib.sha256(data).hexdigest(), bytes=len(data))
         for _ in range(limits.CHECKPOINT_TRIES_MAX):
-            with _as_unavailable():
+            with _as_unavailable(), contextlib.suppress(FileNotFoundError):  # another swept the draft away
                 self._publish(row.file, data)
-            if self._indexed(row):
-                return row
+                if self._indexed(row):
+                    return row
         raise Unavailable(f"checkpoint {row.file} vanishes again and again", file=row.file)
 
     def sweep(self) -> int:
@@ -125,14 +156,22 @@ class Checkpoints:
                 raise StaleTerm("a successor evaluates this process", processes=[row.process_id])
             if not (self._directory / row.file).exists():
                 return False
-            db.execute(f"INSERT OR REPLACE INTO checkpoints ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?)", row)
+            db.execute(f"INSERT OR REPLACE INTO checkpoints ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?)", row)
             with _as_unavailable():
                 self._forget_old(db, row.process_id)
         return True
 
     def _forget_old(self, db: sqlite3.Connection, process_id: str) -> None:
-        query = "SELECT nonce, file FROM checkpoints WHERE process_id = ? ORDER BY nonce DESC"
-        old = db.execute(query, [process_id]).fetchall()[limits.CHECKPOINTS_KEPT :]
+        """All but the newest, and what those need."""
+        query = "SELECT nonce, file, parent FROM checkpoints WHERE process_id = ? ORDER BY nonce DESC"
+        rows = db.execute(query, [process_id]).fetchall()
+        needed: set[str] = set()
+        old = []
+        for number, (nonce, file, parent) in enumerate(rows):
+            if number < limits.CHECKPOINTS_KEPT or file in needed:
+                needed.add(parent)
+            else:
+                old.append((nonce, file))
         for nonce, _ in old:
             db.execute("DELETE FROM checkpoints WHERE process_id = ? AND nonce = ?", [process_id, nonce])
         self._collect(db, {file for _, file in old})
@@ -146,43 +185,51 @@ class Checkpoints:
         return gone
 
 
-def packed(base_hash: str, changes: Snapshot) -> bytes:
-    """A state as the bytes of its file."""
-    size = sum(len(run) for _, run in changes.runs)
+def packed(boot_id: str, parent: str, changes: Changes) -> bytes:
+    """A state's pages as the bytes of their file."""
+    size = len(changes.data)
     if size > limits.CHECKPOINT_BYTES_MAX:
         raise TooLarge(f"{size} bytes of memory have changed; {limits.CHECKPOINT_BYTES_MAX} can be kept")
     header = orjson.dumps(
         {
-            "base": base_hash,
+            "boot": boot_id,
+            "parent": parent,
             "memory_bytes": changes.memory_bytes,
             "globals": changes.globals,
-            "runs": [(offset, len(run)) for offset, run in changes.runs],
+            "pages": [offset // UNIT for offset in changes.offsets],
         }
     )
-    body = b"".join([len(header).to_bytes(_NUMBER_BYTES), header, *(run for _, run in changes.runs)])
+    body = b"".join([len(header).to_bytes(_NUMBER_BYTES), header, changes.data])
     return MAGIC + len(body).to_bytes(_NUMBER_BYTES) + bytes(_CODEC.compress(body, asbytes=True))
 
 
-def unpacked(data: bytes, base_hash: str) -> Snapshot:
-    """The state of a file whose hash is right; refused if it is of another format, or of another module."""
+def unpacked(data: bytes, boot_id: str) -> tuple[Changes, str]:
+    """The pages of a file whose hash is right, and its parent; refused if it is of another format, or counts
+    from another boot."""
     start = len(MAGIC) + _NUMBER_BYTES
     if not data.startswith(MAGIC) or len(data) < start:
         raise BadCheckpoint("this is no checkpoint, or one of another version of aoray")
     size = int.from_bytes(data[len(MAGIC) : start])
-    body = memoryview(_CODEC.decompress(data[start:], decompressed_size=size, asbytes=True))
+    body = _CODEC.decompress(data[start:], decompressed_size=size, asbytes=True)
     end = _NUMBER_BYTES + int.from_bytes(body[:_NUMBER_BYTES])
     header = orjson.loads(body[_NUMBER_BYTES:end])
-    if header["base"] != base_hash:
-        raise BadCheckpoint("the checkpoint counts from another boot of the module than this machine's")
-    runs = tuple(_runs(body[end:], header["runs"]))
-    return Snapshot(header["memory_bytes"], runs, tuple(header["globals"]))
+    if header["boot"] != boot_id:
+        raise BadCheckpoint("the checkpoint is of another module, or another version of the engine")
+    offsets = tuple(page * UNIT for page in header["pages"])
+    return Changes(header["memory_bytes"], tuple(header["globals"]), offsets, body[end:]), header["parent"]
 
 
-def _runs(body: memoryview, places: list[tuple[int, int]]) -> Iterator[tuple[int, bytes]]:
-    at = 0
-    for offset, size in places:
-        yield offset, bytes(body[at : at + size])
-        at += size
+def merged(parts: Sequence[Changes]) -> Changes:
+    """Changes one after another (at least one) as one: the last word on each page."""
+    last = parts[-1]
+    if len(parts) == 1:
+        return last
+    found: dict[int, bytes] = {}
+    for part in parts:
+        for number, offset in enumerate(part.offsets):
+            found[offset] = part.data[number * UNIT : (number + 1) * UNIT]
+    offsets = tuple(sorted(found))
+    return last._replace(offsets=offsets, data=b"".join(found[offset] for offset in offsets))
 
 
 def _sync_directory(path: Path) -> None:

@@ -24,15 +24,15 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from aoray import limits
-from aoray.actors.checkpoints import CheckpointRow, Checkpoints
-from aoray.actors.hibernation import Effort
+from aoray.actors.checkpoints import Chain, CheckpointRow, Checkpoints, chain_of, merged
+from aoray.actors.hibernation import Effort, chains
 from aoray.actors.machine import Turn
 from aoray.actors.messages import dry_run_message, given
 from aoray.actors.results import ResultRow, Results
 from aoray.actors.served import served
 from aoray.errors import AorayError, BadCheckpoint, StaleTerm, Unavailable, UnsupportedModule
 from aoray.protocol.assignments import LogEntry
-from aoray.wasm import Instance, Limits, Module, Outcome
+from aoray.wasm import UNIT, Instance, Limits, Module, Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -92,6 +92,7 @@ class Resident:
     timestamp: int = 0
     block_height: int = 0
     kept_nonce: int = -1  # of the newest checkpoint
+    chain: Chain | None = None  # that the next one may follow
     effort: Effort = field(default_factory=Effort)
 
 
@@ -138,21 +139,24 @@ class Evaluation:
             try:
                 if not isinstance(evaluator, Instance):
                     return None
-                self._restore(evaluator, row)
+                chain = self._restore(evaluator, row)
             except BadCheckpoint as error:
                 logger.warning("checkpoint %d of %s is not used: %s", row.nonce, process_id, error)
                 evaluator.close()
             else:
                 self.checkpoints_used += 1
                 place = row.nonce, row.timestamp, row.block_height, row.nonce
-                return Resident(evaluator, prepared.env, *place)
+                return Resident(evaluator, prepared.env, *place, chain)
         return None
 
-    def _restore(self, instance: Instance, row: CheckpointRow) -> None:
-        instance.restore_changes(self._checkpoints.read(row, instance.base_hash))
-        found = instance.state_hash()
-        if found != row.state_hash:
-            raise BadCheckpoint(f"its state has the hash {found}, not {row.state_hash}")
+    def _restore(self, instance: Instance, row: CheckpointRow) -> Chain | None:
+        parts = self._checkpoints.read(row, instance.boot_id)
+        instance.restore(merged(parts))
+        state = instance.state()
+        if state.hash != row.state_hash:
+            raise BadCheckpoint(f"its state has the hash {state.hash}, not {row.state_hash}")
+        first, *later = (len(part.data) for part in parts)
+        return chain_of(state, row.file, first, sum(later), len(parts))
 
     def hibernate(self, process_id: str, term: int) -> None:
         """Keep what changed since the last checkpoint, and let go of the instance."""
@@ -175,16 +179,32 @@ class Evaluation:
         instance, started = resident.evaluator, self._clock()
         if not isinstance(instance, Instance):
             return
-        place = resident.nonce, term, resident.timestamp, resident.block_height
         try:
-            row = CheckpointRow(process_id, *place, instance.state_hash(), "", 0)
-            self._checkpoints.write(row, instance.base_hash, instance.changes())
+            resident.chain = self._write_checkpoint(process_id, term, resident, instance)
         except AorayError as error:
             logger.warning("no checkpoint of %s at %d: %s", process_id, resident.nonce, error)
         else:
             resident.kept_nonce = resident.nonce
             self.checkpoints_written += 1
         resident.effort.checkpointed(self._clock() - started)
+
+    def _write_checkpoint(
+        self, process_id: str, term: int, resident: Resident, instance: Instance
+    ) -> Chain | None:
+        """All that differs from the boot, or what changed since the last; and what the next may follow."""
+        state, chain = instance.state(), resident.chain
+        offsets = state.differing(instance.boot_state)
+        changed = state.differing(chain.state) if chain else []
+        if not chains(chain, len(offsets) * UNIT, len(changed) * UNIT):
+            chain = None
+        place = resident.nonce, term, resident.timestamp, resident.block_height
+        row = CheckpointRow(process_id, *place, state.hash, "", 0, chain.file if chain else "")
+        changes = instance.changes(changed if chain else offsets)
+        written = self._checkpoints.write(row, instance.boot_id, changes)
+        if chain is None:
+            return chain_of(state, written.file, len(offsets) * UNIT, 0, 1)
+        later_bytes = chain.later_bytes + len(changed) * UNIT
+        return Chain(state, written.file, chain.whole_bytes, later_bytes, chain.files + 1)
 
     def run(self, turns: Sequence[Turn]) -> Slice:
         """Evaluate as much of a plan as fits into a slice, and write the results."""

@@ -2,7 +2,11 @@
 
 A checkpoint is due when replaying what came since the last one would take CHECKPOINT_COSTS times as long as
 the checkpoint itself: so checkpoints take a fiftieth of the evaluating thread at most, and a replay is
-bounded by fifty checkpoints' time. Whatever changed is kept when a process is let go.
+bounded by fifty checkpoints' time (or one message's, if that takes longer). What a checkpoint takes follows
+from how much has changed. Whatever changed is kept when a process is let go.
+
+A checkpoint of a large state holds only what changed since the one before, as long as the chain of them is no
+longer to read than twice a whole one.
 
 `Residency` knows since when each process has had nothing to do. The bound on residents is soft: a process
 that has work is never let go, so there can be more of them than the bound while more have work.
@@ -14,30 +18,38 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from aoray import limits
+from aoray.actors.checkpoints import Chain
 
 
 @dataclass(slots=True)
 class Effort:
     """What was evaluated since the last checkpoint, and what a checkpoint of this process costs."""
 
-    messages: int = 0
     seconds: float = 0.0
     cost_seconds: float = limits.CHECKPOINT_SECONDS_GUESS
 
     def evaluated(self, seconds: float) -> None:
         """One more message; one that was replayed counts, since it would be again."""
-        self.messages += 1
         self.seconds += seconds
 
     def checkpointed(self, cost_seconds: float) -> None:
         """Begin anew, and know the cost better."""
-        self.messages, self.seconds = 0, 0.0
+        self.seconds = 0.0
         self.cost_seconds = (self.cost_seconds + cost_seconds) / 2
 
     @property
     def is_due(self) -> bool:
-        enough = self.messages >= limits.CHECKPOINT_MESSAGES_MIN
-        return enough and self.seconds >= limits.CHECKPOINT_COSTS * self.cost_seconds
+        return self.seconds >= limits.CHECKPOINT_COSTS * self.cost_seconds
+
+
+def chains(chain: Chain | None, whole_bytes: int, changed_bytes: int) -> bool:
+    """Whether a checkpoint is to hold only what changed since the one before."""
+    return (
+        chain is not None
+        and whole_bytes > limits.CHECKPOINT_WHOLE_BYTES
+        and chain.files < limits.CHECKPOINT_CHAIN_FILES_MAX
+        and chain.later_bytes + changed_bytes <= chain.whole_bytes
+    )
 
 
 class Residency:

@@ -45,6 +45,7 @@ CREATE INDEX IF NOT EXISTS results_unpushed ON results (process_id, nonce) WHERE
 CREATE TABLE IF NOT EXISTS checkpoints (
     process_id TEXT NOT NULL, nonce INTEGER NOT NULL, term INTEGER NOT NULL, timestamp INTEGER NOT NULL,
     block_height INTEGER NOT NULL, state_hash TEXT NOT NULL, file TEXT NOT NULL, bytes INTEGER NOT NULL,
+    parent TEXT NOT NULL,
     PRIMARY KEY (process_id, nonce)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS checkpoints_by_file ON checkpoints (file);

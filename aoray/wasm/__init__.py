@@ -7,12 +7,13 @@ leaves as they were.
 
 engine.py loads modules (compile.py compiles them, binary.py prepares them), instance.py is one process,
 guest.py and native.py call WASM, shim.py and clock.py are what a module may import, pages.py keeps
-memory images. Knows no network.
+memory images (memory.py asks the system for them). Knows no network.
 """
 
 from __future__ import annotations
 
-from aoray.wasm.engine import Engine, Limits, Module
-from aoray.wasm.instance import Instance, Outcome, Snapshot
+from aoray.wasm.engine import Engine, Limits, Module, State
+from aoray.wasm.instance import Instance, Outcome
+from aoray.wasm.pages import UNIT, Changes
 
-__all__ = ["Engine", "Instance", "Limits", "Module", "Outcome", "Snapshot"]
+__all__ = ["UNIT", "Changes", "Engine", "Instance", "Limits", "Module", "Outcome", "State"]

@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -39,6 +39,10 @@ from aoray.limits import (
 from aoray.wasm import binary, imports, pages, shim
 from aoray.wasm import compile as compiler
 
+# Raised whenever the same messages may give another state or result than before: what guest.py, shim.py and
+# clock.py tell a guest, or what binary.py makes of it. Checkpoints of another version are not used.
+EVALUATION_VERSION = 1
+
 
 class Limits(NamedTuple):
     """What one process may use. Fuel is for each message; a unit is about one WASM instruction."""
@@ -48,12 +52,37 @@ class Limits(NamedTuple):
     result_bytes_max: int = RESULT_BYTES_MAX
 
 
+class State(NamedTuple):
+    """All that a state is made of: the memory's size, the globals' bits, and the SHA-256 of every page (of
+    pages.UNIT bytes) that is not zero, by its offset. Code, tables and segments cannot change (binary.py);
+    clock and chance are set anew for each message (shim.py)."""
+
+    memory_bytes: int
+    globals: tuple[int, ...]
+    pages: Mapping[int, bytes]
+
+    @property
+    def hash(self) -> str:
+        """SHA-256; equal states have equal hashes, on every machine, however they came about."""
+        digest = hashlib.sha256(repr((self.memory_bytes, self.globals)).encode())
+        for offset, page in sorted(self.pages.items()):
+            digest.update(offset.to_bytes(8, "little") + page)
+        return digest.hexdigest()
+
+    def differing(self, other: State) -> list[int]:
+        """The offsets of the pages that are not as in the other one."""
+        mine, others = self.pages, other.pages
+        changed = {offset for offset, page in mine.items() if others.get(offset) != page}
+        return sorted(changed | (others.keys() - mine.keys()))
+
+
 class Boot(NamedTuple):
-    """A module's state after boot: what a new process begins with."""
+    """A module's state after boot: what a new process begins with. Its `id` is that of all who come to equal
+    states from here by equal messages: same module, limits, and way of evaluating."""
 
     image: pages.Image
-    globals: tuple[int, ...]
-    state_hash: str
+    state: State
+    id: str
 
 
 class Module:
@@ -70,6 +99,11 @@ class Module:
         # One for each engine: wasmtime ties a type to the engine that it is first used with.
         self.host_type = wasmtime.FuncType(numbers, [wasmtime.ValType.i64(), wasmtime.ValType.i32()])
         self.boots: dict[Limits, Boot] = {}  # filled by Instance.boot
+
+    def booted(self, limits: Limits, image: pages.Image, state: State) -> Boot:
+        """The boot that `image` and `state` are of."""
+        parts = (self.sha256, *limits, EVALUATION_VERSION, version("wasmtime"), state.hash)
+        return Boot(image, state, hashlib.sha256(repr(parts).encode()).hexdigest())
 
 
 class Engine:

@@ -16,7 +16,7 @@ import orjson
 
 from aoray.errors import UnsupportedModule
 from aoray.limits import MEMORY_BYTES_MAX
-from aoray.wasm import pages
+from aoray.wasm import memory
 from aoray.wasm.clock import Calendar
 from aoray.wasm.engine import Limits, Module
 from aoray.wasm.native import Store
@@ -112,7 +112,7 @@ class Guest:
         if not 0 < address < size:
             return b"", "the module's answer is not in its memory"
         most = self.limits.result_bytes_max
-        length = pages.find(self.base + address, 0, min(size - address, most + 1))
+        length = memory.find(self.base + address, 0, min(size - address, most + 1))
         if length < 0:
             return b"", f"the module's answer has no end, or is over {most} bytes"
         return ctypes.string_at(self.base + address, length), None

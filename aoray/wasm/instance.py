@@ -7,17 +7,17 @@ again, and the state is folded: exactly what it was before the message, since ev
 deterministic. A fold is made when the kept messages have taken FOLD_COSTS times as long as a fold takes,
 so folding costs little, and so does a failure. A dry run folds first, and goes back to the image after.
 
-`snapshot` and `restore` give and take the state as plain data; `changes` and `restore_changes` only what
-differs from the module's own boot, for checkpoints. Nothing is raised for what a guest does; `Unavailable`
-means that this machine failed, and that the instance must be made anew from the log.
+`state` says what a state is by hashes; `changes` and `restore` give and take as plain data what of it differs
+from the module's own boot, for checkpoints. An instance at rest holds its image alone. Nothing is raised for
+what a guest does; `Unavailable` means that this machine failed, and that the instance must be made anew from
+the log.
 """
 
 from __future__ import annotations
 
 import ctypes
 import hashlib
-from collections.abc import Iterable, Iterator
-from itertools import chain
+from collections.abc import Mapping, Sequence
 from time import perf_counter_ns
 from typing import Any, NamedTuple, Self
 
@@ -26,8 +26,9 @@ import orjson
 from aoray.errors import Unavailable
 from aoray.limits import KEPT_BYTES_MAX, KEPT_MESSAGES_MAX, OUTBOX_MESSAGES_MAX
 from aoray.wasm import pages
-from aoray.wasm.engine import Boot, Limits, Module
+from aoray.wasm.engine import Boot, Limits, Module, State
 from aoray.wasm.guest import Answer, Guest
+from aoray.wasm.pages import Changes
 
 FOLD_COSTS = 20
 _BOOTS_MAX = 8
@@ -42,14 +43,6 @@ class Outcome(NamedTuple):
     fuel: int
 
 
-class Snapshot(NamedTuple):
-    """A state as plain data: the memory's size and what in it is not zero, by offset; the globals' bits."""
-
-    memory_bytes: int
-    runs: tuple[tuple[int, bytes], ...]
-    globals: tuple[int, ...]
-
-
 class Instance:
     """One process: a module and its state. Used by one thread at a time; `close` gives the memory back."""
 
@@ -57,10 +50,13 @@ class Instance:
         """From a state (see `boot`)."""
         self._module, self._limits, self._images = module, limits, module.images
         self._base = state
-        self._image, self._globals = state.image, state.globals
+        self._image, self._globals = state.image, state.state.globals
+        self._resting = False
         self._fold_ns = 1_000_000  # how long a fold takes, smoothed; a guess at first
         self._forget()
-        self._guest = self._fresh_guest()
+        self._guest = Guest(module, limits)
+        self._guest.grow(self._image.size)
+        self._bring()
 
     @classmethod
     def boot(cls, module: Module, limits: Limits) -> Self:
@@ -74,7 +70,7 @@ class Instance:
     def evaluate(self, message: bytes, env: bytes) -> Outcome:
         """Evaluate a message; with an error, the state is as before."""
         started = perf_counter_ns()
-        outcome = judged(self._guest.answer(message, env))
+        outcome = judged(self._awake().answer(message, env))
         if outcome.error is not None:
             self._roll_back()
             self._replay()
@@ -89,47 +85,56 @@ class Instance:
     def dry_run(self, message: bytes, env: bytes) -> Outcome:
         """Evaluate a message, and forget it."""
         self._fold()
-        outcome = judged(self._guest.answer(message, env))
+        outcome = judged(self._awake().answer(message, env))
         self._roll_back()
         return outcome
 
     def memory(self) -> bytes:
         """The whole memory."""
-        return ctypes.string_at(self._guest.base, self._guest.size)
-
-    def snapshot(self) -> Snapshot:
-        """The state as plain data."""
-        self._fold()
-        return Snapshot(self._image.size, tuple(self._image.runs()), self._globals)
-
-    def restore(self, snapshot: Snapshot) -> None:
-        """Become the state of a snapshot (of the same module)."""
-        self._restore(snapshot, snapshot.runs)
+        guest = self._awake()
+        return ctypes.string_at(guest.base, guest.size)
 
     @property
-    def base_hash(self) -> str:
-        """The hash of the state that `changes` are counted from: the module's, just booted."""
-        return self._base.state_hash
+    def boot_id(self) -> str:
+        """What `changes` are counted from: the same for all that can restore them."""
+        return self._base.id
 
-    def changes(self) -> Snapshot:
-        """The state as the pages in which it differs from the module's boot; those now zero, too."""
+    @property
+    def boot_state(self) -> State:
+        """The state that `changes` are counted from: the module's, just booted."""
+        return self._base.state
+
+    def state(self) -> State:
+        """The present state, as hashes of its pages."""
         self._fold()
-        return Snapshot(self._image.size, tuple(_changed(self._base.image, self._image)), self._globals)
-
-    def restore_changes(self, changes: Snapshot) -> None:
-        """Become the state that `changes` were taken of (with the same `base_hash`)."""
-        self._restore(changes, chain(self._base.image.runs(), changes.runs))
-
-    def _restore(self, snapshot: Snapshot, runs: Iterable[tuple[int, bytes]]) -> None:
-        self._become(self._images.build(snapshot.memory_bytes, runs), snapshot.globals)
-        self._forget()
-        self._guest.close()
-        self._guest = self._fresh_guest()
+        return _state(self._image, self._globals, self._base.state.pages)
 
     def state_hash(self) -> str:
-        """SHA-256 over memory and globals; equal states have equal hashes, however they came about."""
+        """SHA-256 over all of the state; equal states have equal hashes, however they came about."""
+        return self.state().hash
+
+    def changes(self, offsets: Sequence[int]) -> Changes:
+        """The state as those pages (see `State.differing`), each as it differs from the module's boot."""
         self._fold()
-        return _hash(self._image, self._globals)
+        data = pages.differing(self._image, self._base.image, offsets)
+        return Changes(self._image.size, self._globals, tuple(offsets), data)
+
+    def restore(self, changes: Changes) -> None:
+        """Become the state that all its `changes` from the boot make (with the same `boot_id`)."""
+        self._become(self._images.build(self._base.image, changes), changes.globals)
+        self._forget()
+        if self._guest.size <= self._image.size:
+            self._guest.grow(self._image.size)
+            self._bring()
+        else:
+            self._renew()
+
+    def rest(self) -> None:
+        """Hold as little memory as can be, until the next message; it costs a fraction of a millisecond."""
+        self._fold()
+        if not self._resting:
+            self._images.rest(self._guest.base, self._image)
+            self._resting = True
 
     def close(self) -> None:
         """Give back the memory and the image."""
@@ -137,12 +142,25 @@ class Instance:
         if not self._image.shared:
             self._image.close()
 
-    def _fresh_guest(self) -> Guest:
+    def _bring(self) -> None:
+        """The guest, whose memory has the image's size, to the image."""
+        self._images.attach(self._guest.base, self._image)
+        self._guest.set_globals(self._globals)
+        self._resting = False
+
+    def _renew(self) -> None:
+        """A memory cannot shrink: a new guest in place of one that grew."""
         guest = Guest(self._module, self._limits)
         guest.grow(self._image.size)
-        self._images.attach(guest.base, self._image)
-        guest.set_globals(self._globals)
-        return guest
+        self._guest, old = guest, self._guest
+        self._bring()
+        old.close()
+
+    def _awake(self) -> Guest:
+        """The guest, with all of its memory."""
+        if self._resting:
+            self._roll_back()
+        return self._guest
 
     def _forget(self) -> None:
         self._kept: list[tuple[bytes, bytes]] = []
@@ -173,9 +191,9 @@ class Instance:
         if guest.size == self._image.size:
             self._images.roll_back(guest.base, self._image)
             guest.set_globals(self._globals)
+            self._resting = False
         else:
-            self._guest = self._fresh_guest()  # if that fails, the old one is still whole memory to close
-            guest.close()
+            self._renew()
 
     def _replay(self) -> None:
         """After a rollback: evaluate the kept messages again, and fold."""
@@ -190,37 +208,21 @@ def _booted(module: Module, limits: Limits) -> Boot:
     guest = Guest(module, limits)
     try:
         guest.boot()
-        image, globals_ = module.images.capture(guest.base, guest.size), guest.globals()
-        return Boot(image, globals_, _hash(image, globals_))
+        image = module.images.capture(guest.base, guest.size)
+        return module.booted(limits, image, _state(image, guest.globals(), {}))
     finally:
         guest.close()
 
 
-def _pages_of(image: pages.Image) -> Iterator[tuple[int, bytes]]:
-    """The pages of an image that are not zero."""
-    zero = bytes(pages.PAGE)
-    for start, run in image.runs():
-        for at in range(0, len(run), pages.PAGE):
-            if (page := run[at : at + pages.PAGE]) != zero:
-                yield start + at, page
-
-
-def _hash(image: pages.Image, globals_: tuple[int, ...]) -> str:
-    digest = hashlib.sha256(repr((image.size, globals_)).encode())
-    for offset, page in _pages_of(image):
-        digest.update(offset.to_bytes(8, "little"))
-        digest.update(page)
-    return digest.hexdigest()
-
-
-def _changed(base: pages.Image, image: pages.Image) -> Iterator[tuple[int, bytes]]:
-    """The pages of an image that are not as in another; an image is as large as its base, or larger."""
-    before = dict(_pages_of(base))
-    for offset, page in _pages_of(image):
-        if before.pop(offset, None) != page:
-            yield offset, page
-    for offset in before:
-        yield offset, bytes(pages.PAGE)
+def _state(image: pages.Image, globals_: tuple[int, ...], beneath: Mapping[int, bytes]) -> State:
+    """`beneath` are the pages of the shared image that a partial one lies on."""
+    digests = dict(beneath) if image.partial else {}
+    for offset, page in image.pages():
+        if page == pages.ZEROS:
+            digests.pop(offset, None)
+        else:
+            digests[offset] = hashlib.sha256(page).digest()
+    return State(image.size, globals_, digests)
 
 
 def judged(answer: Answer) -> Outcome:

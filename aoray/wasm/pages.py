@@ -1,13 +1,18 @@
 """Images of a guest's memory, and the way back to one: what makes a message all-or-nothing.
 
-An image is the content of a memory at a fold (instance.py). On Linux it is a sparse memfd, mapped
-privately over the guest's memory: the guest's writes make copies of single pages, which a rollback
-throws away (0.1 ms), and which a fold writes to the memfd (0.3 ms for an aos message). The kernel says
-which pages were written (`PAGEMAP_SCAN`, or /proc/self/pagemap before Linux 6.7). Where any of that is
-missing, `Copies` does the same with whole copies.
+An image is the content of a memory at a fold (instance.py). On Linux all instances of a module share the
+image of its memory after boot: a sparse memfd, mapped privately over each guest's memory, so that writes
+make copies of single pages. What an instance has written itself is one of two things:
 
-A shared image (a module booted, for all its processes) is never written; a fold makes a copy of it
-first.
+* up to OVERLAY_BYTES_MAX an `Overlay`: the own pages as they differ from the shared ones (XOR), compressed.
+  An instance costs its own pages and some tenth of them; at rest, only the tenth.
+* beyond, a `MappedImage` of its own, which the guest's memory maps in place of the shared one: a fold writes
+  only what was written since the last one, a rollback drops it.
+
+Where the kernel does not say which pages were written, `Copies` does the same with whole copies.
+
+The unit of hashes and checkpoints is UNIT bytes on every machine, whatever the size of its pages. A shared
+image is never written. On failure: `Unavailable`.
 """
 
 from __future__ import annotations
@@ -16,43 +21,35 @@ import ctypes
 import functools
 import mmap
 import os
-import re
-from collections.abc import Callable, Iterable, Iterator
+from array import array
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from aoray.errors import Unavailable
-from aoray.limits import KIB, MIB
+from aoray.limits import MIB
+from aoray.wasm import memory
+from aoray.wasm.memory import BLOCK, PAGE, Runs, written_by_pagemap, written_by_scan
 
-PAGE = mmap.PAGESIZE
-_BLOCK = 64 * KIB
-_ZEROS = bytes(_BLOCK)
-_ZEROS_AT = ctypes.cast(ctypes.c_char_p(_ZEROS), ctypes.c_void_p).value
+UNIT = 4096
+ZEROS = bytes(UNIT)
+OVERLAY_BYTES_MAX = 4 * MIB
+_CODEC: Any = pa.Codec("lz4_raw")
 
-_libc: Any = ctypes.CDLL(None, use_errno=True)
-_libc.mmap.restype = ctypes.c_void_p
-_libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *(ctypes.c_int,) * 3, ctypes.c_int64)
-_libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-_libc.pwrite.restype = _libc.pread.restype = ctypes.c_ssize_t
-_libc.pwrite.argtypes = _libc.pread.argtypes = (
-    ctypes.c_int,
-    ctypes.c_void_p,
-    ctypes.c_size_t,
-    ctypes.c_int64,
-)
-_libc.memcmp.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
-_libc.memchr.restype = ctypes.c_void_p
-_libc.memchr.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t)
+Page = tuple[int, bytes]  # offset in a memory, and UNIT bytes
 
-_MAP = mmap.MAP_PRIVATE | 0x10 | 0x4000  # MAP_FIXED, MAP_NORESERVE
-_READ_WRITE = mmap.PROT_READ | mmap.PROT_WRITE
-_DONTNEED = 4
 
-# Up to here, a fold or rollback leaves the guest its copies of pages, in step with the image, instead of
-# dropping them: it will write the same ones again, and a page fault takes three times as long as a copy.
-KEPT_PAGES_BYTES_MAX = 4 * MIB
+class Changes(NamedTuple):
+    """Pages of a state: their offsets, and each as what differs (XOR) from the module's boot, one after
+    another; and what else a state is made of."""
 
-Runs = Iterable[tuple[int, int]]  # from, to: offsets in a memory
+    memory_bytes: int
+    globals: tuple[int, ...]
+    offsets: tuple[int, ...]
+    data: bytes
 
 
 class Image(Protocol):
@@ -60,9 +57,15 @@ class Image(Protocol):
 
     size: int
     shared: bool
+    partial: (
+        bool  # `pages` are those that may differ from the shared image beneath; else all that aren't zero
+    )
 
-    def runs(self) -> Iterator[tuple[int, bytes]]:
-        """Offset and content of what is not zero (and perhaps some that is)."""
+    def pages(self) -> Iterator[Page]:
+        """Offset and content, in order (and perhaps some more than there must be)."""
+
+    def gather(self, offsets: Sequence[int]) -> bytes:
+        """The pages at these offsets, one after another; zeros beyond the end."""
 
     def close(self) -> None:
         """Give the room back."""
@@ -74,8 +77,8 @@ class Pages(Protocol):
     def capture(self, base: int, size: int) -> Image:
         """A shared image of a memory as it is."""
 
-    def build(self, size: int, runs: Iterable[tuple[int, bytes]]) -> Image:
-        """An image from its content."""
+    def build(self, shared: Image, changes: Changes) -> Image:
+        """An image from what in it differs from a shared one."""
 
     def attach(self, base: int, image: Image) -> None:
         """Bring any memory of the image's size to the image."""
@@ -84,28 +87,35 @@ class Pages(Protocol):
         """Bring a memory that was attached to the image back to it; it has the image's size."""
 
     def fold(self, base: int, size: int, image: Image) -> Image:
-        """The image brought up to the memory: the same one, or an own copy of a shared one."""
+        """The image brought up to the memory: the same one, or another (in place of a shared one, always)."""
+
+    def rest(self, base: int, image: Image) -> None:
+        """Let go of what a memory holds besides its image; `roll_back` comes before it is used again."""
 
 
-def find(address: int, byte: int, size: int) -> int:
-    """Offset of the first such byte at an address, or -1."""
-    found = _libc.memchr(address, byte, size)
-    return -1 if found is None else int(found) - address
+def xor(one: bytes, other: bytes) -> bytes:
+    """Where two texts of the same length (a multiple of 8) differ."""
+    if not one:
+        return b""
+    words = [
+        pa.Array.from_buffers(pa.uint64(), len(text) // 8, [None, pa.py_buffer(text)])
+        for text in (one, other)
+    ]
+    return bytes(pc.bit_wise_xor(*words).buffers()[1])
 
 
-def _checked(result: int | None, what: str) -> int:
-    if result is None or result < 0 or result == 2**64 - 1:
-        error = ctypes.get_errno()
-        raise Unavailable(f"{what} failed: {os.strerror(error)}", errno=error)
-    return result
+def differing(image: Image, shared: Image, offsets: Sequence[int]) -> bytes:
+    """These pages of an image as they differ from a shared one's."""
+    return xor(image.gather(offsets), shared.gather(offsets))
 
 
-def nonzero(base: int, size: int) -> Iterator[tuple[int, int]]:
-    """The blocks of a memory that are not all zero."""
-    for offset in range(0, size, _BLOCK):
-        step = min(_BLOCK, size - offset)
-        if _libc.memcmp(base + offset, _ZEROS_AT, step):
-            yield offset, offset + step
+def _units(runs: Runs) -> list[int]:
+    return [offset for start, end in runs for offset in range(start, end, UNIT)]
+
+
+def _sliced(offsets: Sequence[int], data: bytes) -> Iterator[Page]:
+    for n, offset in enumerate(offsets):
+        yield offset, data[n * UNIT : (n + 1) * UNIT]
 
 
 # --- copy on write ------------------------------------------------------------------------------------------
@@ -115,6 +125,7 @@ class MappedImage:
     """An image in a memfd."""
 
     fd = -1
+    partial = False
 
     def __init__(self, size: int, *, shared: bool) -> None:
         self.fd = os.memfd_create("aoray-image")
@@ -125,17 +136,8 @@ class MappedImage:
         os.ftruncate(self.fd, size)
         self.size = size
 
-    def write(self, address: int, offset: int, size: int) -> None:
-        while size:
-            done = _checked(_libc.pwrite(self.fd, address, size, offset), "Writing a memory image")
-            address, offset, size = address + done, offset + done, size - done
-
-    def read(self, address: int, offset: int, size: int) -> None:
-        while size:
-            done = _checked(_libc.pread(self.fd, address, size, offset), "Reading a memory image")
-            address, offset, size = address + done, offset + done, size - done
-
-    def runs(self) -> Iterator[tuple[int, bytes]]:
+    def blocks(self) -> Iterator[tuple[int, bytes]]:
+        """What was ever written."""
         end = 0
         while end < self.size:
             try:
@@ -143,12 +145,21 @@ class MappedImage:
             except OSError:  # ENXIO: only a hole is left
                 return
             end = os.lseek(self.fd, start, os.SEEK_HOLE)
-            for offset in range(start, end, _BLOCK):
-                yield offset, os.pread(self.fd, min(_BLOCK, end - offset), offset)
+            for offset in range(start, end, BLOCK):
+                yield offset, os.pread(self.fd, min(BLOCK, end - offset), offset)
+
+    def pages(self) -> Iterator[Page]:
+        for start, block in self.blocks():
+            for page in _sliced(range(start, start + len(block), UNIT), block):
+                if page[1] != ZEROS:
+                    yield page
+
+    def gather(self, offsets: Sequence[int]) -> bytes:
+        return b"".join(os.pread(self.fd, UNIT, offset).ljust(UNIT, b"\0") for offset in offsets)
 
     def copy(self) -> MappedImage:
         image = MappedImage(self.size, shared=False)
-        for offset, data in self.runs():
+        for offset, data in self.blocks():
             os.pwrite(image.fd, data, offset)
         return image
 
@@ -161,6 +172,30 @@ class MappedImage:
         self.close()
 
 
+class Overlay:
+    """A shared image, and over it the pages of one instance."""
+
+    shared = False
+    partial = True
+
+    def __init__(self, under: MappedImage, size: int, offsets: Sequence[int], data: bytes) -> None:
+        """`data` are the pages at `offsets` as they differ from those under them."""
+        self.under, self.size, self.offsets = under, size, array("Q", offsets)
+        self._bytes = len(data)
+        self._packed: bytes = _CODEC.compress(data, asbytes=True) if data else b""
+
+    def pages(self) -> Iterator[Page]:
+        data = _CODEC.decompress(self._packed, self._bytes, asbytes=True) if self._packed else b""
+        yield from _sliced(self.offsets, xor(data, self.under.gather(self.offsets)))
+
+    def gather(self, offsets: Sequence[int]) -> bytes:
+        own = dict(self.pages())
+        return b"".join(own.get(offset) or self.under.gather([offset]) for offset in offsets)
+
+    def close(self) -> None:
+        self._packed = b""
+
+
 class CopyOnWrite:
     """Images in memfds, mapped privately over the guests' memories."""
 
@@ -169,102 +204,72 @@ class CopyOnWrite:
 
     def capture(self, base: int, size: int) -> MappedImage:
         image = MappedImage(size, shared=True)
-        for start, end in nonzero(base, size):
-            image.write(base + start, start, end - start)
+        for start, end in memory.nonzero(base, size):
+            memory.write_file(image.fd, base + start, start, end - start)
         return image
 
-    def build(self, size: int, runs: Iterable[tuple[int, bytes]]) -> MappedImage:
-        image = MappedImage(size, shared=False)
-        for offset, data in runs:
-            os.pwrite(image.fd, data, offset)
+    def build(self, shared: Image, changes: Changes) -> MappedImage | Overlay:
+        assert isinstance(shared, MappedImage)
+        if len(changes.data) <= OVERLAY_BYTES_MAX:
+            return Overlay(shared, changes.memory_bytes, changes.offsets, changes.data)
+        image = shared.copy()
+        image.resize(changes.memory_bytes)
+        for offset, page in _sliced(changes.offsets, xor(changes.data, shared.gather(changes.offsets))):
+            os.pwrite(image.fd, page, offset)
         return image
 
     def attach(self, base: int, image: Image) -> None:
-        assert isinstance(image, MappedImage)
-        if image.size:
-            _checked(_libc.mmap(base, image.size, _READ_WRITE, _MAP, image.fd, 0), "Mapping a memory image")
+        if isinstance(image, Overlay):
+            memory.map_file(base, image.under.size, image.under.fd)
+            memory.map_zeros(base + image.under.size, image.size - image.under.size)
+            self._lay_over(base, image)
+        else:
+            assert isinstance(image, MappedImage)
+            memory.map_file(base, image.size, image.fd)
 
     def roll_back(self, base: int, image: Image) -> None:
-        assert isinstance(image, MappedImage)
-        runs, few = self._runs(base, image.size)
-        if few:
-            for start, end in runs:
-                image.read(base + start, start, end - start)
-        else:
-            self._drop(base, image.size)
+        memory.drop(base, image.size)
+        if isinstance(image, Overlay):
+            self._lay_over(base, image)
+
+    def rest(self, base: int, image: Image) -> None:
+        memory.drop(base, image.size)
 
     def fold(self, base: int, size: int, image: Image) -> Image:
-        assert isinstance(image, MappedImage)
-        own = image.copy() if image.shared else image
+        runs = list(self._written(base, size))
+        count = sum(end - start for start, end in runs)
+        if isinstance(image, MappedImage) and not image.shared:
+            self._write_back(base, size, image, runs, count)
+            return image
+        under = image.under if isinstance(image, Overlay) else image
+        assert isinstance(under, MappedImage)
+        if count > OVERLAY_BYTES_MAX:
+            own = under.copy()
+            own.resize(size)
+            for start, end in runs:
+                memory.write_file(own.fd, base + start, start, end - start)
+            self.attach(base, own)
+            return own
+        offsets = _units(runs)
+        content = b"".join(ctypes.string_at(base + start, end - start) for start, end in runs)
+        return Overlay(under, size, offsets, xor(content, under.gather(offsets)))
+
+    def _write_back(self, base: int, size: int, own: MappedImage, runs: Runs, count: int) -> None:
+        """A few copies are kept, in step with the image: the guest will write the same pages again, and a
+        page fault takes three times as long as a copy."""
         grown = size > own.size
         if grown:
             own.resize(size)
-        runs, few = self._runs(base, size)
         for start, end in runs:
-            own.write(base + start, start, end - start)
-        if grown or own is not image:
+            memory.write_file(own.fd, base + start, start, end - start)
+        if grown:
             self.attach(base, own)
-        elif not few:
-            self._drop(base, size)
-        return own
+        elif count > OVERLAY_BYTES_MAX:
+            memory.drop(base, size)
 
-    def _runs(self, base: int, size: int) -> tuple[list[tuple[int, int]], bool]:
-        """The written runs of a memory, and whether they are so few that the copies are better kept."""
-        runs = list(self._written(base, size))
-        return runs, sum(end - start for start, end in runs) <= KEPT_PAGES_BYTES_MAX
-
-    def _drop(self, base: int, size: int) -> None:
-        """Let the kernel forget the copies of pages: the image shows through again."""
-        if size:
-            _checked(_libc.madvise(base, size, _DONTNEED), "Rolling a memory back")
-
-
-class _Scan(ctypes.Structure):
-    """`struct pm_scan_arg`."""
-
-    _fields_ = tuple(
-        (name, ctypes.c_uint64)
-        for name in ("size", "flags", "start", "end", "walk_end", "vec", "vec_len", "max_pages",
-                     "inverted", "mask", "anyof", "returned")
-    )  # fmt: skip
-
-
-_FILE, _PRESENT, _SWAPPED, _ZERO_PAGE = 1 << 2, 1 << 3, 1 << 4, 1 << 5
-_SCAN_RUNS = 1024
-_PAGEMAP_SCAN = 0xC0606610
-
-
-@functools.cache
-def _pagemap() -> int:
-    return os.open("/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
-
-
-def written_by_scan(base: int, size: int) -> Iterator[tuple[int, int]]:
-    """The runs of private pages, by `PAGEMAP_SCAN`. Pages that were only read do not count."""
-    found = (ctypes.c_uint64 * (3 * _SCAN_RUNS))()
-    scan = _Scan(size=ctypes.sizeof(_Scan), start=base, end=base + size, vec=ctypes.addressof(found))
-    scan.vec_len, scan.anyof, scan.returned = _SCAN_RUNS, _PRESENT | _SWAPPED, _PRESENT
-    scan.inverted = scan.mask = _FILE | _ZERO_PAGE
-    while scan.start < base + size:
-        count = _checked(
-            _libc.ioctl(_pagemap(), ctypes.c_ulong(_PAGEMAP_SCAN), ctypes.byref(scan)), "PAGEMAP_SCAN"
-        )
-        words = found[: 3 * count]
-        for start, end in zip(words[::3], words[1::3], strict=True):
-            yield start - base, end - base
-        scan.start = scan.walk_end
-
-
-os.register_at_fork(after_in_child=_pagemap.cache_clear)  # the file is that of the process that opened it
-
-_PRIVATE = re.compile(rb"[\x80-\x9f\xc0-\xdf\x40-\x5f]+")  # present or swapped, and of no file
-
-
-def written_by_pagemap(base: int, size: int) -> Iterator[tuple[int, int]]:
-    """The same by reading a word for each page."""
-    words = os.pread(_pagemap(), size // PAGE * 8, base // PAGE * 8)
-    for run in _PRIVATE.finditer(words[7::8]):
-        yield run.start() * PAGE, run.end() * PAGE
+    def _lay_over(self, base: int, image: Overlay) -> None:
+        for offset, page in image.pages():
+            ctypes.memmove(base + offset, page, UNIT)
 
 
 # --- copies -------------------------------------------------------------------------------------------------
@@ -273,14 +278,19 @@ def written_by_pagemap(base: int, size: int) -> Iterator[tuple[int, int]]:
 class CopiedImage:
     """An image in a buffer."""
 
+    partial = False
+
     def __init__(self, data: bytearray, *, shared: bool) -> None:
         self.data, self.shared, self.size = data, shared, len(data)
 
-    def runs(self) -> Iterator[tuple[int, bytes]]:
-        for offset in range(0, self.size, _BLOCK):
-            block = bytes(self.data[offset : offset + _BLOCK])
-            if block != _ZEROS[: len(block)]:
-                yield offset, block
+    def pages(self) -> Iterator[Page]:
+        for offset in range(0, self.size, UNIT):
+            page = bytes(self.data[offset : offset + UNIT])
+            if page != ZEROS:
+                yield offset, page
+
+    def gather(self, offsets: Sequence[int]) -> bytes:
+        return b"".join(bytes(self.data[offset : offset + UNIT]).ljust(UNIT, b"\0") for offset in offsets)
 
     def close(self) -> None:
         self.data = bytearray()
@@ -290,30 +300,30 @@ class Copies:
     """Whole copies: slow (10 ms for aos), and right everywhere."""
 
     def capture(self, base: int, size: int) -> CopiedImage:
-        return CopiedImage(bytearray(_view(base, size)), shared=True)
+        return CopiedImage(bytearray(memory.view(base, size)), shared=True)
 
-    def build(self, size: int, runs: Iterable[tuple[int, bytes]]) -> CopiedImage:
-        data = bytearray(size)
-        for offset, run in runs:
-            data[offset : offset + len(run)] = run
+    def build(self, shared: Image, changes: Changes) -> CopiedImage:
+        assert isinstance(shared, CopiedImage)
+        data = shared.data.ljust(changes.memory_bytes, b"\0")
+        for offset, page in _sliced(changes.offsets, xor(changes.data, shared.gather(changes.offsets))):
+            data[offset : offset + UNIT] = page
         return CopiedImage(data, shared=False)
 
     def attach(self, base: int, image: Image) -> None:
         assert isinstance(image, CopiedImage)
-        _view(base, image.size)[:] = image.data
+        memory.view(base, image.size)[:] = image.data
 
     roll_back = attach
+
+    def rest(self, base: int, image: Image) -> None:
+        """A copy is always there."""
 
     def fold(self, base: int, size: int, image: Image) -> Image:
         assert isinstance(image, CopiedImage)
         if image.shared or size != image.size:
-            return CopiedImage(bytearray(_view(base, size)), shared=False)
-        image.data[:] = _view(base, size)
+            return CopiedImage(bytearray(memory.view(base, size)), shared=False)
+        image.data[:] = memory.view(base, size)
         return image
-
-
-def _view(base: int, size: int) -> memoryview:
-    return memoryview((ctypes.c_ubyte * size).from_address(base)).cast("B")
 
 
 # --- which --------------------------------------------------------------------------------------------------
@@ -332,16 +342,19 @@ def best() -> Pages:
 
 
 def works(pages: CopyOnWrite) -> bool:
+    """Whether a memory can be folded and rolled back this way, and a page that is only read stays shared."""
     room = mmap.mmap(-1, 3 * PAGE)
     base = ctypes.addressof(ctypes.c_char.from_buffer(room))
     try:
-        image = pages.build(3 * PAGE, [(0, b"kept")])
+        room[0:4] = b"kept"
+        image = pages.capture(base, 3 * PAGE)
         pages.attach(base, image)
         room[PAGE : PAGE + 3] = b"new"
-        seen = room[2 * PAGE : 2 * PAGE + 1] == b"\0"  # a page that is only read
+        seen = room[2 * PAGE : 2 * PAGE + 1] == b"\0"
         folded = pages.fold(base, 3 * PAGE, image)
+        offsets = {offset // PAGE for offset, _ in folded.pages()}
         room[0:4] = b"gone"
         pages.roll_back(base, folded)
-        return seen and room[0:4] == b"kept" and room[PAGE : PAGE + 3] == b"new"
+        return seen and offsets == {1} and room[0:4] == b"kept" and room[PAGE : PAGE + 3] == b"new"
     except (OSError, Unavailable):
         return False

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from aoray import limits
-from aoray.actors.checkpoints import CheckpointRow, Checkpoints
+from aoray.actors.checkpoints import CheckpointRow, Checkpoints, merged
 from aoray.actors.results import Results
 from aoray.errors import BadCheckpoint, StaleTerm, TooLarge
-from aoray.wasm import Snapshot
+from aoray.wasm import Changes
 
-STATE = Snapshot(131_072, ((4096, b"x" * 4096), (65_536, bytes(4096))), (7, 2**64 - 1))
+STATE = Changes(131_072, (7, 2**64 - 1), (4096, 65_536), b"x" * 4096 + bytes(4096))
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def row(nonce: int, process_id: str = "p", term: int = 1) -> CheckpointRow:
     return CheckpointRow(process_id, nonce, term, 1_700_000_000_000 + nonce, 5, "hash", "", 0)
 
 
-def state(number: int) -> Snapshot:
+def state(number: int) -> Changes:
     return STATE._replace(globals=(number,))
 
 
@@ -36,7 +36,7 @@ def test_what_is_written_is_read(store: Checkpoints) -> None:
     written = store.write(row(3), "base", STATE)
     assert store.of("p", 3) == [written]
     assert store.of("p", 2) == store.of("q", 9) == []
-    assert store.read(written, "base") == STATE
+    assert store.read(written, "base") == [STATE]
 
 
 @pytest.mark.parametrize("damage", ["gone", "torn", "changed", "another module"])
@@ -83,3 +83,36 @@ def test_too_much_is_not_kept(store: Checkpoints, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(limits, "CHECKPOINT_BYTES_MAX", 4096)
     with pytest.raises(TooLarge):
         store.write(row(1), "base", STATE)
+
+
+def test_changes_are_kept_as_long_as_something_needs_them(store: Checkpoints, tmp_path: Path) -> None:
+    rows: list[CheckpointRow] = []
+    for nonce in range(6):
+        parent = rows[-1].file if nonce in (1, 2, 4, 5) else ""
+        rows.append(store.write(row(nonce)._replace(parent=parent), "base", state(nonce)))
+        whole = next(older for older in reversed(rows) if not older.parent)
+        kept = rows[min(rows.index(whole), max(0, nonce - 1)) :]
+        if nonce == 3:
+            kept = rows  # 3 is whole, but 2 is kept, and needs the two before it
+        if nonce == 4:
+            kept = rows[3:]
+        assert store.of("p", 9) == kept[::-1]
+        assert files(tmp_path) == {each.file for each in kept}
+        parts = store.read(rows[-1], "base")
+        assert [part.globals for part in parts] == [(n,) for n in range(whole.nonce, nonce + 1)]
+
+
+def test_with_a_parent_lost_its_children_are_refused(store: Checkpoints, tmp_path: Path) -> None:
+    first = store.write(row(0), "base", state(0))
+    second = store.write(row(1)._replace(parent=first.file), "base", state(1))
+    (tmp_path / "checkpoints" / first.file).unlink()
+    with pytest.raises(BadCheckpoint, match=first.file):
+        store.read(second, "base")
+
+
+def test_the_last_word_on_a_page_counts() -> None:
+    old = Changes(131_072, (1,), (0, 4096), b"a" * 4096 + b"b" * 4096)
+    new = Changes(196_608, (2,), (4096, 131_072), b"c" * 4096 + b"d" * 4096)
+    assert merged([old]) == old
+    data = b"a" * 4096 + b"c" * 4096 + b"d" * 4096
+    assert merged([old, new]) == Changes(196_608, (2,), (0, 4096, 131_072), data)

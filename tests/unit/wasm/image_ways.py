@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from aoray.wasm import pages
+from aoray.wasm import memory, pages
 
 WAYS: dict[str, pages.Pages] = {
-    "scan": pages.CopyOnWrite(pages.written_by_scan),
-    "pagemap": pages.CopyOnWrite(pages.written_by_pagemap),
+    "scan": pages.CopyOnWrite(memory.written_by_scan),
+    "pagemap": pages.CopyOnWrite(memory.written_by_pagemap),
     "copies": pages.Copies(),
 }

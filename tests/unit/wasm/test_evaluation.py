@@ -90,16 +90,16 @@ def test_the_same_messages_take_the_same_fuel(any_engine: Engine) -> None:
 def test_a_nan_has_the_same_bits_everywhere(engine: Engine) -> None:
     process = booted(engine, hostile())
     process.evaluate(data("A"), b"{}")
-    assert 0x7FF8_0000_0000_0000 in process.snapshot().globals
+    assert 0x7FF8_0000_0000_0000 in process.state().globals
 
 
-def test_a_snapshot_becomes_the_same_process_elsewhere(any_engine: Engine) -> None:
+def test_changes_become_the_same_process_elsewhere(any_engine: Engine) -> None:
     process = booted(any_engine, hostile())
     for what in "0A0":
         process.evaluate(data(what), b"{}")
     other = booted(any_engine, hostile())
     other.evaluate(data("0"), b"{}")
-    other.restore(process.snapshot())
+    other.restore(process.changes(process.state().differing(process.boot_state)))
     assert other.state_hash() == process.state_hash()
     assert other.memory() == process.memory()
     assert other.evaluate(data("0"), b"{}") == process.evaluate(data("0"), b"{}")

@@ -11,6 +11,7 @@ import pytest
 from image_ways import WAYS
 
 from aoray.wasm import pages
+from aoray.wasm.memory import written_by_scan
 
 PAGE, PAGES = pages.PAGE, 4096  # more than are kept as copies
 
@@ -37,7 +38,7 @@ def test_folds_and_rollbacks_follow_a_model(
     chance = random.Random(written)
     size = PAGE * PAGES // 2
     memory[5 * PAGE : 5 * PAGE + 4] = b"boot"
-    image = way.capture(base, size)
+    shared = image = way.capture(base, size)
     way.attach(base, image)
     model = bytes(memory[:size])
     for turn in range(12):
@@ -49,12 +50,20 @@ def test_folds_and_rollbacks_follow_a_model(
         if turn % 3 == 0:
             image, model = way.fold(base, size, image), bytes(memory[:size])
         elif size == image.size:
+            if turn % 2:
+                way.rest(base, image)
             way.roll_back(base, image)
         assert bytes(memory[: image.size]) == model[: image.size]
-    rebuilt = way.build(image.size, image.runs())
+    offsets = tuple(range(0, image.size, pages.UNIT))
+    assert image.gather(offsets) == model
+    content = dict(image.pages())
+    changed = tuple(content) if image.partial else offsets
+    changes = pages.Changes(image.size, (), changed, pages.differing(image, shared, changed))
+    rebuilt = way.build(shared, changes)
     memory[: image.size] = bytes(image.size)
     way.attach(base, rebuilt)
     assert bytes(memory[: image.size]) == model
+    assert content.items() <= {offset: model[offset : offset + pages.UNIT] for offset in offsets}.items()
 
 
 def test_a_shared_image_is_never_written(way: pages.Pages, room: tuple[mmap.mmap, int]) -> None:
@@ -79,7 +88,8 @@ def test_pages_that_were_only_read_do_not_count(room: tuple[mmap.mmap, int]) -> 
     if not pages.works(way):  # type: ignore[arg-type]
         pytest.skip("not on this kernel")
     memory, base = room
-    way.attach(base, way.build(PAGE * PAGES, [(0, b"x")]))
+    memory[0] = ord("x")
+    way.attach(base, way.capture(base, PAGE * PAGES))
     assert sum(memory[::PAGE]) == ord("x")
     memory[9 * PAGE] = 1
-    assert list(pages.written_by_scan(base, PAGE * PAGES)) == [(9 * PAGE, 10 * PAGE)]
+    assert list(written_by_scan(base, PAGE * PAGES)) == [(9 * PAGE, 10 * PAGE)]
