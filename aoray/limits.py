@@ -86,7 +86,9 @@ RESIDENT_PROCESSES_MAX = 1_000  # of one process actor, with instances; idle one
 IDLE_SECONDS_MAX = 600  # and those that have had nothing to do for so long
 FLUSH_BUNDLE_ENTRIES_MAX = 1_000
 FLUSH_BUNDLE_BYTES_MAX = 8 * MIB
-HIBERNATION_SCAN_SECONDS = 5.0  # how often a process actor looks for those
+HIBERNATION_SCAN_SECONDS = 2.0  # how often a process actor looks for those
+REST_SECONDS = 2.0  # a process that was idle for so long holds its own pages compressed
+RESTS_AT_ONCE_MAX = 8  # made to rest before messages have their turn again
 
 # Checkpoints.
 CHECKPOINT_COSTS = 50  # one is due when evaluation since the last has taken this many times as long

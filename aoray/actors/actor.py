@@ -346,19 +346,22 @@ class ProcessActor:
             self._residency.used(process_id, time.monotonic())
             self._caught_up(process_id)
 
-    def _let_go(self) -> None:
-        """Let those hibernate whose time it is."""
-        for process_id in self._residency.leaving(time.monotonic(), self._may_go):
+    def _let_go(self) -> bool:
+        """Let those hibernate whose time it is; whether there were any."""
+        leaving = self._residency.leaving(time.monotonic(), self._may_go)
+        for process_id in leaving:
             self._apply(self._machine.hibernate(process_id))
+        return bool(leaving)
 
     def _may_go(self, process_id: str) -> bool:
         return process_id not in self._asked and self._machine.is_idle(process_id)
 
     async def _hibernate_for_ever(self) -> None:
-        """Also when no slice follows."""
+        """Also when no slice follows; few at a time, so that messages come in between."""
         while True:
             await asyncio.sleep(limits.HIBERNATION_SCAN_SECONDS)
-            self._let_go()
+            while self._let_go() | await self._on(self._evaluating, self._evaluation.rest):
+                pass
 
     # Threads and tasks
 

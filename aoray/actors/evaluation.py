@@ -21,6 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
 from aoray import limits
@@ -45,6 +46,7 @@ class Evaluator(Protocol):
     def evaluate(self, message: bytes, env: bytes) -> Outcome: ...
     def dry_run(self, message: bytes, env: bytes) -> Outcome: ...
     def memory(self) -> bytes: ...
+    def rest(self) -> None: ...
     def close(self) -> None: ...
 
 
@@ -62,6 +64,9 @@ class Refusal:
 
     def memory(self) -> bytes:
         return b""
+
+    def rest(self) -> None:
+        """There is nothing to let go of."""
 
     def close(self) -> None:
         """There is nothing to give back."""
@@ -93,6 +98,8 @@ class Resident:
     block_height: int = 0
     kept_nonce: int = -1  # of the newest checkpoint
     chain: Chain | None = None  # that the next one may follow
+    used: float = 0.0  # when it last had something to do
+    rests: bool = False
     effort: Effort = field(default_factory=Effort)
 
 
@@ -129,6 +136,7 @@ class Evaluation:
         resident = self._restored(process_id, prepared, known_nonce)
         if resident is None:
             resident = Resident(_evaluator(prepared), prepared.env)
+        resident.used = self._clock()
         self.residents[process_id] = resident
         return Begun(resident.nonce + 1, known_nonce)
 
@@ -164,6 +172,16 @@ class Evaluation:
         if resident is not None and resident.nonce > resident.kept_nonce:
             self._checkpoint(process_id, term, resident)
         self.close(process_id)
+
+    def rest(self) -> bool:
+        """Let some of those that have been idle for a moment hold less memory; whether there were any."""
+        latest = self._clock() - limits.REST_SECONDS
+        idle = (each for each in self.residents.values() if not each.rests and each.used < latest)
+        some = list(islice(idle, limits.RESTS_AT_ONCE_MAX))
+        for resident in some:
+            resident.evaluator.rest()
+            resident.rests = True
+        return bool(some)
 
     def _checkpoint_if_due(self, turns: Sequence[Turn], done: Slice) -> None:
         """One in a slice: it takes as long as a slice does, and others wait for their results."""
@@ -237,7 +255,8 @@ class Evaluation:
         message, block_height, pushed_for = given(entry)
         started = self._clock()
         outcome = resident.evaluator.evaluate(message, resident.env)
-        resident.effort.evaluated(self._clock() - started)
+        resident.used, resident.rests = self._clock(), False
+        resident.effort.evaluated(resident.used - started)
         resident.nonce, resident.timestamp, resident.block_height = entry.nonce, entry.timestamp, block_height
         if entry.nonce <= known_nonce:
             done.replayed += 1
@@ -314,6 +333,7 @@ class Evaluation:
         resident = self.residents.get(process_id)
         if resident is None:
             raise Unavailable(f"process {process_id} has just left this actor", process=process_id)
+        resident.used, resident.rests = self._clock(), False
         return resident
 
 

