@@ -14,6 +14,7 @@ environment, since Ray's workers outlive the daemon that was their parent.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import select
@@ -184,6 +185,14 @@ class LocalComputer:
                 found[part_of(command_of(pid))] += processes[pid].cpu_seconds
         return found
 
+    def memory_bytes(self) -> dict[str, int]:
+        """Memory that what is alive of it holds, by part: its share of pages (PSS, without shared memory,
+        which is Ray's object store), and the images of guests."""
+        found: defaultdict[str, int] = defaultdict(int)
+        for pid in self.members():
+            found[part_of(command_of(pid))] += memory_of(pid)
+        return found
+
     def said(self, characters: int = 4000) -> str:
         """The end of what it printed."""
         return self.log.read_text(errors="replace")[-characters:] if self.log.exists() else ""
@@ -214,6 +223,23 @@ def running() -> dict[int, Running]:
 def command_of(pid: int) -> str:
     """The command line of a process (Ray's actors call themselves `ray::Class`), or nothing if it is gone."""
     return _read(pid, "cmdline").replace(b"\0", b" ").decode(errors="replace").strip()
+
+
+def memory_of(pid: int) -> int:
+    """Bytes of memory that a process holds (see `LocalComputer.memory_bytes`); 0 if it is gone."""
+    lines = (line.split() for line in _read(pid, "smaps_rollup").splitlines())
+    held = {line[0]: int(line[1]) for line in lines if line[0].startswith(b"Pss_")}
+    return 1024 * (held.get(b"Pss_Anon:", 0) + held.get(b"Pss_File:", 0)) + _images(pid)
+
+
+def _images(pid: int) -> int:
+    size = 0
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+        for file in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if str(file.readlink()).startswith("/memfd:aoray-image"):
+                    size += file.stat().st_blocks * 512
+    return size
 
 
 def part_of(command: str) -> str:

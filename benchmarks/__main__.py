@@ -6,9 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks import latency, throughput
+from benchmarks import density, latency, throughput, wake
 
-BENCHMARKS = {module.NAME: module for module in (throughput, latency)}
+BENCHMARKS = {module.NAME: module for module in (throughput, latency, density, wake)}
 
 
 def main() -> None:

@@ -23,6 +23,7 @@ AOS_FORMAT = "wasm64-unknown-emscripten-draft_2024_02_15"
 PLAIN_FORMAT = "wasm32-wasi"
 COUNTER_WAT = Path(__file__).with_name("counter.wat")
 PING = 'Handlers.add("ping", "Ping", function(msg) print("pong") end)'
+COUNT = 'Handlers.add("ping", "Ping", function() N = (N or 0) + 1 print("pong " .. N) end)'
 PING_REPLY = 'Handlers.add("ping", "Ping", function(msg) msg.reply({ Action = "Pong", Data = "pong" }) end)'
 
 
@@ -58,7 +59,7 @@ class Guest:
 
 def guest(name: str, program: str, module_format: str) -> Guest:
     """A guest by its name on the command line."""
-    source = {"ping": PING, "reply": PING_REPLY}[program]
+    source = {"ping": PING, "reply": PING_REPLY, "count": COUNT}[program]
     if name == "lua":
         return Guest(name, LUA_WASM.read_bytes(), program=source, answer=b"pong")
     if name == "aos":

@@ -94,7 +94,8 @@ def _prepared(client: Client, process: str, number: int) -> Prepared:
     return Prepared(prepare("POST", "/", item.raw), prepare("GET", f"/result/{item.id}?process-id={process}"))
 
 
-async def _exchange(line: Connection, message: Prepared, since: float, guest: Guest, into: Measured) -> None:
+async def exchange(line: Connection, message: Prepared, since: float, guest: Guest, into: Measured) -> None:
+    """Post a message, await its result, and see whether it is right."""
     try:
         reply = await line.request(message.post)
         acknowledged = time.perf_counter()
@@ -119,7 +120,7 @@ async def closed_loop(url: str, guest: Guest, messages: Sequence[Prepared], clie
 
     async def drive(line: Connection, mine: Sequence[Prepared]) -> None:
         for message in mine:
-            await _exchange(line, message, time.perf_counter(), guest, into)
+            await exchange(line, message, time.perf_counter(), guest, into)
         line.close()
 
     began, cpu = time.perf_counter(), time.process_time()
@@ -135,7 +136,7 @@ async def open_loop(url: str, guest: Guest, messages: Sequence[Prepared], rate: 
 
     async def send(message: Prepared, due: float) -> None:
         line = free.pop() if free else Connection(url)
-        await _exchange(line, message, due, guest, into)
+        await exchange(line, message, due, guest, into)
         free.append(line)
 
     began, cpu = time.perf_counter(), time.process_time()

@@ -41,6 +41,8 @@ class Report:
         console = Console() if Console().is_terminal else Console(width=WIDTH_OF_FILES)
         console.print(table)
         for row in self.rows:
+            if "server_us" not in row:
+                continue
             parts = ", ".join(f"{part} {us}" for part, us in row["server_us"].items())
             console.print(
                 f"{row[names[0]]}, {names[1]} {row[names[1]]}: µs of CPU a message: {parts or 'unknown'}"

@@ -362,6 +362,7 @@ class ProcessActor:
             await asyncio.sleep(limits.HIBERNATION_SCAN_SECONDS)
             while self._let_go() | await self._on(self._evaluating, self._evaluation.rest):
                 pass
+            await self._on(self._evaluating, self._evaluation.give_back)
 
     # Threads and tasks
 

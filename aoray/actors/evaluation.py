@@ -33,7 +33,7 @@ from aoray.actors.results import ResultRow, Results
 from aoray.actors.served import served
 from aoray.errors import AorayError, BadCheckpoint, StaleTerm, Unavailable, UnsupportedModule
 from aoray.protocol.assignments import LogEntry
-from aoray.wasm import UNIT, Instance, Limits, Module, Outcome
+from aoray.wasm import UNIT, Instance, Limits, Module, Outcome, memory
 
 logger = logging.getLogger(__name__)
 
@@ -127,6 +127,7 @@ class Evaluation:
         self._results = results
         self._checkpoints = checkpoints
         self._clock = clock
+        self._loose = False  # memory was freed that the system does not have back
 
     def begin(self, process_id: str, term: int, prepared: Prepared) -> Begun:
         """Make the instance, and fence whoever held the process before (StaleTerm: that one is us)."""
@@ -180,8 +181,14 @@ class Evaluation:
         some = list(islice(idle, limits.RESTS_AT_ONCE_MAX))
         for resident in some:
             resident.evaluator.rest()
-            resident.rests = True
+            resident.rests = self._loose = True
         return bool(some)
+
+    def give_back(self) -> None:
+        """What was let go of since the last time, to the system."""
+        if self._loose:
+            memory.give_back()
+            self._loose = False
 
     def _checkpoint_if_due(self, turns: Sequence[Turn], done: Slice) -> None:
         """One in a slice: it takes as long as a slice does, and others wait for their results."""
@@ -321,6 +328,7 @@ class Evaluation:
         resident = self.residents.pop(process_id, None)
         if resident is not None:
             resident.evaluator.close()
+            self._loose = True
 
     def close_all(self) -> None:
         """Let go of everything."""

@@ -15,6 +15,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import pyarrow as pa
+
 from aoray.errors import Unavailable
 from aoray.limits import KIB
 
@@ -81,6 +83,13 @@ def drop(base: int, size: int) -> None:
     """Let the kernel forget the private pages of a memory: what it maps shows through again."""
     if size:
         _checked(_libc.madvise(base, size, _DONTNEED), "Rolling a memory back")
+
+
+def give_back() -> None:
+    """Return to the system what was freed: small pieces are kept by the allocators otherwise."""
+    pa.default_memory_pool().release_unused()
+    if hasattr(_libc, "malloc_trim"):  # glibc
+        _libc.malloc_trim(0)
 
 
 def write_file(fd: int, address: int, offset: int, size: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -77,6 +79,39 @@ def test_a_sweep_takes_what_a_crash_left(store: Checkpoints, tmp_path: Path) -> 
     (tmp_path / "checkpoints" / ".draft").write_bytes(b"half")
     assert store.sweep() == 1
     assert files(tmp_path) == {written.file}
+
+
+WRITER = """
+import itertools, sys
+from pathlib import Path
+from aoray.actors.checkpoints import CheckpointRow, Checkpoints
+from aoray.wasm import Changes
+store = Checkpoints(Path(sys.argv[1]))
+for nonce in itertools.count(int(sys.argv[2])):
+    offsets = tuple(range(0, 4096 * 512, 4096))
+    changes = Changes(65_536 * 64, (nonce,), offsets, bytes([nonce % 256]) * 4096 * 512)
+    store.write(CheckpointRow(f"p{nonce % 3}", nonce, 1, nonce, 5, "hash", "", 0), "base", changes)
+    print(nonce, flush=True)
+"""
+
+
+def test_what_is_written_before_kill_9_is_whole(store: Checkpoints, tmp_path: Path) -> None:
+    last = 0
+    for kill_after in (1, 7, 20):
+        command = [sys.executable, "-c", WRITER, str(tmp_path), str(last + 1)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+            assert writer.stdout is not None
+            for _ in range(kill_after):
+                last = int(writer.stdout.readline())
+            writer.kill()
+        rows = [each for name in ("p0", "p1", "p2") for each in store.of(name, 10**9)]
+        assert max(each.nonce for each in rows) >= last
+        for each in rows:
+            (part,) = store.read(each, "base")
+            assert part.globals == (each.nonce,)
+        store.sweep()
+        assert files(tmp_path) == {each.file for each in rows}
+        last = max(each.nonce for each in rows)
 
 
 def test_too_much_is_not_kept(store: Checkpoints, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,149 @@
+"""Many processes that are spawned, messaged, left alone until they hibernate, and woken: what `density` and
+`wake` measure, and tests/e2e/test_dormitory.py checks.
+
+Each process counts its messages and says the count, so every answer shows whether anything was lost or done
+twice. That all sleep is seen in the index of checkpoints: each has one of its last message.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import sqlite3
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from aoray.client import Client
+from aoray.protocol.keys import generate_ed25519
+from aoray.testing import LocalComputer
+from benchmarks.guests import PLAIN_FORMAT, Guest, guest
+from benchmarks.http import Connection, prepare
+from benchmarks.load import Measured, Prepared, exchange
+
+SPAWNS_AT_ONCE = 64
+MESSAGES_MAX = 3  # of each process, before it sleeps
+POLL_S = 0.1
+LAST = """SELECT count(*) FROM checkpoints c
+WHERE nonce = (SELECT max(nonce) FROM results r WHERE r.process_id = c.process_id)"""
+KEPT = "SELECT count(*), sum(bytes) FROM (SELECT DISTINCT file, bytes FROM checkpoints)"
+
+
+class Memory(NamedTuple):
+    """In bytes."""
+
+    all: int
+    actors: int
+
+
+@dataclass
+class Dormitory:
+    """Processes of one computer, and how many messages each has counted."""
+
+    computer: LocalComputer
+    guest: Guest
+    counts: dict[str, int] = field(default_factory=dict)
+
+    async def spawn(self, processes: int) -> float:
+        """Spawn so many, and wait until all have booted; seconds."""
+        async with Client(self.computer.url, generate_ed25519()) as client:
+            module = await self.guest.publish(client)
+            began = time.perf_counter()
+            turns = asyncio.Semaphore(SPAWNS_AT_ONCE)
+
+            async def one() -> str:
+                async with turns:
+                    return await self.guest.spawn(client, module)
+
+            spawned = await asyncio.gather(*(one() for _ in range(processes)))
+            self.counts |= dict.fromkeys(spawned, 0)
+            return time.perf_counter() - began
+
+    async def message(self, targets: Sequence[str], clients: int) -> Measured:
+        """One message after another to these processes, by so many clients; every answer is checked."""
+        signer = generate_ed25519()
+        work: list[tuple[Prepared, Guest]] = []
+        async with Client(self.computer.url, signer) as client:
+            for target in targets:
+                item = client.message(target, action="Ping")
+                path = f"/result/{item.id}?process-id={target}"
+                self.counts[target] += 1
+                answer = b'pong %d"' % self.counts[target]
+                prepared = Prepared(prepare("POST", "/", item.raw), prepare("GET", path))
+                work.append((prepared, replace(self.guest, answer=answer)))
+        into = Measured()
+
+        async def drive(mine: Sequence[tuple[Prepared, Guest]]) -> None:
+            line = Connection(self.computer.url)
+            for prepared, expected in mine:
+                await exchange(line, prepared, time.perf_counter(), expected, into)
+            line.close()
+
+        began = time.perf_counter()
+        number = {process: n for n, process in enumerate(self.counts)}
+        shares: list[list[tuple[Prepared, Guest]]] = [[] for _ in range(clients)]
+        for target, each in zip(targets, work, strict=True):  # a process's messages go one after another
+            shares[number[target] % clients].append(each)
+        await asyncio.gather(*map(drive, shares))
+        into.wall = time.perf_counter() - began
+        return into
+
+    async def asleep(self, seconds: float) -> float:
+        """Wait until all sleep; seconds."""
+        began = time.perf_counter()
+        async with asyncio.timeout(seconds):
+            # Another OS process writes it
+            while (await asyncio.to_thread(self._ask, LAST))[0] < len(self.counts):  # noqa: ASYNC110
+                await asyncio.sleep(POLL_S)
+        return time.perf_counter() - began
+
+    def kept(self) -> tuple[int, int]:
+        """How many checkpoint files there are, and their bytes."""
+        files, size = self._ask(KEPT)
+        return files, size or 0
+
+    def memory(self) -> Memory:
+        """Bytes that the whole computer holds, and those of its process actors."""
+        parts = self.computer.memory_bytes()
+        return Memory(sum(parts.values()), parts["ProcessActor"])
+
+    def _ask(self, query: str) -> Any:
+        path = self.computer.data / "results.sqlite"
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+            return db.execute(query).fetchone()
+
+
+def targets_of(processes: Sequence[str], seed: int) -> list[str]:
+    """Each process one to MESSAGES_MAX times, in an order that the seed gives."""
+    chance = random.Random(seed)
+    targets = [process for process in processes for _ in range(chance.randint(1, MESSAGES_MAX))]
+    chance.shuffle(targets)
+    return targets
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of both benchmarks."""
+    parser.add_argument("--module", default="lua", help="lua or aos; both with a comma")
+    parser.add_argument("--processes", type=int, default=1000)
+    parser.add_argument("--clients", type=int, default=4)
+    parser.add_argument("--idle-seconds", type=int, default=30, help="after which a process hibernates")
+    parser.add_argument(
+        "--seed", type=int, default=1, help="of the order in which processes get messages [1]"
+    )
+    parser.add_argument("--json", default="", metavar="FILE", help="write JSON too; - for nothing but JSON")
+
+
+@contextmanager
+def dormitory_for(name: str, idle_seconds: int) -> Iterator[Dormitory]:
+    """A computer of our own, whose processes hibernate after this time and not for want of room."""
+    settings = {"AORAY_IDLE_SECONDS_MAX": str(idle_seconds), "AORAY_RESIDENT_PROCESSES_MAX": "1000000"}
+    with (
+        tempfile.TemporaryDirectory(prefix="aoray-benchmark-") as directory,
+        LocalComputer(Path(directory) / "data", environment=settings) as computer,
+    ):
+        yield Dormitory(computer, guest(name, "count", PLAIN_FORMAT))
