@@ -8,7 +8,7 @@ from pathlib import Path
 
 import orjson
 import pytest
-from guests import counter, data, hostile, wat
+from guests import ROOT, counter, data, hostile, wat
 
 from aoray.wasm import Engine, Instance, Limits, Outcome
 
@@ -103,6 +103,22 @@ def test_changes_become_the_same_process_elsewhere(any_engine: Engine) -> None:
     assert other.state_hash() == process.state_hash()
     assert other.memory() == process.memory()
     assert other.evaluate(data("0"), b"{}") == process.evaluate(data("0"), b"{}")
+
+
+def test_only_the_same_module_limits_and_engine_have_the_same_boot(
+    engine: Engine, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two modules may boot into equal memories, and go on differently."""
+    first, same = booted(engine, counter()), booted(engine, counter())
+    text = (ROOT / "benchmarks/counter.wat").read_text()
+    other = booted(engine, wat(text.replace("(func ", '(func (export "more"))\n(func ', 1)))
+    richer = booted(engine, counter(), LIMITS._replace(fuel=10**9))
+    monkeypatch.setattr("aoray.wasm.engine.EVALUATION_VERSION", 0)
+    later = booted(Engine(cache), counter())
+    alike = [first, same, other, richer, later]
+    assert all(each.boot_state == first.boot_state for each in alike)
+    assert first.boot_id == same.boot_id
+    assert len({each.boot_id for each in alike}) == 4
 
 
 def test_processes_of_a_module_do_not_see_each_other(any_engine: Engine) -> None:
