@@ -1,0 +1,50 @@
+"""What instances cost: their own pages and little more; at rest, a part of that; closed, nothing."""
+
+from __future__ import annotations
+
+import gc
+import os
+
+from guests import ENV, message
+
+from aoray.limits import GIB
+from aoray.modules.lua import LUA_WASM
+from aoray.testing import memory_of
+from aoray.wasm import Engine, Instance, Limits, memory
+
+RESIDENTS = 2000
+PROGRAM = "Handlers.add('ping', 'Ping', function() N = (N or 0) + 1 print('pong ' .. N) end)"
+
+
+def held() -> int:
+    gc.collect()
+    memory.give_back()
+    return memory_of(os.getpid())
+
+
+def ping(process: Instance, nonce: int) -> str:
+    outcome = process.evaluate(message(nonce, "", "Ping"), ENV)
+    assert outcome.error is None
+    return str(outcome.response["Output"]["data"])
+
+
+def test_two_thousand_lua_processes_fit_in_a_gibibyte(engine: Engine) -> None:
+    module = engine.load(LUA_WASM.read_bytes())
+    processes = [Instance.boot(module, Limits())]
+    before = held()
+    processes += [Instance.boot(module, Limits()) for _ in range(RESIDENTS - 1)]
+    for process in processes:
+        for nonce, (text, action) in enumerate([("", ""), (PROGRAM, "Eval")]):
+            assert process.evaluate(message(nonce, text, action), ENV).error is None
+        assert ping(process, 2) == "pong 1"
+    awake = held()
+    assert awake - before < GIB
+    for process in processes:
+        process.rest()
+    resting = held()
+    assert resting - before < (awake - before) / 2
+    assert {ping(process, 3) for process in processes} == {"pong 2"}
+    for process in processes:
+        process.close()
+    assert held() - before < (resting - before) / 2
+    print(f"KiB each: {[(size - before) / RESIDENTS / 1024 for size in (awake, resting, held())]}")
