@@ -38,7 +38,7 @@ SECONDS = int(os.environ.get("CHAOS_SECONDS", "60"))
 SEED = int(os.environ.get("CHAOS_SEED", random.SystemRandom().randrange(1_000_000)))
 SETTLE_SECONDS_MAX = 240 + SECONDS
 KINDS = ("ProcessActor", "ProcessActor", "ShardActor", "GatewayActor")
-ENVIRONMENT = {"AORAY_SHARDS": "2", "AORAY_RESIDENT_PROCESSES_MAX": "10", "AORAY_LOG_LEVEL": "info"}
+ENVIRONMENT = {"AORAY_SHARDS": "2", "AORAY_GATEWAYS": "2", "AORAY_RESIDENT_PROCESSES_MAX": "10"}
 QUERY = """query ($process: String!, $nonce: String!) { transactions(tags: [
   {name: "Type", values: ["Assignment"]}, {name: "Process", values: [$process]},
   {name: "Nonce", values: [$nonce]}]) { edges { node { id } } } }"""
