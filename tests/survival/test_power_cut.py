@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from disk import recording, records, states
+from disk import Disk, recording, records, states
 from survival import Acknowledged, missing
 
 BATCHES = 150
