@@ -100,6 +100,13 @@ class File:
         for record in covered:
             carry_out(self._durable, record)
 
+    def whole(self) -> bytes:
+        """Its content as programs see it."""
+        content = bytearray(self._durable)
+        for record in self._since:
+            carry_out(content, record)
+        return bytes(content)
+
     def image(self, source: random.Random) -> bytes:
         """Its content after the cut: of what was done since the last sync all, nothing, or any part."""
         content = bytearray(self._durable)
@@ -181,6 +188,11 @@ class Disk:
         changes = self._since[record.path]
         while changes and changes[0][0] <= record.start:
             put(self._durable, changes.pop(0)[1])
+
+    def now(self) -> dict[Path, bytes]:
+        """The files as programs see them."""
+        files = {path: file for path, file in self._names.items() if file is not DIRECTORY}
+        return {Path(path): file.whole() for path, file in files.items()}
 
     def image(self, folder: Path, source: random.Random) -> None:
         """Write one of the states that a power cut now may leave."""

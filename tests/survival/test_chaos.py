@@ -14,11 +14,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -38,7 +41,7 @@ SECONDS = int(os.environ.get("CHAOS_SECONDS", "60"))
 SEED = int(os.environ.get("CHAOS_SEED", random.SystemRandom().randrange(1_000_000)))
 SETTLE_SECONDS_MAX = 240 + SECONDS
 KINDS = ("ProcessActor", "ProcessActor", "ShardActor", "GatewayActor")
-ENVIRONMENT = {"AORAY_SHARDS": "2", "AORAY_RESIDENT_PROCESSES_MAX": "10", "AORAY_LOG_LEVEL": "info"}
+ENVIRONMENT = {"AORAY_SHARDS": "2", "AORAY_GATEWAYS": "2", "AORAY_RESIDENT_PROCESSES_MAX": "10"}
 QUERY = """query ($process: String!, $nonce: String!) { transactions(tags: [
   {name: "Type", values: ["Assignment"]}, {name: "Process", values: [$process]},
   {name: "Nonce", values: [$nonce]}]) { edges { node { id } } } }"""
@@ -64,6 +67,7 @@ class Wrecker:
             if whole and clock() - begin >= whole[0]:
                 del whole[0]
                 await asyncio.to_thread(self.computer.kill)
+                keep_logs(self.computer, f"before-{self.killed['everything'] + 1}")
                 await asyncio.to_thread(self.computer.start)
                 self.killed["everything"] += 1
             elif self.source.random() < 0.15:
@@ -97,6 +101,14 @@ def hurt_computer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterato
         print(f"\nchaos: {SECONDS} s, CHAOS_SEED={SEED}, data in {computer.data}, log {computer.log}")
     with computer:
         yield computer
+        keep_logs(computer, "end")
+
+
+def keep_logs(computer: LocalComputer, name: str) -> None:
+    """What Ray has of its workers' words goes with the computer: keep it beside the data."""
+    digest = hashlib.sha256(str(computer.data).encode()).hexdigest()
+    logs = Path(tempfile.gettempdir()) / f"aoray-{digest[:12]}" / "session_latest" / "logs"
+    shutil.copytree(logs, computer.data.with_name(f"logs-{name}"), ignore_dangling_symlinks=True)
 
 
 async def test_chaos_loses_and_doubles_nothing(

@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from disk import recording, records, states
+from disk import Disk, recording, records, states
 from survival import Acknowledged, missing
 
 BATCHES = 150
@@ -22,23 +22,39 @@ CUTS = 60
 APPENDING = Path(__file__).with_name("appending.py")
 
 
-def losses(
-    recorder: Path, root: Path, states_in: Path, source: random.Random, synchronous: str = ""
-) -> list[tuple[int, list[str]]]:
-    """What is missing after power cuts, of what a log's writer had acknowledged."""
-    journal = states_in / "journal"
+def appended(recorder: Path, root: Path, journal: Path, synchronous: str = "") -> list[Acknowledged]:
+    """Run a log's writer; what it has acknowledged."""
     words = (str(APPENDING), str(root / "log-0.sqlite"), str(journal), str(BATCHES), synchronous)
     environment = os.environ | recording(recorder, root, journal)
     done = subprocess.run(
         [sys.executable, *words], env=environment, check=True, stdout=subprocess.PIPE, text=True
     )
-    acknowledged = [Acknowledged(*json.loads(line)) for line in done.stdout.splitlines()]
+    return [Acknowledged(*json.loads(line)) for line in done.stdout.splitlines()]
+
+
+def losses(
+    recorder: Path, root: Path, states_in: Path, source: random.Random, synchronous: str = ""
+) -> list[tuple[int, list[str]]]:
+    """What is missing after power cuts, of what a log's writer had acknowledged."""
+    journal = states_in / "journal"
+    acknowledged = appended(recorder, root, journal, synchronous)
     calls = list(records(journal))
     cuts = [source.randrange(1, len(calls)) for _ in range(CUTS)]
     found = (
         (at, missing(state, acknowledged, at)) for at, state in states(root, calls, states_in, cuts, source)
     )
     return [(at, lost) for at, lost in found if lost]
+
+
+def test_the_record_is_of_all_that_was_written(recorder: Path, root: Path, states_in: Path) -> None:
+    journal, disk = states_in / "journal", Disk(root)
+    appended(recorder, root, journal)
+    for record in records(journal):
+        disk.apply(record)
+    there = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    told = disk.now()
+    assert told.keys() == there.keys()
+    assert not [path for path in there if told[path] != there[path] and not path.name.endswith("-shm")]
 
 
 def test_a_log_holds_what_it_acknowledged(
