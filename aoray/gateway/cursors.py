@@ -37,7 +37,7 @@ def place(text: str, field: str) -> Place:
 
 def sort_of(text: Any) -> Sort:
     if text not in ("ASC", "DESC"):
-        raise MalformedInput(f"sort is {str(text)[:40]!r}", field="sort", hint="It is ASC or DESC.")
+        raise MalformedInput(f"sort is {_shown(text)}", field="sort", hint="It is ASC or DESC.")
     return "ASC" if text == "ASC" else "DESC"
 
 
@@ -50,7 +50,12 @@ def _decoded(text: str) -> dict[str, Any] | None:
 
 
 def _timestamp(found: Any, field: str) -> int:
-    text = str(found)
+    text = str(found) if isinstance(found, str | int) else ""
     if not text.isdecimal() or not text.isascii() or len(text) > 18:
-        raise MalformedInput(f"{field} {text[:60]!r} is neither a cursor nor a timestamp", field=field)
+        raise MalformedInput(f"{field} {_shown(found)} is neither a cursor nor a timestamp", field=field)
     return int(text)
+
+
+def _shown(found: Any) -> str:
+    """Only what is flat: JSON nests deeper than Python can print it."""
+    return repr(str(found)[:60]) if isinstance(found, str | int) else f"a {type(found).__name__}"

@@ -36,6 +36,8 @@ def test_a_number_is_a_timestamp() -> None:
         "e30=",
         "9" * 30,
         base64.b64encode(b'{"sort":"UP","timestamp":1}').decode(),
+        base64.b64encode(b'{"timestamp":' + b"[" * 1010 + b"]" * 1010 + b"}").decode(),
+        base64.b64encode(b'{"timestamp":1,"sort":' + b"[" * 1010 + b"]" * 1010 + b"}").decode(),
     ],
 )
 def test_anything_else_is_refused_by_name(text: str) -> None:
