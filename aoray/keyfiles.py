@@ -12,11 +12,12 @@ it).
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+
+import orjson
 
 from aoray.errors import MalformedInput
 from aoray.protocol.keys import (
@@ -35,14 +36,14 @@ def load_or_make(path: Path, generate: Callable[[], KeySigner] = generate_ed2551
     """The key in `path`; a new one (Ed25519 unless `generate` makes others) is put there if there is none."""
     with contextlib.suppress(FileNotFoundError):
         return load(path)
-    _publish(path, json.dumps(signer_to_jwk(generate())).encode())
+    _publish(path, orjson.dumps(signer_to_jwk(generate())))
     return load(path)
 
 
 def load(path: Path) -> KeySigner:
     """The key in `path`, of any kind that signs."""
     try:
-        jwk = json.loads(path.read_bytes())
+        jwk = orjson.loads(path.read_bytes())  # unlike json, it refuses what is nested too deeply
     except ValueError as error:
         raise MalformedInput(f"{path} is not a JSON web key", field=str(path)) from error
     if not isinstance(jwk, dict):

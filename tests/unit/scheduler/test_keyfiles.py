@@ -26,7 +26,7 @@ def test_all_who_ask_at_once_get_the_same_key(tmp_path: Path) -> None:
     assert len({signer.address for signer in signers}) == 1
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"kty":"OKP"}'])
+@pytest.mark.parametrize("content", ["", "{", "[]", "[" * 5000 + "]" * 5000, '{"kty":"OKP"}'])
 def test_a_file_that_is_no_key_is_refused_and_left_alone(tmp_path: Path, content: str) -> None:
     path = tmp_path / "key.json"
     path.write_text(content)
