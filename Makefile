@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 NODE_MODULES := tests/node/node_modules/.installed
 
-.PHONY: install demo test check lint format lock soak clean
+.PHONY: install demo test check lint format lock soak fuzz clean
 
 install: .venv/.installed
 
@@ -43,6 +43,11 @@ test: install $(NODE_MODULES) lint
 # Simulated computers, one seed after another, until it is stopped or one goes wrong.
 soak: install
 	$(BIN)/python tests/simulation/soak.py
+
+# The fuzzers, for so many seconds altogether (`make test` has a minute of them).
+FUZZ_SECONDS ?= 300
+fuzz: install $(NODE_MODULES)
+	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest tests/fuzz
 
 lock:
 	uv pip compile pyproject.toml --group dev --universal --generate-hashes \
