@@ -225,7 +225,7 @@ def _add_chain(routes: APIRouter, store: ArweaveStore) -> None:
     @routes.get("/block/height/{number}")
     def block_at(number: int) -> Response:
         """The block of a height."""
-        return _block(store, store.block(height=min(number, 1 << 62)))
+        return _block(store, store.block(height=max(-1, min(number, 1 << 62))))
 
     @routes.get("/block/hash/{block_id}")
     def block_of(block_id: str) -> Response:

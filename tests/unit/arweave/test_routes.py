@@ -230,6 +230,8 @@ async def test_everything_is_free(http: httpx.AsyncClient) -> None:
         "/tx/{}/item",
         "/block/hash/{}",
         "/block/height/77",
+        "/block/height/9223372036854775808",
+        "/block/height/-9223372036854775809",
     ],
 )
 @pytest.mark.parametrize("unknown", [UNKNOWN, "B" * 43])
