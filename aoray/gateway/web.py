@@ -34,6 +34,7 @@ from aoray.errors import (
     body_of,
     status_of,
 )
+from aoray.gateway.openapi import Described
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +117,7 @@ async def _preflight(scope: Scope, send: Send) -> None:
 
 def application(title: str) -> FastAPI:
     """An application without routes yet, whose errors are JSON."""
-    app = FastAPI(title=title, version=__version__, redirect_slashes=False)
+    app = Described(title=title, version=__version__, redirect_slashes=False)
     for kind, handler in HANDLERS.items():
         app.add_exception_handler(kind, handler)
     return app
