@@ -7,6 +7,7 @@ blob for `@reproduce_failure`. That nothing hangs is held by pytest's time limit
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import functools
 import json
@@ -81,26 +82,12 @@ def answer_or_error(call: Callable[[], Any], kinds: type[AorayError] = ClientErr
 ids = st.binary(min_size=32, max_size=32).map(b64url_encode)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 """Any text that can travel as UTF-8."""
-numbers = st.sampled_from([0, 1, -1, 2**31, 2**31 - 1, 2**53, 2**63 - 1, 2**63, 2**64, -(2**63) - 1, 10**30])
-numerals = (numbers | st.integers()).map(str) | st.sampled_from(
-    [
-        "",
-        "-0",
-        "+1",
-        "1e3",
-        "1_0",
-        " 1",
-        "٣",
-        "²",
-        "0x1",
-        "NaN",
-        "undefined",
-        "null",
-        "1.5",
-        "9" * 5000,
-        "-" + "9" * 30,
-    ]
-)
+_POWERS = (1, 2**31, 2**53, 2**62, 2**63, 2**64, 10**18, 10**30)
+_EDGES = [0, *(sign * (power + by) for power in _POWERS for sign in (1, -1) for by in (-1, 0, 1))]
+numbers = st.sampled_from(_EDGES)
+_ODD = ["", "-0", "+1", "1e3", "1_0", " 1", "٣", "²", "0x1", "NaN", "undefined", "null", "1.5", "9" * 5000]
+numerals = st.sampled_from([*map(str, _EDGES), *_ODD]) | st.integers().map(str)
+"""What may stand where a number should."""
 
 
 def deep(levels: int) -> bytes:
@@ -136,3 +123,21 @@ def _changed(good: bytes, changes: list[tuple[int, int, bytes]]) -> bytes:
     for at, cut, put in changes:
         good = good[:at] + put + good[at + cut :]
     return good
+
+
+cursor_fields = st.fixed_dictionaries(
+    {},
+    optional={
+        "timestamp": values | numerals,
+        "sort": values | st.sampled_from(["ASC", "DESC"]),
+        "ordinate": values,
+    },
+)
+cursor_texts = st.one_of(
+    (cursor_fields | values).map(spelled).map(base64.b64encode).map(bytes.decode),
+    levels.map(lambda n: base64.b64encode(b'{"timestamp":' + deep(n) + b"}").decode()),
+    levels.map(lambda n: base64.b64encode(b'{"timestamp":1,"sort":' + deep(n) + b"}").decode()),
+    numerals,
+    texts,
+    st.text(max_size=20),
+)

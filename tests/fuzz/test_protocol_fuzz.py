@@ -1,19 +1,18 @@
-"""Bytes that claim to be items, tags, bundles, logs, keys or cursors: the client's fault, or what they say."""
+"""Bytes that claim to be items, tags, bundles, logs, keys, cursors: the client's fault, or what they say."""
 
 from __future__ import annotations
 
-import base64
 from typing import Any
 
 import orjson
 from fuzzing import (
     answer_or_error,
+    cursor_texts,
     damaged,
     deep,
     fuzz,
     ids,
     levels,
-    numerals,
     scalars,
     spelled,
     texts,
@@ -217,24 +216,6 @@ def test_any_file_is_a_key_or_names_itself(tmp_path_factory: Any) -> None:
     read()
 
 
-cursor_fields = st.fixed_dictionaries(
-    {},
-    optional={
-        "timestamp": values | numerals,
-        "sort": values | st.sampled_from(["ASC", "DESC"]),
-        "ordinate": values,
-    },
-)
-cursor_texts = st.one_of(
-    (cursor_fields | values).map(spelled).map(base64.b64encode).map(bytes.decode),
-    levels.map(lambda n: base64.b64encode(b'{"timestamp":' + deep(n) + b"}").decode()),
-    levels.map(lambda n: base64.b64encode(b'{"timestamp":1,"sort":' + deep(n) + b"}").decode()),
-    numerals,
-    texts,
-    st.text(max_size=20),
-)
-
-
 @fuzz(300, cursor_texts)
 def test_any_text_is_a_cursor_or_the_client_s_fault(text: str) -> None:
     found = answer_or_error(lambda: cursors.place(text, "from"))
@@ -248,7 +229,7 @@ def test_a_cursor_comes_back(timestamp: int, nonce: int, sort: Any) -> None:
 
 dry_runs = st.fixed_dictionaries(
     {},
-    optional={name: values for name in ("Id", "Owner", "Anchor", "Data", "Target", "Cron", "Timestamp")}
+    optional=dict.fromkeys(("Id", "Owner", "Anchor", "Data", "Target", "Cron", "Timestamp"), values)
     | {"Tags": values | st.lists(st.fixed_dictionaries({"name": texts, "value": scalars}), max_size=4)},
 )
 
