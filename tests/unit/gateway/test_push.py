@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aoray.gateway.push import ANCHOR_BYTES, Sender, outbox, success_tags, without
+from aoray.limits import OUTBOX_MESSAGES_MAX
 from aoray.protocol.ids import b64url_encode
 from aoray.protocol.tags import Tag, ao_tag, first
 
@@ -180,3 +181,18 @@ def test_lists_that_are_no_lists_are_reported_and_missing_ones_are_empty() -> No
 def test_without_keeps_order_and_duplicates() -> None:
     found = without([Tag("a", "1"), Tag("b", "2"), Tag("a", "3")], ["b"])
     assert found == (Tag("a", "1"), Tag("a", "3"))
+
+
+def test_an_entry_that_names_too_many_processes_is_cut_and_holds_up_no_other() -> None:
+    """A few megabytes of ids would otherwise put a message into a hundred thousand logs."""
+    many = [OTHER] * (OUTBOX_MESSAGES_MAX + 5)
+    wide = message(Tags=tags(Assignments=",".join(many)))
+    assignments = [{"Message": ROOT, "Processes": many}, {"Message": PID, "Processes": [OTHER]}]
+    found = outbox({"Messages": [wide, message()], "Assignments": assignments}, SENDER, 7, ROOT)
+    assert [spec.place for spec in found.messages] == [1]
+    assert [spec.place for spec in found.assignments] == [0] * (OUTBOX_MESSAGES_MAX - 1)
+    assert [(fault.kind, fault.place) for fault in found.faults] == [
+        ("Messages", 0),
+        ("Assignments", 0),
+        ("Assignments", 1),
+    ]
