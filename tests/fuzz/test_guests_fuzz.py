@@ -1,0 +1,243 @@
+"""A module may answer anything: it gets an error or a right outbox, and harms neither actor nor pusher.
+
+The guest is real WASM that says what its message tells it to. Its results go the whole way: instance, served
+JSON, results store, outbox, pusher, and every route that shows them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+from fuzzing import deep, fuzz, ids, levels, spelled, stack_of_a_server, texts, values
+from gatewaying import MODULE, Computer
+from guests import wat
+from hypothesis import strategies as st
+
+from aoray import limits
+from aoray.actors.messages import given
+from aoray.actors.results import ResultRow
+from aoray.actors.served import served
+from aoray.gateway import apps
+from aoray.protocol.assignments import LogEntry
+from aoray.protocol.items import parse, verify
+from aoray.wasm import Engine, Instance, Limits
+
+PARROT = Path(__file__).with_name("parrot.wat")
+KEYS = ["Messages", "Assignments", "Spawns", "Output", "GasUsed"]
+
+
+class Many(list[Any]):
+    """A long list that is shown in short."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} times {self[0]!r}>"
+
+
+class Speaking(Computer):
+    """Its processes are parrots, all with one memory, which the parrot does not use."""
+
+    instance: Instance
+
+    def _row(self, entry: LogEntry) -> ResultRow:
+        message, height, pushed_for = given(entry)
+        with stack_of_a_server():
+            result, has_error, has_outbox = served(self.instance.evaluate(message, b"{}"))
+        place = entry.process_id, entry.nonce, entry.message_id, entry.assignment_id, entry.timestamp
+        return ResultRow(*place, height, result, has_error, pushed_for, not has_outbox)
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    return Engine(tmp_path_factory.mktemp("compiled"))
+
+
+@pytest.fixture
+def runner() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as running:
+        yield running
+
+
+@pytest.fixture
+def computer(tmp_path: Path, engine: Engine, runner: asyncio.Runner) -> Iterator[Speaking]:
+    (tmp_path / "lua-module.json").write_bytes(orjson.dumps({"id": MODULE}))
+
+    async def make() -> Speaking:
+        return Speaking(tmp_path)
+
+    made = runner.run(make())
+    made.instance = Instance.boot(engine.load(wat(PARROT.read_text())), Limits())
+    yield made
+    made.instance.close()
+
+
+PROTOCOL_NAMES = [
+    "Data-Protocol",
+    "Type",
+    "Variant",
+    "From-Process",
+    "from_process",
+    "FROM-NONCE",
+    "From-Index",
+]
+PROTOCOL_NAMES += [
+    "Pushed-For",
+    "Assignments",
+    "Module",
+    "Scheduler",
+    "Action",
+    "Reference",
+    "Message",
+    "x+link",
+    "",
+]
+PROTOCOL_VALUES = ["ao", "Message", "Process", "Assignment", MODULE, "y+link", "a" * 9000, ""]
+
+
+def outboxes(known: list[str]) -> st.SearchStrategy[dict[str, Any]]:
+    """Responses that are nearly right: each part may be any JSON in place of what it should be."""
+    some = st.sampled_from([*known, MODULE])
+
+    def often(right: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+        return st.integers(0, 4).flatmap(lambda which: right if which else values)
+
+    def rarely(value: Any, instead_of: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+        return st.integers(0, 29).flatmap(lambda which: instead_of if which < 29 else st.just(value))
+
+    id = often(some | ids)
+    tag = st.fixed_dictionaries(
+        {
+            "name": often(st.sampled_from(PROTOCOL_NAMES) | texts),
+            "value": often(
+                some | st.sampled_from(PROTOCOL_VALUES) | st.lists(some, max_size=3).map(",".join)
+            ),
+        }
+    )
+    spawning = st.just([{"name": "Module", "value": MODULE}])
+    tags = often(st.lists(often(tag), max_size=5) | spawning)
+    entry = {
+        "Target": id,
+        "Anchor": often(st.just("0" * 32) | texts),
+        "Data": often(texts),
+        "Tags": rarely(Many([{"name": "n", "value": "v"}] * 1_001), tags),
+        "Message": id,
+        "Processes": rarely(Many(known * 400), often(st.lists(id, max_size=4))),
+        "Exclude": often(st.lists(texts, max_size=3)),
+        "BaseLayer": values,
+    }
+
+    def box(*needed: str) -> st.SearchStrategy[Any]:
+        required = {name: entry[name] for name in needed}
+        rest = {name: value for name, value in entry.items() if name not in needed}
+        return often(st.lists(often(st.fixed_dictionaries(required, optional=rest)), max_size=4))
+
+    boxes = {
+        "Messages": box("Target", "Tags"),
+        "Spawns": box("Tags"),
+        "Assignments": box("Message", "Processes"),
+    }
+    more = {"Output": values, "GasUsed": values}
+    whole = st.fixed_dictionaries({}, optional=boxes | more | {"Error": values})
+    return st.fixed_dictionaries(boxes, optional=more) | whole
+
+
+def answers(known: list[str]) -> st.SearchStrategy[bytes]:
+    """Bytes that a module may leave in its memory."""
+    response = outboxes(known)
+    whole = st.fixed_dictionaries({"ok": st.just(True) | values, "response": response | values})
+    kinds = [
+        response.map(lambda said: spelled({"ok": True, "response": said})),
+        whole.map(spelled),
+        values.map(spelled),
+        st.binary(max_size=40),
+        st.tuples(whole.map(spelled), st.binary(max_size=4), st.integers(0, 200)).map(
+            lambda parts: parts[0][: parts[2]] + parts[1] + parts[0][parts[2] :]
+        ),
+        st.tuples(st.sampled_from([b"Output", b"Error", b"Messages", b"Spawns"]), levels).map(
+            lambda parts: b'{"ok":true,"response":{"%s":%s}}' % (parts[0], deep(parts[1] - 2))
+        ),
+        levels.map(lambda n: b'{"ok":true,"response":{"Messages":[{"Data":%s}]}}' % deep(n - 4)),
+        levels.map(lambda n: b'{"ok":false,"response":%s}' % deep(n - 1)),
+    ]
+    return st.integers(0, 11).flatmap(lambda which: kinds[max(0, which - 4)])
+
+
+def test_whatever_a_module_answers_is_a_result_and_its_outbox_comes_to_an_end(
+    computer: Speaking, runner: asyncio.Runner
+) -> None:
+    async def said(process: str, answer: bytes) -> tuple[str, ResultRow]:
+        """The result of what a module answers, when all of its outbox has come to its end."""
+        message = await computer.send(process, data=answer.hex().encode())
+        for _ in range(100_000):
+            row = computer.results.get(process, message)
+            if row and row.pushed and not len(computer.gateway.pusher):
+                return message, row
+            await asyncio.sleep(0.0005)
+        raise AssertionError("an outbox does not come to its end")
+
+    app = apps.all_units(computer.gateway, None)
+
+    async def show(process: str, message: str) -> None:
+        queries = [
+            f"/result/{message}?process-id={process}",
+            f"/results/{process}?sort=DESC&limit=3",
+            f"/outbox/{process}?limit=5",
+            f"/trace/{message}",
+            f"/{message}?process-id={process}",
+            f"/{process}/latest",
+        ]
+        async with computer.http(app) as client:
+            for query in queries:
+                check(query, await client.get(query))
+
+    def check(query: str, response: httpx.Response) -> None:
+        assert response.status_code == 200, (query, response.text)
+        response.json()
+
+    process, other = runner.run(computer.spawn()), runner.run(computer.spawn())
+    known = [process, other, runner.run(computer.send(other, data=b"7b7d"))]
+
+    @fuzz(150, answers(known))
+    def speak(answer: bytes) -> None:
+        message, row = runner.run(said(process, answer))
+        check_result(row)
+        check_deliveries(computer, row)
+        with stack_of_a_server():
+            runner.run(show(process, message))
+
+    speak()
+
+
+def check_result(row: ResultRow) -> None:
+    """The shape of wire-contract §3.1, whatever was said."""
+    result = orjson.loads(row.result)
+    assert [*result] == KEYS + ["Error"] * row.has_error
+    if row.has_error:
+        assert isinstance(result["Error"], str) and not any(result[box] for box in KEYS[:3])
+    for box in KEYS[:3]:
+        assert isinstance(result[box], list) and all(isinstance(each, dict) for each in result[box])
+
+
+def check_deliveries(computer: Speaking, row: ResultRow) -> None:
+    """As many as the outbox has, each at an end; what is scheduled says truly from which slot it is."""
+    deliveries = computer.results.deliveries.of(row.process_id, row.nonce)
+    skipped = sum(each.state == "skipped" for each in deliveries)
+    assert len(deliveries) - skipped <= limits.OUTBOX_MESSAGES_MAX
+    assert len(deliveries) <= 2 * limits.OUTBOX_MESSAGES_MAX, "each entry may be cut, and say so"
+    assert [each.place for each in deliveries] == list(range(len(deliveries)))
+    for each in deliveries:
+        assert each.state in ("delivered", "uploaded", "skipped"), each
+        assert each.error or each.state != "skipped"
+        if each.state == "delivered" and each.kind == "message":
+            entry = computer.gateway.knowledge.reader.entry(each.target, each.item_id)
+            assert entry is not None
+            item = parse(entry.item)
+            verify(item)
+            assert item.address == computer.gateway.addresses.authority
+            vouched = [tag for tag in item.tags if tag.name.lower().replace("_", "-") == "from-process"]
+            assert [(tag.name, tag.value) for tag in vouched] == [("From-Process", row.process_id)]
