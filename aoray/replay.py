@@ -51,6 +51,7 @@ from aoray.verify import (
     gap,
     lost,
     message_named,
+    page_of,
     twice,
 )
 from aoray.wasm import Engine, Instance
@@ -132,22 +133,23 @@ class Source:
 
     async def list(self, progress: Progress) -> None:
         """Every assignment there is, into the table."""
-        after, count = None, 0
+        after, count, seen = None, 0, set[str | None]()
         while True:
             variables = {
                 "process": self._facts.process_id,
                 "first": limits.VERIFY_PAGE_ENTRIES,
                 "after": after,
             }
-            found = (await self._client.graphql(ASSIGNMENTS, variables)).get("transactions") or {}
-            edges = found.get("edges") or []
-            for edge in edges:
-                await self._add(edge["node"])
-            count += len(edges)
+            nodes, after = page_of(await self._client.graphql(ASSIGNMENTS, variables))
+            for node in nodes:
+                await self._add(node)
+            count += len(nodes)
             progress("listing", count, 0)
-            if not (edges and found.get("pageInfo", {}).get("hasNextPage")):
+            if after is None:
                 return
-            after = edges[-1]["cursor"]
+            if after in seen:
+                raise MalformedInput("The gateway's pages have no end: a cursor comes again.", field="cursor")
+            seen.add(after)
 
     async def _add(self, node: dict[str, Any]) -> None:
         claim = claim_of(self._facts, node, ignore_forged=self._ignore_forged)

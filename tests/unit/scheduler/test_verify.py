@@ -6,7 +6,7 @@ where only it could tell them, and kept by an Arweave that verifies nothing in t
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -26,7 +26,7 @@ from aoray.protocol.assignments import Head, LogEntry, next_assignment
 from aoray.protocol.items import build, parse
 from aoray.protocol.keys import Signer, generate_ed25519
 from aoray.protocol.tags import Tag, first
-from aoray.replay import Compare, Run, replayed
+from aoray.replay import ASSIGNMENTS, Compare, Run, replayed
 from aoray.scheduler.flusher import bundle
 
 STRANGER = generate_ed25519()
@@ -306,3 +306,34 @@ async def test_another_module_under_its_id_is_found(
 async def test_a_missing_module_is_found(auditor: Auditor) -> None:
     auditor.module = item(())
     assert (await auditor.lie()).message == f"module {MODULE.id} is not on Arweave"
+
+
+PAGE = {"pageInfo": {"hasNextPage": True}, "edges": [{"cursor": "1", "node": {}}]}
+
+
+@pytest.mark.parametrize(
+    "found",
+    [None, [], {}, PAGE | {"edges": [None]}, PAGE | {"edges": "ab"}, PAGE | {"pageInfo": []}, {"edges": []}],
+)
+async def test_an_answer_of_another_shape_is_named(auditor: Auditor, found: object) -> None:
+    auditor.publish()
+    auditor.client.graphql = answering(found)  # type: ignore[method-assign]
+    with pytest.raises(MalformedInput, match="no page of transactions"):
+        await auditor.verify()
+
+
+async def test_a_gateway_whose_pages_have_no_end_is_left(auditor: Auditor) -> None:
+    auditor.publish()
+    [*_, last] = (await auditor.client.graphql(ASSIGNMENTS, {"process": auditor.process, "first": 9}))[
+        "transactions"
+    ]["edges"]
+    auditor.client.graphql = answering(PAGE | {"edges": [last]})  # type: ignore[method-assign]
+    with pytest.raises(MalformedInput, match="have no end"):
+        await auditor.verify()
+
+
+def answering(found: object) -> Callable[..., Awaitable[dict[str, object]]]:
+    async def graphql(query: str, variables: dict[str, object] | None = None) -> dict[str, object]:
+        return {"transactions": found}
+
+    return graphql
