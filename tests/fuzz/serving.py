@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from aoray.gateway.web import Door
 
+PARROT = Path(__file__).with_name("parrot.wat")
 SECONDS_MAX = 30.0
 """Of one request; far beyond what any takes, even on a busy machine."""
 

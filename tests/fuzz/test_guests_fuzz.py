@@ -18,6 +18,7 @@ from fuzzing import deep, fuzz, ids, levels, spelled, stack_of_a_server, texts, 
 from gatewaying import MODULE, Computer
 from guests import wat
 from hypothesis import strategies as st
+from serving import PARROT
 
 from aoray import limits
 from aoray.actors.messages import given
@@ -28,7 +29,6 @@ from aoray.protocol.assignments import LogEntry
 from aoray.protocol.items import parse, verify
 from aoray.wasm import Engine, Instance, Limits
 
-PARROT = Path(__file__).with_name("parrot.wat")
 KEYS = ["Messages", "Assignments", "Spawns", "Output", "GasUsed"]
 
 

@@ -1,0 +1,111 @@
+"""Any bytes are a module that runs within its limits, or `UnsupportedModule`; neither harms who loads it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import orjson
+import pytest
+from fuzzing import answer_or_error, damaged, fuzz
+from guests import counter, data, hostile, wat
+from hypothesis import strategies as st
+from serving import PARROT
+
+from aoray.actors.served import served
+from aoray.errors import UnsupportedModule
+from aoray.limits import MIB
+from aoray.wasm import Instance, Limits, binary, compile, pages
+from aoray.wasm.engine import Module
+
+SMALL = Limits(memory_bytes_max=32 * MIB, fuel=3_000_000)
+MODULES = [counter(), hostile(), wat(PARROT.read_text())]
+
+
+def sections(wasm: bytes) -> list[bytes]:
+    """A module's sections, each with its kind and size."""
+    found, reader = [], binary._Reader(wasm, 8)
+    while reader.position < len(wasm):
+        start = reader.position
+        reader.byte()
+        reader.take(reader.number())
+        found.append(wasm[start : reader.position])
+    return found
+
+
+def mixed(chosen: list[bytes]) -> bytes:
+    return b"\0asm\1\0\0\0" + b"".join(chosen)
+
+
+def resized(section: bytes, count: int) -> bytes:
+    """With another number of entries than there are."""
+    reader = binary._Reader(section, 1)
+    reader.number()
+    reader.number()
+    body = binary.unsigned(count) + reader.rest()
+    return section[:1] + binary.unsigned(len(body)) + body
+
+
+SECTIONS = [section for module in MODULES for section in sections(module)]
+counts = st.integers(0, 9) | st.sampled_from([2**31, 2**32 - 1, 2**35, 2**63, 2**70])
+parts = st.one_of(
+    st.sampled_from(SECTIONS),
+    st.sampled_from(SECTIONS).flatmap(damaged),
+    st.builds(resized, st.sampled_from(SECTIONS), counts),
+    st.binary(max_size=12),
+)
+binaries = st.one_of(
+    st.sampled_from(MODULES).flatmap(damaged),
+    st.tuples(st.sampled_from(MODULES), st.integers(0, 2000)).map(lambda pair: pair[0][: pair[1]]),
+    st.lists(parts, max_size=14).map(mixed),
+    st.tuples(st.sampled_from(MODULES), st.integers(0, 12), parts).map(
+        lambda given: mixed([*sections(given[0])[: given[1]], given[2], *sections(given[0])[given[1] + 1 :]])
+    ),
+    st.binary(max_size=60).map(lambda rest: b"\0asm\1\0\0\0" + rest),
+)
+
+
+@pytest.fixture(scope="module")
+def images() -> Iterator[pages.Pages]:
+    yield pages.best()
+
+
+@fuzz(400, binaries)
+def test_any_binary_is_read_or_refused(wasm: bytes) -> None:
+    prepared = answer_or_error(lambda: binary.prepare(wasm), UnsupportedModule)
+    assert prepared is None or len(prepared.wasm) < 3 * len(wasm) + 1_000
+
+
+@fuzz(200, binaries, st.sampled_from(["0", "1", "A", "ff", "7b7d"]))
+def test_any_binary_runs_within_its_limits_or_is_refused(images: pages.Pages, wasm: bytes, said: str) -> None:
+    artifact = answer_or_error(lambda: compile.compiled(wasm), UnsupportedModule)
+    if artifact is None:
+        return
+    again = compile.unpacked(artifact.packed())
+    assert again and again.packed() == artifact.packed()
+    module = Module(compile.configured(), images, "", artifact)
+    instance = answer_or_error(lambda: Instance.boot(module, SMALL), UnsupportedModule)
+    if instance is None:
+        return
+    try:
+        before = instance.state_hash()
+        for _ in range(2):
+            outcome = instance.evaluate(data(said), b"{}")
+            orjson.loads(served(outcome).result)
+            assert outcome.fuel <= SMALL.fuel
+            assert len(instance.memory()) <= SMALL.memory_bytes_max
+            if outcome.error is not None:
+                assert instance.state_hash() == before, "an error changes nothing"
+            before = instance.state_hash()
+        instance.dry_run(data(said), b"{}")
+        assert instance.state_hash() == before
+    finally:
+        instance.close()
+
+
+PACKED = compile.compiled(counter()).packed()
+
+
+@fuzz(50, damaged(PACKED))
+def test_a_damaged_artifact_is_not_believed(packed: bytes) -> None:
+    found = compile.unpacked(packed)
+    assert found is None or found.packed() == packed
