@@ -104,7 +104,7 @@ class ArweaveClient:
                 "anchor": _anchor(node["anchor"] or ""),
                 "tags": from_json(node["tags"]),
             }
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise MalformedInput(
                 f"{self.url} does not know all the parts of {id}", field=str(error)
             ) from error

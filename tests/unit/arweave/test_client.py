@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 from arweaving import bundle, forged, item
 
 from aoray.arweave.client import ArweaveClient
 from aoray.errors import BadSignature, ClientError, MalformedInput, NotFound, TooLarge, Unavailable
 from aoray.protocol.ids import b64url_encode
-from aoray.protocol.items import DataItem
+from aoray.protocol.items import ANCHOR_BYTES, DataItem
 from aoray.protocol.keys import EthereumSigner, SolanaSigner, generate_rsa
 
 UNKNOWN = b64url_encode(bytes(32))
@@ -133,6 +134,20 @@ async def test_nonsense_is_malformed(content: bytes) -> None:
     for answer in (client.info(), client.post_item(b"x"), client.graphql("{ block { id } }")):
         with pytest.raises(MalformedInput):
             await answer
+
+
+@pytest.mark.parametrize("anchor", [7, [0] * ANCHOR_BYTES, {"a": 1}, "x" * 31])
+async def test_an_item_of_odd_parts_is_malformed(anchor: object) -> None:
+    node = {"signature": "", "owner": {"key": ""}, "recipient": "", "anchor": anchor, "tags": []}
+    body = orjson.dumps({"data": {"transaction": node}})
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/graphql":
+            return httpx.Response(200, content=body)
+        return httpx.Response(400 if request.url.path.startswith("/tx/") else 200)
+
+    with pytest.raises(MalformedInput):
+        await answering(answer).item(UNKNOWN)
 
 
 async def test_graphql_errors_are_raised(client: ArweaveClient) -> None:
