@@ -134,9 +134,8 @@ TABLE: Mapping[tuple[str, str], Told] = {
     ("get", "/timestamp"): Told(_ok(an_object(timestamp=STRING, block_height=STRING)), ("process-id",)),
     ("get", "/processes/{process_id}"): Told(_ok(an_object(process_id=ID, timestamp=NUMBER))),
     ("get", "/{process_id}/latest"): Told(_ok(SLOT)),
-    ("get", "/{any_id}"): Told(
-        _ok({"anyOf": [SLOT, a_page("page_info", "has_next_page")]}),
-        ("process-id", "from", "to", "limit", "from-nonce", "to-nonce"),
+    ("get", "/{any_id}"): Told(  # without a query it is Arweave's, where all units answer
+        BYTES, ("process-id", "from", "to", "limit", "from-nonce", "to-nonce")
     ),
     ("post", "/tx"): UPLOADED,
     ("post", "/tx/{token}"): UPLOADED,

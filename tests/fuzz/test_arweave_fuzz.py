@@ -1,67 +1,155 @@
-"""Whatever is posted, it is kept whole or refused as the client's fault."""
+"""Whatever is uploaded is kept whole or refused; whatever is searched for is found or the client's fault."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import orjson
 import pytest
-from arweaving import bundle, item
-from hypothesis import HealthCheck, given, settings
+from arweaving import ALICE, bundle, item
+from fuzzing import (
+    answer_or_error,
+    damaged,
+    fuzz,
+    levels,
+    numerals,
+    spelled,
+    stack_of_a_server,
+    texts,
+    values,
+)
+from graphql import print_schema
 from hypothesis import strategies as st
+from hypothesis_graphql import queries
 
-from aoray.arweave.graphql import Graph
+from aoray.arweave.graphql import SCHEMA, Graph
 from aoray.arweave.intake import unfold
 from aoray.arweave.store import ArweaveStore
-from aoray.errors import ClientError
 from aoray.protocol.items import parse, verify
-
-FUZZ = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(scope="module")
 def kept() -> Iterator[ArweaveStore]:
     with tempfile.TemporaryDirectory() as folder, ArweaveStore(Path(folder) / "a.sqlite") as store:
+        for each in (
+            KEPT,
+            bundle([item(("A", "b")), item(("A", "c"))]),
+            *[item(("A", "b")) for _ in range(5)],
+        ):
+            store.put(each)
         yield store
+
+
+KEPT = item(("A", "b"))
 
 
 CONTENT = bundle([item(("A", "b")), bundle([item(), item()])]).data
 
 
-@FUZZ
-@given(at=st.integers(0, len(CONTENT) - 1), byte=st.integers(0, 255), cut=st.integers(0, len(CONTENT)))
-def test_a_damaged_bundle_gives_only_items_that_verify(at: int, byte: int, cut: int) -> None:
-    damaged = (CONTENT[:at] + bytes([byte]) + CONTENT[at + 1 :])[: max(cut, at + 1)]
-    upload = bundle([], data=damaged)
-    try:
-        intake = unfold(upload)
-    except ClientError:
-        return
-    for placed in intake.placed:
+place = st.integers(0, len(CONTENT))
+
+
+@fuzz(100, damaged(CONTENT) | place.map(lambda cut: CONTENT[:cut]))
+def test_a_damaged_bundle_gives_only_items_that_verify(content: bytes) -> None:
+    upload = bundle([], data=content)
+    intake = answer_or_error(lambda: unfold(upload))
+    for placed in intake.placed if intake else ():
         found = parse(upload.raw[placed.start : placed.start + placed.size])
         verify(found)
         assert len(found.raw) - len(found.data) == placed.header_size
 
 
-@FUZZ
-@given(
-    text=st.text(max_size=60)
-    | st.from_regex(r"\{ ?(block|transactions)\([a-z]+: ?[0-9\"\[\]-]{1,9}\)[ {}a-z]*")
+WORDS = """{ } ( ) [ ] : ! $ @ ... query fragment on transaction transactions block blocks id ids owners tags
+  first after min max height sort HEIGHT_ASC edges node cursor count name values op NEQ match FUZZY_OR __schema
+  __typename "x" 1 -1 2147483648 1e9 true null $a # \\ "\\uD800" & Int Transaction @skip(if:true) a:"""
+words = st.sampled_from([*WORDS.split(), '"""x"""'])
+soup = st.lists(words, max_size=25).map(" ".join)
+nested = st.tuples(st.sampled_from([b"{a", b"[", b"...{", b"(a:{"]), levels).map(
+    lambda pair: "{" + (pair[0] * pair[1]).decode()
 )
-def test_any_text_is_a_query_or_the_clients_fault(kept: ArweaveStore, text: str) -> None:
-    status, body = Graph(kept).execute(text)
-    assert status in (200, 400)
-    assert all(error["message"] != "internal error" for error in body.get("errors", ()))
 
 
-@FUZZ
-@given(
-    name=st.text(max_size=20), value=st.text(max_size=20), id=st.text(max_size=50), after=st.text(max_size=20)
+def answered(store: ArweaveStore, query: str, variables: Any = None) -> dict[str, Any]:
+    """What a query gives; it is JSON, and no fault of ours."""
+    with stack_of_a_server():
+        status, body = Graph(store).execute(query, variables)
+    assert status == (400 if body.get("data") is None else 200)
+    assert body.get("data") is not None or body["errors"]
+    for error in body.get("errors", ()):
+        assert error["message"] != "internal error", (query, variables)
+    orjson.dumps(body)
+    return body
+
+
+@fuzz(300, soup | nested | st.text(max_size=60))
+def test_any_text_is_a_query_or_the_client_s_fault(kept: ArweaveStore, text: str) -> None:
+    answered(kept, text)
+
+
+@fuzz(100, queries(print_schema(SCHEMA)))
+def test_any_query_of_the_schema_is_answered_or_the_client_s_fault(kept: ArweaveStore, query: str) -> None:
+    answered(kept, query)
+
+
+FILTERS = """query (
+  $ids: [ID!], $owners: [String!], $recipients: [String!], $tags: [TagFilter!], $in: [ID!], $time: RangeFilter,
+  $block: BlockFilter, $first: Int, $after: String, $sort: SortOrder, $id: ID!, $height: Int
+) {
+  transactions(ids: $ids, owners: $owners, recipients: $recipients, tags: $tags, bundledIn: $in,
+    ingested_at: $time, block: $block, first: $first, after: $after, sort: $sort) {
+    count pageInfo { hasNextPage } edges { cursor node { id tags { name } block { height } } } }
+  transaction(id: $id) { id } block(height: $height) { id }
+  blocks(ids: $ids, height: $block, first: $first, after: $after, sort: $sort) { edges { cursor } } }"""
+some = st.lists(texts | st.sampled_from([KEPT.id, ALICE.address]), max_size=3)
+int32 = st.integers(-(2**31), 2**31 - 1)
+between = st.fixed_dictionaries({}, optional={"min": int32, "max": int32})
+tag_filters = st.fixed_dictionaries(
+    {"name": texts | st.just("A"), "values": some | st.just(["b"])},
+    optional={"op": st.sampled_from(["EQ", "NEQ"]), "match": st.sampled_from(["EXACT", "WILDCARD"])},
 )
-def test_any_text_can_be_searched_for(kept: ArweaveStore, name: str, value: str, id: str, after: str) -> None:
-    query = """query ($name: String!, $value: String!, $id: ID!, $text: String!, $after: String) {
-        transactions(tags: [{name: $name, values: [$value]}], owners: [$text], after: $after) { count }
-        transaction(id: $id) { id } block(id: $text) { id } blocks(ids: [$id]) { edges { cursor } } }"""
-    _, body = Graph(kept).execute(query, {"name": name, "value": value, "id": id, "text": id, "after": after})
-    assert all("cursor" in error["message"] for error in body.get("errors", ()))
+variables = st.fixed_dictionaries(
+    {"id": texts},
+    optional={
+        **dict.fromkeys(["ids", "owners", "recipients", "in"], some),
+        "tags": st.lists(tag_filters, max_size=3),
+        "time": between,
+        "block": between,
+        "first": int32 | st.integers(0, 20),
+        "after": numerals | texts,
+        "sort": st.sampled_from(["HEIGHT_ASC", "HEIGHT_DESC", "INGESTED_AT_ASC"]),
+        "height": int32,
+    },
+)
+
+
+@fuzz(200, variables)
+def test_any_filter_finds_what_it_says_or_is_the_client_s_fault(
+    kept: ArweaveStore, variables: dict[str, Any]
+) -> None:
+    body = answered(kept, FILTERS, variables)
+    found = (body["data"] or {}).get("transactions")
+    for edge in found["edges"] if found else ():
+        node, block = edge["node"], variables.get("block", {})
+        assert not variables.get("ids") or node["id"] in variables["ids"]
+        assert block.get("min", 0) <= node["block"]["height"] <= block.get("max", 2**31)
+        for wanted in variables.get("tags", ()):
+            if wanted.get("op") != "NEQ" and wanted["values"]:
+                assert any(tag["name"] == wanted["name"] for tag in node["tags"])
+
+
+wild = st.dictionaries(
+    st.sampled_from(["ids", "owners", "tags", "time", "block", "first", "after", "sort", "id", "height"]),
+    values,
+)
+
+
+@fuzz(150, wild)
+def test_any_variables_are_right_or_the_client_s_fault(kept: ArweaveStore, variables: dict[str, Any]) -> None:
+    try:
+        sent = orjson.loads(spelled(variables))
+    except orjson.JSONDecodeError:
+        return
+    answered(kept, FILTERS, sent)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from aoray.client import Client
+from aoray.gateway.openapi import TABLE
 from aoray.limits import MIB
 from aoray.protocol.items import build
 from aoray.protocol.keys import generate_ed25519
@@ -49,6 +49,7 @@ class Known:
     """A process with some messages, and what else has an id."""
 
     def __init__(self, computer: LocalComputer) -> None:
+        self.process = ""
         self.ids: list[str] = []
         with asyncio.Runner() as runner:
             runner.run(self._make(computer))
@@ -61,7 +62,8 @@ class Known:
             messages = [await client.send(process, data=code, tags=tags) for code in codes]
             for message in messages:
                 await client.result(process, message)
-            self.ids += [process, process, process, *messages, computer.health["module"]]
+            self.process = process
+            self.ids += [process, *messages, computer.health["module"]]
         for number in range(5):
             tags = [*AO, Tag("Type", "Message")]
             item = build(USER, target=process, tags=tags, data=b"%d" % number)
@@ -102,9 +104,8 @@ def test_a_unit_answers_as_it_says(computer: LocalComputer, known: Known, unit: 
 
     @fuzz(150 if unit == "all" else 40, cases, st.data())
     def ask(case: Any, data: st.DataObject) -> None:
-        for place in (case.path_parameters, case.query):
-            put_known(place, known, data)
-        if case.query is not None and "/result/" in case.path:
+        put_known(case, known, data)
+        if "/result/" in case.path:
             case.query["wait"] = "0"
         response = case.call(timeout=30)
         case.validate_response(response, checks=CHECKS)
@@ -113,11 +114,16 @@ def test_a_unit_answers_as_it_says(computer: LocalComputer, known: Known, unit: 
     assert memory(computer) - before < GROWTH_BYTES_MAX
 
 
-def put_known(place: Mapping[str, Any] | None, known: Known, data: st.DataObject) -> None:
+def put_known(case: Any, known: Known, data: st.DataObject) -> None:
     """Ids of what exists instead of those made up, as a rule: of an id at random there is never anything."""
-    for name in place or ():
-        if name.endswith("id") or name in ("assign", "address"):
-            if data.draw(st.integers(0, 4)):
-                place[name] = data.draw(st.sampled_from(known.ids))  # type: ignore[index]
-        elif name in ("number", "nonce", "from-nonce", "to-nonce", "size") and data.draw(st.booleans()):
-            place[name] = data.draw(st.integers(-1, 6))  # type: ignore[index]
+    told = TABLE.get((case.method.lower(), case.path))
+    if told and "process-id" in told.query and data.draw(st.integers(0, 4)):
+        case.query["process-id"] = known.process
+    for place in (case.path_parameters, case.query):
+        for name in place or ():
+            if name in ("process_id", "process-id") and data.draw(st.integers(0, 4)):
+                place[name] = known.process
+            elif (name.endswith("id") or name == "assign") and data.draw(st.integers(0, 4)):
+                place[name] = data.draw(st.sampled_from(known.ids))
+            elif name in ("number", "nonce", "from-nonce", "to-nonce", "size") and data.draw(st.booleans()):
+                place[name] = data.draw(st.integers(-1, 6))
