@@ -72,7 +72,7 @@ def test_any_request_to_any_route_is_answered(
     ]
 
     @fuzz(
-        1200,
+        500,
         st.sampled_from(units).flatmap(lambda unit: st.tuples(st.just(unit), requests(unit, known, bodies))),
     )
     def ask(asked: tuple[Served, Request]) -> None:

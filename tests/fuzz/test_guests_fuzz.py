@@ -202,7 +202,7 @@ def test_whatever_a_module_answers_is_a_result_and_its_outbox_comes_to_an_end(
     process, other = runner.run(computer.spawn()), runner.run(computer.spawn())
     known = [process, other, runner.run(computer.send(other, data=b"7b7d"))]
 
-    @fuzz(150, answers(known))
+    @fuzz(80, answers(known))
     def speak(answer: bytes) -> None:
         message, row = runner.run(said(process, answer))
         check_result(row)

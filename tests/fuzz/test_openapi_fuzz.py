@@ -102,7 +102,7 @@ def test_a_unit_answers_as_it_says(computer: LocalComputer, known: Known, unit: 
     )
     before = memory(computer)
 
-    @fuzz(150 if unit == "all" else 40, cases, st.data())
+    @fuzz(100 if unit == "all" else 20, cases, st.data())
     def ask(case: Any, data: st.DataObject) -> None:
         put_known(case, known, data)
         if "/result/" in case.path:
