@@ -27,7 +27,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import orjson
 
@@ -37,44 +37,19 @@ from aoray.actors.couriers import Couriers
 from aoray.actors.evaluation import Evaluation, Prepared, Slice
 from aoray.actors.faults import backoff, log_fault, not_here
 from aoray.actors.hibernation import Residency
-from aoray.actors.loading import Loader
 from aoray.actors.machine import Activate, Close, Effect, Hibernate, Machine, Read
-from aoray.actors.modules import ModuleStore
+from aoray.actors.parts import Parts, parts_of
 from aoray.actors.placement import gateway_of
 from aoray.actors.results import ResultRow, Results
-from aoray.arweave.client import ArweaveClient
-from aoray.calls import Call, RayCalls
 from aoray.errors import ClientError, StaleTerm, Unavailable, UnknownProcess
 from aoray.keyfiles import load_or_make
 from aoray.protocol.assignments import LogEntry
-from aoray.scheduler.reader import ShardedReader, open_readers
 from aoray.settings import Settings
-from aoray.wasm import Engine
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Key = tuple[str, str]  # process id, message id
-
-
-class Parts(NamedTuple):
-    """What an actor works with; tests put their own in."""
-
-    log: ShardedReader
-    results: Results
-    loader: Loader
-    call: Call
-
-
-def parts_of(settings: Settings) -> Parts:
-    """The parts of a real actor."""
-    modules = ModuleStore(settings.data / "modules", ArweaveClient(settings.arweave_url).item)
-    return Parts(
-        open_readers(settings),
-        Results(settings.data / "results.sqlite"),
-        Loader(modules, Engine(settings.data / "compiled")),
-        RayCalls(),
-    )
 
 
 class ProcessActor:

@@ -110,7 +110,27 @@ def outbox(result: Mapping[str, Any], sender: Sender, nonce: int, pushed_for: st
             found.assignments.extend(specs)
         except MalformedInput as error:
             found.faults.append(Fault("Assignments", index, error.message))
-    return found
+    return _bounded(found)
+
+
+def _bounded(found: Outbox) -> Outbox:
+    """At most OUTBOX_MESSAGES_MAX are sent. There are no more entries, but each may name many processes."""
+    room = limits.OUTBOX_MESSAGES_MAX - len(found.spawns)
+    messages, assignments = list[MessageSpec](), list[AssignmentSpec]()
+    over = dict[tuple[str, int], None]()
+    for message in found.messages:
+        if (cost := 1 + len(message.assign_to)) <= room:
+            room -= cost
+            messages.append(message)
+        else:
+            over["Messages", message.place] = None
+    for assignment in found.assignments:
+        if len(assignments) < room:
+            assignments.append(assignment)
+        else:
+            over["Assignments", assignment.place] = None
+    why = f"the outbox goes to over {limits.OUTBOX_MESSAGES_MAX} places"
+    return Outbox(messages, found.spawns, assignments, found.faults + [Fault(*entry, why) for entry in over])
 
 
 def _counted(assigned: int, more: int) -> int:

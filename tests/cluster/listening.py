@@ -8,9 +8,10 @@ from typing import Any
 
 import orjson
 
-from aoray.actors.actor import ProcessActor, parts_of
+from aoray.actors.actor import ProcessActor
 from aoray.actors.loading import Loader
 from aoray.actors.modules import ModuleStore
+from aoray.actors.parts import parts_of
 from aoray.errors import NotFound
 from aoray.protocol.items import DataItem
 from aoray.settings import Settings

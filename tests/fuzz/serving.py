@@ -72,6 +72,8 @@ def _operations(paths: Mapping[str, Any]) -> Iterator[Operation]:
             yield Operation(method.upper(), path, query, kinds)
 
 
+methods = st.sampled_from([""] * 20 + ["GET", "POST", "DELETE", "PUT", "HEAD", "PATCH", "OPTIONS"])
+"""Empty: that of the operation."""
 HEADERS = {
     "range": [
         "bytes=0-",
@@ -121,10 +123,9 @@ def requests(
         query = {name: value(name) for name in chosen}
         if "/result/" in path:
             query["wait"] = "0"
-        method = draw(
-            st.sampled_from([method] * 8 + ["GET", "POST", "DELETE", "PUT", "HEAD", "PATCH", "OPTIONS"])
-        )
-        return Request(method, path, query, draw(st.just({}) | headers), draw(bodies))
+        method = draw(methods) or method
+        body = draw(bodies) if method in ("POST", "PUT", "DELETE") else b""
+        return Request(method, path, query, draw(headers) if draw(st.booleans()) else {}, body)
 
     return request()
 

@@ -26,7 +26,8 @@ from sim_world import HOST, Faults, Handle, SimThread, World
 
 from aoray.actors import actor as actor_module
 from aoray.actors import evaluation as evaluation_module
-from aoray.actors.actor import Parts, ProcessActor
+from aoray.actors.actor import ProcessActor
+from aoray.actors.parts import Parts
 from aoray.errors import AorayError, ClientError, InfrastructureError, NotFound, Unavailable
 from aoray.gateway.gateway import Gateway
 from aoray.protocol.items import DataItem, build, parse

@@ -13,9 +13,10 @@ from typing import Any
 import orjson
 import wasmtime
 
-from aoray.actors.actor import Parts, ProcessActor
+from aoray.actors.actor import ProcessActor
 from aoray.actors.loading import Loader
 from aoray.actors.modules import ModuleStore
+from aoray.actors.parts import Parts
 from aoray.actors.results import Results
 from aoray.errors import AorayError, NotFound
 from aoray.protocol.items import DataItem, build

@@ -184,7 +184,7 @@ class Computer:
             7,
             orjson.dumps(result),
             "Error" in result,
-            given(entry).pushed_for,
+            given(entry, self.gateway.addresses.authority).pushed_for,
             not (result["Messages"] or result["Spawns"] or result["Assignments"]),
         )
 

@@ -53,7 +53,7 @@ def test_a_key_that_others_may_read_is_refused_with_the_way_to_mend_it(tmp_path:
 
 
 @pytest.mark.parametrize(
-    "spoil", [lambda jwk: jwk[:-1], lambda jwk: jwk.replace('"d": "', '"d": "!'), str.upper]
+    "spoil", [lambda jwk: jwk[:-1], lambda jwk: jwk.replace('"d":"', '"d":"!'), str.upper]
 )
 def test_what_is_said_of_a_spoiled_key_does_not_give_it_away(
     tmp_path: Path, spoil: Callable[[str], str]
