@@ -101,6 +101,10 @@ VERIFY_PAGE_ENTRIES = 100  # as large a page as arweave.net gives
 VERIFY_BUNDLES_MAX = 4  # bundles kept in memory
 VERIFY_REQUESTS_IN_FLIGHT_MAX = 16
 
+# Attestations.
+ATTESTATION_SLOTS_MAX = 1_000  # in one item, about 200 KB
+ATTEST_PROCESSES_MAX = 100  # whose attestations are signed and written down at once
+
 # Guest code.
 OWN_ACTORS_MAX = 64  # of one shard: each is an OS process of 60 MB; beyond it the pool is used
 MODULE_BYTES_MAX = 64 * MIB
