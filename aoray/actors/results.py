@@ -179,8 +179,8 @@ class Results:
         found: set[str] = set()
         last = []
         for table, after in zip(Mark._fields, mark, strict=True):
-            query = f"SELECT process_id, max(rowid) FROM {table} NOT INDEXED WHERE rowid > ? GROUP BY process_id"
-            rows = self._reads.rows(query, after)
+            new = f"FROM {table} NOT INDEXED WHERE rowid > ?"  # by an index it would look at all there is
+            rows = self._reads.rows(f"SELECT process_id, max(rowid) {new} GROUP BY process_id", after)
             found.update(process_id for process_id, _ in rows)
             last.append(max((rowid for _, rowid in rows), default=after))
         return found, Mark(*last)

@@ -92,14 +92,14 @@ def statements_of(item: DataItem, process_id: str) -> list[Statement]:
 
 def _statement(item: DataItem, at: int, slot: Any) -> Statement:
     said = slot if isinstance(slot, dict) else {}
-    nonce, state = said.get("Nonce"), said.get("State-Hash", "")
-    message, result = said.get("Message"), said.get("Result-Hash")
-    if not (
+    nonce, message, result = (said.get(name) for name in ("Nonce", "Message", "Result-Hash"))
+    state = said.get("State-Hash", "")
+    if (
         type(nonce) is int
         and 0 <= nonce <= _NONCE_MAX
-        and all(isinstance(each, str) and is_id(each) for each in (message, result))
-        and isinstance(state, str)
-        and len(state) <= _STATE_CHARACTERS_MAX
+        and (isinstance(message, str) and is_id(message))
+        and (isinstance(result, str) and is_id(result))
+        and (isinstance(state, str) and len(state) <= _STATE_CHARACTERS_MAX)
     ):
-        raise MalformedInput(f"attestation {item.id} has a slot that says nothing", field=f"Slots[{at}]")
-    return Statement(nonce, message, result, state)
+        return Statement(nonce, message, result, state)
+    raise MalformedInput(f"attestation {item.id} has a slot that says nothing", field=f"Slots[{at}]")

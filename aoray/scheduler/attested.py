@@ -55,7 +55,7 @@ class Attested:
         return {process_id: Cursor(*cursor) for process_id, *cursor in rows}
 
     def keep(self, items: Sequence[DataItem], cursors: Mapping[str, Cursor]) -> None:
-        """Bring these attestations to Arweave, and remember how far they reach; on return it is on the disk."""
+        """Publish these attestations, and remember how far they reach; on return both are on the disk."""
         with self._writing() as db:
             publish(db, items)
             db.executemany(

@@ -82,9 +82,9 @@ class Attester:
             self._waiting |= dict.fromkeys(sorted(found))
             return
         mark, after = await asyncio.to_thread(self._results.mark), ""
-        while page := await self._on_log(lambda log: log.placed(after, limits.PAGE_ENTRIES_MAX)):
-            self._waiting |= dict.fromkeys(placed.process_id for placed in page)
-            after = page[-1].process_id
+        while page := await self._on_log(_page_after(after)):
+            self._waiting |= dict.fromkeys(page)
+            after = page[-1]
         self._mark = mark
 
     async def _attest(self, process_ids: list[str]) -> list[str]:
@@ -111,3 +111,7 @@ class Attester:
             if count in (len(results), len(states)):
                 signed.unfinished.append(process_id)
         return signed
+
+
+def _page_after(process_id: str) -> Callable[[Log], list[str]]:
+    return lambda log: [placed.process_id for placed in log.placed(process_id, limits.PAGE_ENTRIES_MAX)]

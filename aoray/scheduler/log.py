@@ -1,5 +1,5 @@
 """The durable log of one shard: every process's ordered entries, the terms that fence writers, and what is
-to be brought to Arweave (`scheduler.uploads`).
+to be brought to Arweave (`scheduler.uploads`) and attested (`scheduler.attested`).
 
 Where in a message's journey: the shard appends one batch in one transaction, and nobody is told of a message
 before that transaction is on the disk (WAL, `synchronous=FULL`). Gateways and process actors read it through
@@ -27,7 +27,8 @@ import orjson
 
 from aoray.errors import StaleTerm, Unavailable
 from aoray.protocol.assignments import Head, LogEntry
-from aoray.scheduler import uploads
+from aoray.scheduler import attested, uploads
+from aoray.scheduler.attested import Attested
 from aoray.scheduler.uploads import Uploads
 
 SCHEMA_VERSION = 2
@@ -106,6 +107,7 @@ class Log(Protocol):
     """What a shard needs of its log, so that another store can take SQLite's place. One thread at a time."""
 
     uploads: Uploads
+    attested: Attested
 
     def take_over(self) -> int: ...
     def block_height(self) -> int: ...
@@ -126,6 +128,7 @@ class SqliteLog:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._term = -1  # nobody's: nothing can be written before take_over()
         self.uploads = Uploads(self._rows, self._writing)
+        self.attested = Attested(self._rows, self._writing)
         with _as_unavailable():
             self._db = sqlite3.connect(
                 path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
@@ -144,7 +147,8 @@ class SqliteLog:
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
             if version == SCHEMA_VERSION:
                 return
-            script = uploads.SCHEMA + UPGRADE_FROM_1 if version == 1 else SCHEMA + uploads.SCHEMA
+            added = uploads.SCHEMA + attested.SCHEMA
+            script = added + UPGRADE_FROM_1 if version == 1 else SCHEMA + added
             for statement in script.split(";\n"):
                 self._db.execute(statement)
             self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")

@@ -36,6 +36,7 @@ from aoray.arweave.client import ArweaveClient
 from aoray.errors import AorayError, Overloaded, StaleTerm, Unavailable
 from aoray.keyfiles import load_or_make
 from aoray.protocol.items import parse
+from aoray.scheduler.attester import Attester
 from aoray.scheduler.committer import Committed, Committer, fits
 from aoray.scheduler.flusher import Flusher
 from aoray.scheduler.lanes import Lane, Terms
@@ -85,11 +86,9 @@ class ShardActor:
         offset = index * size // settings.shards  # where its ties begin: the shards spread over the pool
         placement = Placement(size, offset=offset, all_own=settings.actor_per_process)
         self._pool = frozenset(placement.pool)
+        results = Results(settings.data / "results.sqlite")
         self._committer = Committer(
-            lambda: SqliteLog(log_path(settings, index)),
-            placement,
-            signer,
-            Results(settings.data / "results.sqlite").last_nonce,
+            lambda: SqliteLog(log_path(settings, index)), placement, signer, results.last_nonce
         )
         self._term = self._committer.term
         self._height = self._committer.log.block_height()
@@ -99,6 +98,9 @@ class ShardActor:
         self._to_scan = self._scan_afresh = False
         self._begin_scan()
         self._start(self._flusher.run(settings.flush_interval_ms / 1000))
+        compute = load_or_make(settings.data / "keys" / "compute.json")
+        self._attester = Attester(self._on_log, results, compute)
+        self._start(self._attester.run(settings.attest_interval_ms / 1000))
         self._start(self._watch_height())
 
     # What others call
@@ -153,6 +155,7 @@ class ShardActor:
             "bundles": self._flusher.progress.bundles,
             "flush_failures": self._flusher.progress.failures,
             "flush_error": self._flusher.progress.last_error,
+            "attested": self._attester.attested,
             "lanes": {
                 lane.name: {"pending": len(lane.backlog.pending), "behind": len(lane.backlog.behind)}
                 for lane in self._lanes.values()

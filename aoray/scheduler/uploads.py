@@ -82,10 +82,7 @@ class Uploads:
     def publish(self, items: Sequence[DataItem]) -> None:
         """Keep items to be brought to Arweave; on return they are on the disk. Again is the same as once."""
         with self._writing() as db:
-            db.executemany(
-                "INSERT OR IGNORE INTO publications (id, item) VALUES (?, ?)",
-                [(item.id, item.raw) for item in items],
-            )
+            publish(db, items)
 
     def state(self) -> FlushState:
         """How far the entries are."""
@@ -142,3 +139,9 @@ class Uploads:
         entries = self._rows(query, upload.entries_after, upload.entries_to)
         query = "SELECT item FROM publications WHERE seq > ? AND seq <= ? ORDER BY seq"
         return entries + self._rows(query, upload.publications_after, upload.publications_to)
+
+
+def publish(db: sqlite3.Connection, items: Sequence[DataItem]) -> None:
+    """Keep items to be brought to Arweave, with whatever else is in the transaction."""
+    rows = [(item.id, item.raw) for item in items]
+    db.executemany("INSERT OR IGNORE INTO publications (id, item) VALUES (?, ?)", rows)

@@ -106,9 +106,10 @@ class SimLog(SqliteLog):
         for name in ("publish", "add", "save"):
             done = getattr(self.uploads, name)
             setattr(self.uploads, name, functools.partial(self._upload, done))
+        self.attested.keep = functools.partial(self._upload, self.attested.keep)  # type: ignore[method-assign]
 
-    def _upload(self, done: Callable[[Any], None], what: Any) -> None:
-        self.disk.write(self._path, functools.partial(done, what))
+    def _upload(self, done: Callable[..., None], *what: Any) -> None:
+        self.disk.write(self._path, functools.partial(done, *what))
 
     def take_over(self) -> int:
         return int(self.disk.write(self._path, super().take_over))

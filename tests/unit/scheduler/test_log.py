@@ -148,7 +148,7 @@ def test_a_log_of_version_1_goes_on_where_it_was(tmp_path: Path) -> None:
     log.close()
     with closing(sqlite3.connect(tmp_path / "log")) as old:
         old.executescript(
-            "DROP TABLE uploads; DROP TABLE publications;"
+            "DROP TABLE uploads; DROP TABLE publications; DROP TABLE attested;"
             "ALTER TABLE shard ADD flushed; ALTER TABLE shard ADD planned;"
             "UPDATE shard SET flushed = 4, planned = 7; PRAGMA user_version = 1"
         )
