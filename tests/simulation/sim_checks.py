@@ -108,8 +108,9 @@ def arweave(simulation: Simulation, logs: Logs) -> Iterator[str]:
 def attested(simulation: Simulation, logs: Logs, results: Results) -> Iterator[str]:
     """Each slot is attested in one item, and the result that it has is."""
     found: dict[tuple[str, int], list[Statement]] = defaultdict(list)
-    bundles = [unpack(bundle.data) for bundle in simulation.arweave.items.values()]
-    for item in (item for items in bundles for item in items if first(item.tags, "Type") == "Attestation"):
+    bundles = [each for each in simulation.arweave.items.values() if first(each.tags, "Bundle-Format")]
+    items = [item for bundle in bundles for item in unpack(bundle.data)]
+    for item in (item for item in items if first(item.tags, "Type") == "Attestation"):
         verify(item)
         pid = first(item.tags, "Process", "")
         for said in statements_of(item, pid):

@@ -303,6 +303,11 @@ class Simulation:
                 SimLog(self.settings.data / f"log-{index}.sqlite") for index in range(self.settings.shards)
             ]
             flushed = all((state := log.uploads.state()).flushed == state.last for log in logs)
+            unpublished = (
+                "SELECT 1 FROM uploads WHERE NOT settled"
+                " UNION SELECT 1 FROM publications WHERE seq > (SELECT max(publications_to) FROM uploads)"
+            )
+            flushed = flushed and not any(log._rows(unpublished) for log in logs)
             heads = {pid: reader.latest(pid) for pid in reader.process_ids()}
             attested = {pid: at.nonce for log in logs for pid, at in log.attested.cursors(heads).items()}
             for log in logs:
