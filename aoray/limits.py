@@ -97,7 +97,9 @@ CHECKPOINTS_KEPT = 2  # of each process
 CHECKPOINT_TRIES_MAX = 3  # to write a file that another's collection takes away meanwhile
 
 # Checking a log (`aoray verify`).
-VERIFY_PAGE_ENTRIES = 100  # as large a page as arweave.net gives
+VERIFY_PAGE_ENTRIES = 200  # slots that are fetched, judged and evaluated at a time
+VERIFY_LIST_ENTRIES = 1_000  # asked for in one query; a gateway may give fewer (arweave.net gives 100)
+VERIFY_LOCATIONS_MAX = 10  # the scheduler's latest words of where it is, and who computes for it
 VERIFY_BUNDLES_MAX = 4  # bundles kept in memory
 VERIFY_REQUESTS_IN_FLIGHT_MAX = 16
 

@@ -8,8 +8,11 @@ process's scheduler's (the address in its `Scheduler` tag), its nonce, hash chai
 the slot before, that no tag which is read says two things, and that the message is the one it names. A
 message whose target is another process is one that was assigned; the log allows that of any item.
 
+Of a result: that it is what the compute units attest, and so the state at checkpoints. Which ones are asked
+is the caller's: those that the scheduler names on Arweave, or those that a person names.
+
 What can't be seen here: that a log was cut at its end. What is gone there with its assignments left no trace
-on Arweave.
+on Arweave but attestations, which may also be there early.
 
 On failure: `LogFault`, whose details are `process_id`, `nonce` (None for the process and its module) and
 `item`, the id of what is at fault.
@@ -21,6 +24,7 @@ from typing import Any, NamedTuple
 
 from aoray.errors import BadSignature, ClientError, LogFault, MalformedInput
 from aoray.protocol.assignments import Head, LogEntry, check_chain
+from aoray.protocol.attestations import Statement
 from aoray.protocol.items import DataItem
 from aoray.protocol.tags import Tags, all_of, ao_tag, first, from_json
 
@@ -44,6 +48,14 @@ class Facts(NamedTuple):
     scheduler: str
     module: str
     item: DataItem
+
+
+class Said(NamedTuple):
+    """What an attestation says of a slot."""
+
+    statement: Statement
+    item: str
+    compute_unit: str
 
 
 class Claim(NamedTuple):
@@ -150,6 +162,21 @@ def check_slot(
         raise fault(facts.process_id, nonce, message.id, error.message) from error
     assert found is not None  # it is the head after one entry
     return found, entry
+
+
+def check_said(facts: Facts, said: Said, found: Statement) -> None:
+    """LogFault, unless an attestation says of a slot what was found; of the state it need say nothing."""
+    theirs = said.statement
+    for what, signed, by, right in (
+        ("the message is", theirs.message_id, "the log has", found.message_id),
+        (f"message {found.message_id} gave", theirs.result_hash, "evaluation gives", found.result_hash),
+        ("the state after it is", theirs.state_hash, "evaluation gives", found.state_hash),
+    ):
+        if signed not in ("", right):
+            why = (
+                f"attestation {said.item} by {said.compute_unit} is false: {what} {signed}, but {by} {right}"
+            )
+            raise fault(facts.process_id, found.nonce, said.item, why)
 
 
 def _why(facts: Facts, assignment: DataItem, error: MalformedInput) -> str:
