@@ -8,20 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import orjson
 import pytest
-from conftest import AOS_FORMAT, AOS_WASM
 from test_audit import aoray
 
 from aoray.arweave.client import ArweaveClient
-from aoray.client import OCTET_STREAM, Client, module_tags
+from aoray.client import Client
 from aoray.keyfiles import load
 from aoray.protocol.attestations import Statement, attest, statements_of
 from aoray.protocol.ids import b64url_encode
-from aoray.protocol.items import build
 from aoray.protocol.keys import generate_ed25519
 from aoray.testing import LocalComputer
+from benchmarks.guests import AOS_FORMAT, AOS_WASM
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
@@ -58,17 +56,10 @@ async def said(computer: LocalComputer, process: str) -> dict[int, list[Statemen
 async def all_said(computer: LocalComputer, process: str, last: int) -> dict[int, list[Statement]]:
     """The same, once it is everything up to the state after the last slot; each look is a request."""
     async with asyncio.timeout(SECONDS_MAX):
-        while not any(each.state_hash for each in (found := await said(computer, process)).get(last, ())):
-            pass
-    return found
-
-
-def publish_aos(computer: LocalComputer) -> str:
-    item = build(generate_ed25519(), tags=module_tags(AOS_FORMAT), data=AOS_WASM.read_bytes())
-    httpx.post(
-        f"{computer.unit(1)}/tx", content=item.raw, headers=OCTET_STREAM, timeout=60
-    ).raise_for_status()
-    return item.id
+        while True:
+            found = await said(computer, process)
+            if any(each.state_hash for each in found.get(last, ())):
+                return found
 
 
 async def count(client: Client, process: str, times: int) -> dict[str, Any]:
@@ -82,7 +73,8 @@ async def test_every_result_is_attested_once_over_a_kill_and_a_forged_one_is_fou
 ) -> None:
     wallet = generate_ed25519()
     async with Client(hasty.url, wallet) as client:
-        processes = [await client.spawn(), await client.spawn(module=publish_aos(hasty))]
+        aos = await client.publish_module(AOS_WASM.read_bytes(), AOS_FORMAT)
+        processes = [await client.spawn(), await client.spawn(module=aos)]
         for process in processes:
             await count(client, process, HALF)
     hasty.kill()
