@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from aoray.published import Progress
     from aoray.replay import Compare, Run
 
+SWITCH_SECONDS = 0.001  # signatures are verified beside the evaluation, which would keep them waiting
 GATEWAY = click.option("--gateway", help="Arweave's URL. [the computer's own]")
 IGNORE = click.option(
     "--ignore-forged", is_flag=True, help="Pass over assignments by others than the scheduler."
@@ -140,6 +141,7 @@ async def _run(wanted: Wanted, progress: Progress, ask: Callable[[Run], dict[str
     from aoray.protocol.keys import generate_ed25519
     from aoray.replay import replayed
 
+    sys.setswitchinterval(SWITCH_SECONDS)
     arweave = wanted.gateway or Settings.from_environment().arweave_url
     async with (
         ArweaveClient(arweave) as client,

@@ -24,7 +24,7 @@ from aoray.arweave.client import ArweaveClient
 from aoray.errors import BadSignature, ClientError, NotFound
 from aoray.protocol.attestations import Statement, statements_of
 from aoray.protocol.bundles import unpack
-from aoray.protocol.items import DataItem, parse
+from aoray.protocol.items import DataItem
 from aoray.protocol.tags import all_of
 from aoray.verify import Claim, Facts, Said, changed, claim_of, fault, gap, lost, message_named, twice
 
@@ -136,7 +136,7 @@ class Source:
         self._ignore_forged = ignore_forged
         self._facts = facts
         self._table = table
-        self._bundles: dict[str, dict[str, bytes]] = {}
+        self._bundles: dict[str, dict[str, DataItem]] = {}
         self._requests = asyncio.Semaphore(limits.VERIFY_REQUESTS_IN_FLIGHT_MAX)
 
     async def list_log(self, progress: Progress) -> None:
@@ -232,7 +232,12 @@ class Source:
                 break
         for bundle_id in dict.fromkeys(bundle for _, _, bundle in rows if bundle):
             await self._open(bundle_id)
-        return await asyncio.gather(*(self._pair(nonce, item_id) for nonce, item_id, _ in rows))
+        pairs = [self._pair_at_hand(nonce, item_id) for nonce, item_id, _ in rows]
+        missing = [(at, *rows[at][:2]) for at, pair in enumerate(pairs) if pair is None]
+        fetched = await asyncio.gather(*(self._pair(nonce, item_id) for _, nonce, item_id in missing))
+        for (at, _, _), pair in zip(missing, fetched, strict=True):
+            pairs[at] = pair
+        return [pair for pair in pairs if pair is not None]
 
     async def _open(self, bundle_id: str) -> None:
         """Keep a bundle's items; one that can't be had or read is no fault, its items may be found alone."""
@@ -244,7 +249,19 @@ class Source:
             items = []
         while len(self._bundles) >= limits.VERIFY_BUNDLES_MAX:
             self._bundles.pop(next(iter(self._bundles)))
-        self._bundles[bundle_id] = {item.id: item.raw for item in items}
+        self._bundles[bundle_id] = {item.id: item for item in items}
+
+    def _pair_at_hand(self, nonce: int, assignment_id: str) -> Pair | None:
+        """A slot whose items are both in bundles that are open, as nearly always."""
+        assignment = self._at_hand(assignment_id)
+        if assignment is None:
+            return None
+        named = message_named(self._facts, nonce, assignment)
+        message = self._facts.item if nonce == 0 else self._at_hand(named)
+        return Pair(assignment, message) if message is not None else None
+
+    def _at_hand(self, item_id: str) -> DataItem | None:
+        return next((items[item_id] for items in self._bundles.values() if item_id in items), None)
 
     async def _pair(self, nonce: int, assignment_id: str) -> Pair:
         assignment = await self._item(nonce, "assignment", assignment_id)
@@ -258,10 +275,9 @@ class Source:
 
     async def _item(self, nonce: int, what: str, item_id: str) -> DataItem:
         """An item, from a bundle at hand (then unverified) or alone."""
-        raw = next((items[item_id] for items in self._bundles.values() if item_id in items), None)
+        if (item := self._at_hand(item_id)) is not None:
+            return item
         try:
-            if raw is not None:
-                return parse(raw, bytes_max=limits.UPLOAD_BYTES_MAX)
             async with self._requests:
                 return await self._client.item(item_id)
         except NotFound as error:

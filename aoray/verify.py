@@ -22,8 +22,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from aoray.errors import BadSignature, ClientError, LogFault, MalformedInput
-from aoray.protocol.assignments import Head, LogEntry, check_chain
+from aoray.errors import BadSignature, LogFault, MalformedInput
+from aoray.limits import ITEM_BYTES_MAX
+from aoray.protocol import assignments
+from aoray.protocol.assignments import Head, LogEntry
 from aoray.protocol.attestations import Statement
 from aoray.protocol.items import DataItem
 from aoray.protocol.tags import Tags, all_of, ao_tag, first, from_json
@@ -147,20 +149,22 @@ def check_slot(
     """The slot after `head`, as an entry that is true; LogFault if it is not."""
     nonce = 0 if head is None else head.nonce + 1
     _check_tags(facts, nonce, assignment)
+    for item in (assignment, message):
+        if len(item.raw) > ITEM_BYTES_MAX:
+            raise fault(facts.process_id, nonce, item.id, f"{item.id} has over {ITEM_BYTES_MAX} bytes")
     timestamp = int(first(assignment.tags, "Timestamp", ""))
     entry = LogEntry(
         facts.process_id, nonce, message.id, assignment.id, timestamp, message.raw, assignment.raw
     )
     try:
-        found = check_chain(facts.process_id, [entry], scheduler=facts.scheduler, head=head)
+        found = assignments.check_slot(
+            facts.process_id, entry, assignment, message, scheduler=facts.scheduler, head=head
+        )
     except BadSignature as error:
         what = "message" if error.details.get("id") == message.id else "assignment"
         raise changed(facts, nonce, what, str(error.details.get("id"))) from error
     except MalformedInput as error:
         raise fault(facts.process_id, nonce, assignment.id, _why(facts, assignment, error)) from error
-    except ClientError as error:  # over a bound, which the network's own rules keep
-        raise fault(facts.process_id, nonce, message.id, error.message) from error
-    assert found is not None  # it is the head after one entry
     return found, entry
 
 

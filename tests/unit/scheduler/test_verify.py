@@ -13,7 +13,7 @@ import pytest
 from auditing import EVAL, MODULE, PAIRS, STRANGER, Auditor, tampered
 from scheduling import SCHEDULER, USER, item
 
-from aoray import limits
+from aoray import limits, verify
 from aoray.audit import comparison
 from aoray.client import Client
 from aoray.errors import LogFault, MalformedInput
@@ -210,3 +210,8 @@ async def test_another_module_under_its_id_is_found(
 async def test_a_missing_module_is_found(auditor: Auditor) -> None:
     auditor.module = item(())
     assert (await auditor.lie()).message == f"module {MODULE.id} is not on Arweave"
+
+
+async def test_an_item_over_the_bounds_is_a_fault(auditor: Auditor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify, "ITEM_BYTES_MAX", len(auditor.pairs[3][0]) - 1)
+    assert "has over" in (await auditor.lie()).message
