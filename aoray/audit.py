@@ -10,7 +10,7 @@ import asyncio
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import click
 import orjson
@@ -81,6 +81,12 @@ def verify(
 @click.option("--tag", "tags", multiple=True, metavar="NAME=VALUE", help="Dry run: a tag; repeatable.")
 @click.option("--data", default="", help="Dry run: the message's data.")
 @click.option("--owner", default="", help="Dry run: who asks. [the process's owner]")
+@click.option(
+    "--messages",
+    type=click.File("rb"),
+    help="More dry runs on that state: a file (- is standard input) with one JSON object a line, as POST"
+    " /dry-run takes it.",
+)
 @COMPUTE
 @IGNORE
 @JSON
@@ -92,25 +98,41 @@ def replay(
     tags: tuple[str, ...],
     data: str,
     owner: str,
+    messages: BinaryIO | None,
     compute: tuple[str, ...],
     ignore_forged: bool,
     as_json: bool,
 ) -> None:
-    """Make PROCESS's state after nonce --to again, and answer a dry run on it."""
+    """Make PROCESS's state after nonce --to again, and answer dry runs on it."""
     sent = _tags(tags) + ([{"name": "Action", "value": action}] if action else [])
+    bodies = [_body(line) for line in messages or () if line.strip()]
 
     def ask(run: Run) -> dict[str, Any]:
         report = run.report()
         if sent or data:
             body = {"Id": "0" * 43, "Owner": owner or run.facts.item.address, "Data": data, "Tags": sent}
             report["dry_run"] = run.dry_run(body)
+        if messages:
+            report["dry_runs"] = [run.dry_run(each) for each in bodies]
         return report
 
     report = _replay(Wanted(process, gateway, to, compute, ignore_forged), as_json, ask)
     text = f"process {process} after nonce {report['nonce']}: state {report['state_sha256']}"
     if "dry_run" in report:
         text += "\n" + orjson.dumps(report["dry_run"], option=orjson.OPT_INDENT_2).decode()
+    for each in report.get("dry_runs", ()):
+        text += "\n" + orjson.dumps(each).decode()
     _say(report, as_json, text)
+
+
+def _body(line: bytes) -> dict[str, Any]:
+    try:
+        found = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        found = None
+    if not isinstance(found, dict):
+        raise click.BadParameter(f"{line[:60]!r} is no JSON object", param_hint="--messages")
+    return found
 
 
 def _tags(texts: tuple[str, ...]) -> list[dict[str, str]]:
