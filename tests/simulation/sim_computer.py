@@ -420,7 +420,7 @@ class Simulation:
     async def _send(self, item: DataItem, process_id: str, *, patient: bool) -> None:
         """Send until it is taken; a client without patience sends once and never knows."""
         self.history.sent[item.id] = process_id
-        while True:
+        while self.world.loop.time() < STORM_S + CALM_S:
             gateway = f"gateway-{self.world.rng.randrange(self.settings.gateways)}"
             try:
                 self.history.acknowledged.append(await self.world.call(gateway, "accept", item.raw))
@@ -432,3 +432,4 @@ class Simulation:
             except AorayError as error:
                 self.history.refused.append(f"{item.id}: {error!r}")
                 return
+        self.history.refused.append(f"{item.id}: never taken")

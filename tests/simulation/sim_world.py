@@ -115,7 +115,7 @@ class SimThread:
     def __init__(self, *_: Any, **__: Any) -> None:
         """Threads are the loop's."""
 
-    def submit(self, func: Callable[..., Any], *args: Any) -> Any:
+    def submit(self, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
         return asyncio.get_running_loop().run_in_executor(self, func, *args)  # type: ignore[arg-type]
 
     def shutdown(self) -> None:

@@ -16,6 +16,7 @@ from sim_computer import Kinds, Simulation
 from sim_disk import SimLog, SimResults
 from sim_world import HOST
 
+from aoray.actors.deliveries import Deliveries, Settlement
 from aoray.actors.results import ResultRow
 from aoray.protocol.assignments import LogEntry
 from aoray.scheduler.committer import Work
@@ -79,7 +80,7 @@ class MarksFirst(SimResults):
     def at(self, process_id: str, nonce: int) -> ResultRow | None:
         row = super().at(process_id, nonce)
         if row is not None and not row.pushed and HOST.get() is not None:
-            super().mark_pushed([(process_id, nonce)])
+            Deliveries.settle(self.deliveries, [Settlement(process_id, nonce, (), done=True)])
         return row
 
 
