@@ -113,3 +113,6 @@ async def forge(computer: LocalComputer, process: str) -> None:
     assert f"by {compute.address} is false: message {message} gave {WRONG}, but evaluation gives" in err
     code, _, err = await aoray("verify", process, "--gateway", computer.unit(1), "--to", "6")
     assert code == 0, err
+    code, out, err = await aoray("verify", process, "--gateway", computer.unit(1), "--compute", WRONG)
+    assert code == 0, err
+    assert f"not looked at: attestations by {compute.address}" in out

@@ -74,6 +74,15 @@ class TellsFirst(SimLog):
         super().append(entries, changed, block_height)
 
 
+class AttestsLater(SimLog):
+    """Moves the attester's cursors before its items are written."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        keep, publish = self.attested.keep, self.uploads.publish
+        self.attested.keep = lambda items, cursors: (keep([], cursors), publish(items))[1]  # type: ignore[method-assign]
+
+
 class MarksFirst(SimResults):
     """Takes an outbox for sent as soon as somebody begins to send it."""
 
@@ -88,6 +97,7 @@ BUGS = {
     "acknowledge before the write": (Kinds(log=AcknowledgesFirst), ("acknowledged",)),
     "forget the dedupe": (Kinds(log=ForgetsDedupe), ("twice",)),
     "push before durable": (Kinds(log=TellsFirst), ("replay", "from nowhere", "tokens")),
+    "attest before durable": (Kinds(log=AttestsLater), ("attested",)),
     "mark before it is sent": (Kinds(results=MarksFirst), ("delivery", "tokens")),
 }
 

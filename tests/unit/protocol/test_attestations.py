@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import orjson
@@ -23,7 +24,19 @@ ids = st.binary(min_size=32, max_size=32).map(b64url_encode)
 statements = st.builds(
     Statement, st.integers(0, 2**63 - 1), ids, ids, st.sampled_from(["", "0" * 64, "ab" * 32])
 )
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text() | ids,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["Slots", "Nonce", "Message", "Result-Hash", "State-Hash"]), inner)
+    ),
+    max_leaves=12,
+)
 batches = st.lists(statements, min_size=1, max_size=20, unique_by=lambda each: each.nonce)
+
+
+def in_slots(value: Any) -> bytes:
+    return orjson.dumps({"Slots": [value]})
 
 
 def slot(**changed: Any) -> dict[str, Any]:
@@ -79,6 +92,13 @@ def test_the_largest_attestation_is_well_within_an_item() -> None:
 def test_what_only_looks_like_an_attestation_is_refused(data: Any) -> None:
     with pytest.raises(ClientError):
         said(data)
+
+
+@given(st.binary(max_size=40) | json_values.map(orjson.dumps) | json_values.map(in_slots))
+def test_any_data_gives_statements_or_a_client_error(data: bytes) -> None:
+    tags = [Tag("Data-Protocol", "ao"), Tag("Type", "Attestation"), Tag("Process", PROCESS)]
+    with contextlib.suppress(ClientError):
+        statements_of(build(COMPUTE, tags=tags, data=data), PROCESS)
 
 
 def test_an_attestation_of_another_process_is_none_of_this_one() -> None:
