@@ -112,9 +112,15 @@ CHECKPOINT_CHAIN_FILES_MAX = 16  # of a checkpoint and its parents
 CHECKPOINT_TRIES_MAX = 3  # to write a file that another's collection takes away meanwhile
 
 # Checking a log (`aoray verify`).
-VERIFY_PAGE_ENTRIES = 100  # as large a page as arweave.net gives
+VERIFY_PAGE_ENTRIES = 200  # slots that are fetched, judged and evaluated at a time
+VERIFY_LIST_ENTRIES = 1_000  # asked for in one query; a gateway may give fewer (arweave.net gives 100)
+VERIFY_LOCATIONS_MAX = 10  # the scheduler's latest words of where it is, and who computes for it
 VERIFY_BUNDLES_MAX = 4  # bundles kept in memory
 VERIFY_REQUESTS_IN_FLIGHT_MAX = 16
+
+# Attestations.
+ATTESTATION_SLOTS_MAX = 1_000  # in one item, about 200 KB
+ATTEST_PROCESSES_MAX = 100  # whose attestations are signed and written down at once
 
 # Guest code.
 OWN_ACTORS_MAX = 64  # of one shard: each is an OS process of 60 MB; beyond it the pool is used
@@ -135,7 +141,8 @@ KEPT_BYTES_MAX = 64 * MIB
 assert ITEM_BYTES_MAX <= UPLOAD_BYTES_MAX
 assert TAG_VALUE_BYTES_MAX <= TAG_BYTES_MAX
 assert CRON_TAGS_MAX + 6 <= TAGS_MAX  # a tick has six of its own
-assert FLUSH_BUNDLE_BYTES_MAX + ITEM_BYTES_MAX <= BUNDLE_BYTES_MAX <= UPLOAD_BYTES_MAX
+# A bundle holds entries (an item and its assignment each), and publications.
+assert 2 * (FLUSH_BUNDLE_BYTES_MAX + ITEM_BYTES_MAX) <= BUNDLE_BYTES_MAX <= UPLOAD_BYTES_MAX
 assert ITEM_BYTES_MAX <= BATCH_BYTES_MAX <= LANE_BYTES_MAX <= SHARD_QUEUE_BYTES_MAX
 assert BATCH_MESSAGES_MAX <= SHARD_QUEUE_MESSAGES_MAX
 assert MODULE_BYTES_MAX <= UPLOAD_BYTES_MAX

@@ -193,13 +193,15 @@ def publish_lua(settings: Settings) -> None:
 
 
 def publish_location(settings: Settings) -> None:
-    """Say on Arweave where the scheduler is, for clients that look its address up (wire-contract §2.5)."""
+    """Say on Arweave where the scheduler is, for clients that look its address up (wire-contract §2.5), and
+    whose attestations go with it, for those who verify."""
     tags = [
         Tag("Data-Protocol", "ao"),
         Tag("Variant", "ao.TN.1"),
         Tag("Type", "Scheduler-Location"),
         Tag("Url", f"http://{settings.host}:{settings.port + 3}"),
         Tag("Time-To-Live", LOCATION_TTL_MS),
+        Tag("Compute-Unit", load_or_make(settings.data / "keys" / "compute.json").address),
     ]
     _upload(settings, build(load_or_make(settings.data / "keys" / "scheduler.json"), tags=tags, data=b" "))
 

@@ -41,6 +41,8 @@ class Settings:
     idle_seconds_max: int = limits.IDLE_SECONDS_MAX
     """An idle process is let go after this time. The next message wakes it."""
     flush_interval_ms: int = 1000
+    attest_interval_ms: int = 2000
+    """How often what messages gave is signed for Arweave, one attestation for each process that had some."""
     log_level: str = "warning"
 
     @classmethod

@@ -36,7 +36,9 @@ from aoray.actors.results import Results
 from aoray.arweave.client import ArweaveClient
 from aoray.errors import AorayError, Overloaded, StaleTerm, Unavailable
 from aoray.keyfiles import load_or_make
+from aoray.protocol.items import parse
 from aoray.protocol.ticks import Moment
+from aoray.scheduler.attester import Attester
 from aoray.scheduler.committer import Committed, Committer, fits
 from aoray.scheduler.flusher import Flusher
 from aoray.scheduler.lanes import Lane, Terms
@@ -87,11 +89,9 @@ class ShardActor:
         offset = index * size // settings.shards  # where its ties begin: the shards spread over the pool
         placement = Placement(size, offset=offset, all_own=settings.actor_per_process)
         self._pool = frozenset(placement.pool)
+        results = Results(settings.data / "results.sqlite")
         self._committer = Committer(
-            lambda: SqliteLog(log_path(settings, index)),
-            placement,
-            signer,
-            Results(settings.data / "results.sqlite").last_nonce,
+            lambda: SqliteLog(log_path(settings, index)), placement, signer, results.last_nonce
         )
         self._term = self._committer.term
         self._height = self._committer.log.block_height()
@@ -104,6 +104,9 @@ class ShardActor:
         self._to_scan = self._scan_afresh = False
         self._begin_scan()
         self._start(self._flusher.run(settings.flush_interval_ms / 1000))
+        compute = load_or_make(settings.data / "keys" / "compute.json")
+        self._attester = Attester(self._on_log, results, compute)
+        self._start(self._attester.run(settings.attest_interval_ms / 1000))
         self._start(self._watch_height())
         self._start(self._tick_for_ever())
 
@@ -144,13 +147,23 @@ class ShardActor:
         """The crons of a process, and whether they run."""
         return dict(await self._run(self._ticker.describe, process_id))
 
+    async def publish(self, items: list[bytes]) -> None:
+        """Bring these signed data items to Arweave, beside the entries of the log.
+
+        On return they are on the disk, and they will get there, each once, however often it is published. An
+        item that doesn't parse or is larger than ITEM_BYTES_MAX is a `ClientError`, and none of them is kept;
+        signatures are the caller's to verify. `Unavailable`: publish them again.
+        """
+        parsed = await asyncio.to_thread(lambda: [parse(raw) for raw in items])
+        await self._on_log(lambda log: log.uploads.publish(parsed))
+
     async def ready(self) -> dict[str, Any]:
         """Answers once the shard takes work."""
         return {"shard": self._index, "term": self._term, "incarnation": os.getpid()}
 
     async def stats(self) -> dict[str, Any]:
         """Counters for people and metrics."""
-        flush = await self._on_log(lambda log: log.flush_state())
+        flush = await self._on_log(lambda log: log.uploads.state())
         return {
             "shard": self._index,
             "term": self._term,
@@ -163,6 +176,7 @@ class ShardActor:
             "flush_failures": self._flusher.progress.failures,
             "flush_error": self._flusher.progress.last_error,
             "cron": await self._run(self._ticker.stats),
+            "attested": self._attester.attested,
             "lanes": {
                 lane.name: {"pending": len(lane.backlog.pending), "behind": len(lane.backlog.behind)}
                 for lane in self._lanes.values()

@@ -164,6 +164,7 @@ def test_whatever_arweave_answers_the_log_is_true_or_the_fault_is_named(
 ) -> None:
     transport, process = liar
     monkeypatch.setattr(limits, "VERIFY_PAGE_ENTRIES", 2)
+    monkeypatch.setattr(limits, "VERIFY_LIST_ENTRIES", 2)
     compiled = tmp_path_factory.mktemp("compiled")
 
     async def verified(lies: list[Lie]) -> dict[str, Any] | None:

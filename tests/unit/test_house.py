@@ -26,7 +26,7 @@ FLOORS = [
     {"keyfiles", "ray_environment", "wasm", "arweave", "modules", "verify"},
     {"scheduler", "actors"},
     {"gateway"},
-    {"client", "drawing"},
+    {"client", "drawing", "published"},
     {"runtime", "replay"},
     {"audit"},
     {"cli", "demo"},
