@@ -1,13 +1,13 @@
-"""Bringing the log to Arweave: ordered entries, with their assignments, in bundles, nothing missing after a
-crash.
+"""Bringing the log to Arweave: ordered entries, with their assignments, and what else is published, in
+bundles, nothing missing after a crash.
 
 Where in a message's journey: beside it. A message was acknowledged from the shard's own disk; the flusher
 follows the log in the order of the shard (seq) and posts bundles, one after another.
 
-Invariants: the end of a bundle is written in the log before the bundle is posted, and the bundle is made of
-nothing but the entries of that range and a deterministic signature. So a crash between post and cursor leads
-to the same bytes, with the same id, once more; and the cursor moves only over what Arweave has accepted. On
-failure: waits longer each time, while messages go on; `stats()` shows the backlog and the last error.
+Invariants: what a bundle holds is written in the log before the bundle is posted, and the bundle is made of
+nothing but that and a deterministic signature. So a crash between post and note leads to the same bytes,
+with the same id, once more; and only what Arweave has accepted is settled. On failure: waits longer each
+time, while messages go on; `stats()` shows the backlog and the last error.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from aoray import limits
 from aoray.errors import AorayError
 from aoray.protocol.bundles import BUNDLE_TAGS, pack
 from aoray.protocol.items import DataItem, build, parse
@@ -33,20 +32,10 @@ T = TypeVar("T")
 OnLog = Callable[[Callable[[Log], T]], Awaitable[T]]  # runs a function on the log, in the log's thread
 
 
-def plan(sizes: Sequence[tuple[int, int]]) -> int | None:
-    """Where the next bundle ends, given seq and bytes of what comes next. None if nothing does."""
-    end, total = None, 0
-    for seq, size in sizes[: limits.FLUSH_BUNDLE_ENTRIES_MAX]:
-        total += size
-        if end is not None and total > limits.FLUSH_BUNDLE_BYTES_MAX:
-            break
-        end = seq
-    return end
-
-
-def bundle(signer: Signer, pairs: Sequence[tuple[bytes, bytes]]) -> DataItem:
-    """The entries as one signed item. A message that was assigned to several processes is there once."""
-    items = dict.fromkeys(raw for pair in pairs for raw in pair)
+def bundle(signer: Signer, rows: Sequence[Sequence[bytes]]) -> DataItem:
+    """These raw items as one signed item. One that comes twice (a message that was assigned to several
+    processes) is there once."""
+    items = dict.fromkeys(raw for row in rows for raw in row)
     return build(signer, tags=BUNDLE_TAGS, data=pack([parse(raw) for raw in items]))
 
 
@@ -88,14 +77,13 @@ class Flusher:
 
     async def flush_once(self) -> bool:
         """Post one bundle, if there is anything to post."""
-        state = await self._on_log(_planned)
-        if state is None:
+        upload = await self._on_log(lambda log: log.uploads.next())
+        if upload is None:
             return False
-        after, to = state
-        pairs = await self._on_log(lambda log: log.pairs(after, to))
-        item = await asyncio.to_thread(bundle, self._signer, pairs)
+        items = await self._on_log(lambda log: log.uploads.items(upload))
+        item = await asyncio.to_thread(bundle, self._signer, items)
         await self._post(item.raw)
-        await self._on_log(lambda log: log.flushed(to))
+        await self._on_log(lambda log: log.uploads.save(upload._replace(settled=True)))
         self.progress = Progress(self.progress.bundles + 1)
         return True
 
@@ -104,15 +92,3 @@ class Flusher:
         self.progress = Progress(self.progress.bundles, failures, repr(error))
         logger.warning("a bundle was not accepted (%d times): %r", failures, error)
         return min(BACKOFF_SECONDS_MAX, max(0.05, interval_seconds) * 2.0 ** min(failures, 10))
-
-
-def _planned(log: Log) -> tuple[int, int] | None:
-    """The range of the next bundle: the one that was planned before a crash, or a new one, written down."""
-    state = log.flush_state()
-    if state.planned > state.flushed:
-        return state.flushed, state.planned
-    end = plan(log.sizes(state.flushed, limits.FLUSH_BUNDLE_ENTRIES_MAX))
-    if end is None:
-        return None
-    log.plan_flush(end)
-    return state.flushed, end

@@ -35,6 +35,7 @@ from aoray.actors.results import Results
 from aoray.arweave.client import ArweaveClient
 from aoray.errors import AorayError, Overloaded, StaleTerm, Unavailable
 from aoray.keyfiles import load_or_make
+from aoray.protocol.items import parse
 from aoray.scheduler.committer import Committed, Committer, fits
 from aoray.scheduler.flusher import Flusher
 from aoray.scheduler.lanes import Lane, Terms
@@ -124,13 +125,23 @@ class ShardActor:
         self._activate(by_actor)
         return names
 
+    async def publish(self, items: list[bytes]) -> None:
+        """Bring these signed data items to Arweave, beside the entries of the log.
+
+        On return they are on the disk, and they will get there, each once, however often it is published. An
+        item that doesn't parse or is larger than ITEM_BYTES_MAX is a `ClientError`, and none of them is kept;
+        signatures are the caller's to verify. `Unavailable`: publish them again.
+        """
+        parsed = await asyncio.to_thread(lambda: [parse(raw) for raw in items])
+        await self._on_log(lambda log: log.uploads.publish(parsed))
+
     async def ready(self) -> dict[str, Any]:
         """Answers once the shard takes work."""
         return {"shard": self._index, "term": self._term, "incarnation": os.getpid()}
 
     async def stats(self) -> dict[str, Any]:
         """Counters for people and metrics."""
-        flush = await self._on_log(lambda log: log.flush_state())
+        flush = await self._on_log(lambda log: log.uploads.state())
         return {
             "shard": self._index,
             "term": self._term,

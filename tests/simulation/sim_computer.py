@@ -302,7 +302,7 @@ class Simulation:
             logs = [
                 SimLog(self.settings.data / f"log-{index}.sqlite") for index in range(self.settings.shards)
             ]
-            flushed = all((state := log.flush_state()).flushed == state.last for log in logs)
+            flushed = all((state := log.uploads.state()).flushed == state.last for log in logs)
             for log in logs:
                 log.close()
             heads = {pid: reader.latest(pid) for pid in reader.process_ids()}

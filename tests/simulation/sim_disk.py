@@ -103,6 +103,12 @@ class SimLog(SqliteLog):
         self._path = path
         super().__init__(path)
         opened(self)
+        for name in ("publish", "add", "save"):
+            done = getattr(self.uploads, name)
+            setattr(self.uploads, name, functools.partial(self._upload, done))
+
+    def _upload(self, done: Callable[[Any], None], what: Any) -> None:
+        self.disk.write(self._path, functools.partial(done, what))
 
     def take_over(self) -> int:
         return int(self.disk.write(self._path, super().take_over))
@@ -112,14 +118,6 @@ class SimLog(SqliteLog):
     ) -> None:
         done = super().append
         self.disk.write(self._path, lambda: done(entries, changed, block_height))
-
-    def plan_flush(self, to: int) -> None:
-        done = super().plan_flush
-        self.disk.write(self._path, lambda: done(to))
-
-    def flushed(self, to: int) -> None:
-        done = super().flushed
-        self.disk.write(self._path, lambda: done(to))
 
     # A set has another order in each Python process; one seed must give one run.
 

@@ -32,6 +32,8 @@ class AcknowledgesFirst(SimLog):
     def __init__(self, path: Path) -> None:
         self._unwritten: list[tuple[Any, ...]] = []
         super().__init__(path)
+        next_upload = self.uploads.next
+        self.uploads.next = lambda: (self._write(), next_upload())[1]  # type: ignore[method-assign]
 
     def append(
         self, entries: Sequence[LogEntry], changed: Mapping[str, ProcessState], block_height: int
@@ -45,10 +47,6 @@ class AcknowledgesFirst(SimLog):
     def processes(self, process_ids: Iterable[str]) -> dict[str, ProcessState]:
         self._write()
         return super().processes(process_ids)
-
-    def flush_state(self) -> Any:
-        self._write()
-        return super().flush_state()
 
 
 class ForgetsDedupe(SimLog):
