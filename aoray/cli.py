@@ -54,6 +54,9 @@ main.add_command(audit.replay)
     "--port", type=int, help="All units; Arweave, messenger, scheduler, compute on +1 to +4. [4000]"
 )
 @click.option("--ray-address", help="Join this Ray cluster (`auto`, `host:port`) instead of starting one.")
+@click.option("--gateway-url", help="An Arweave gateway (or node) instead of the embedded Arweave.")
+@click.option("--bundler-url", help="Post bundles of the log to this bundler (Turbo, Irys).")
+@click.option("--wallet", help="Arweave wallet (JWK) that pays; without a bundler: layer-1 transactions.")
 @click.option("--actors-per-node", type=int, help="Process actors in the pool. [one a core]")
 @click.option(
     "--actor-per-process", is_flag=True, default=None, help="Each process is a Ray actor for itself."

@@ -86,6 +86,11 @@ RESIDENT_PROCESSES_MAX = 1_000  # of one process actor, with instances; idle one
 IDLE_SECONDS_MAX = 600  # and those that have had nothing to do for so long
 FLUSH_BUNDLE_ENTRIES_MAX = 1_000
 FLUSH_BUNDLE_BYTES_MAX = 8 * MIB
+UPLOADS_WATCHED_AT_ONCE = 100  # whose confirmations are asked for in one round
+NODE_REQUESTS_IN_FLIGHT_MAX = 8
+WATCH_SECONDS_MAX = 30.0  # between two such rounds
+REPOST_SECONDS_MAX = 86_400  # between two posts of one that Arweave does not show
+BACKLOG_ROWS_WEIGHED_MAX = 10_000  # of what waits for Arweave; the bytes of more are estimated
 HIBERNATION_SCAN_SECONDS = 5.0  # how often a process actor looks for those
 
 # Checkpoints.

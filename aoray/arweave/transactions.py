@@ -1,4 +1,4 @@
-"""Arweave's own transactions (layer 1, format 2) that carry data: made, signed, and in the JSON of `POST /tx`.
+"""Arweave's own transactions (layer 1, format 2) that carry data: made, signed, and as JSON for `POST /tx`.
 
 The signature is RSA-PSS over the deep hash of all the fields, with the data by its Merkle root; the id is
 SHA-256 of the signature. The *anchor* (`last_tx`: the id of a recent block) bounds the time in which a

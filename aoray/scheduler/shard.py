@@ -25,6 +25,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import ray
@@ -33,9 +34,11 @@ from aoray import limits
 from aoray.actors.placement import Placement
 from aoray.actors.results import Results
 from aoray.arweave.client import ArweaveClient
+from aoray.arweave.uploaders import uploader_of
 from aoray.errors import AorayError, Overloaded, StaleTerm, Unavailable
-from aoray.keyfiles import load_or_make
+from aoray.keyfiles import load_or_make, load_wallet
 from aoray.protocol.items import parse
+from aoray.protocol.keys import Signer
 from aoray.scheduler.committer import Committed, Committer, fits
 from aoray.scheduler.flusher import Flusher
 from aoray.scheduler.lanes import Lane, Terms
@@ -57,6 +60,11 @@ ACTOR_OPTIONS: Mapping[str, Any] = {
     "max_task_retries": 0,
     "max_concurrency": 10_000,
 }
+
+
+def now_ms() -> int:
+    """The wall clock."""
+    return time.time_ns() // 1_000_000
 
 
 class Queued(NamedTuple):
@@ -94,11 +102,12 @@ class ShardActor:
         self._term = self._committer.term
         self._height = self._committer.log.block_height()
         self._arweave = ArweaveClient(settings.arweave_url)
-        self._flusher = Flusher(self._on_log, self._arweave.post_item, signer)
+        self._flusher = self._make_flusher(signer)
         self._start(self._commit_loop())
         self._to_scan = self._scan_afresh = False
         self._begin_scan()
         self._start(self._flusher.run(settings.flush_interval_ms / 1000))
+        self._start(self._flusher.watch(settings.flush_interval_ms / 1000))
         self._start(self._watch_height())
 
     # What others call
@@ -141,7 +150,7 @@ class ShardActor:
 
     async def stats(self) -> dict[str, Any]:
         """Counters for people and metrics."""
-        flush = await self._on_log(lambda log: log.uploads.state())
+        backlog = await self._on_log(lambda log: log.uploads.backlog())
         return {
             "shard": self._index,
             "term": self._term,
@@ -149,10 +158,7 @@ class ShardActor:
             "queued_bytes": self._queued_bytes,
             "committed": self._committed,
             "block_height": self._height,
-            "flush_backlog": flush.last - flush.flushed,
-            "bundles": self._flusher.progress.bundles,
-            "flush_failures": self._flusher.progress.failures,
-            "flush_error": self._flusher.progress.last_error,
+            "arweave": self._flusher.stats(backlog),
             "lanes": {
                 lane.name: {"pending": len(lane.backlog.pending), "behind": len(lane.backlog.behind)}
                 for lane in self._lanes.values()
@@ -184,9 +190,7 @@ class ShardActor:
         return batch
 
     def _commit(self, submissions: Sequence[Submission]) -> Committed:
-        return self._committer.commit(
-            submissions, now_ms=time.time_ns() // 1_000_000, block_height=self._height
-        )
+        return self._committer.commit(submissions, now_ms=now_ms(), block_height=self._height)
 
     def _answer(self, batch: Sequence[Queued], committed: Committed) -> None:
         for queued, outcome in zip(batch, committed.outcomes, strict=True):
@@ -261,6 +265,18 @@ class ShardActor:
                 return found
 
     # Arweave
+
+    def _make_flusher(self, signer: Signer) -> Flusher:
+        settings = self._settings
+        bundler = ArweaveClient(settings.bundler_url) if settings.bundler_url else self._arweave
+        wallet = load_wallet(Path(settings.wallet)) if settings.wallet else None
+        return Flusher(
+            self._on_log,
+            uploader_of(settings, self._arweave, bundler, signer, wallet),
+            confirmations_min=settings.confirmations_min,
+            repost_seconds=settings.repost_seconds,
+            now_ms=now_ms,
+        )
 
     async def _watch_height(self) -> None:
         while True:

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 from fastapi import FastAPI
-from scheduling import SCHEDULER, USER, assign, committer, item, message, spawn
+from scheduling import SCHEDULER, USER, assign, bundle, committer, item, message, spawn
 
 from aoray import limits
 from aoray.arweave.client import ArweaveClient
@@ -27,7 +27,6 @@ from aoray.protocol.items import build, parse
 from aoray.protocol.keys import Signer, generate_ed25519
 from aoray.protocol.tags import Tag, first
 from aoray.replay import Compare, Run, replayed
-from aoray.scheduler.flusher import bundle
 
 STRANGER = generate_ed25519()
 MODULE = build(USER, tags=module_tags(LUA_MODULE_FORMAT), data=LUA_WASM.read_bytes())
