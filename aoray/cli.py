@@ -56,7 +56,9 @@ main.add_command(audit.replay)
 @click.option("--ray-address", help="Join this Ray cluster (`auto`, `host:port`) instead of starting one.")
 @click.option("--gateway-url", help="An Arweave gateway (or node) instead of the embedded Arweave.")
 @click.option("--bundler-url", help="Post bundles of the log to this bundler (Turbo, Irys).")
-@click.option("--wallet", help="Arweave wallet (JWK) that pays; without a bundler: layer-1 transactions.")
+@click.option(
+    "--arweave-wallet", help="Arweave wallet (JWK) that pays; without a bundler: layer-1 transactions."
+)
 @click.option("--actors-per-node", type=int, help="Process actors in the pool. [one a core]")
 @click.option(
     "--actor-per-process", is_flag=True, default=None, help="Each process is a Ray actor for itself."
@@ -284,6 +286,31 @@ def trace(context: Context, message: str, process: str) -> None:
 
     found = context.run(lambda client: client.trace(message, process=process))
     context.say(found, "" if context.as_json else draw(found))
+
+
+@main.command()
+@client_command
+def status(context: Context) -> None:
+    """Whether the computer takes work, and what of its log waits for Arweave."""
+    found = context.run(lambda client: client.status())
+    context.say(found, described_status(found))
+
+
+def described_status(found: dict[str, Any]) -> str:
+    """The status as a person reads it."""
+    arweave = found["arweave"]
+    lines = [
+        f"{found['url']}: {found['status']}",
+        f"Arweave: {found['urls']['arweave']} ({arweave['way']})",
+        f"  waiting      {arweave['entries']:,} entries, {arweave['publications']:,} other items,"
+        f" {arweave['bytes']:,} bytes; the oldest for {arweave['oldest_seconds']:.0f} s",
+        f"  unconfirmed  {arweave['unconfirmed']:,} bundles",
+        f"  since start  {arweave['bundles']:,} bundles accepted, {arweave['settled']:,} settled,"
+        f" {arweave['reposts']:,} posted again",
+    ]
+    if arweave["last_error"]:
+        lines += [f"  error        {arweave['last_error']}", f"               {arweave['hint']}"]
+    return "\n".join(lines)
 
 
 @main.command()

@@ -87,8 +87,8 @@ def check_arweave(settings: Settings) -> None:
             "a bundler or a wallet needs a gateway, where what was posted can be read",
             hint="Name one with --gateway-url or AORAY_GATEWAY_URL, such as https://arweave.net.",
         )
-    if settings.wallet:
-        load_wallet(Path(settings.wallet))
+    if settings.arweave_wallet:
+        load_wallet(Path(settings.arweave_wallet))
 
 
 @contextmanager

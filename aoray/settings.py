@@ -31,7 +31,7 @@ class Settings:
     """An Arweave gateway, which everything is read from, and posted to; empty means the embedded one."""
     bundler_url: str = ""
     """A bundler, where bundles of the log are posted instead."""
-    wallet: str = ""
+    arweave_wallet: str = ""
     """File of an Arweave wallet (RSA JWK, mode 0600) that pays: the bundler if there is one; if not, bundles
     become layer-1 transactions, and the gateway must be a node's or pass them on to one."""
     confirmations_min: int = 10
@@ -64,8 +64,8 @@ class Settings:
 
     def resolved(self) -> Self:
         """The same, with absolute paths (actors have another working directory)."""
-        wallet = str(Path(self.wallet).expanduser().resolve()) if self.wallet else ""
-        return replace(self, data=self.data.expanduser().resolve(), wallet=wallet)
+        wallet = str(Path(self.arweave_wallet).expanduser().resolve()) if self.arweave_wallet else ""
+        return replace(self, data=self.data.expanduser().resolve(), arweave_wallet=wallet)
 
     @property
     def url(self) -> str:
@@ -75,7 +75,7 @@ class Settings:
     @property
     def publishes(self) -> bool:
         """Whether what goes to Arweave goes through the shards' logs, since reads go elsewhere than posts."""
-        return bool(self.bundler_url or self.wallet)
+        return bool(self.bundler_url or self.arweave_wallet)
 
     @property
     def arweave_url(self) -> str:

@@ -75,6 +75,20 @@ class ArweaveClient:
         """The id of a recent block, for a transaction to name."""
         return (await self._request("GET", "/tx_anchor")).decode("ascii", "replace").strip()
 
+    async def block_height(self, block_id: str) -> int:
+        """The height of a block."""
+        return int((await self._block(f"/block/hash/{block_id}"))["height"])
+
+    async def block_id(self, height: int) -> str:
+        """The block at a height of the chain."""
+        return str((await self._block(f"/block/height/{height}"))["indep_hash"])
+
+    async def _block(self, path: str) -> dict[str, Any]:
+        answer = _json(await self._request("GET", path))
+        if not (isinstance(answer, dict) and answer.keys() >= {"height", "indep_hash"}):
+            raise MalformedInput(f"{self.url}{path} is no block", field="block")
+        return answer
+
     async def price(self, size: int) -> int:
         """What a node asks for so many bytes, in winston."""
         text = (await self._request("GET", f"/price/{size}")).decode("ascii", "replace").strip()

@@ -24,11 +24,12 @@ from aoray.arweave.client import ArweaveClient
 from aoray.arweave.transactions import chunks_json, from_json, sign, to_json
 from aoray.errors import NotFound
 from aoray.protocol.bundles import BUNDLE_TAGS
+from aoray.protocol.ids import b64url_encode
 from aoray.protocol.items import build, rebuild
 from aoray.protocol.keys import RsaSigner, Signer
 from aoray.settings import Settings
 
-# A node takes an anchor of the last 50 blocks; a fork may be as deep as 18.
+# An anchor is one of the last 50 blocks when a transaction is mined; a fork may be as deep as 18.
 ANCHOR_BLOCKS_MAX = 50 + 18
 IDS_IN_QUERY_MAX = 100
 DEPTHS = """query ($ids: [ID!]!) {
@@ -41,7 +42,7 @@ class Signed(NamedTuple):
 
     id: str
     parts: bytes
-    expires_height: int = 0  # it can't be mined in a block after this one; 0: always
+    anchor_height: int = 0  # of the block that must be in the chain, and not too deep; 0: none
 
 
 class Uploader(Protocol):
@@ -53,7 +54,7 @@ class Uploader(Protocol):
     async def sign(self, bundle: bytes) -> Signed: ...
     async def post(self, signed: Signed, bundle: bytes, *, known: bool) -> None: ...
     async def depths(self, ids: Sequence[str]) -> Mapping[str, int]: ...
-    async def height(self) -> int: ...
+    async def mineable(self, signed: Signed) -> bool: ...
 
 
 class EmbeddedUploader:
@@ -87,9 +88,9 @@ class EmbeddedUploader:
         """Nobody asks."""
         return {}
 
-    async def height(self) -> int:
-        """Nobody asks."""
-        return 0
+    async def mineable(self, signed: Signed) -> bool:
+        """An item has no anchor."""
+        return True
 
 
 class BundlerUploader(EmbeddedUploader):
@@ -103,7 +104,7 @@ class BundlerUploader(EmbeddedUploader):
 
     async def depths(self, ids: Sequence[str]) -> Mapping[str, int]:
         """How deep those are that the gateway knows; 0 if in no block yet."""
-        height = await self.height()
+        height = int((await self._gateway.info())["height"])
         found: dict[str, int] = {}
         for at in range(0, len(ids), IDS_IN_QUERY_MAX):
             answer = await self._gateway.graphql(DEPTHS, {"ids": list(ids[at : at + IDS_IN_QUERY_MAX])})
@@ -111,9 +112,6 @@ class BundlerUploader(EmbeddedUploader):
                 block = edge["node"].get("block")
                 found[edge["node"]["id"]] = max(1, height - int(block["height"]) + 1) if block else 0
         return found
-
-    async def height(self) -> int:
-        return int((await self._gateway.info())["height"])
 
 
 class NodeUploader:
@@ -128,12 +126,12 @@ class NodeUploader:
         self._requests = asyncio.Semaphore(limits.NODE_REQUESTS_IN_FLIGHT_MAX)
 
     async def sign(self, bundle: bytes) -> Signed:
-        height = await self.height()  # first: so the anchor is not older than it is taken to be
         anchor, reward = await self._node.anchor(), await self._node.price(len(bundle))
+        height = await self._node.block_height(anchor)
         made = await asyncio.to_thread(
             sign, self._wallet, bundle, anchor=anchor, reward=reward, tags=BUNDLE_TAGS
         )
-        return Signed(made.id, orjson.dumps(to_json(made)), height + ANCHOR_BLOCKS_MAX)
+        return Signed(made.id, orjson.dumps(to_json(made)), height)
 
     async def post(self, signed: Signed, bundle: bytes, *, known: bool = False) -> None:
         """Post the transaction, if the node doesn't know it, and all its chunks."""
@@ -158,8 +156,18 @@ class NodeUploader:
             except NotFound:
                 return None
 
-    async def height(self) -> int:
-        return int((await self._node.info())["height"])
+    async def mineable(self, signed: Signed) -> bool:
+        """Whether the transaction can still get into a block of the node's chain.
+
+        A node whose chain does not reach the anchor is behind, and proves nothing.
+        """
+        height = int((await self._node.info())["height"])
+        if height < signed.anchor_height:
+            return True
+        if height > signed.anchor_height + ANCHOR_BLOCKS_MAX:
+            return False
+        there = await self._node.block_id(signed.anchor_height)
+        return there == b64url_encode(from_json(orjson.loads(signed.parts)).anchor)
 
 
 def uploader_of(

@@ -46,6 +46,11 @@ def packed(rows: Sequence[Sequence[bytes]]) -> bytes:
     return pack([parse(raw) for raw in items])
 
 
+def signed_of(upload: Upload) -> Signed:
+    """What was signed for it."""
+    return Signed(upload.id, upload.parts, upload.anchor_height)
+
+
 @dataclass(slots=True)
 class Progress:
     """What `stats()` shows."""
@@ -110,8 +115,7 @@ class Flusher:
         seen = (await self._sights([upload])).get(upload.number, Sight())
         if next_step(upload, seen, self._policy, self._now_ms()) is Step.SIGN:
             upload, seen = await self._signed(upload, data), Sight()
-        signed = Signed(upload.id, upload.parts, upload.expires_height)
-        await self._uploader.post(signed, data, known=seen.depth is not None)
+        await self._uploader.post(signed_of(upload), data, known=seen.depth is not None)
         settled = self._policy.confirmations_min == 0
         await self._save(
             upload._replace(posted_ms=max(1, self._now_ms()), posts=upload.posts + 1, settled=settled)
@@ -122,9 +126,9 @@ class Flusher:
 
     async def _signed(self, upload: Upload, data: bytes) -> Upload:
         """The upload under an id, which is written down before anybody else hears of it."""
-        item_id, parts, expires = await self._uploader.sign(data)
+        item_id, parts, anchor_height = await self._uploader.sign(data)
         upload = upload._replace(
-            carrier=self._policy.carrier, id=item_id, parts=parts, expires_height=expires
+            carrier=self._policy.carrier, id=item_id, parts=parts, anchor_height=anchor_height
         )
         await self._save(upload)
         return upload
@@ -150,8 +154,12 @@ class Flusher:
         if not ours or not self._policy.confirmations_min:
             return {}
         depths = await self._uploader.depths([upload.id for upload in ours])
-        height = await self._uploader.height() if len(depths) < len(ours) else 0
-        return {upload.number: Sight(depths.get(upload.id), height) for upload in ours}
+        sights = {upload.number: Sight(depths.get(upload.id)) for upload in ours}
+        for upload in ours:
+            if upload.id not in depths:
+                mineable = await self._uploader.mineable(signed_of(upload))
+                sights[upload.number] = Sight(None, mineable)
+        return sights
 
     def stats(self, backlog: Backlog) -> dict[str, Any]:
         """What waits and what goes wrong, for people and metrics."""

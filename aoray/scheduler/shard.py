@@ -269,7 +269,7 @@ class ShardActor:
     def _make_flusher(self, signer: Signer) -> Flusher:
         settings = self._settings
         bundler = ArweaveClient(settings.bundler_url) if settings.bundler_url else self._arweave
-        wallet = load_wallet(Path(settings.wallet)) if settings.wallet else None
+        wallet = load_wallet(Path(settings.arweave_wallet)) if settings.arweave_wallet else None
         return Flusher(
             self._on_log,
             uploader_of(settings, self._arweave, bundler, signer, wallet),

@@ -3,10 +3,10 @@
     sign ──▶ post ──▶ wait … wait ──▶ settle
       ▲       ▲         │
       │       └─────────┤ Arweave does not know it any more: a fork or a gateway dropped it
-      └─────────────────┘ and it can't be mined any more either: its anchor is too old
+      └─────────────────┘ and it can't be mined either: its anchor is too old, or not in the chain any more
 
-Invariant: an upload is signed anew (which gives it another id) only when what was signed before can never be
-mined: so of all that is signed for one upload, one is confirmed. Everything else about it may be repeated.
+Invariant: an upload is signed anew (which gives it another id) only when what was signed before can't be
+mined in the chain: so of all that is signed for one upload, one is confirmed. All else may be repeated.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class Step(Enum):
 
 
 class Sight(NamedTuple):
-    """What Arweave says of an upload: how many blocks deep it is (0: in none yet; None: it isn't there)."""
+    """What Arweave says of an upload."""
 
-    depth: int | None = None
-    height: int = 0  # of the chain
+    depth: int | None = None  # in blocks; 0: in none yet; None: it isn't there
+    mineable: bool = True
 
 
 class Policy(NamedTuple):
@@ -44,7 +44,7 @@ class Policy(NamedTuple):
 
 def next_step(upload: Upload, seen: Sight, policy: Policy, now_ms: int) -> Step:
     """The one thing to do now."""
-    if upload.carrier != policy.carrier or _expired(upload, seen):
+    if upload.carrier != policy.carrier or (seen.depth is None and not seen.mineable):
         return Step.SIGN
     if not upload.posted_ms:
         return Step.POST
@@ -53,10 +53,6 @@ def next_step(upload: Upload, seen: Sight, policy: Policy, now_ms: int) -> Step:
     if seen.depth is not None or now_ms < upload.posted_ms + _patience_ms(upload, policy):
         return Step.WAIT
     return Step.POST
-
-
-def _expired(upload: Upload, seen: Sight) -> bool:
-    return seen.depth is None and 0 < upload.expires_height < seen.height
 
 
 def _patience_ms(upload: Upload, policy: Policy) -> int:

@@ -36,7 +36,7 @@ CREATE TABLE uploads (
     carrier TEXT NOT NULL,             -- what signed it (upload_rules.Policy), '' before it is signed
     id TEXT NOT NULL,                  -- of the item or transaction on Arweave
     parts BLOB NOT NULL,               -- the signature, or the signed transaction without its data
-    expires_height INTEGER NOT NULL,   -- it can't be mined after this height; 0: always
+    anchor_height INTEGER NOT NULL,    -- of the block that a transaction names; 0: it is none
     posted_ms INTEGER NOT NULL,        -- when Arweave accepted it last; 0: it is to be posted
     posts INTEGER NOT NULL             -- how often it was accepted
 );
@@ -56,7 +56,7 @@ class Upload(NamedTuple):
     carrier: str = ""
     id: str = ""
     parts: bytes = b""
-    expires_height: int = 0
+    anchor_height: int = 0
     posted_ms: int = 0
     posts: int = 0
 

@@ -14,14 +14,16 @@ from aoray.scheduler.uploads import Upload
 
 POLICY = Policy("transaction:me", confirmations_min=10, repost_seconds=600)
 NEW = Upload(1, 0, 5, 0, 0)
-SIGNED = NEW._replace(carrier=POLICY.carrier, id="id", expires_height=150)
+SIGNED = NEW._replace(carrier=POLICY.carrier, id="id", anchor_height=100)
 POSTED = SIGNED._replace(posted_ms=1_000_000, posts=1)
 EVENTS = st.sampled_from(["mine", "drop", "crash", "fine"])
 SOON, LATER = 1_000_001, 1_600_000
 
 
-def step(upload: Upload, depth: int | None, height: int = 100, now_ms: int = SOON, **changed: Any) -> Step:
-    return next_step(upload, Sight(depth, height), POLICY._replace(**changed), now_ms)
+def step(
+    upload: Upload, depth: int | None, mineable: bool = True, now_ms: int = SOON, **changed: Any
+) -> Step:
+    return next_step(upload, Sight(depth, mineable), POLICY._replace(**changed), now_ms)
 
 
 def test_it_is_signed_then_posted_then_waited_for_then_settled() -> None:
@@ -56,12 +58,11 @@ def test_what_arweave_lost_is_posted_again_after_a_time_that_grows_to_a_day() ->
     assert waits[:3] == [600, 1200, 2400] and waits[-1] == limits.REPOST_SECONDS_MAX
 
 
-def test_it_is_signed_anew_only_when_it_is_gone_and_too_old_to_be_mined() -> None:
+def test_it_is_signed_anew_only_when_it_is_gone_and_cannot_be_mined() -> None:
     for upload in (SIGNED, POSTED):
-        assert step(upload, None, 150) is not Step.SIGN
-        assert step(upload, None, 151) is Step.SIGN
-        assert step(upload, 0, 151) is not Step.SIGN
-    assert step(POSTED._replace(expires_height=0), None, 10**6) is Step.WAIT
+        assert step(upload, None) is not Step.SIGN
+        assert step(upload, None, mineable=False) is Step.SIGN
+        assert step(upload, 0, mineable=False) is not Step.SIGN
 
 
 def test_what_another_carrier_signed_is_signed_anew() -> None:
@@ -86,16 +87,12 @@ def test_whatever_the_network_does_at_most_one_of_its_transactions_is_ever_mined
             mined |= {each: height for each, last in posted.items() if height <= last and each not in mined}
         posted = {} if event == "drop" else posted
         depth = height - mined[upload.id] + 1 if upload.id in mined else 0 if upload.id in posted else None
-        match next_step(upload, Sight(depth, height), POLICY, now_ms):
+        mineable = height <= upload.anchor_height + anchor_blocks
+        match next_step(upload, Sight(depth, mineable), POLICY, now_ms):
             case Step.SIGN:
-                upload = upload._replace(
-                    carrier=POLICY.carrier,
-                    id=f"id-{number}",
-                    expires_height=height + anchor_blocks,
-                    posted_ms=0,
-                )
+                upload = upload._replace(carrier=POLICY.carrier, id=f"id-{number}", anchor_height=height)
             case Step.POST:
-                posted[upload.id] = upload.expires_height
+                posted[upload.id] = upload.anchor_height + anchor_blocks
                 if event != "crash":
                     upload = upload._replace(posted_ms=now_ms, posts=upload.posts + 1)
             case Step.SETTLE:
