@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import Any
 
@@ -11,7 +12,7 @@ from fastapi import APIRouter
 from starlette.responses import PlainTextResponse, Response
 
 from aoray import __version__, limits
-from aoray.errors import AorayError, Unavailable
+from aoray.errors import AorayError, InfrastructureError, Unavailable
 from aoray.gateway.gateway import Gateway
 from aoray.gateway.web import json_response
 
@@ -115,8 +116,9 @@ def router(gateway: Gateway) -> APIRouter:
     @routes.get("/metrics")
     async def metrics() -> Response:
         lines = [f"aoray_gateway_{name} {value}" for name, value in gateway.counts().items()]
-        flushed = await flushing(gateway)
-        lines += [f"aoray_arweave_{name} {flushed[name]}" for name in (*SUMS, "oldest_seconds")]
+        with contextlib.suppress(InfrastructureError):  # a shard that is being restarted has none
+            flushed = await flushing(gateway)
+            lines += [f"aoray_arweave_{name} {flushed[name]}" for name in (*SUMS, "oldest_seconds")]
         return PlainTextResponse("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4")
 
     return routes
