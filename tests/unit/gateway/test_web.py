@@ -96,9 +96,8 @@ async def test_metrics_count(computer: Computer, every: httpx.AsyncClient) -> No
     lines = (await every.get("/metrics")).text.splitlines()
     assert "aoray_gateway_items_accepted_total 1" in lines and "aoray_arweave_entries 1" in lines
     computer.failures["stats"] = [Unavailable("the shard is being restarted")]
-    assert (await every.get("/metrics")).text.splitlines() == [
-        line for line in lines if line.startswith("aoray_gateway_")
-    ]
+    without = (await every.get("/metrics")).text
+    assert "aoray_gateway_items_accepted_total 1\n" in without and "aoray_arweave" not in without
 
 
 async def test_the_status_says_what_waits_for_arweave(computer: Computer, every: httpx.AsyncClient) -> None:
