@@ -20,7 +20,7 @@ from pathlib import Path
 import orjson
 
 from aoray.durable import make_directory, sync_directory
-from aoray.errors import MalformedInput
+from aoray.errors import ClientError, MalformedInput
 from aoray.protocol.keys import (
     Ed25519Signer,
     EthereumSigner,
@@ -50,6 +50,20 @@ def load(path: Path) -> KeySigner:
     if not isinstance(jwk, dict):
         raise MalformedInput(f"{path} is not a JSON web key", field=str(path))
     return signer_from_jwk(jwk)
+
+
+def load_wallet(path: Path) -> RsaSigner:
+    """An Arweave wallet that only its owner can read; ClientError if it is not so."""
+    try:
+        mode = path.stat().st_mode & 0o777
+        wallet = load(path)
+    except OSError as error:
+        raise ClientError(f"the wallet {path} can't be read: {error.strerror}") from error
+    if mode & 0o077:
+        raise ClientError(f"the wallet {path} can be read by others", hint=f"chmod 600 {path}")
+    if not isinstance(wallet, RsaSigner):
+        raise ClientError(f"{path} is no Arweave wallet: it is not an RSA key")
+    return wallet
 
 
 def _publish(path: Path, content: bytes) -> None:

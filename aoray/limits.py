@@ -91,6 +91,11 @@ FLUSH_BUNDLE_BYTES_MAX = 8 * MIB
 HIBERNATION_SCAN_SECONDS = 2.0  # how often a process actor looks for those
 REST_SECONDS = 2.0  # a process that was idle for so long holds its own pages compressed
 RESTS_AT_ONCE_MAX = 8  # made to rest before messages have their turn again
+UPLOADS_WATCHED_AT_ONCE = 100  # whose confirmations are asked for in one round
+NODE_REQUESTS_IN_FLIGHT_MAX = 8
+WATCH_SECONDS_MAX = 30.0  # between two such rounds
+REPOST_SECONDS_MAX = 86_400  # between two posts of one that Arweave does not show
+BACKLOG_ROWS_WEIGHED_MAX = 10_000  # of what waits for Arweave; the bytes of more are estimated
 
 # Cron.
 CRONS_MAX = 16  # of one process

@@ -27,6 +27,7 @@ from aoray.errors import ClientError
 from aoray.gateway import apps
 from aoray.gateway.calls import RayCalls
 from aoray.gateway.gateway import Gateway
+from aoray.gateway.outgoing import Outgoing
 from aoray.gateway.pusher import Reference
 from aoray.gateway.waiting import Delivery
 from aoray.scheduler.reader import open_readers
@@ -44,13 +45,14 @@ class GatewayActor:
     def __init__(self, settings: Settings, index: int) -> None:
         self._fault: ClientError | None = None
         self._running: set[asyncio.Task[None]] = set()
+        call = RayCalls()
         self._gateway = Gateway(
             settings,
             index,
-            call=RayCalls(),
+            call=call,
             reader=open_readers(settings),
             results=Results(settings.data / "results.sqlite"),
-            arweave=ArweaveClient(settings.arweave_url),
+            arweave=Outgoing(settings, call) if settings.publishes else ArweaveClient(settings.arweave_url),
         )
         try:
             self._serve(settings)

@@ -68,10 +68,9 @@ INSERT INTO shard VALUES (1, 0, 0);
 """
 # A log of version 1 had two cursors in `shard` instead of uploads; the last ones had crons.
 UPGRADE_FROM_1 = """
-INSERT INTO uploads (number, entries_after, entries_to, publications_after, publications_to, settled)
-    SELECT 1, 0, flushed, 0, 0, 1 FROM shard WHERE flushed > 0;
-INSERT INTO uploads (number, entries_after, entries_to, publications_after, publications_to, settled)
-    SELECT 2, flushed, planned, 0, 0, 0 FROM shard WHERE planned > flushed;
+INSERT INTO uploads SELECT 1, 0, flushed, 0, 0, 1, '', '', x'', 0, 0, 0 FROM shard WHERE flushed > 0;
+INSERT INTO uploads SELECT 2, flushed, planned, 0, 0, 0, '', '', x'', 0, 0, 0 FROM shard
+    WHERE planned > flushed;
 ALTER TABLE shard DROP COLUMN flushed;
 ALTER TABLE shard DROP COLUMN planned;
 """

@@ -32,7 +32,13 @@ CREATE TABLE uploads (
     entries_to INTEGER NOT NULL,       -- up to this one
     publications_after INTEGER NOT NULL,
     publications_to INTEGER NOT NULL,
-    settled INTEGER NOT NULL           -- nothing is to be done any more: it is on Arweave
+    settled INTEGER NOT NULL,          -- nothing is to be done any more: it is on Arweave
+    carrier TEXT NOT NULL,             -- what signed it (upload_rules.Policy), '' before it is signed
+    id TEXT NOT NULL,                  -- of the item or transaction on Arweave
+    parts BLOB NOT NULL,               -- the signature, or the signed transaction without its data
+    anchor_height INTEGER NOT NULL,    -- of the block that a transaction names; 0: it is none
+    posted_ms INTEGER NOT NULL,        -- when Arweave accepted it last; 0: it is to be posted
+    posts INTEGER NOT NULL             -- how often it was accepted
 );
 CREATE INDEX uploads_open ON uploads (number) WHERE NOT settled;
 """
@@ -47,6 +53,22 @@ class Upload(NamedTuple):
     publications_after: int
     publications_to: int
     settled: bool = False
+    carrier: str = ""
+    id: str = ""
+    parts: bytes = b""
+    anchor_height: int = 0
+    posted_ms: int = 0
+    posts: int = 0
+
+
+class Backlog(NamedTuple):
+    """What waits to be accepted by Arweave, and what waits to be confirmed."""
+
+    entries: int
+    publications: int
+    bytes: int  # beyond BACKLOG_ROWS_WEIGHED_MAX rows an estimate
+    oldest_ms: int  # timestamp of the oldest entry that waits; 0 if none does
+    unconfirmed: int  # uploads that were accepted
 
 
 class FlushState(NamedTuple):
@@ -93,12 +115,40 @@ class Uploads:
 
     def _last(self) -> Upload:
         rows = self._rows("SELECT * FROM uploads ORDER BY number DESC LIMIT 1")
-        return Upload(*rows[0]) if rows else Upload(0, 0, 0, 0, 0, settled=True)
+        return _upload(rows[0]) if rows else Upload(0, 0, 0, 0, 0, settled=True)
 
     def next(self) -> Upload | None:
-        """The upload that is under way (perhaps since before a crash), or a new one, written down."""
-        rows = self._rows("SELECT * FROM uploads WHERE NOT settled ORDER BY number LIMIT 1")
-        return Upload(*rows[0]) if rows else self._planned()
+        """The first that is to be posted (perhaps since before a crash), or a new one, written down."""
+        rows = self._rows("SELECT * FROM uploads WHERE NOT settled AND posted_ms = 0 ORDER BY number LIMIT 1")
+        return _upload(rows[0]) if rows else self._planned()
+
+    def posted(self, after: int) -> list[Upload]:
+        """A page of those that Arweave has accepted and that are not settled, behind this number."""
+        query = "SELECT * FROM uploads WHERE NOT settled AND posted_ms > 0 AND number > ?"
+        rows = self._rows(f"{query} ORDER BY number LIMIT ?", after, limits.UPLOADS_WATCHED_AT_ONCE)
+        return [_upload(row) for row in rows]
+
+    def backlog(self) -> Backlog:
+        """What still waits."""
+        last = self._last()
+        accepted = last.posts or last.settled
+        entries_after = last.entries_to if accepted else last.entries_after
+        publications_after = last.publications_to if accepted else last.publications_after
+        entries = self._waiting("entries", "length(item) + length(assignment)", entries_after)
+        publications = self._waiting("publications", "length(item)", publications_after)
+        query = "SELECT timestamp FROM entries WHERE seq > ? ORDER BY seq LIMIT 1"
+        oldest = self._rows(query, entries_after)
+        unconfirmed = self._rows("SELECT count(*) FROM uploads WHERE NOT settled AND posts > 0")[0][0]
+        size = entries[1] + publications[1]
+        return Backlog(entries[0], publications[0], size, oldest[0][0] if oldest else 0, unconfirmed)
+
+    def _waiting(self, table: str, size: str, after: int) -> tuple[int, int]:
+        """How many rows of a table are behind that seq, and their bytes, judged by the first of them."""
+        count = self._rows(f"SELECT ifnull(max(seq), ?) - ? FROM {table} WHERE seq > ?", after, after, after)
+        rows = f"SELECT {size} AS bytes FROM {table} WHERE seq > ? ORDER BY seq LIMIT ?"
+        query = f"SELECT count(*), ifnull(sum(bytes), 0) FROM ({rows})"
+        weighed, total = self._rows(query, after, limits.BACKLOG_ROWS_WEIGHED_MAX)[0]
+        return int(count[0][0]), total * count[0][0] // max(1, weighed)
 
     def _planned(self) -> Upload | None:
         last = self._last()
@@ -126,12 +176,12 @@ class Uploads:
     def add(self, upload: Upload) -> None:
         """Write down what the next bundle holds, before it is posted."""
         with self._writing() as db:
-            db.execute("INSERT INTO uploads VALUES (?,?,?,?,?,?)", upload)
+            db.execute("INSERT INTO uploads VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", upload)
 
     def save(self, upload: Upload) -> None:
         """Write down how far it is."""
         with self._writing() as db:
-            db.execute("UPDATE uploads SET settled = ? WHERE number = ?", [upload.settled, upload.number])
+            db.execute("INSERT OR REPLACE INTO uploads VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", upload)
 
     def items(self, upload: Upload) -> list[tuple[bytes, ...]]:
         """What its bundle holds, in order: item and assignment of each entry, then the publications."""
@@ -145,3 +195,7 @@ def publish(db: sqlite3.Connection, items: Sequence[DataItem]) -> None:
     """Keep items to be brought to Arweave, with whatever else is in the transaction."""
     rows = [(item.id, item.raw) for item in items]
     db.executemany("INSERT OR IGNORE INTO publications (id, item) VALUES (?, ?)", rows)
+
+
+def _upload(row: tuple[Any, ...]) -> Upload:
+    return Upload(*row)._replace(settled=bool(row[5]))

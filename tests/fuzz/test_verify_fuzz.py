@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from fuzzing import fuzz, stack_of_a_server
 from guests import counter
 from hypothesis import strategies as st
-from scheduling import SCHEDULER, USER, assign, committer, message, spawn
+from scheduling import SCHEDULER, USER, assign, bundle, committer, message, spawn
 
 from aoray import limits
 from aoray.arweave.client import ArweaveClient
@@ -24,7 +24,6 @@ from aoray.client import module_tags
 from aoray.errors import AorayError
 from aoray.protocol.items import build
 from aoray.replay import replayed
-from aoray.scheduler.flusher import bundle
 
 MODULE = build(USER, tags=module_tags("wasm32-wasi"), data=counter())
 EVAL = (("Data-Protocol", "ao"), ("Type", "Message"))

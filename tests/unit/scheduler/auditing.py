@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scheduling import SCHEDULER, USER
+from scheduling import SCHEDULER, USER, bundle
 
 from aoray.arweave.client import ArweaveClient
 from aoray.arweave.store import ArweaveStore
@@ -19,7 +19,6 @@ from aoray.protocol.items import build, parse
 from aoray.protocol.keys import Signer, generate_ed25519
 from aoray.protocol.tags import first
 from aoray.replay import replayed
-from aoray.scheduler.flusher import bundle
 
 STRANGER = generate_ed25519()
 MODULE = build(USER, tags=module_tags(LUA_MODULE_FORMAT), data=LUA_WASM.read_bytes())

@@ -20,7 +20,7 @@ from aoray.protocol.tags import first
 from aoray.scheduler.attester import Attester
 from aoray.scheduler.committer import Committer
 from aoray.scheduler.log import Log
-from aoray.wasm import Snapshot
+from aoray.wasm import Changes
 
 COMPUTE = generate_ed25519()
 STATE = "5" * 64
@@ -60,7 +60,7 @@ class Computer:
     def checkpoint(self, process_id: str, nonce: int) -> None:
         row = CheckpointRow(process_id, nonce, 1, nonce, 0, STATE, "", 0)
         store = Checkpoints(self.folder)
-        store.write(row, "base", Snapshot(0, (), ()))
+        store.write(row, "base", Changes(0, (), (), b""))
         store.close()
 
     def published(self) -> dict[str, list[list[Statement]]]:

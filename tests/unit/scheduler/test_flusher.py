@@ -9,17 +9,18 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
-from scheduling import SCHEDULER, assign, committer, item, message, spawn
+from scheduling import SCHEDULER, assign, bundle, committer, item, message, spawn
 
 from aoray import limits
 from aoray.arweave.client import ArweaveClient
 from aoray.arweave.routes import router
 from aoray.arweave.store import ArweaveStore
+from aoray.arweave.uploaders import EmbeddedUploader
 from aoray.errors import Unavailable
 from aoray.protocol.bundles import BUNDLE_TAGS, unpack
 from aoray.protocol.items import parse, verify
 from aoray.scheduler.committer import Committer
-from aoray.scheduler.flusher import BACKOFF_SECONDS_MAX, Flusher, bundle
+from aoray.scheduler.flusher import BACKOFF_SECONDS_MAX, Flusher, OnLog
 from aoray.scheduler.log import Log
 from aoray.scheduler.rules import Submission
 from aoray.scheduler.uploads import Upload, plan
@@ -32,7 +33,7 @@ class Arweave:
         self.posted: list[bytes] = []
         self.before = self.after = 0
 
-    async def post(self, raw: bytes) -> str:
+    async def post_item(self, raw: bytes) -> str:
         if self.before:
             self.before -= 1
             raise Unavailable("down")
@@ -46,11 +47,15 @@ class Arweave:
         return [item.id for raw in self.posted for item in unpack(parse(raw).data)]
 
 
-def flusher_of(writer: Committer, arweave: Arweave) -> Flusher:
+def on_log_of(writer: Committer) -> OnLog:
     async def on_log(function: Callable[[Log], Any]) -> Any:
         return function(writer.log)
 
-    return Flusher(on_log, arweave.post, SCHEDULER)
+    return on_log
+
+
+def flusher_of(writer: Committer, arweave: Arweave) -> Flusher:
+    return Flusher(on_log_of(writer), EmbeddedUploader(arweave, SCHEDULER))  # type: ignore[arg-type]
 
 
 def fill(writer: Committer, *batch: Submission) -> list[str]:
@@ -146,7 +151,7 @@ async def test_the_embedded_arweave_has_every_item_and_assignment_also_of_hostil
         app.include_router(router(store))
         transport = httpx.ASGITransport(app)
         async with ArweaveClient("http://arweave", transport=transport) as client:
-            flusher = Flusher(flusher_of(writer, Arweave())._on_log, client.post_item, SCHEDULER)
+            flusher = Flusher(on_log_of(writer), EmbeddedUploader(client, SCHEDULER))
             assert await flusher.flush_once() and not await flusher.flush_once()
             for each in expected:
                 assert (await client.item(each)).id == each

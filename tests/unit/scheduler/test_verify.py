@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 import httpx
 import pytest
 from auditing import EVAL, MODULE, PAIRS, STRANGER, Auditor, tampered
-from scheduling import SCHEDULER, USER, item
+from scheduling import SCHEDULER, USER, bundle, item
 
 from aoray import limits, verify
 from aoray.audit import comparison
@@ -22,7 +22,6 @@ from aoray.protocol.items import build, parse
 from aoray.protocol.tags import Tag
 from aoray.published import ASSIGNMENTS
 from aoray.replay import Compare, Run, replayed
-from aoray.scheduler.flusher import bundle
 
 
 async def test_a_true_log_gives_the_same_results_and_state_every_time(
