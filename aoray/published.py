@@ -21,12 +21,24 @@ from typing import Any, NamedTuple
 
 from aoray import limits
 from aoray.arweave.client import ArweaveClient
-from aoray.errors import BadSignature, ClientError, NotFound
+from aoray.errors import BadSignature, ClientError, MalformedInput, NotFound
 from aoray.protocol.attestations import Statement, statements_of
 from aoray.protocol.bundles import unpack
 from aoray.protocol.items import DataItem
 from aoray.protocol.tags import all_of
-from aoray.verify import Claim, Facts, Said, changed, claim_of, fault, gap, lost, message_named, twice
+from aoray.verify import (
+    Claim,
+    Facts,
+    Said,
+    changed,
+    claim_of,
+    fault,
+    gap,
+    lost,
+    message_named,
+    page_of,
+    twice,
+)
 
 ASSIGNMENTS = """query ($process: [String!]!, $first: Int!, $after: String) {
   transactions(first: $first, after: $after, sort: HEIGHT_ASC,
@@ -44,7 +56,10 @@ ATTESTATIONS = """query ($process: [String!]!, $owners: [String!], $first: Int!,
 }"""
 LOCATIONS = """query ($owners: [String!], $first: Int!) {
   transactions(first: $first, sort: HEIGHT_DESC, owners: $owners,
-               tags: [{name: "Type", values: ["Scheduler-Location"]}]) { edges { node { id } } }
+               tags: [{name: "Type", values: ["Scheduler-Location"]}]) {
+    pageInfo { hasNextPage }
+    edges { cursor node { id owner { address } } }
+  }
 }"""
 TABLES = (
     "CREATE TABLE slot (nonce INTEGER PRIMARY KEY, assignment TEXT, bundle TEXT, message TEXT UNIQUE)",
@@ -142,26 +157,25 @@ class Source:
     async def list_log(self, progress: Progress) -> None:
         """Every assignment there is, into the table."""
         count = 0
-        async for edges in self._pages(ASSIGNMENTS):
-            for edge in edges:
-                await self._add(edge["node"])
-            count += len(edges)
+        async for nodes in self._pages(ASSIGNMENTS):
+            for node in nodes:
+                await self._add(node)
+            count += len(nodes)
             progress("listing", count, 0)
 
     async def _pages(self, query: str, **more: Any) -> AsyncIterator[list[Any]]:
-        after: str | None = None
-        while True:
-            found = await self._page(query, after=after, **more)
-            edges = found.get("edges") or []
-            yield edges
-            if not (edges and found.get("pageInfo", {}).get("hasNextPage")):
+        after, seen = None, set[str | None]()
+        while after not in seen:
+            seen.add(after)
+            nodes, after = await self._page(query, after=after, **more)
+            yield nodes
+            if after is None:
                 return
-            after = edges[-1]["cursor"]
+        raise MalformedInput("The gateway's pages have no end: a cursor comes again.", field="cursor")
 
-    async def _page(self, query: str, **more: Any) -> dict[str, Any]:
+    async def _page(self, query: str, **more: Any) -> tuple[list[Any], str | None]:
         variables = {"process": [self._facts.process_id], "first": limits.VERIFY_LIST_ENTRIES, **more}
-        found: dict[str, Any] = (await self._client.graphql(query, variables)).get("transactions") or {}
-        return found
+        return page_of(await self._client.graphql(query, variables))
 
     async def _add(self, node: dict[str, Any]) -> None:
         claim = claim_of(self._facts, node, ignore_forged=self._ignore_forged)
@@ -176,23 +190,23 @@ class Source:
     async def compute_units(self) -> set[str]:
         """The compute units that the process's scheduler names, in what it signed of where it is."""
         scheduler = self._facts.scheduler
-        found = await self._page(LOCATIONS, owners=[scheduler], first=limits.VERIFY_LOCATIONS_MAX)
-        items = await self._verified(found.get("edges") or [])
+        nodes, _ = await self._page(LOCATIONS, owners=[scheduler], first=limits.VERIFY_LOCATIONS_MAX)
+        items = await self._verified(nodes)
         signed = [item for item in items if item.address == scheduler]
         return {address for item in signed for address in all_of(item.tags, "Compute-Unit")}
 
     async def list_said(self, compute_units: Collection[str], progress: Progress) -> list[str]:
         """What these compute units attest, into the table; and who else does, as far as one page shows."""
-        edges = (await self._page(ATTESTATIONS)).get("edges") or []
-        others = {str(edge["node"]["owner"]["address"]) for edge in edges} - set(compute_units)
+        nodes, _ = await self._page(ATTESTATIONS)
+        others = {address for _, address in map(_named, nodes)} - set(compute_units)
         if not compute_units:
             return sorted(others)
         count = 0
-        async for edges in self._pages(ATTESTATIONS, owners=sorted(compute_units)):
-            for item in await self._verified(edges):
+        async for nodes in self._pages(ATTESTATIONS, owners=sorted(compute_units)):
+            for item in await self._verified(nodes):
                 if item.address in compute_units:
                     self._say(item)
-            count += len(edges)
+            count += len(nodes)
             progress("attestations", count, 0)
         return sorted(others)
 
@@ -207,9 +221,9 @@ class Source:
         """What is attested of these slots."""
         return self._table.said(nonce, to)
 
-    async def _verified(self, edges: Sequence[Any]) -> list[DataItem]:
+    async def _verified(self, nodes: Sequence[Any]) -> list[DataItem]:
         """The items that are on Arweave as they were signed; the others are none."""
-        items = await asyncio.gather(*(self._readable(str(edge["node"]["id"])) for edge in edges))
+        items = await asyncio.gather(*(self._readable(item_id) for item_id, _ in map(_named, nodes)))
         return [item for item in items if item is not None]
 
     async def _readable(self, item_id: str) -> DataItem | None:
@@ -287,3 +301,11 @@ class Source:
         except ClientError as error:
             why = f"{what} {item_id} cannot be read: {error.message}"
             raise fault(self._facts.process_id, nonce, item_id, why) from error
+
+
+def _named(node: Any) -> tuple[str, str]:
+    """The id and the owner's address of a GraphQL node."""
+    try:
+        return str(node["id"]), str(node["owner"]["address"])
+    except (KeyError, TypeError) as error:
+        raise MalformedInput("The gateway's answer lacks an id or an owner.", field="node") from error

@@ -83,6 +83,16 @@ def facts_of(process: DataItem) -> Facts:
     return Facts(process.id, scheduler, module, process)
 
 
+def page_of(answer: dict[str, Any]) -> tuple[list[Any], str | None]:
+    """The nodes of a page of GraphQL, and the cursor of its end if there are more."""
+    try:
+        found = answer["transactions"]
+        edges, more = found["edges"], found["pageInfo"]["hasNextPage"]
+        return [edge["node"] for edge in edges], str(edges[-1]["cursor"]) if more and edges else None
+    except (KeyError, TypeError) as error:
+        raise MalformedInput("The gateway's answer is no page of transactions.", field="answer") from error
+
+
 def claim_of(facts: Facts, node: dict[str, Any], *, ignore_forged: bool = False) -> Claim | None:
     """A GraphQL node as a claim. None if it only looks like an assignment, as any message's tags may.
 
