@@ -77,13 +77,6 @@ class Pair(NamedTuple):
     message: DataItem
 
 
-class Named(NamedTuple):
-    """An item as a gateway lists it."""
-
-    id: str
-    owner: str
-
-
 class Table:
     """What was listed, by nonce, on disk (SQLite's own temporary file)."""
 
@@ -172,14 +165,13 @@ class Source:
 
     async def _pages(self, query: str, **more: Any) -> AsyncIterator[list[Any]]:
         after, seen = None, set[str | None]()
-        while True:
+        while after not in seen:
+            seen.add(after)
             nodes, after = await self._page(query, after=after, **more)
             yield nodes
             if after is None:
                 return
-            if after in seen:
-                raise MalformedInput("The gateway's pages have no end: a cursor comes again.", field="cursor")
-            seen.add(after)
+        raise MalformedInput("The gateway's pages have no end: a cursor comes again.", field="cursor")
 
     async def _page(self, query: str, **more: Any) -> tuple[list[Any], str | None]:
         variables = {"process": [self._facts.process_id], "first": limits.VERIFY_LIST_ENTRIES, **more}
@@ -206,7 +198,7 @@ class Source:
     async def list_said(self, compute_units: Collection[str], progress: Progress) -> list[str]:
         """What these compute units attest, into the table; and who else does, as far as one page shows."""
         nodes, _ = await self._page(ATTESTATIONS)
-        others = {_named(node).owner for node in nodes} - set(compute_units)
+        others = {address for _, address in map(_named, nodes)} - set(compute_units)
         if not compute_units:
             return sorted(others)
         count = 0
@@ -231,7 +223,7 @@ class Source:
 
     async def _verified(self, nodes: Sequence[Any]) -> list[DataItem]:
         """The items that are on Arweave as they were signed; the others are none."""
-        items = await asyncio.gather(*(self._readable(_named(node).id) for node in nodes))
+        items = await asyncio.gather(*(self._readable(item_id) for item_id, _ in map(_named, nodes)))
         return [item for item in items if item is not None]
 
     async def _readable(self, item_id: str) -> DataItem | None:
@@ -311,8 +303,9 @@ class Source:
             raise fault(self._facts.process_id, nonce, item_id, why) from error
 
 
-def _named(node: Any) -> Named:
+def _named(node: Any) -> tuple[str, str]:
+    """The id and the owner's address of a GraphQL node."""
     try:
-        return Named(str(node["id"]), str(node["owner"]["address"]))
+        return str(node["id"]), str(node["owner"]["address"])
     except (KeyError, TypeError) as error:
         raise MalformedInput("The gateway's answer lacks an id or an owner.", field="node") from error
