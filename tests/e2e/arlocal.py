@@ -44,8 +44,8 @@ class ArLocal:
         self._chains += empty
         folder = self._folder / str(self._chains)
         folder.mkdir(parents=True, exist_ok=True)
-        command = ["node", "arlocal.mjs", str(self._port), str(folder)]
-        self._process = subprocess.Popen(command, cwd=NODE, stdout=subprocess.PIPE, text=True)
+        command = ["node", str(NODE / "arlocal.mjs"), str(self._port), str(folder)]
+        self._process = subprocess.Popen(command, cwd=self._folder, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout and self._process.stdout.readline() == "ready\n"
         return self
 
