@@ -151,6 +151,7 @@ class Simulation:
         self.processes: list[str] = []
         self.ticking: list[str] = []
         self.ticking_from: dict[str, int] = {}  # the nonce after which all was calm
+        self.calm_ms = 0  # and the time
         self.patience = 1.0  # how many clients send until they have an answer
         self.finished = False
 
@@ -427,6 +428,7 @@ class Simulation:
         heads = [(pid, reader.latest(pid)) for pid in self.ticking]
         self.ticking_from = {pid: head.nonce for pid, head in heads if head is not None}
         reader.close()
+        self.calm_ms = self.world.now_ms()
         await asyncio.sleep(TICKING_S)
         for pid in self.ticking:
             await self._tell(pid, "unmonitor")

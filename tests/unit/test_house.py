@@ -20,7 +20,7 @@ FILE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 60
 
 FLOORS = [
-    {"errors", "limits", "lags", "testing", "durable", "__init__"},
+    {"errors", "limits", "lags", "testing", "durable", "wording", "__init__"},
     {"settings"},
     {"protocol"},
     {"keyfiles", "ray_environment", "wasm", "arweave", "modules", "verify"},
