@@ -10,7 +10,7 @@ import asyncio
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import click
 import orjson
@@ -20,11 +20,19 @@ from aoray.protocol.ids import is_id
 from aoray.settings import Settings
 
 if TYPE_CHECKING:
-    from aoray.replay import Compare, Progress, Run
+    from aoray.published import Progress
+    from aoray.replay import Compare, Run
 
+SWITCH_SECONDS = 0.001  # signatures are verified beside the evaluation, which would keep them waiting
 GATEWAY = click.option("--gateway", help="Arweave's URL. [the computer's own]")
 IGNORE = click.option(
     "--ignore-forged", is_flag=True, help="Pass over assignments by others than the scheduler."
+)
+COMPUTE = click.option(
+    "--compute",
+    multiple=True,
+    metavar="ADDRESS",
+    help="A compute unit whose attestations must be true; repeatable. [those that the scheduler names]",
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
 
@@ -35,6 +43,7 @@ class Wanted(NamedTuple):
     process: str
     gateway: str | None
     to: int | None
+    compute: tuple[str, ...]
     ignore_forged: bool
     url: str | None = None
 
@@ -43,14 +52,21 @@ class Wanted(NamedTuple):
 @click.argument("process")
 @GATEWAY
 @click.option("--to", type=click.IntRange(min=0), help="The last nonce to check. [the last on Arweave]")
+@COMPUTE
 @click.option("--url", help="Also compare the results with those that this computer serves.")
 @IGNORE
 @JSON
 def verify(
-    process: str, gateway: str | None, to: int | None, url: str | None, ignore_forged: bool, as_json: bool
+    process: str,
+    gateway: str | None,
+    to: int | None,
+    compute: tuple[str, ...],
+    url: str | None,
+    ignore_forged: bool,
+    as_json: bool,
 ) -> None:
-    """Check PROCESS's log on Arweave and evaluate it again."""
-    wanted = Wanted(process, gateway, to, ignore_forged, url)
+    """Check PROCESS's log on Arweave, evaluate it again, and hold the results against the attested ones."""
+    wanted = Wanted(process, gateway, to, compute, ignore_forged, url)
     report = _replay(wanted, as_json, lambda run: run.report())
     if url:
         report["compared_with"] = url
@@ -65,6 +81,13 @@ def verify(
 @click.option("--tag", "tags", multiple=True, metavar="NAME=VALUE", help="Dry run: a tag; repeatable.")
 @click.option("--data", default="", help="Dry run: the message's data.")
 @click.option("--owner", default="", help="Dry run: who asks. [the process's owner]")
+@click.option(
+    "--messages",
+    type=click.File("rb"),
+    help="More dry runs on that state: a file (- is standard input) with one JSON object a line, as POST"
+    " /dry-run takes it.",
+)
+@COMPUTE
 @IGNORE
 @JSON
 def replay(
@@ -75,24 +98,41 @@ def replay(
     tags: tuple[str, ...],
     data: str,
     owner: str,
+    messages: BinaryIO | None,
+    compute: tuple[str, ...],
     ignore_forged: bool,
     as_json: bool,
 ) -> None:
-    """Make PROCESS's state after nonce --to again, and answer a dry run on it."""
+    """Make PROCESS's state after nonce --to again, and answer dry runs on it."""
     sent = _tags(tags) + ([{"name": "Action", "value": action}] if action else [])
+    bodies = [_body(line) for line in messages or () if line.strip()]
 
     def ask(run: Run) -> dict[str, Any]:
         report = run.report()
         if sent or data:
             body = {"Id": "0" * 43, "Owner": owner or run.facts.item.address, "Data": data, "Tags": sent}
             report["dry_run"] = run.dry_run(body)
+        if messages:
+            report["dry_runs"] = [run.dry_run(each) for each in bodies]
         return report
 
-    report = _replay(Wanted(process, gateway, to, ignore_forged), as_json, ask)
+    report = _replay(Wanted(process, gateway, to, compute, ignore_forged), as_json, ask)
     text = f"process {process} after nonce {report['nonce']}: state {report['state_sha256']}"
     if "dry_run" in report:
         text += "\n" + orjson.dumps(report["dry_run"], option=orjson.OPT_INDENT_2).decode()
+    for each in report.get("dry_runs", ()):
+        text += "\n" + orjson.dumps(each).decode()
     _say(report, as_json, text)
+
+
+def _body(line: bytes) -> dict[str, Any]:
+    try:
+        found = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        found = None
+    if not isinstance(found, dict):
+        raise click.BadParameter(f"{line[:60]!r} is no JSON object", param_hint="--messages")
+    return found
 
 
 def _tags(texts: tuple[str, ...]) -> list[dict[str, str]]:
@@ -123,14 +163,22 @@ async def _run(wanted: Wanted, progress: Progress, ask: Callable[[Run], dict[str
     from aoray.protocol.keys import generate_ed25519
     from aoray.replay import replayed
 
-    process, gateway, to, ignore_forged, url = wanted
-    arweave = gateway or Settings.from_environment().arweave_url
-    async with ArweaveClient(arweave) as client, Client(url or "", generate_ed25519()) as computer:
-        compare = comparison(computer) if url else None
-        async with replayed(
-            client, process, to=to, progress=progress, compare=compare, ignore_forged=ignore_forged
-        ) as run:
-            return ask(run)
+    sys.setswitchinterval(SWITCH_SECONDS)
+    arweave = wanted.gateway or Settings.from_environment().arweave_url
+    async with (
+        ArweaveClient(arweave) as client,
+        Client(wanted.url or "", generate_ed25519()) as computer,
+        replayed(
+            client,
+            wanted.process,
+            to=wanted.to,
+            progress=progress,
+            compare=comparison(computer) if wanted.url else None,
+            ignore_forged=wanted.ignore_forged,
+            compute_units=wanted.compute,
+        ) as run,
+    ):
+        return ask(run)
 
 
 def comparison(computer: Any) -> Compare:
@@ -176,6 +224,28 @@ def _verified(report: dict[str, Any]) -> str:
         f"  evaluated  {report['messages']:,} messages with module {report['module']} in"
         f" {report['seconds']} s ({report['messages_per_second']:,} a second);"
         f" {report['errors']:,} are errors, {report['assigned']:,} were assigned from others\n"
+        f"  attested   {_attested(report)}\n"
         f"  results    {report['results_sha256']}\n"
         f"  state      {report['state_sha256']}{compared}"
+    )
+
+
+def _attested(report: dict[str, Any]) -> str:
+    """What was held against attestations, and what could not be."""
+    others = ", ".join(report["other_attesters"])
+    others = f"; not looked at: attestations by {others} (name them with --compute)" if others else ""
+    if not report["compute_units"]:
+        return f"nothing: the scheduler names no compute unit{others}"
+    missing = [
+        f"{count:,} {where}"
+        for count, where in (
+            (report["not_attested_at_the_end"], "at the end are not attested (yet)"),
+            (report["not_attested_before"], "before that are NOT ATTESTED"),
+            (report["attested_beyond"], "more are attested, beyond the slots that were checked"),
+        )
+        if count
+    ]
+    return (
+        f"{report['attested']:,} results and {report['attested_states']:,} states are as"
+        f" {', '.join(report['compute_units'])} signed them{''.join(f'; {each}' for each in missing)}{others}"
     )

@@ -21,6 +21,7 @@ import orjson
 from aoray import __version__, audit, limits, ray_environment
 from aoray.errors import AorayError
 from aoray.settings import Settings
+from aoray.wording import describe, describe_status
 
 T = TypeVar("T")
 DEFAULT_WALLET = Path("~/.aoray/wallet.json")
@@ -54,6 +55,11 @@ main.add_command(audit.replay)
     "--port", type=int, help="All units; Arweave, messenger, scheduler, compute on +1 to +4. [4000]"
 )
 @click.option("--ray-address", help="Join this Ray cluster (`auto`, `host:port`) instead of starting one.")
+@click.option("--gateway-url", help="An Arweave gateway (or node) instead of the embedded Arweave.")
+@click.option("--bundler-url", help="Post bundles of the log to this bundler (Turbo, Irys).")
+@click.option(
+    "--arweave-wallet", help="Arweave wallet (JWK) that pays; without a bundler: layer-1 transactions."
+)
 @click.option("--actors-per-node", type=int, help="Process actors in the pool. [one a core]")
 @click.option(
     "--actor-per-process", is_flag=True, default=None, help="Each process is a Ray actor for itself."
@@ -313,6 +319,14 @@ def trace(context: Context, message: str, process: str) -> None:
 
 @main.command()
 @client_command
+def status(context: Context) -> None:
+    """Whether the computer takes work, and what of its log waits for Arweave."""
+    found = context.run(lambda client: client.status())
+    context.say(found, describe_status(found))
+
+
+@main.command()
+@client_command
 @click.option("--type", "key_type", type=click.Choice(["ed25519", "arweave"]), default="ed25519")
 def wallet(context: Context, key_type: str) -> None:
     """This wallet's address; the wallet is made if it is not there."""
@@ -366,25 +380,6 @@ def read_module(file: Path) -> bytes:
 
         return bytes(wasmtime.wat2wasm(content.decode()))
     raise click.BadParameter(f"{file} is neither WASM (it does not begin with \\0asm) nor a .wat text")
-
-
-def describe(found: dict[str, Any]) -> str:
-    """A result as a person reads it: what it said, its error, and what it sent."""
-    output = found.get("Output")
-    data = output.get("data", "") if isinstance(output, dict) else output
-    text = data if isinstance(data, str) else orjson.dumps(data, option=orjson.OPT_INDENT_2).decode()
-    lines = [text] if text else []
-    if found.get("Error"):
-        lines.append(f"error: {found['Error']}")
-    for key, verb in (("Messages", "sent"), ("Spawns", "spawned"), ("Assignments", "assigned")):
-        lines += [f"{verb}: {_describe_sent(each)}" for each in found.get(key) or []]
-    return "\n".join(lines) or "(no output)"
-
-
-def _describe_sent(sent: dict[str, Any]) -> str:
-    tags = {tag.get("name"): tag.get("value") for tag in sent.get("Tags") or []}
-    where = sent.get("Target") or tags.get("Module") or sent.get("Message") or ""
-    return " ".join(str(part) for part in (where, tags.get("Action"), sent.get("Data")) if part)
 
 
 @main.command()

@@ -187,6 +187,10 @@ class Client:
         """What caused a message, and what it caused."""
         return await self._json("GET", f"/trace/{message}", params={"process-id": process} if process else {})
 
+    async def status(self) -> dict[str, Any]:
+        """Whether the computer takes work, and what of its log waits for Arweave."""
+        return await self._json("GET", "/status")
+
     async def publish_module(self, wasm: bytes, module_format: str, tags: Iterable[Tag] = ()) -> str:
         """Put a module on Arweave; returns its id."""
         item = build(self.signer, tags=module_tags(module_format, tags), data=wasm)

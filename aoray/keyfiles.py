@@ -56,6 +56,17 @@ def load(path: Path) -> KeySigner:
     return signer_from_jwk(jwk)
 
 
+def load_wallet(path: Path) -> RsaSigner:
+    """An Arweave wallet that only its owner can read; ClientError if it is not so."""
+    try:
+        wallet = load(path)
+    except OSError as error:
+        raise ClientError(f"the wallet {path} can't be read: {error.strerror}") from error
+    if not isinstance(wallet, RsaSigner):
+        raise ClientError(f"{path} is no Arweave wallet: it is not an RSA key")
+    return wallet
+
+
 def private(path: Path) -> bytes:
     """What is in a file that only its owner may read."""
     with path.open("rb") as file:

@@ -98,6 +98,11 @@ FLUSH_BUNDLE_BYTES_MAX = 8 * MIB
 HIBERNATION_SCAN_SECONDS = 2.0  # how often a process actor looks for those
 REST_SECONDS = 2.0  # a process that was idle for so long holds its own pages compressed
 RESTS_AT_ONCE_MAX = 8  # made to rest before messages have their turn again
+UPLOADS_WATCHED_AT_ONCE = 100  # whose confirmations are asked for in one round
+NODE_REQUESTS_IN_FLIGHT_MAX = 8
+WATCH_SECONDS_MAX = 30.0  # between two such rounds
+REPOST_SECONDS_MAX = 86_400  # between two posts of one that Arweave does not show
+BACKLOG_ROWS_WEIGHED_MAX = 10_000  # of what waits for Arweave; the bytes of more are estimated
 
 # Cron.
 CRONS_MAX = 16  # of one process
@@ -119,9 +124,15 @@ CHECKPOINT_CHAIN_FILES_MAX = 16  # of a checkpoint and its parents
 CHECKPOINT_TRIES_MAX = 3  # to write a file that another's collection takes away meanwhile
 
 # Checking a log (`aoray verify`).
-VERIFY_PAGE_ENTRIES = 100  # as large a page as arweave.net gives
+VERIFY_PAGE_ENTRIES = 200  # slots that are fetched, judged and evaluated at a time
+VERIFY_LIST_ENTRIES = 1_000  # asked for in one query; a gateway may give fewer (arweave.net gives 100)
+VERIFY_LOCATIONS_MAX = 10  # the scheduler's latest words of where it is, and who computes for it
 VERIFY_BUNDLES_MAX = 4  # bundles kept in memory
 VERIFY_REQUESTS_IN_FLIGHT_MAX = 16
+
+# Attestations.
+ATTESTATION_SLOTS_MAX = 1_000  # in one item, about 200 KB
+ATTEST_PROCESSES_MAX = 100  # whose attestations are signed and written down at once
 
 # Guest code.
 OWN_ACTORS_MAX = 64  # of one shard: each is an OS process of 60 MB; beyond it the pool is used
@@ -144,7 +155,8 @@ KEPT_BYTES_MAX = 64 * MIB
 assert ITEM_BYTES_MAX <= UPLOAD_BYTES_MAX
 assert TAG_VALUE_BYTES_MAX <= TAG_BYTES_MAX
 assert CRON_TAGS_MAX + 6 <= TAGS_MAX  # a tick has six of its own
-assert FLUSH_BUNDLE_BYTES_MAX + ITEM_BYTES_MAX <= BUNDLE_BYTES_MAX <= UPLOAD_BYTES_MAX
+# A bundle holds entries (an item and its assignment each), and publications.
+assert 2 * (FLUSH_BUNDLE_BYTES_MAX + ITEM_BYTES_MAX) <= BUNDLE_BYTES_MAX <= UPLOAD_BYTES_MAX
 assert ITEM_BYTES_MAX <= BATCH_BYTES_MAX <= LANE_BYTES_MAX <= SHARD_QUEUE_BYTES_MAX
 assert BATCH_MESSAGES_MAX <= SHARD_QUEUE_MESSAGES_MAX
 assert MODULE_BYTES_MAX <= UPLOAD_BYTES_MAX

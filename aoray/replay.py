@@ -3,12 +3,15 @@
     async with replayed(ArweaveClient(url), process_id) as run:
         print(run.report(), run.dry_run({"Tags": []}))
 
-First all assignments are listed by GraphQL, page by page, into a table on disk: Arweave keeps no order
-within a block, so only then is it known which nonces there are. Then, in order of nonce, a page of slots is
-fetched (whole bundles, in which a message and its assignment lie side by side; one by one what is not there),
-judged by verify.py, and evaluated by the same code as a process actor's, while the next page is being
-fetched. So memory holds the process, a few bundles and two pages, however long the log is. Compiled code is
-not taken from anywhere else either, unless told: the module is compiled into a directory that goes away.
+What there is was listed before (published.py). Then, in order of nonce, a page of slots is fetched, judged by
+verify.py, and evaluated by the same code as a process actor's, its results held against what is attested of
+them; while one page is evaluated, the next is judged, and the one after it fetched. So memory holds the
+process, a few bundles and three pages, however long the log is. Compiled code is not taken from anywhere else
+either, unless told: the module is compiled into a directory that goes away.
+
+Whose attestations count: those of the compute units that the caller names, or else that the process's
+scheduler names in the `Compute-Unit` tags of its signed Scheduler-Location. What others attest is not looked
+at, only named in the report: anyone may sign anything.
 
 On failure: `LogFault` at the first lie; `Unavailable` when Arweave doesn't answer, which is none.
 """
@@ -16,202 +19,44 @@ On failure: `LogFault` at the first lie; `Unavailable` when Arweave doesn't answ
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, closing
+from contextlib import aclosing, asynccontextmanager, closing
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any, TypeVar
 
 import orjson
 
-from aoray import limits
-from aoray.actors.evaluation import Evaluator, Prepared, Refusal
+from aoray.actors.evaluation import Prepared, evaluator_of
 from aoray.actors.loading import Loader
 from aoray.actors.messages import dry_run_message, given
 from aoray.actors.modules import ModuleStore
 from aoray.actors.served import served
 from aoray.arweave.client import ArweaveClient
-from aoray.errors import BadSignature, ClientError, MalformedInput, NotFound, UnsupportedModule
+from aoray.errors import BadSignature, ClientError, MalformedInput, NotFound
 from aoray.protocol.assignments import Head, LogEntry
-from aoray.protocol.bundles import unpack
-from aoray.protocol.items import DataItem, parse, verify
+from aoray.protocol.attestations import Statement, result_hash
+from aoray.protocol.items import DataItem, verify
 from aoray.protocol.ticks import Moment
+from aoray.published import Pair, Progress, Source, Table
 from aoray.verify import (
-    Claim,
     Facts,
+    Said,
     again,
-    changed,
+    check_said,
     check_slot,
     check_tick,
-    claim_of,
     facts_of,
     fault,
-    gap,
-    lost,
-    message_named,
     moment_of,
-    page_of,
-    twice,
 )
 from aoray.wasm import Engine, Instance
 
-ASSIGNMENTS = """query ($process: String!, $first: Int!, $after: String) {
-  transactions(first: $first, after: $after, sort: HEIGHT_ASC,
-               tags: [{name: "Type", values: ["Assignment"]}, {name: "Process", values: [$process]}]) {
-    pageInfo { hasNextPage }
-    edges { cursor node { id owner { address } tags { name value } bundledIn { id } } }
-  }
-}"""
-TABLE = "CREATE TABLE slot (nonce INTEGER PRIMARY KEY, assignment TEXT, bundle TEXT, message TEXT UNIQUE)"
-
-Progress = Callable[[str, int, int], None]  # what is being done, how far it is, of how much (0: unknown)
 Compare = Callable[[LogEntry, bytes], Awaitable[None]]  # holds a recomputed result against another's word
-
-
-class Pair(NamedTuple):
-    """A slot's two items, not yet judged."""
-
-    assignment: DataItem
-    message: DataItem
-
-
-class Table:
-    """The assignments by nonce, on disk (SQLite's own temporary file)."""
-
-    def __init__(self) -> None:
-        self._sqlite = sqlite3.connect("", isolation_level=None)
-        self._sqlite.execute("PRAGMA journal_mode = OFF")
-        self._sqlite.execute(TABLE)
-
-    def close(self) -> None:
-        self._sqlite.close()
-
-    def add(self, claim: Claim) -> str | None:
-        """Keep a claim; or the assignment that has its nonce, if another has."""
-        row = (claim.nonce, claim.assignment_id, claim.bundle)
-        kept = self._sqlite.execute(
-            "INSERT OR IGNORE INTO slot (nonce, assignment, bundle) VALUES (?, ?, ?)", row
-        )
-        return None if kept.rowcount else self._other(claim)
-
-    def _other(self, claim: Claim) -> str | None:
-        found = self._sqlite.execute("SELECT assignment FROM slot WHERE nonce = ?", (claim.nonce,))
-        (there,) = found.fetchone()
-        return str(there) if there != claim.assignment_id else None
-
-    def name(self, nonce: int, message_id: str) -> int | None:
-        """Note a slot's message; or the nonce that it has already."""
-        try:
-            self._sqlite.execute("UPDATE slot SET message = ? WHERE nonce = ?", (message_id, nonce))
-        except sqlite3.IntegrityError:
-            query = self._sqlite.execute("SELECT nonce FROM slot WHERE message = ?", (message_id,))
-            return int(query.fetchone()[0])
-        return None
-
-    def page(self, nonce: int, to: int) -> list[tuple[int, str, str]]:
-        """From this nonce up to `to`: nonce, assignment and bundle of what there is."""
-        sql = "SELECT nonce, assignment, bundle FROM slot WHERE nonce BETWEEN ? AND ? ORDER BY nonce LIMIT ?"
-        return self._sqlite.execute(sql, (nonce, to, limits.VERIFY_PAGE_ENTRIES)).fetchall()
-
-    def last(self) -> int:
-        """The highest nonce; -1 if there is none."""
-        (last,) = self._sqlite.execute("SELECT ifnull(max(nonce), -1) FROM slot").fetchone()
-        return int(last)
-
-
-class Source:
-    """The log of one process as an Arweave has it."""
-
-    def __init__(self, client: ArweaveClient, facts: Facts, table: Table, ignore_forged: bool) -> None:
-        self._client = client
-        self._ignore_forged = ignore_forged
-        self._facts = facts
-        self._table = table
-        self._bundles: dict[str, dict[str, bytes]] = {}
-        self._requests = asyncio.Semaphore(limits.VERIFY_REQUESTS_IN_FLIGHT_MAX)
-
-    async def list(self, progress: Progress) -> None:
-        """Every assignment there is, into the table."""
-        after, count, seen = None, 0, set[str | None]()
-        while True:
-            variables = {
-                "process": self._facts.process_id,
-                "first": limits.VERIFY_PAGE_ENTRIES,
-                "after": after,
-            }
-            nodes, after = page_of(await self._client.graphql(ASSIGNMENTS, variables))
-            for node in nodes:
-                await self._add(node)
-            count += len(nodes)
-            progress("listing", count, 0)
-            if after is None:
-                return
-            if after in seen:
-                raise MalformedInput("The gateway's pages have no end: a cursor comes again.", field="cursor")
-            seen.add(after)
-
-    async def _add(self, node: dict[str, Any]) -> None:
-        claim = claim_of(self._facts, node, ignore_forged=self._ignore_forged)
-        other = self._table.add(claim) if claim else None
-        if claim and other:
-            for item_id in (other, claim.assignment_id):  # only what was really signed is a second one
-                await self._item(claim.nonce, "assignment", item_id)
-            raise twice(self._facts, claim.nonce, other, claim.assignment_id)
-
-    async def pairs(self, nonce: int, to: int) -> Sequence[Pair]:
-        """The items of the next slots, as many as make a page."""
-        rows = self._table.page(nonce, to)
-        for expected, (found, _, _) in enumerate(rows, start=nonce):
-            if found != expected:
-                if expected == nonce:
-                    raise gap(self._facts, expected, found)
-                rows = rows[: expected - nonce]  # what is before the gap is judged first
-                break
-        for bundle_id in dict.fromkeys(bundle for _, _, bundle in rows if bundle):
-            await self._open(bundle_id)
-        return await asyncio.gather(*(self._pair(nonce, item_id) for nonce, item_id, _ in rows))
-
-    async def _open(self, bundle_id: str) -> None:
-        """Keep a bundle's items; one that can't be had or read is no fault, its items may be found alone."""
-        if bundle_id in self._bundles:
-            return
-        try:
-            items = await asyncio.to_thread(unpack, await self._client.data(bundle_id))
-        except ClientError:
-            items = []
-        while len(self._bundles) >= limits.VERIFY_BUNDLES_MAX:
-            self._bundles.pop(next(iter(self._bundles)))
-        self._bundles[bundle_id] = {item.id: item.raw for item in items}
-
-    async def _pair(self, nonce: int, assignment_id: str) -> Pair:
-        assignment = await self._item(nonce, "assignment", assignment_id)
-        return Pair(assignment, await self._named(nonce, assignment))
-
-    async def _named(self, nonce: int, assignment: DataItem) -> DataItem:
-        if nonce == 0:
-            return self._facts.item
-        message_id = message_named(self._facts, nonce, assignment)
-        return await self._item(nonce, "message", message_id)
-
-    async def _item(self, nonce: int, what: str, item_id: str) -> DataItem:
-        """An item, from a bundle at hand (then unverified) or alone."""
-        raw = next((items[item_id] for items in self._bundles.values() if item_id in items), None)
-        try:
-            if raw is not None:
-                return parse(raw, bytes_max=limits.UPLOAD_BYTES_MAX)
-            async with self._requests:
-                return await self._client.item(item_id)
-        except NotFound as error:
-            raise lost(self._facts, nonce, what, item_id) from error
-        except BadSignature as error:
-            raise changed(self._facts, nonce, what, item_id) from error
-        except ClientError as error:
-            why = f"{what} {item_id} cannot be read: {error.message}"
-            raise fault(self._facts.process_id, nonce, item_id, why) from error
+T = TypeVar("T")
 
 
 class Run:
@@ -227,7 +72,9 @@ class Run:
         self._evaluator = evaluator_of(prepared)
         self._digest = sha256()
         self._spawned: Moment | None = None
-        self._height = self._assigned = self._errors = 0
+        self._height = self._assigned = self._errors = self._states = 0
+        self.compute_units: Sequence[str] = ()
+        self.other_attesters: Sequence[str] = ()
 
     def close(self) -> None:
         self._evaluator.close()
@@ -252,9 +99,27 @@ class Run:
             if before is not None:
                 raise again(self.facts, entry.nonce, entry.message_id, before)
 
-    def evaluate(self, entries: Sequence[LogEntry]) -> list[bytes]:
-        """The results of the next entries, as a computer serves them."""
-        return [self._result(entry) for entry in entries]
+    def evaluate(self, entries: Sequence[LogEntry], said: Mapping[int, Sequence[Said]]) -> list[bytes]:
+        """The results of the next entries, as a computer serves them; each is what is said of it."""
+        results = []
+        for entry in entries:
+            results.append(self._result(entry))
+            if entry.nonce in said:
+                self._compare(entry, results[-1], said[entry.nonce])
+        return results
+
+    def _compare(self, entry: LogEntry, result: bytes, said: Sequence[Said]) -> None:
+        state = ""
+        if any(each.statement.state_hash for each in said):
+            state = self._state_hash()
+            self._states += 1
+        found = Statement(entry.nonce, entry.message_id, result_hash(result), state)
+        for each in said:
+            check_said(self.facts, each, found)
+
+    def _state_hash(self) -> str:
+        evaluator = self._evaluator
+        return evaluator.state_hash() if isinstance(evaluator, Instance) else ""
 
     def _result(self, entry: LogEntry) -> bytes:
         message, self._height, *_ = given(entry)
@@ -275,7 +140,7 @@ class Run:
         """What was found, for people and programs."""
         assert self.head is not None  # there is a nonce 0, or a fault was raised
         messages = self.head.nonce + 1
-        evaluator = self._evaluator
+        attested, last, beyond = self._table.attested(self.head.nonce)
         return {
             "process": self.facts.process_id,
             "module": self.facts.module,
@@ -286,21 +151,18 @@ class Run:
             "errors": self._errors,
             "hash_chain": self.head.hash_chain,
             "results_sha256": self._digest.hexdigest(),
-            "state_sha256": evaluator.state_hash() if isinstance(evaluator, Instance) else "",
+            "state_sha256": self._state_hash(),
+            "compute_units": list(self.compute_units),
+            "other_attesters": list(self.other_attesters),
+            "attested": attested,
+            "attested_states": self._states,
+            "not_attested_at_the_end": self.head.nonce - last,
+            "not_attested_before": last + 1 - attested,
+            "attested_beyond": beyond,
             "seconds": round(self.seconds, 3),
             "messages_per_second": round(messages / self.seconds, 1) if self.seconds else 0.0,
             "last_result": orjson.loads(self.last_result),
         }
-
-
-def evaluator_of(prepared: Prepared) -> Evaluator:
-    """An instance; or what answers for a process that can't have one, which is no lie."""
-    if isinstance(prepared.module, str):
-        return Refusal(prepared.module)
-    try:
-        return Instance.boot(prepared.module, prepared.limits)
-    except UnsupportedModule as error:
-        return Refusal(error.message)
 
 
 def nothing(_what: str, _done: int, _all: int) -> None:
@@ -317,11 +179,13 @@ async def replayed(
     compare: Compare | None = None,
     compiled: Path | None = None,
     ignore_forged: bool = False,
+    compute_units: Collection[str] = (),
 ) -> AsyncIterator[Run]:
     """The process checked and evaluated up to nonce `to` (the last one on Arweave by default).
 
     `compiled` is a directory of compiled modules that is trusted. Anyone may upload what looks like an
-    assignment: with `ignore_forged`, those that the scheduler did not make are passed over.
+    assignment: with `ignore_forged`, those that the scheduler did not make are passed over. `compute_units`
+    are addresses whose attestations must be true, in place of those that the scheduler names.
     """
     facts = facts_of(await _named_item(client, process_id, process_id, "process"))
     with TemporaryDirectory(prefix="aoray-verify-") as directory, closing(Table()) as table:
@@ -329,7 +193,9 @@ async def replayed(
         prepared = await _prepared(facts, module, Path(directory), compiled)
         with closing(Run(facts, table, prepared)) as run:
             source = Source(client, facts, table, ignore_forged)
-            await source.list(progress)
+            await source.list_log(progress)
+            run.compute_units = sorted(compute_units or await source.compute_units())
+            run.other_attesters = await source.list_said(run.compute_units, progress)
             await _rerun(run, source, _end(facts, table.last(), to), progress, compare)
             yield run
 
@@ -370,30 +236,47 @@ def _end(facts: Facts, last: int, to: int | None) -> int:
 
 
 async def _rerun(run: Run, source: Source, to: int, progress: Progress, compare: Compare | None) -> None:
-    """Judge and evaluate page by page, while the next page is on its way."""
+    """Evaluate page by page, each held against what is said of it, while others are on their way."""
     started = perf_counter()
     loop = asyncio.get_running_loop()
     with ThreadPoolExecutor(1, thread_name_prefix="replaying") as thread:
-        coming = asyncio.ensure_future(source.pairs(0, to))
-        while run.head is None or run.head.nonce < to:
-            pairs = await coming
-            nonce = -1 if run.head is None else run.head.nonce
-            coming = asyncio.ensure_future(_after(source, nonce + len(pairs) + 1, to))
-            try:
-                entries = await loop.run_in_executor(thread, run.judge, pairs)
-                run.name(entries)
-                results = await loop.run_in_executor(thread, run.evaluate, entries)
+        async with aclosing(_ahead(_judged(run, source, to))) as pages:
+            async for entries in pages:
+                first, last = entries[0].nonce, entries[-1].nonce
+                said = source.said(first, last)
+                results = await loop.run_in_executor(thread, run.evaluate, entries, said)
                 if compare:
                     for entry, result in zip(entries, results, strict=True):
                         await compare(entry, result)
-            except BaseException:
-                coming.cancel()
-                await asyncio.gather(coming, return_exceptions=True)
-                raise
-            progress("evaluating", nonce + len(pairs) + 1, to + 1)
-        await coming
+                progress("evaluating", last + 1, to + 1)
     run.seconds = perf_counter() - started
 
 
-async def _after(source: Source, nonce: int, to: int) -> Sequence[Pair]:
-    return await source.pairs(nonce, to) if nonce <= to else []
+async def _judged(run: Run, source: Source, to: int) -> AsyncGenerator[list[LogEntry], None]:
+    """The pages of the log, each true."""
+    async with aclosing(_ahead(_fetched(source, to))) as pages:
+        async for pairs in pages:
+            entries = await asyncio.to_thread(run.judge, pairs)
+            run.name(entries)
+            yield entries
+
+
+async def _fetched(source: Source, to: int) -> AsyncGenerator[Sequence[Pair], None]:
+    nonce = 0
+    while nonce <= to:
+        pairs = await source.pairs(nonce, to)
+        nonce += len(pairs)
+        yield pairs
+
+
+async def _ahead(pages: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+    """The same, with the next one in the making while one is in use; a fault comes when it is its turn."""
+    async with aclosing(pages):
+        coming = asyncio.ensure_future(anext(pages, None))
+        try:
+            while (page := await coming) is not None:
+                coming = asyncio.ensure_future(anext(pages, None))
+                yield page
+        finally:
+            coming.cancel()
+            await asyncio.gather(coming, return_exceptions=True)

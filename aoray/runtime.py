@@ -31,11 +31,12 @@ import ray
 
 from aoray import durable, logs
 from aoray.actors.actor import ProcessActor
+from aoray.actors.modules import keep_module
 from aoray.client import OCTET_STREAM, module_tags
 from aoray.errors import ClientError, Unavailable
 from aoray.gateway.actor import GatewayActor
 from aoray.gateway.admission import Admission
-from aoray.keyfiles import load_or_make
+from aoray.keyfiles import load_or_make, load_wallet
 from aoray.modules.lua import LUA_MODULE_FORMAT, LUA_WASM
 from aoray.protocol.items import DataItem, build
 from aoray.protocol.keys import Signer
@@ -63,6 +64,7 @@ class Computer:
         logs.begin(self.settings.log_level)
         Admission(self.settings)  # says here what is wrong with its settings
         with ExitStack() as stack:
+            check_arweave(self.settings)
             stack.enter_context(locked(self.settings.data))
             keep_shards(self.settings)
             make_keys(self.settings)
@@ -81,6 +83,17 @@ class Computer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
+
+
+def check_arweave(settings: Settings) -> None:
+    """Refuse at once what the shards could not work with."""
+    if settings.publishes and not settings.gateway_url:
+        raise ClientError(
+            "a bundler or a wallet needs a gateway, where what was posted can be read",
+            hint="Name one with --gateway-url or AORAY_GATEWAY_URL, such as https://arweave.net.",
+        )
+    if settings.arweave_wallet:
+        load_wallet(Path(settings.arweave_wallet))
 
 
 @contextmanager
@@ -194,6 +207,7 @@ def lua_item(signer: Signer) -> DataItem:
 def publish_lua(settings: Settings) -> None:
     """Put the built-in Lua module on Arweave, and write its id where the gateways read it."""
     item = lua_item(load_or_make(settings.data / "keys" / "authority.json"))
+    keep_module(settings.data / "modules", item)  # an Arweave with blocks shows it some time later
     note = settings.data / "lua-module.json"
     content = orjson.dumps({"id": item.id})
     if note.exists() and note.read_bytes() == content:
@@ -203,18 +217,23 @@ def publish_lua(settings: Settings) -> None:
 
 
 def publish_location(settings: Settings) -> None:
-    """Say on Arweave where the scheduler is, for clients that look its address up (wire-contract §2.5)."""
+    """Say on Arweave where the scheduler is, for clients that look its address up (wire-contract §2.5), and
+    whose attestations go with it, for those who verify."""
     tags = [
         Tag("Data-Protocol", "ao"),
         Tag("Variant", "ao.TN.1"),
         Tag("Type", "Scheduler-Location"),
         Tag("Url", f"http://{settings.host}:{settings.port + 3}"),
         Tag("Time-To-Live", LOCATION_TTL_MS),
+        Tag("Compute-Unit", load_or_make(settings.data / "keys" / "compute.json").address),
     ]
     _upload(settings, build(load_or_make(settings.data / "keys" / "scheduler.json"), tags=tags, data=b" "))
 
 
 def _upload(settings: Settings, item: DataItem) -> None:
+    if settings.publishes:
+        ray.get(ray.get_actor("shard-0").publish.remote([item.raw]), timeout=START_SECONDS_MAX)
+        return
     response = httpx.post(f"{settings.arweave_url}/tx", content=item.raw, headers=OCTET_STREAM, timeout=60)
     if response.is_error:
         raise Unavailable(f"Arweave refused {item.id}: {response.text}", hint=settings.arweave_url)

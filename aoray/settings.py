@@ -28,7 +28,16 @@ class Settings:
     ray_address: str = ""
     """An existing Ray cluster (`auto`, `host:port`); empty starts one here for this computer alone."""
     gateway_url: str = ""
-    """An Arweave gateway and bundler; empty means the embedded one."""
+    """An Arweave gateway, which everything is read from, and posted to; empty means the embedded one."""
+    bundler_url: str = ""
+    """A bundler, where bundles of the log are posted instead."""
+    arweave_wallet: str = ""
+    """File of an Arweave wallet (RSA JWK, mode 0600) that pays: the bundler if there is one; if not, bundles
+    become layer-1 transactions, and the gateway must be a node's or pass them on to one."""
+    confirmations_min: int = 10
+    """Blocks on top of each other after which a bundle is on Arweave for good (not asked of the embedded)."""
+    repost_seconds: int = 600
+    """A bundle that Arweave has accepted and does not know (any more) is posted again after this time."""
     shards: int = 1
     """Scheduler shards. Fixed when a data directory is first used."""
     gateways: int = 1
@@ -49,6 +58,8 @@ class Settings:
     """So many seconds' worth of either may come at once."""
     trusted_proxies: str = ""
     """Addresses and networks, with commas, whose `X-Forwarded-For` says whom a request is from."""
+    attest_interval_ms: int = 2000
+    """How often what messages gave is signed for Arweave, one attestation for each process that had some."""
     log_level: str = "warning"
     """What actors write into their logs: debug, info, warning, error or critical, and what is worse."""
 
@@ -63,13 +74,19 @@ class Settings:
         return cls(**found | {key: value for key, value in overrides.items() if value is not None})
 
     def resolved(self) -> Self:
-        """The same, with an absolute data directory (actors have another working directory)."""
-        return replace(self, data=self.data.expanduser().resolve())
+        """The same, with absolute paths (actors have another working directory)."""
+        wallet = str(Path(self.arweave_wallet).expanduser().resolve()) if self.arweave_wallet else ""
+        return replace(self, data=self.data.expanduser().resolve(), arweave_wallet=wallet)
 
     @property
     def url(self) -> str:
         """Where all units answer."""
         return f"http://{self.host}:{self.port}"
+
+    @property
+    def publishes(self) -> bool:
+        """Whether what goes to Arweave goes through the shards' logs, since reads go elsewhere than posts."""
+        return bool(self.bundler_url or self.arweave_wallet)
 
     @property
     def arweave_url(self) -> str:

@@ -10,8 +10,11 @@ message whose target is another process is one that was assigned; the log allows
 a cron, which the scheduler itself signs, is one that the process's spawn item calls for, and not before its
 time.
 
+Of a result: that it is what the compute units attest, and so the state at checkpoints. Which ones are asked
+is the caller's: those that the scheduler names on Arweave, or those that a person names.
+
 What can't be seen here: that a log was cut at its end. What is gone there with its assignments left no trace
-on Arweave.
+on Arweave but attestations, which may also be there early.
 
 On failure: `LogFault`, whose details are `process_id`, `nonce` (None for the process and its module) and
 `item`, the id of what is at fault.
@@ -21,8 +24,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from aoray.errors import BadSignature, ClientError, LogFault, MalformedInput
-from aoray.protocol.assignments import Head, LogEntry, check_chain
+from aoray.errors import BadSignature, LogFault, MalformedInput
+from aoray.limits import ITEM_BYTES_MAX
+from aoray.protocol import assignments
+from aoray.protocol.assignments import Head, LogEntry
+from aoray.protocol.attestations import Statement
 from aoray.protocol.items import DataItem
 from aoray.protocol.tags import Tags, all_of, ao_tag, first, from_json
 from aoray.protocol.ticks import Moment, tick_of, wrong
@@ -47,6 +53,14 @@ class Facts(NamedTuple):
     scheduler: str
     module: str
     item: DataItem
+
+
+class Said(NamedTuple):
+    """What an attestation says of a slot."""
+
+    statement: Statement
+    item: str
+    compute_unit: str
 
 
 class Claim(NamedTuple):
@@ -148,28 +162,23 @@ def check_slot(
     """The slot after `head`, as an entry that is true; LogFault if it is not."""
     nonce = 0 if head is None else head.nonce + 1
     _check_tags(facts, nonce, assignment)
+    for item in (assignment, message):
+        if len(item.raw) > ITEM_BYTES_MAX:
+            raise fault(facts.process_id, nonce, item.id, f"{item.id} has over {ITEM_BYTES_MAX} bytes")
     timestamp = int(first(assignment.tags, "Timestamp", ""))
     entry = LogEntry(
         facts.process_id, nonce, message.id, assignment.id, timestamp, message.raw, assignment.raw
     )
     try:
-        found = check_chain(facts.process_id, [entry], scheduler=facts.scheduler, head=head)
+        found = assignments.check_slot(
+            facts.process_id, entry, assignment, message, scheduler=facts.scheduler, head=head
+        )
     except BadSignature as error:
         what = "message" if error.details.get("id") == message.id else "assignment"
         raise changed(facts, nonce, what, str(error.details.get("id"))) from error
     except MalformedInput as error:
         raise fault(facts.process_id, nonce, assignment.id, _why(facts, assignment, error)) from error
-    except ClientError as error:  # over a bound, which the network's own rules keep
-        raise fault(facts.process_id, nonce, message.id, error.message) from error
-    assert found is not None  # it is the head after one entry
     return found, entry
-
-
-def moment_of(assignment: DataItem) -> Moment:
-    """When a (checked) slot was ordered."""
-    return Moment(
-        int(first(assignment.tags, "Timestamp", "")), int(first(assignment.tags, "Block-Height", ""))
-    )
 
 
 def check_tick(
@@ -180,6 +189,28 @@ def check_tick(
     why = wrong(tick, message, facts.item, spawned, moment_of(assignment)) if tick else ""
     if why:
         raise fault(facts.process_id, entry.nonce, message.id, f"tick {message.id} is forged: {why}")
+
+
+def moment_of(assignment: DataItem) -> Moment:
+    """When a (checked) slot was ordered."""
+    return Moment(
+        int(first(assignment.tags, "Timestamp", "")), int(first(assignment.tags, "Block-Height", ""))
+    )
+
+
+def check_said(facts: Facts, said: Said, found: Statement) -> None:
+    """LogFault, unless an attestation says of a slot what was found; of the state it need say nothing."""
+    theirs = said.statement
+    for what, signed, by, right in (
+        ("the message is", theirs.message_id, "the log has", found.message_id),
+        (f"message {found.message_id} gave", theirs.result_hash, "evaluation gives", found.result_hash),
+        ("the state after it is", theirs.state_hash, "evaluation gives", found.state_hash),
+    ):
+        if signed not in ("", right):
+            why = (
+                f"attestation {said.item} by {said.compute_unit} is false: {what} {signed}, but {by} {right}"
+            )
+            raise fault(facts.process_id, found.nonce, said.item, why)
 
 
 def _why(facts: Facts, assignment: DataItem, error: MalformedInput) -> str:

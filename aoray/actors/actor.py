@@ -281,12 +281,9 @@ class ProcessActor:
             self._watchers.pop(next(iter(self._watchers)))
 
     async def _tell_stored(self, keys: Sequence[Key]) -> None:
-        for row in await self._on(self._reading, self._stored, keys):
-            self._tell_watchers(row)
-
-    def _stored(self, keys: Sequence[Key]) -> list[ResultRow]:
-        found = (self._results.get(*key) for key in keys)
-        return [row for row in found if row is not None]
+        for row in await self._on(self._reading, lambda: [self._results.get(*key) for key in keys]):
+            if row is not None:
+                self._tell_watchers(row)
 
     def _tell_watchers(self, row: ResultRow) -> None:
         for any_id in {row.message_id, row.assignment_id}:

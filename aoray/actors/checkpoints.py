@@ -157,6 +157,8 @@ class Checkpoints:
             if not (self._directory / row.file).exists():
                 return False
             db.execute(f"INSERT OR REPLACE INTO checkpoints ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?)", row)
+            state = row.process_id, row.nonce, row.state_hash
+            db.execute("INSERT OR IGNORE INTO states (process_id, nonce, state_hash) VALUES (?,?,?)", state)
             with _as_unavailable():
                 self._forget_old(db, row.process_id)
         return True

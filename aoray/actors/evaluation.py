@@ -147,7 +147,7 @@ class Evaluation:
         self.close(process_id)
         resident = self._restored(process_id, prepared, known_nonce)
         if resident is None:
-            resident = Resident(_evaluator(prepared), prepared.env)
+            resident = Resident(evaluator_of(prepared), prepared.env)
         resident.used = self._clock()
         self.residents[process_id] = resident
         return Begun(resident.nonce + 1, known_nonce)
@@ -155,7 +155,7 @@ class Evaluation:
     def _restored(self, process_id: str, prepared: Prepared, known_nonce: int) -> Resident | None:
         """The process as its newest checkpoint has it that is as it should be; None if there is none."""
         for row in self._checkpoints.of(process_id, known_nonce):
-            evaluator = _evaluator(prepared)
+            evaluator = evaluator_of(prepared)
             try:
                 if not isinstance(evaluator, Instance):
                     return None
@@ -360,7 +360,8 @@ class Evaluation:
         return resident
 
 
-def _evaluator(prepared: Prepared) -> Evaluator:
+def evaluator_of(prepared: Prepared) -> Evaluator:
+    """An instance, just booted; or what answers for a process that can't have one."""
     if isinstance(prepared.module, str):
         return Refusal(prepared.module)
     try:

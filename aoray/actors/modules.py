@@ -58,11 +58,10 @@ class ModuleStore:
         return await asyncio.shield(task)
 
     async def _load(self, module_id: str) -> StoredModule:
-        path = self._directory / module_id
-        item = await asyncio.to_thread(_kept, path, module_id)
+        item = await asyncio.to_thread(kept_module, self._directory, module_id)
         if item is None:
             item = await self._fetched(module_id)
-            await asyncio.to_thread(_keep, path, item)
+            await asyncio.to_thread(keep_module, self._directory, item)
         return _module_of(item)
 
     async def _fetched(self, module_id: str) -> DataItem:
@@ -72,22 +71,23 @@ class ModuleStore:
             raise UnknownModule(f"no module {module_id} on Arweave", module=module_id) from error
 
 
-def _kept(path: Path, module_id: str) -> DataItem | None:
-    """The item of a file, if it is what its name says."""
+def kept_module(directory: Path, module_id: str) -> DataItem | None:
+    """A module that is kept, if it is what its file's name says."""
     try:
-        item = parse(path.read_bytes(), bytes_max=limits.UPLOAD_BYTES_MAX)
+        item = parse((directory / module_id).read_bytes(), bytes_max=limits.UPLOAD_BYTES_MAX)
         verify(item)
     except (FileNotFoundError, ClientError):  # not there, or damaged: then it is fetched again
         return None
     return item if item.id == module_id else None
 
 
-def _keep(path: Path, item: DataItem) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{item.id}-{secrets.token_hex(8)}")
+def keep_module(directory: Path, item: DataItem) -> None:
+    """Keep a module where stores of this directory find it."""
+    directory.mkdir(parents=True, exist_ok=True)
+    draft = directory / f".{item.id}-{secrets.token_hex(8)}"
     try:
         draft.write_bytes(item.raw)
-        draft.replace(path)
+        draft.replace(directory / item.id)
     finally:
         with contextlib.suppress(FileNotFoundError):  # nearly always: it has its name by then
             draft.unlink()

@@ -5,7 +5,8 @@ Process actors write here once for each slice of work; gateways read results and
 One SQLite file with several writing processes (WAL, busy timeout); `synchronous=NORMAL`, since whatever a
 power cut takes is made again, the same, by replay.
 
-The index of checkpoints (checkpoints.py) is in the same file, since the same terms fence it.
+The index of checkpoints (checkpoints.py) is in the same file, since the same terms fence it. The scheduler's
+attester reads what there is to attest: hashes of results, and of the states at checkpoints.
 
 Invariants
 * A result is written once; writing it again leaves it as it is.
@@ -31,6 +32,7 @@ from aoray import limits
 from aoray.actors.deliveries import SCHEMA as DELIVERIES_SCHEMA
 from aoray.actors.deliveries import Deliveries
 from aoray.errors import StaleTerm, Unavailable
+from aoray.protocol.attestations import Statement, result_hash
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS terms (process_id TEXT PRIMARY KEY, term INTEGER NOT NULL) WITHOUT ROWID;
@@ -51,6 +53,10 @@ CREATE TABLE IF NOT EXISTS checkpoints (
     PRIMARY KEY (process_id, nonce)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS checkpoints_by_file ON checkpoints (file);
+CREATE TABLE IF NOT EXISTS states (  -- of every checkpoint there ever was, to be attested
+    process_id TEXT NOT NULL, nonce INTEGER NOT NULL, state_hash TEXT NOT NULL,
+    UNIQUE (process_id, nonce)
+);
 """
 BUSY_SECONDS = 30.0
 
@@ -74,6 +80,13 @@ class ResultRow(NamedTuple):
 
 
 COLUMNS = ", ".join(ResultRow._fields)
+
+
+class Mark(NamedTuple):
+    """How far the tables have been seen, in the order in which they were written."""
+
+    results: int = 0
+    states: int = 0
 
 
 class Results:
@@ -163,6 +176,38 @@ class Results:
         )
         return self._reads.rows(query, *after, limit)
 
+    def statements(self, process_id: str, after: int, limit: int) -> list[Statement]:
+        """What can be said of the slots after a nonce, without their states."""
+        query = (
+            "SELECT nonce, message_id, result_hash(result), '' FROM results"
+            " WHERE process_id = ? AND nonce > ? ORDER BY nonce LIMIT ?"
+        )
+        return [Statement(*row) for row in self._reads.rows(query, process_id, after, limit)]
+
+    def states(self, process_id: str, after: int, to: int, limit: int) -> list[Statement]:
+        """What can be said of the slots with a checkpoint after a nonce, up to another."""
+        query = (
+            "SELECT nonce, message_id, result_hash(result), state_hash"
+            " FROM states JOIN results USING (process_id, nonce)"
+            " WHERE process_id = ? AND nonce > ? AND nonce <= ? ORDER BY nonce LIMIT ?"
+        )
+        return [Statement(*row) for row in self._reads.rows(query, process_id, after, to, limit)]
+
+    def mark(self) -> Mark:
+        """How far the tables are now."""
+        return Mark(*(self._value(f"SELECT ifnull(max(rowid), 0) FROM {table}") for table in Mark._fields))
+
+    def written_since(self, mark: Mark) -> tuple[set[str], Mark]:
+        """Processes that have results or states since a mark, and the next mark (while the disk lives)."""
+        found: set[str] = set()
+        last = []
+        for table, after in zip(Mark._fields, mark, strict=True):
+            new = f"FROM {table} NOT INDEXED WHERE rowid > ?"  # by an index it would look at all there is
+            rows = self._reads.rows(f"SELECT process_id, max(rowid) {new} GROUP BY process_id", after)
+            found.update(process_id for process_id, _ in rows)
+            last.append(max((rowid for _, rowid in rows), default=after))
+        return found, Mark(*last)
+
     def has_error(self, process_id: str, nonce: int) -> bool | None:
         """Whether a slot's result is an error; None if it has no result yet."""
         found = self._value(
@@ -202,6 +247,7 @@ class Connection:
                 self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._db.executescript(SCHEMA + DELIVERIES_SCHEMA)
+            self._db.create_function("result_hash", 1, result_hash, deterministic=True)
 
     def rows(self, query: str, *values: Any) -> list[Any]:
         with self._lock, _as_unavailable():

@@ -59,6 +59,54 @@ class ArweaveClient:
             raise MalformedInput(f"{self.url} took an upload and gave no id", field="id")
         return item_id
 
+    async def post_transaction(self, transaction: dict[str, Any]) -> None:
+        """Give a node a layer-1 transaction (`transactions.to_json`)."""
+        await self._post_json("/tx", transaction)
+
+    async def post_chunk(self, chunk: dict[str, str]) -> None:
+        """Give a node a chunk of a transaction that it knows. Safe to repeat."""
+        await self._post_json("/chunk", chunk)
+
+    async def _post_json(self, path: str, body: dict[str, Any]) -> None:
+        headers = {"content-type": "application/json"}
+        await self._request("POST", path, content=orjson.dumps(body), headers=headers)
+
+    async def anchor(self) -> str:
+        """The id of a recent block, for a transaction to name."""
+        return (await self._request("GET", "/tx_anchor")).decode("ascii", "replace").strip()
+
+    async def block_height(self, block_id: str) -> int:
+        """The height of a block."""
+        return int((await self._block(f"/block/hash/{block_id}"))["height"])
+
+    async def block_id(self, height: int) -> str:
+        """The block at a height of the chain."""
+        return str((await self._block(f"/block/height/{height}"))["indep_hash"])
+
+    async def _block(self, path: str) -> dict[str, Any]:
+        answer = _json(await self._request("GET", path))
+        if not (isinstance(answer, dict) and answer.keys() >= {"height", "indep_hash"}):
+            raise MalformedInput(f"{self.url}{path} is no block", field="block")
+        return answer
+
+    async def price(self, size: int) -> int:
+        """What a node asks for so many bytes, in winston."""
+        text = (await self._request("GET", f"/price/{size}")).decode("ascii", "replace").strip()
+        if not text.isdecimal():
+            raise MalformedInput(f"{self.url}/price gives no number", field="price")
+        return int(text)
+
+    async def confirmations(self, id: str) -> int:
+        """How many blocks confirm a transaction; 0 while it is in none. NotFound if the node knows none."""
+        body = await self._get(id, "/tx/{}/status")
+        if body.strip() == b"Pending":
+            return 0
+        answer = _json(body)
+        try:
+            return int(answer["number_of_confirmations"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise MalformedInput(f"{self.url} gives no status of {id}", field="status") from error
+
     async def info(self) -> dict[str, Any]:
         """The network's `height`, `current` block and more."""
         answer = _json(await self._request("GET", "/info"))
@@ -68,7 +116,10 @@ class ArweaveClient:
 
     async def data(self, id: str) -> bytes:
         """An item's data."""
-        return await self._get(id, "/raw/{}")
+        try:
+            return await self._get(id, "/raw/{}")
+        except NotFound:  # small servers have it only under the path that browsers use
+            return await self._get(id, "/{}")
 
     async def transaction(self, id: str) -> dict[str, Any]:
         """An item's fields as transaction JSON."""

@@ -29,6 +29,7 @@ from aoray.errors import ClientError
 from aoray.gateway import apps
 from aoray.gateway.connections import BoundedProtocol
 from aoray.gateway.gateway import Gateway
+from aoray.gateway.outgoing import Outgoing
 from aoray.gateway.pusher import Reference
 from aoray.gateway.waiting import Delivery
 from aoray.scheduler.reader import open_readers
@@ -47,13 +48,14 @@ class GatewayActor:
         logs.begin(settings.log_level)
         self._fault: ClientError | None = None
         self._running: set[asyncio.Task[None]] = set()
+        call = RayCalls()
         self._gateway = Gateway(
             settings,
             index,
-            call=RayCalls(),
+            call=call,
             reader=open_readers(settings),
             results=Results(settings.data / "results.sqlite"),
-            arweave=ArweaveClient(settings.arweave_url),
+            arweave=Outgoing(settings, call) if settings.publishes else ArweaveClient(settings.arweave_url),
         )
         try:
             self._serve(settings)

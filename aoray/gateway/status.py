@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import Any
 
@@ -11,10 +12,11 @@ from fastapi import APIRouter
 from starlette.responses import PlainTextResponse, Response
 
 from aoray import __version__, limits
-from aoray.errors import AorayError, Unavailable
+from aoray.errors import AorayError, InfrastructureError, Unavailable
 from aoray.gateway.gateway import Gateway
 from aoray.gateway.web import json_response
 
+SUMS = ("entries", "publications", "bytes", "unconfirmed", "bundles", "settled", "reposts", "failures")
 HEALTHY_SECONDS = 1.0  # asked once in this time, however many ask
 
 
@@ -61,6 +63,19 @@ class Health:
             return ""
 
 
+async def flushing(gateway: Gateway) -> dict[str, Any]:
+    """How the shards' logs get to Arweave, all shards together; the error is one of theirs."""
+    names = [f"shard-{index}" for index in range(gateway.settings.shards)]
+    stats = await asyncio.gather(*(gateway.call(name, "stats") for name in names))
+    shards = [each["arweave"] for each in stats]
+    worst = max(shards, key=lambda each: int(each["failures"]))
+    return {
+        **{name: sum(each[name] for each in shards) for name in SUMS},
+        "oldest_seconds": max(each["oldest_seconds"] for each in shards),
+        **{name: worst[name] for name in ("way", "last_error", "hint")},
+    }
+
+
 def about(gateway: Gateway) -> dict[str, Any]:
     settings, addresses = gateway.settings, gateway.addresses
     host, port = settings.host, settings.port
@@ -92,9 +107,18 @@ def router(gateway: Gateway) -> APIRouter:
             return response
         return json_response(body)
 
+    @routes.get("/status")
+    async def status() -> Response:
+        """Health, and what of the log waits for Arweave."""
+        body, _ = await health.body()
+        return json_response(body | {"arweave": await flushing(gateway)})
+
     @routes.get("/metrics")
     async def metrics() -> Response:
         lines = [f"aoray_gateway_{name} {value}" for name, value in gateway.counts().items()]
+        with contextlib.suppress(InfrastructureError):  # a shard that is being restarted has none
+            flushed = await flushing(gateway)
+            lines += [f"aoray_arweave_{name} {flushed[name]}" for name in (*SUMS, "oldest_seconds")]
         return PlainTextResponse("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4")
 
     return routes

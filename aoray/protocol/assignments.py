@@ -108,12 +108,21 @@ def check_chain(
     and messages are both verified, and the entry's own columns are held against them.
     """
     for entry in entries:
-        head = _check(process_id, entry, head, scheduler)
+        items = parse(entry.assignment), parse(entry.item)
+        head = check_slot(process_id, entry, *items, scheduler=scheduler, head=head)
     return head
 
 
-def _check(process_id: str, entry: LogEntry, head: Head | None, scheduler: str) -> Head:
-    assignment, message = parse(entry.assignment), parse(entry.item)
+def check_slot(
+    process_id: str,
+    entry: LogEntry,
+    assignment: DataItem,
+    message: DataItem,
+    *,
+    scheduler: str,
+    head: Head | None,
+) -> Head:
+    """As `check_chain`, of one entry whose items are parsed."""
     verify(assignment)
     verify(message)
     nonce = 0 if head is None else head.nonce + 1

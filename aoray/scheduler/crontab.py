@@ -24,7 +24,8 @@ CREATE TABLE IF NOT EXISTS crons (
     message_id TEXT NOT NULL,          -- of its last tick; '' before the first
     PRIMARY KEY (process_id, place)
 ) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS crons_by_next ON crons (unit, next)"""
+CREATE INDEX IF NOT EXISTS crons_by_next ON crons (unit, next);
+"""
 
 
 class CronState(NamedTuple):

@@ -1,81 +1,89 @@
-"""Bringing the log to Arweave: ordered entries, with their assignments, in bundles, nothing missing after a
-crash.
+"""Bringing the log to Arweave: ordered entries, with their assignments, and what else is published, in
+bundles, nothing missing after a crash, nothing there twice.
 
 Where in a message's journey: beside it. A message was acknowledged from the shard's own disk; the flusher
-follows the log in the order of the shard (seq) and posts bundles, one after another.
+follows the log in the order of the shard (seq) and posts bundles, one after another; then it watches them
+until they are deep enough in the chain. What is to be done is decided in `upload_rules`, and done here:
+`run` signs and posts, `watch` looks, settles, and sends back to `run` what Arweave has lost.
 
-Invariants: the end of a bundle is written in the log before the bundle is posted, and the bundle is made of
-nothing but the entries of that range and a deterministic signature. So a crash between post and cursor leads
-to the same bytes, with the same id, once more; and the cursor moves only over what Arweave has accepted. On
-failure: waits longer each time, while messages go on; `stats()` shows the backlog and the last error.
+Invariants: what a bundle holds is written in the log before it is signed, and what was signed before it is
+posted. So a crash anywhere leads to the same bundle under the same id once more. On failure: waits longer
+each time, while messages go on, in a log that only the disk bounds; `progress` has the last error.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from aoray import limits
-from aoray.errors import AorayError
-from aoray.protocol.bundles import BUNDLE_TAGS, pack
-from aoray.protocol.items import DataItem, build, parse
-from aoray.protocol.keys import Signer
+from aoray.arweave.uploaders import Signed, Uploader
+from aoray.errors import AorayError, InfrastructureError
+from aoray.protocol.bundles import pack
+from aoray.protocol.items import parse
 from aoray.scheduler.log import Log
+from aoray.scheduler.upload_rules import Policy, Sight, Step, next_step
+from aoray.scheduler.uploads import Backlog, Upload
 
 logger = logging.getLogger(__name__)
 
 BACKOFF_SECONDS_MAX = 30.0
+WAIT_HINT = "Messages go on; what waits is posted once Arweave answers."
+REFUSED_HINT = "Arweave refuses it: see the error (funds of the wallet? the right URL?). Messages go on."
 
-T = TypeVar("T")
-OnLog = Callable[[Callable[[Log], T]], Awaitable[T]]  # runs a function on the log, in the log's thread
-
-
-def plan(sizes: Sequence[tuple[int, int]]) -> int | None:
-    """Where the next bundle ends, given seq and bytes of what comes next. None if nothing does."""
-    end, total = None, 0
-    for seq, size in sizes[: limits.FLUSH_BUNDLE_ENTRIES_MAX]:
-        total += size
-        if end is not None and total > limits.FLUSH_BUNDLE_BYTES_MAX:
-            break
-        end = seq
-    return end
+OnLog = Callable[[Callable[[Log], Any]], Awaitable[Any]]  # runs a function on the log, in the log's thread
+Sleep = Callable[[float], Awaitable[None]]
 
 
-def bundle(signer: Signer, pairs: Sequence[tuple[bytes, bytes]]) -> DataItem:
-    """The entries as one signed item. A message that was assigned to several processes is there once."""
-    items = dict.fromkeys(raw for pair in pairs for raw in pair)
-    return build(signer, tags=BUNDLE_TAGS, data=pack([parse(raw) for raw in items]))
+def packed(rows: Sequence[Sequence[bytes]]) -> bytes:
+    """These raw items as the bytes of a bundle; one that comes twice (a message that was assigned to several
+    processes) is in it once."""
+    items = dict.fromkeys(raw for row in rows for raw in row)
+    return pack([parse(raw) for raw in items])
+
+
+def signed_of(upload: Upload) -> Signed:
+    """What was signed for it."""
+    return Signed(upload.id, upload.parts, upload.anchor_height)
 
 
 @dataclass(slots=True)
 class Progress:
     """What `stats()` shows."""
 
-    bundles: int = 0
-    failures: int = 0
+    bundles: int = 0  # accepted
+    settled: int = 0
+    reposts: int = 0
+    failures: int = 0  # in a row
     last_error: str = ""
+    hint: str = ""
 
 
 class Flusher:
-    """Posts what the log holds. `on_log` runs a function on the log in the one thread that writes it."""
+    """Brings what the log holds to Arweave. For one event loop."""
 
     def __init__(
         self,
-        on_log: Callable[[Callable[[Log], Any]], Awaitable[Any]],
-        post: Callable[[bytes], Awaitable[str]],
-        signer: Signer,
+        on_log: OnLog,
+        uploader: Uploader,
+        *,
+        confirmations_min: int = 10,
+        repost_seconds: int = 600,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._on_log = on_log
-        self._post = post
-        self._signer = signer
+        self._uploader = uploader
+        confirmations = confirmations_min if uploader.confirming else 0
+        self._policy = Policy(uploader.carrier, confirmations, repost_seconds)
+        self._now_ms = now_ms
+        self._watched = 0  # the number of the last upload that was looked at
         self.progress = Progress()
 
-    async def run(
-        self, interval_seconds: float, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    ) -> None:
+    async def run(self, interval_seconds: float, sleep: Sleep = asyncio.sleep) -> None:
         """Post all there is, wait, and again, for ever."""
         while True:
             try:
@@ -86,33 +94,92 @@ class Flusher:
                 wait = self._failed(error, interval_seconds)
             await sleep(wait)
 
+    async def watch(self, interval_seconds: float, sleep: Sleep = asyncio.sleep) -> None:
+        """Look after what was posted, for ever; there is nothing to do if acceptance is enough."""
+        while self._policy.confirmations_min:
+            await sleep(
+                max(interval_seconds, min(self._policy.repost_seconds / 10, limits.WATCH_SECONDS_MAX))
+            )
+            try:
+                await self.watch_once()
+            except AorayError as error:
+                logger.warning("Arweave does not tell what it has: %r", error)
+
     async def flush_once(self) -> bool:
-        """Post one bundle, if there is anything to post."""
-        state = await self._on_log(_planned)
-        if state is None:
+        """Sign and post one upload, if there is one to be posted."""
+        upload = await self._on_log(lambda log: log.uploads.next())
+        if upload is None:
             return False
-        after, to = state
-        pairs = await self._on_log(lambda log: log.pairs(after, to))
-        item = await asyncio.to_thread(bundle, self._signer, pairs)
-        await self._post(item.raw)
-        await self._on_log(lambda log: log.flushed(to))
-        self.progress = Progress(self.progress.bundles + 1)
+        rows = await self._on_log(lambda log: log.uploads.items(upload))
+        data = await asyncio.to_thread(packed, rows)
+        seen = (await self._sights([upload])).get(upload.number, Sight())
+        if next_step(upload, seen, self._policy, self._now_ms()) is Step.SIGN:
+            upload, seen = await self._signed(upload, data), Sight()
+        await self._uploader.post(signed_of(upload), data, known=seen.depth is not None)
+        settled = self._policy.confirmations_min == 0
+        await self._save(
+            upload._replace(posted_ms=max(1, self._now_ms()), posts=upload.posts + 1, settled=settled)
+        )
+        progress = self.progress
+        self.progress = Progress(progress.bundles + 1, progress.settled + settled, progress.reposts)
         return True
 
+    async def _signed(self, upload: Upload, data: bytes) -> Upload:
+        """The upload under an id, which is written down before anybody else hears of it."""
+        item_id, parts, anchor_height = await self._uploader.sign(data)
+        upload = upload._replace(
+            carrier=self._policy.carrier, id=item_id, parts=parts, anchor_height=anchor_height
+        )
+        await self._save(upload)
+        return upload
+
+    async def watch_once(self) -> None:
+        """Look at the next page of what was posted: settle what is deep enough, repost what is lost."""
+        page = await self._on_log(lambda log: log.uploads.posted(self._watched))
+        self._watched = page[-1].number if len(page) == limits.UPLOADS_WATCHED_AT_ONCE else 0
+        sights = await self._sights(page)
+        for upload in page:
+            step = next_step(upload, sights.get(upload.number, Sight()), self._policy, self._now_ms())
+            if step is Step.SETTLE:
+                await self._save(upload._replace(settled=True, parts=b""))
+                self.progress.settled += 1
+            elif step is not Step.WAIT:
+                logger.warning("Arweave has lost bundle %s: it is posted again", upload.id)
+                await self._save(upload._replace(posted_ms=0))
+                self.progress.reposts += 1
+
+    async def _sights(self, uploads: Sequence[Upload]) -> dict[int, Sight]:
+        """What Arweave says of those that this uploader has signed, if there is anything to ask."""
+        ours = [upload for upload in uploads if upload.carrier == self._policy.carrier]
+        if not ours or not self._policy.confirmations_min:
+            return {}
+        depths = await self._uploader.depths([upload.id for upload in ours])
+        sights = {upload.number: Sight(depths.get(upload.id)) for upload in ours}
+        for upload in ours:
+            if upload.id not in depths:
+                mineable = await self._uploader.mineable(signed_of(upload))
+                sights[upload.number] = Sight(None, mineable)
+        return sights
+
+    def stats(self, backlog: Backlog) -> dict[str, Any]:
+        """What waits and what goes wrong, for people and metrics."""
+        waiting = backlog._asdict()
+        oldest_ms = waiting.pop("oldest_ms")
+        age = max(0, self._now_ms() - oldest_ms) / 1000 if oldest_ms else 0.0
+        return {
+            "way": self._policy.carrier.partition(":")[0],
+            **waiting,
+            "oldest_seconds": age,
+            **asdict(self.progress),
+        }
+
+    async def _save(self, upload: Upload) -> None:
+        await self._on_log(lambda log: log.uploads.save(upload))
+
     def _failed(self, error: AorayError, interval_seconds: float) -> float:
-        failures = self.progress.failures + 1
-        self.progress = Progress(self.progress.bundles, failures, repr(error))
-        logger.warning("a bundle was not accepted (%d times): %r", failures, error)
-        return min(BACKOFF_SECONDS_MAX, max(0.05, interval_seconds) * 2.0 ** min(failures, 10))
-
-
-def _planned(log: Log) -> tuple[int, int] | None:
-    """The range of the next bundle: the one that was planned before a crash, or a new one, written down."""
-    state = log.flush_state()
-    if state.planned > state.flushed:
-        return state.flushed, state.planned
-    end = plan(log.sizes(state.flushed, limits.FLUSH_BUNDLE_ENTRIES_MAX))
-    if end is None:
-        return None
-    log.plan_flush(end)
-    return state.flushed, end
+        self.progress.failures += 1
+        self.progress.last_error = repr(error)
+        self.progress.hint = WAIT_HINT if isinstance(error, InfrastructureError) else REFUSED_HINT
+        logger.warning("a bundle was not accepted (%d times): %r", self.progress.failures, error)
+        seconds = max(0.05, interval_seconds) * 2.0 ** min(self.progress.failures, 10)
+        return min(BACKOFF_SECONDS_MAX, seconds)

@@ -1,5 +1,5 @@
-"""The durable log of one shard: every process's ordered entries, the terms that fence writers, the flush
-cursor.
+"""The durable log of one shard: every process's ordered entries, the terms that fence writers, and what is
+to be brought to Arweave (`scheduler.uploads`) and attested (`scheduler.attested`).
 
 Where in a message's journey: the shard appends one batch in one transaction, and nobody is told of a message
 before that transaction is on the disk (WAL, `synchronous=FULL`). Gateways and process actors read it through
@@ -27,10 +27,12 @@ import orjson
 
 from aoray.errors import StaleTerm, Unavailable
 from aoray.protocol.assignments import Head, LogEntry
-from aoray.scheduler.crontab import SCHEMA as CRON_SCHEMA
+from aoray.scheduler import attested, crontab, uploads
+from aoray.scheduler.attested import Attested
 from aoray.scheduler.crontab import CronState, Crontab, advance
+from aoray.scheduler.uploads import Uploads
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_SECONDS = 30.0
 
 SCHEMA = """
@@ -60,11 +62,17 @@ CREATE INDEX processes_by_actor ON processes (actor, process_id);
 CREATE TABLE shard (
     one INTEGER PRIMARY KEY CHECK (one = 1),
     term INTEGER NOT NULL,
-    block_height INTEGER NOT NULL,     -- the last one that was written in an assignment
-    flushed INTEGER NOT NULL,          -- all entries up to this seq are on Arweave
-    planned INTEGER NOT NULL           -- end of the bundle that is being posted; = flushed if there is none
+    block_height INTEGER NOT NULL      -- the last one that was written in an assignment
 );
-INSERT INTO shard VALUES (1, 0, 0, 0, 0);
+INSERT INTO shard VALUES (1, 0, 0);
+"""
+# A log of version 1 had two cursors in `shard` instead of uploads; the last ones had crons.
+UPGRADE_FROM_1 = """
+INSERT INTO uploads SELECT 1, 0, flushed, 0, 0, 1, '', '', x'', 0, 0, 0 FROM shard WHERE flushed > 0;
+INSERT INTO uploads SELECT 2, flushed, planned, 0, 0, 0, '', '', x'', 0, 0, 0 FROM shard
+    WHERE planned > flushed;
+ALTER TABLE shard DROP COLUMN flushed;
+ALTER TABLE shard DROP COLUMN planned;
 """
 
 
@@ -95,18 +103,12 @@ class Placed(NamedTuple):
     nonce: int
 
 
-class FlushState(NamedTuple):
-    """How far the log is on Arweave, in seq: `flushed` surely, to `planned` perhaps; `last` is all."""
-
-    flushed: int
-    planned: int
-    last: int
-
-
 class Log(Protocol):
     """What a shard needs of its log, so that another store can take SQLite's place. One thread at a time."""
 
     crons: Crontab
+    uploads: Uploads
+    attested: Attested
 
     def take_over(self) -> int: ...
     def block_height(self) -> int: ...
@@ -122,11 +124,6 @@ class Log(Protocol):
     ) -> None: ...
     def counts(self) -> dict[str, int]: ...
     def placed(self, after: str, limit: int, actor: str | None = None) -> list[Placed]: ...
-    def flush_state(self) -> FlushState: ...
-    def sizes(self, after: int, limit: int) -> list[tuple[int, int]]: ...
-    def pairs(self, after: int, to: int) -> list[tuple[bytes, bytes]]: ...
-    def plan_flush(self, to: int) -> None: ...
-    def flushed(self, to: int) -> None: ...
     def close(self) -> None: ...
 
 
@@ -137,6 +134,8 @@ class SqliteLog:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._term = -1  # nobody's: nothing can be written before take_over()
         self.crons = Crontab(self._rows, self._writing)
+        self.uploads = Uploads(self._rows, self._writing)
+        self.attested = Attested(self._rows, self._writing)
         with _as_unavailable():
             self._db = sqlite3.connect(
                 path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
@@ -152,11 +151,12 @@ class SqliteLog:
     def _create(self) -> None:
         """Make the tables, whole or not at all: readers go by `user_version`."""
         with _transaction(self._db):
-            for statement in CRON_SCHEMA.split(";\n"):  # younger than the logs of some computers
-                self._db.execute(statement)
-            if self._db.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION:
+            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            if version == SCHEMA_VERSION:
                 return
-            for statement in SCHEMA.split(";\n"):
+            added = crontab.SCHEMA + uploads.SCHEMA + attested.SCHEMA
+            script = added + UPGRADE_FROM_1 if version == 1 else SCHEMA + added
+            for statement in script.split(";\n"):
                 self._db.execute(statement)
             self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
@@ -244,33 +244,6 @@ class SqliteLog:
         query = f"SELECT {columns} FROM processes WHERE {where} ORDER BY process_id LIMIT ?"
         rows = self._rows(query, *([after, limit] if actor is None else [after, actor, limit]))
         return [Placed(pid, bool(own), term, name, nonce) for pid, own, term, name, nonce in rows]
-
-    def flush_state(self) -> FlushState:
-        """How far the log is on Arweave."""
-        query = "SELECT flushed, planned, coalesce((SELECT max(seq) FROM entries), 0) FROM shard"
-        return FlushState(*self._rows(query)[0])
-
-    def sizes(self, after: int, limit: int) -> list[tuple[int, int]]:
-        """Seq and bytes of the entries that come next."""
-        query = (
-            "SELECT seq, length(item) + length(assignment) FROM entries WHERE seq > ? ORDER BY seq LIMIT ?"
-        )
-        return self._rows(query, after, limit)
-
-    def pairs(self, after: int, to: int) -> list[tuple[bytes, bytes]]:
-        """Item and assignment of the entries in that range, in order."""
-        query = "SELECT item, assignment FROM entries WHERE seq > ? AND seq <= ? ORDER BY seq"
-        return self._rows(query, after, to)
-
-    def plan_flush(self, to: int) -> None:
-        """Write down what the next bundle holds, before it is posted."""
-        with self._writing() as db:
-            db.execute("UPDATE shard SET planned = ?", [to])
-
-    def flushed(self, to: int) -> None:
-        """The bundle up to there was accepted."""
-        with self._writing() as db:
-            db.execute("UPDATE shard SET flushed = ?", [to])
 
     def close(self) -> None:
         """Let go of the file."""

@@ -25,6 +25,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import ray
@@ -33,10 +34,14 @@ from aoray import limits, logs
 from aoray.actors.placement import Placement
 from aoray.actors.results import Results
 from aoray.arweave.client import ArweaveClient
+from aoray.arweave.uploaders import uploader_of
 from aoray.errors import AorayError, Overloaded, StaleTerm, Unavailable
 from aoray.fair import Fair
-from aoray.keyfiles import load_or_make
+from aoray.keyfiles import load_or_make, load_wallet
+from aoray.protocol.items import parse
+from aoray.protocol.keys import Signer
 from aoray.protocol.ticks import Moment
+from aoray.scheduler.attester import Attester
 from aoray.scheduler.committer import Committed, Committer, fits
 from aoray.scheduler.flusher import Flusher
 from aoray.scheduler.lanes import Lane, Terms
@@ -59,6 +64,11 @@ ACTOR_OPTIONS: Mapping[str, Any] = {
     "max_task_retries": 0,
     "max_concurrency": 10_000,
 }
+
+
+def now_ms() -> int:
+    """The wall clock."""
+    return time.time_ns() // 1_000_000
 
 
 class Queued(NamedTuple):
@@ -87,11 +97,9 @@ class ShardActor:
         offset = index * size // settings.shards  # where its ties begin: the shards spread over the pool
         placement = Placement(size, offset=offset, all_own=settings.actor_per_process)
         self._pool = frozenset(placement.pool)
+        results = Results(settings.data / "results.sqlite")
         self._committer = Committer(
-            lambda: SqliteLog(log_path(settings, index)),
-            placement,
-            signer,
-            Results(settings.data / "results.sqlite").last_nonce,
+            lambda: SqliteLog(log_path(settings, index)), placement, signer, results.last_nonce
         )
         self._term = self._committer.term
         self._height = self._committer.log.block_height()
@@ -99,11 +107,15 @@ class ShardActor:
         self._ticker = Ticker(self._committer, signer, self._now().ms)
         self._cron_wake = asyncio.Event()
         self._arweave = ArweaveClient(settings.arweave_url)
-        self._flusher = Flusher(self._on_log, self._arweave.post_item, signer)
+        self._flusher = self._make_flusher(signer)
         self._start(self._commit_loop())
         self._to_scan = self._scan_afresh = False
         self._begin_scan()
         self._start(self._flusher.run(settings.flush_interval_ms / 1000))
+        self._start(self._flusher.watch(settings.flush_interval_ms / 1000))
+        compute = load_or_make(settings.data / "keys" / "compute.json")
+        self._attester = Attester(self._on_log, results, compute)
+        self._start(self._attester.run(settings.attest_interval_ms / 1000))
         self._start(self._watch_height())
         self._start(self._tick_for_ever())
 
@@ -146,13 +158,23 @@ class ShardActor:
         """The crons of a process, and whether they run."""
         return dict(await self._run(self._ticker.describe, process_id))
 
+    async def publish(self, items: list[bytes]) -> None:
+        """Bring these signed data items to Arweave, beside the entries of the log.
+
+        On return they are on the disk, and they will get there, each once, however often it is published. An
+        item that doesn't parse or is larger than ITEM_BYTES_MAX is a `ClientError`, and none of them is kept;
+        signatures are the caller's to verify. `Unavailable`: publish them again.
+        """
+        parsed = await asyncio.to_thread(lambda: [parse(raw) for raw in items])
+        await self._on_log(lambda log: log.uploads.publish(parsed))
+
     async def ready(self) -> dict[str, Any]:
         """Answers once the shard takes work."""
         return {"shard": self._index, "term": self._term, "incarnation": os.getpid()}
 
     async def stats(self) -> dict[str, Any]:
         """Counters for people and metrics."""
-        flush = await self._on_log(lambda log: log.flush_state())
+        backlog = await self._on_log(lambda log: log.uploads.backlog())
         return {
             "shard": self._index,
             "term": self._term,
@@ -160,11 +182,9 @@ class ShardActor:
             "queued_bytes": self._queue.bytes,
             "committed": self._committed,
             "block_height": self._height,
-            "flush_backlog": flush.last - flush.flushed,
-            "bundles": self._flusher.progress.bundles,
-            "flush_failures": self._flusher.progress.failures,
-            "flush_error": self._flusher.progress.last_error,
             "cron": await self._run(self._ticker.stats),
+            "attested": self._attester.attested,
+            "arweave": self._flusher.stats(backlog),
             "lanes": {
                 lane.name: {"pending": len(lane.backlog.pending), "behind": len(lane.backlog.behind)}
                 for lane in self._lanes.values()
@@ -195,9 +215,7 @@ class ShardActor:
         return batch
 
     def _commit(self, submissions: Sequence[Submission]) -> Committed:
-        return self._committer.commit(
-            submissions, now_ms=time.time_ns() // 1_000_000, block_height=self._height
-        )
+        return self._committer.commit(submissions, now_ms=now_ms(), block_height=self._height)
 
     def _answer(self, batch: Sequence[Queued], committed: Committed) -> None:
         for queued, outcome in zip(batch, committed.outcomes, strict=True):
@@ -233,7 +251,7 @@ class ShardActor:
                 await asyncio.wait_for(self._cron_wake.wait(), wait_s)
 
     def _now(self) -> Moment:
-        return Moment(time.time_ns() // 1_000_000, self._height if self._height_said else -1)
+        return Moment(now_ms(), self._height if self._height_said else -1)
 
     # Where processes live
 
@@ -296,6 +314,18 @@ class ShardActor:
                 return found
 
     # Arweave
+
+    def _make_flusher(self, signer: Signer) -> Flusher:
+        settings = self._settings
+        bundler = ArweaveClient(settings.bundler_url) if settings.bundler_url else self._arweave
+        wallet = load_wallet(Path(settings.arweave_wallet)) if settings.arweave_wallet else None
+        return Flusher(
+            self._on_log,
+            uploader_of(settings, self._arweave, bundler, signer, wallet),
+            confirmations_min=settings.confirmations_min,
+            repost_seconds=settings.repost_seconds,
+            now_ms=now_ms,
+        )
 
     async def _watch_height(self) -> None:
         while True:

@@ -174,10 +174,11 @@ async def test_arweave_that_is_down_stops_no_message(scheduling: Scheduling) -> 
     await scheduling.submit(process, message(process.process_id))
 
     async def stats() -> dict[str, Any]:
-        return await scheduling.shard.stats.remote()
+        return (await scheduling.shard.stats.remote())["arweave"]
 
-    found = await until(stats, lambda each: each["flush_failures"] > 0)
-    assert found["flush_backlog"] == 2 and "Unavailable" in found["flush_error"]
+    found = await until(stats, lambda each: each["failures"] > 0)
+    assert found["entries"] == 2 and found["bytes"] > 1000 and found["oldest_seconds"] > 0
+    assert "Unavailable" in found["last_error"] and found["hint"]
     [receipt] = await scheduling.submit(message(process.process_id))
     assert isinstance(receipt, Receipt) and receipt.nonce == 2
 

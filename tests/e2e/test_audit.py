@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from pathlib import Path
 
 import orjson
 import pytest
@@ -44,7 +45,7 @@ async def aoray(*arguments: str) -> tuple[int, str, str]:
 
 
 async def test_what_a_computer_did_is_found_again_from_its_arweave_alone(
-    computer: LocalComputer, client: Client
+    computer: LocalComputer, client: Client, tmp_path: Path
 ) -> None:
     process = await client.spawn(data=PROGRAM, on_boot=True)
     sent = [await client.send(process, action="Add") for _ in range(MESSAGES)]
@@ -62,11 +63,23 @@ async def test_what_a_computer_did_is_found_again_from_its_arweave_alone(
     code, out, err = await aoray("verify", process, *gateway)
     assert code == 0, err
     assert f"is true up to nonce {MESSAGES}" in out and report["state_sha256"] in out
+    assert "states are as" in out
 
     asked = ("--to", "10", "--action", "Add", "--json")
     code, out, err = await aoray("replay", process, *gateway, *asked)
     assert code == 0, err
     assert orjson.loads(out)["dry_run"]["Output"]["data"] == "sum 11"
+
+    bodies = tmp_path / "messages"
+    bodies.write_text('{"Tags": [{"name": "Action", "value": "Add"}]}\n' * 2)
+    code, out, err = await aoray("replay", process, *gateway, "--to", "20", "--messages", str(bodies))
+    assert code == 0, err
+    state, *answers = out.splitlines()
+    assert f"process {process} after nonce 20: state " in state
+    assert [orjson.loads(line)["Output"]["data"] for line in answers] == ["sum 21", "sum 21"]
+    bodies.write_text("[]")
+    code, _, err = await aoray("replay", process, *gateway, "--to", "20", "--messages", str(bodies))
+    assert code == 2 and "is no JSON object" in err
 
 
 async def test_a_process_that_is_not_on_arweave_is_said_to_be_missing(computer: LocalComputer) -> None:

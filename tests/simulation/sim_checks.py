@@ -5,7 +5,7 @@ Each checker looks at one guarantee, and says what it found wrong; it trusts onl
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,8 +19,9 @@ from aoray.actors.served import served
 from aoray.errors import AorayError
 from aoray.gateway.push import Sender, outbox
 from aoray.protocol.assignments import LogEntry, check_chain
+from aoray.protocol.attestations import Statement, result_hash, statements_of
 from aoray.protocol.bundles import unpack
-from aoray.protocol.items import build, parse
+from aoray.protocol.items import build, parse, verify
 from aoray.protocol.tags import first
 from aoray.protocol.ticks import Tick, crons_of, tick_of, wrong
 from aoray.scheduler.reader import open_readers
@@ -46,6 +47,7 @@ def problems(simulation: Simulation) -> list[str]:
         found += acknowledged(simulation, logs)
         found += ticks(simulation, logs)
         found += arweave(simulation, logs)
+        found += attested(simulation, logs, results)
         found += replay(simulation, logs, results)
         return found
     finally:
@@ -93,7 +95,8 @@ def acknowledged(simulation: Simulation, logs: Logs) -> Iterator[str]:
 
 
 def ticks(simulation: Simulation, logs: Logs) -> Iterator[str]:
-    """Each tick is one that its process asks for, not before its time; none came twice; they go on."""
+    """Each tick is one that its process asks for, not before its time; none came twice; they go on (those
+    of the last seconds may have come before: the clock was ahead, and went back)."""
     for pid, entries in logs.items():
         process, spawned = parse(entries[0].item), moment_of(parse(entries[0].assignment))
         made: Counter[tuple[str, int]] = Counter()
@@ -101,7 +104,8 @@ def ticks(simulation: Simulation, logs: Logs) -> Iterator[str]:
         for entry in entries[1:]:
             if (tick := _tick(entry)) is not None:
                 made[tick.cron, tick.due] += 1
-                late[tick.cron] += entry.nonce > simulation.ticking_from.get(pid, 0)
+                calm = entry.nonce > simulation.ticking_from.get(pid, 0) or tick.due > simulation.calm_ms
+                late[tick.cron] += calm
                 why = wrong(tick, parse(entry.item), process, spawned, moment_of(parse(entry.assignment)))
                 if why:
                     yield f"tick: slot {entry.nonce} of {pid}: {why}"
@@ -116,7 +120,7 @@ def _tick(entry: LogEntry) -> Tick | None:
 
 
 def arweave(simulation: Simulation, logs: Logs) -> Iterator[str]:
-    """Each entry is in one bundle, and nothing else is."""
+    """Each entry is in one bundle, and nothing else but attestations is."""
     assignments: Counter[str] = Counter()
     for bundle in simulation.arweave.items.values():
         if first(bundle.tags, "Bundle-Format"):
@@ -127,6 +131,26 @@ def arweave(simulation: Simulation, logs: Logs) -> Iterator[str]:
     if simulation.finished and assignments != expected:
         missing, more = expected - assignments, assignments - expected
         yield f"arweave: {len(missing)} entries are in no bundle, {len(more)} in too many or in no log"
+
+
+def attested(simulation: Simulation, logs: Logs, results: Results) -> Iterator[str]:
+    """Each slot is attested in one item, and the result that it has is."""
+    found: dict[tuple[str, int], list[Statement]] = defaultdict(list)
+    bundles = [each for each in simulation.arweave.items.values() if first(each.tags, "Bundle-Format")]
+    items = [item for bundle in bundles for item in unpack(bundle.data)]
+    for item in (item for item in items if first(item.tags, "Type") == "Attestation"):
+        verify(item)
+        pid = first(item.tags, "Process", "")
+        for said in statements_of(item, pid):
+            found[pid, said.nonce].append(said)
+    for pid, entries in logs.items():
+        for entry in entries:
+            row, said = results.at(pid, entry.nonce), found.pop((pid, entry.nonce), [])
+            right = [Statement(row.nonce, row.message_id, result_hash(row.result))] if row else []
+            if said != right and (said or simulation.finished):
+                yield f"attested: of slot {entry.nonce} of {pid} {len(said)} times, or wrongly"
+    if found:
+        yield f"attested: {len(found)} slots that are in no log"
 
 
 def replay(simulation: Simulation, logs: Logs, results: Results) -> Iterator[str]:

@@ -152,6 +152,7 @@ class Simulation:
         self.processes: list[str] = []
         self.ticking: list[str] = []
         self.ticking_from: dict[str, int] = {}  # the nonce after which all was calm
+        self.calm_ms = 0  # and the time
         self.patience = 1.0  # how many clients send until they have an answer
         self.finished = False
 
@@ -307,11 +308,19 @@ class Simulation:
             logs = [
                 SimLog(self.settings.data / f"log-{index}.sqlite") for index in range(self.settings.shards)
             ]
-            flushed = all((state := log.flush_state()).flushed == state.last for log in logs)
+            flushed = all((state := log.uploads.state()).flushed == state.last for log in logs)
+            unpublished = (
+                "SELECT 1 FROM uploads WHERE NOT settled"
+                " UNION SELECT 1 FROM publications WHERE seq > (SELECT max(publications_to) FROM uploads)"
+            )
+            flushed = flushed and not any(log._rows(unpublished) for log in logs)
+            heads = {pid: reader.latest(pid) for pid in reader.process_ids()}
+            attested = {pid: at.nonce for log in logs for pid, at in log.attested.cursors(heads).items()}
             for log in logs:
                 log.close()
-            heads = {pid: reader.latest(pid) for pid in reader.process_ids()}
-            done = all(head and results.last_nonce(pid) == head.nonce for pid, head in heads.items())
+            done = all(
+                head and results.last_nonce(pid) == attested[pid] == head.nonce for pid, head in heads.items()
+            )
             return flushed and done and not results.unpushed(1)
         finally:
             reader.close()
@@ -420,6 +429,7 @@ class Simulation:
         heads = [(pid, reader.latest(pid)) for pid in self.ticking]
         self.ticking_from = {pid: head.nonce for pid, head in heads if head is not None}
         reader.close()
+        self.calm_ms = self.world.now_ms()
         await asyncio.sleep(TICKING_S)
         for pid in self.ticking:
             await self._tell(pid, "unmonitor")

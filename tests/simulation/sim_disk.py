@@ -104,6 +104,13 @@ class SimLog(SqliteLog):
         self._path = path
         super().__init__(path)
         opened(self)
+        for name in ("publish", "add", "save"):
+            done = getattr(self.uploads, name)
+            setattr(self.uploads, name, functools.partial(self._upload, done))
+        self.attested.keep = functools.partial(self._upload, self.attested.keep)  # type: ignore[method-assign]
+
+    def _upload(self, done: Callable[..., None], *what: Any) -> None:
+        self.disk.write(self._path, functools.partial(done, *what))
 
     def take_over(self) -> int:
         return int(self.disk.write(self._path, super().take_over))
@@ -117,14 +124,6 @@ class SimLog(SqliteLog):
     ) -> None:
         done = super().append
         self.disk.write(self._path, lambda: done(entries, changed, block_height, crons))
-
-    def plan_flush(self, to: int) -> None:
-        done = super().plan_flush
-        self.disk.write(self._path, lambda: done(to))
-
-    def flushed(self, to: int) -> None:
-        done = super().flushed
-        self.disk.write(self._path, lambda: done(to))
 
     # A set has another order in each Python process; one seed must give one run.
 

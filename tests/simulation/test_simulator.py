@@ -20,6 +20,7 @@ from aoray.actors.deliveries import Deliveries, Settlement
 from aoray.actors.results import ResultRow
 from aoray.protocol.assignments import LogEntry
 from aoray.scheduler.committer import Work
+from aoray.scheduler.crontab import CronState
 from aoray.scheduler.log import ProcessState, Slot
 
 SEEDS_MAX = 200
@@ -32,11 +33,17 @@ class AcknowledgesFirst(SimLog):
     def __init__(self, path: Path) -> None:
         self._unwritten: list[tuple[Any, ...]] = []
         super().__init__(path)
+        next_upload = self.uploads.next
+        self.uploads.next = lambda: (self._write(), next_upload())[1]  # type: ignore[method-assign]
 
     def append(
-        self, entries: Sequence[LogEntry], changed: Mapping[str, ProcessState], block_height: int, *crons: Any
+        self,
+        entries: Sequence[LogEntry],
+        changed: Mapping[str, ProcessState],
+        block_height: int,
+        crons: Sequence[CronState] = (),
     ) -> None:
-        self._unwritten.append((entries, changed, block_height, *crons))
+        self._unwritten.append((entries, changed, block_height, crons))
 
     def _write(self) -> None:
         while self._unwritten:
@@ -45,10 +52,6 @@ class AcknowledgesFirst(SimLog):
     def processes(self, process_ids: Iterable[str]) -> dict[str, ProcessState]:
         self._write()
         return super().processes(process_ids)
-
-    def flush_state(self) -> Any:
-        self._write()
-        return super().flush_state()
 
 
 class ForgetsDedupe(SimLog):
@@ -66,14 +69,27 @@ class TellsFirst(SimLog):
     """Tells the process actors before the log is written: outboxes are pushed of slots that may never be."""
 
     def append(
-        self, entries: Sequence[LogEntry], changed: Mapping[str, ProcessState], block_height: int, *crons: Any
+        self,
+        entries: Sequence[LogEntry],
+        changed: Mapping[str, ProcessState],
+        block_height: int,
+        crons: Sequence[CronState] = (),
     ) -> None:
         host = HOST.get()
         shard = host.actor if host else None
         for entry in entries if shard else ():
             state = changed[entry.process_id]
             shard._lane(state.actor).push([Work(state.term, entry)])
-        super().append(entries, changed, block_height, *crons)
+        super().append(entries, changed, block_height, crons)
+
+
+class AttestsLater(SimLog):
+    """Moves the attester's cursors before its items are written."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        keep, publish = self.attested.keep, self.uploads.publish
+        self.attested.keep = lambda items, cursors: (keep([], cursors), publish(items))[1]  # type: ignore[method-assign]
 
 
 class MarksFirst(SimResults):
@@ -90,6 +106,7 @@ BUGS = {
     "acknowledge before the write": (Kinds(log=AcknowledgesFirst), ("acknowledged",)),
     "forget the dedupe": (Kinds(log=ForgetsDedupe), ("twice",)),
     "push before durable": (Kinds(log=TellsFirst), ("replay", "from nowhere", "tokens")),
+    "attest before durable": (Kinds(log=AttestsLater), ("attested",)),
     "mark before it is sent": (Kinds(results=MarksFirst), ("delivery", "tokens")),
 }
 

@@ -20,13 +20,13 @@ FILE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 60
 
 FLOORS = [
-    {"errors", "limits", "lags", "testing", "durable", "__init__"},
+    {"errors", "limits", "lags", "testing", "durable", "wording", "__init__"},
     {"settings", "bodies", "calls", "fair", "logs"},
     {"protocol"},
     {"keyfiles", "wasm", "arweave", "modules", "verify"},
     {"scheduler", "actors"},
     {"gateway"},
-    {"client", "drawing", "ray_environment"},
+    {"client", "drawing", "ray_environment", "published"},
     {"runtime", "replay"},
     {"audit"},
     {"cli", "demo"},

@@ -104,3 +104,21 @@ def test_an_error_nested_too_deeply_is_still_an_error(head: bytes) -> None:
     result, has_error, _ = served(judged(Answer(answer, None, 1)))
     assert has_error
     assert "nested too deeply" in orjson.loads(result)["Error"]
+
+
+def test_the_bytes_of_a_result_stay_for_ever() -> None:
+    """Their hashes are signed (protocol/attestations.py): to write them otherwise makes true ones false."""
+    response = {
+        "Spawns": [],
+        "Messages": [{"Target": "t", "Tags": [{"value": "v", "name": "n"}], "Data": "ü"}],
+        "Assignments": [{"Processes": ["p"], "Message": "m"}],
+        "Output": {"print": True, "data": [1, 2.5]},
+    }
+    assert served(Outcome(response, None, 7)).result.decode() == (
+        '{"Messages":[{"Target":"t","Tags":[{"name":"n","value":"v"}],"Data":"ü"}],'
+        '"Assignments":[{"Processes":["p"],"Message":"m"}],"Spawns":[],'
+        '"Output":{"print":true,"data":[1,2.5]},"GasUsed":7}'
+    )
+    assert served(Outcome(response, "no", 8)).result.decode() == (
+        '{"Messages":[],"Assignments":[],"Spawns":[],"Output":"","GasUsed":8,"Error":"no"}'
+    )

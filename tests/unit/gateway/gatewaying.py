@@ -15,6 +15,7 @@ import orjson
 from aoray.actors.messages import given
 from aoray.actors.placement import Placement
 from aoray.actors.results import ResultRow, Results
+from aoray.arweave.uploaders import EmbeddedUploader
 from aoray.errors import AorayError, ClientError, NotFound, Unavailable
 from aoray.gateway.gateway import Gateway
 from aoray.protocol.assignments import LogEntry
@@ -24,6 +25,7 @@ from aoray.protocol.keys import Signer, generate_ed25519
 from aoray.protocol.tags import Tag
 from aoray.protocol.ticks import Moment
 from aoray.scheduler.committer import Committer, Work
+from aoray.scheduler.flusher import Flusher
 from aoray.scheduler.log import SqliteLog
 from aoray.scheduler.reader import log_path, open_readers
 from aoray.scheduler.rules import Submission
@@ -119,6 +121,11 @@ class Computer:
 
     async def _ready(self) -> dict[str, Any]:
         return {}
+
+    async def _stats(self) -> dict[str, Any]:
+        """Of the shard: its flusher has not begun."""
+        flusher = Flusher(None, EmbeddedUploader(None, self.signer))  # type: ignore[arg-type]
+        return {"arweave": flusher.stats(self._committer.log.uploads.backlog())}
 
     async def _submit(self, batch: list[Submission]) -> list[Any]:
         self.now_ms += 1000

@@ -94,7 +94,17 @@ async def test_the_landing_page_says_where_to_go(computer: Computer, every: http
 async def test_metrics_count(computer: Computer, every: httpx.AsyncClient) -> None:
     await computer.spawn()
     lines = (await every.get("/metrics")).text.splitlines()
-    assert "aoray_gateway_items_accepted_total 1" in lines
+    assert "aoray_gateway_items_accepted_total 1" in lines and "aoray_arweave_entries 1" in lines
+    computer.failures["stats"] = [Unavailable("the shard is being restarted")]
+    without = (await every.get("/metrics")).text
+    assert "aoray_gateway_items_accepted_total 1\n" in without and "aoray_arweave" not in without
+
+
+async def test_the_status_says_what_waits_for_arweave(computer: Computer, every: httpx.AsyncClient) -> None:
+    await computer.spawn()
+    found = (await every.get("/status")).json()
+    assert found["arweave"]["entries"] == 1 and found["arweave"]["bytes"] > 0
+    assert found["arweave"]["way"] == "item" and found["scheduler"]
 
 
 async def test_a_bug_is_500_json_without_its_insides(computer: Computer) -> None:

@@ -8,11 +8,13 @@ from pathlib import Path
 
 from aoray.actors.placement import Placement
 from aoray.protocol.assignments import LogEntry
+from aoray.protocol.bundles import BUNDLE_TAGS
 from aoray.protocol.ids import b64url_decode, b64url_encode
 from aoray.protocol.items import DataItem, build, parse, verify
 from aoray.protocol.keys import Signer, generate_ed25519
 from aoray.protocol.tags import Tag, first
 from aoray.scheduler.committer import Committer
+from aoray.scheduler.flusher import packed
 from aoray.scheduler.log import SqliteLog
 from aoray.scheduler.rules import Submission
 
@@ -52,6 +54,11 @@ def committer(
 ) -> Committer:
     found = last_nonces if last_nonces is not None else {}
     return Committer(lambda: SqliteLog(path), Placement(pool), signer, lambda pid: found.get(pid, -1))
+
+
+def bundle(signer: Signer, rows: Sequence[Sequence[bytes]]) -> DataItem:
+    """As the flusher posts these items to a bundler."""
+    return build(signer, tags=BUNDLE_TAGS, data=packed(rows))
 
 
 def check_process(entries: Sequence[LogEntry]) -> None:

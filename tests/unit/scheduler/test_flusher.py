@@ -9,19 +9,21 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
-from scheduling import SCHEDULER, assign, committer, message, spawn
+from scheduling import SCHEDULER, assign, bundle, committer, item, message, spawn
 
 from aoray import limits
 from aoray.arweave.client import ArweaveClient
 from aoray.arweave.routes import router
 from aoray.arweave.store import ArweaveStore
+from aoray.arweave.uploaders import EmbeddedUploader
 from aoray.errors import Unavailable
 from aoray.protocol.bundles import BUNDLE_TAGS, unpack
 from aoray.protocol.items import parse, verify
 from aoray.scheduler.committer import Committer
-from aoray.scheduler.flusher import BACKOFF_SECONDS_MAX, Flusher, bundle, plan
+from aoray.scheduler.flusher import BACKOFF_SECONDS_MAX, Flusher, OnLog
 from aoray.scheduler.log import Log
 from aoray.scheduler.rules import Submission
+from aoray.scheduler.uploads import Upload, plan
 
 
 class Arweave:
@@ -31,7 +33,7 @@ class Arweave:
         self.posted: list[bytes] = []
         self.before = self.after = 0
 
-    async def post(self, raw: bytes) -> str:
+    async def post_item(self, raw: bytes) -> str:
         if self.before:
             self.before -= 1
             raise Unavailable("down")
@@ -45,11 +47,15 @@ class Arweave:
         return [item.id for raw in self.posted for item in unpack(parse(raw).data)]
 
 
-def flusher_of(writer: Committer, arweave: Arweave) -> Flusher:
+def on_log_of(writer: Committer) -> OnLog:
     async def on_log(function: Callable[[Log], Any]) -> Any:
         return function(writer.log)
 
-    return Flusher(on_log, arweave.post, SCHEDULER)
+    return on_log
+
+
+def flusher_of(writer: Committer, arweave: Arweave) -> Flusher:
+    return Flusher(on_log_of(writer), EmbeddedUploader(arweave, SCHEDULER))  # type: ignore[arg-type]
 
 
 def fill(writer: Committer, *batch: Submission) -> list[str]:
@@ -73,9 +79,9 @@ async def test_items_and_assignments_are_posted_in_order(
     assert [len(unpack(parse(raw).data)) for raw in arweave.posted] == [8, 8, 4]
     for raw in arweave.posted:
         verify(parse(raw))
-        for item in unpack(parse(raw).data):
-            verify(item)
-    assert writer.log.flush_state() == (10, 10, 10) and flusher.progress.bundles == 3
+        for each in unpack(parse(raw).data):
+            verify(each)
+    assert writer.log.uploads.state() == (10, 10, 10) and flusher.progress.bundles == 3
 
 
 async def test_a_crash_between_post_and_cursor_posts_the_same_bytes_again(tmp_path: Path) -> None:
@@ -127,7 +133,8 @@ def test_a_message_assigned_to_several_processes_is_in_a_bundle_once(tmp_path: P
     writer, one, other = committer(tmp_path / "log"), spawn(), spawn()
     sent = message(one.process_id)
     fill(writer, one, other, sent, assign(other.process_id, sent))
-    ids = [item.id for item in unpack(bundle(SCHEDULER, writer.log.pairs(0, 4)).data)]
+    rows = writer.log.uploads.items(Upload(1, 0, 4, 0, 0))
+    ids = [each.id for each in unpack(bundle(SCHEDULER, rows).data)]
     assert len(ids) == len(set(ids)) == 7
 
 
@@ -144,7 +151,24 @@ async def test_the_embedded_arweave_has_every_item_and_assignment_also_of_hostil
         app.include_router(router(store))
         transport = httpx.ASGITransport(app)
         async with ArweaveClient("http://arweave", transport=transport) as client:
-            flusher = Flusher(flusher_of(writer, Arweave())._on_log, client.post_item, SCHEDULER)
+            flusher = Flusher(on_log_of(writer), EmbeddedUploader(client, SCHEDULER))
             assert await flusher.flush_once() and not await flusher.flush_once()
             for each in expected:
                 assert (await client.item(each)).id == each
+
+
+async def test_what_is_published_gets_there_once_beside_the_entries(tmp_path: Path) -> None:
+    writer, arweave, process = committer(tmp_path / "log"), Arweave(), spawn()
+    expected = fill(writer, process)
+    published = [item([("Type", "Attestation")]) for _ in range(3)]
+    writer.log.uploads.publish(published[:2])
+    arweave.after = 1
+    with pytest.raises(Unavailable):
+        await flusher_of(writer, arweave).flush_once()
+    writer.close()
+    again = committer(tmp_path / "log")
+    again.log.uploads.publish(published)
+    flusher = flusher_of(again, arweave)
+    assert await flusher.flush_once() and await flusher.flush_once() and not await flusher.flush_once()
+    assert arweave.posted.pop(0) == arweave.posted[0]
+    assert arweave.ids() == expected + [each.id for each in published]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from aoray.protocol.items import parse
 from aoray.scheduler.log import SqliteLog
 from aoray.scheduler.reader import LogReader, ShardedReader, open_readers, shard_of
 from aoray.scheduler.rules import Receipt, Submission
+from aoray.scheduler.uploads import Upload
 from aoray.settings import Settings
 
 
@@ -97,9 +100,12 @@ def test_an_earlier_holder_of_the_shard_cannot_write(tmp_path: Path) -> None:
     second = committer(tmp_path / "log")
     with pytest.raises(StaleTerm):
         first.commit([message(process.process_id)], now_ms=1, block_height=0)
-    for write in (first.log.plan_flush, first.log.flushed):
+    upload = Upload(1, 0, 1, 0, 0)
+    for write in (first.log.uploads.add, first.log.uploads.save):
         with pytest.raises(StaleTerm):
-            write(1)
+            write(upload)
+    with pytest.raises(StaleTerm):
+        first.log.uploads.publish([])
     receipt = second.commit([message(process.process_id)], now_ms=1, block_height=0).outcomes[0]
     assert isinstance(receipt, Receipt) and receipt.nonce == 1
 
@@ -123,16 +129,32 @@ def test_a_full_disk_is_unavailable_and_leaves_nothing_of_the_batch(tmp_path: Pa
     assert writer.term == term + 1
 
 
-def test_the_height_and_the_flush_cursor_survive(tmp_path: Path) -> None:
+def test_the_height_and_the_uploads_survive(tmp_path: Path) -> None:
     log = SqliteLog(tmp_path / "log")
     log.take_over()
     log.append([], {}, 9)
     log.append([], {}, 8)
-    log.plan_flush(3)
+    log.uploads.add(Upload(1, 0, 2, 0, 0, settled=True))
+    log.uploads.add(Upload(2, 2, 3, 0, 1))
     log.close()
     again = SqliteLog(tmp_path / "log")
     assert again.block_height() == 9
-    assert again.flush_state() == (0, 3, 0)
+    assert again.uploads.state() == (2, 3, 0)
+    assert again.uploads.next() == Upload(2, 2, 3, 0, 1)
+
+
+def test_a_log_of_version_1_goes_on_where_it_was(tmp_path: Path) -> None:
+    log = SqliteLog(tmp_path / "log")
+    log.close()
+    with closing(sqlite3.connect(tmp_path / "log")) as old:
+        old.executescript(
+            "DROP TABLE uploads; DROP TABLE publications; DROP TABLE attested;"
+            "ALTER TABLE shard ADD flushed; ALTER TABLE shard ADD planned;"
+            "UPDATE shard SET flushed = 4, planned = 7; PRAGMA user_version = 1"
+        )
+    again = SqliteLog(tmp_path / "log")
+    assert again.uploads.next() == Upload(2, 4, 7, 0, 0)
+    assert again.uploads.state() == (4, 7, 0)
 
 
 def test_one_reader_serves_several_threads(tmp_path: Path) -> None:

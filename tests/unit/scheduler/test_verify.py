@@ -6,119 +6,22 @@ where only it could tell them, and kept by an Arweave that verifies nothing in t
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 
 import httpx
 import pytest
-from fastapi import FastAPI
-from scheduling import SCHEDULER, USER, assign, committer, item, message, spawn
+from auditing import EVAL, MODULE, PAIRS, STRANGER, Auditor, tampered
+from scheduling import SCHEDULER, USER, bundle, item
 
-from aoray import limits
-from aoray.arweave.client import ArweaveClient
-from aoray.arweave.routes import router
-from aoray.arweave.store import ArweaveStore
+from aoray import limits, verify
 from aoray.audit import comparison
-from aoray.client import Client, module_tags
+from aoray.client import Client
 from aoray.errors import LogFault, MalformedInput
-from aoray.modules.lua import LUA_MODULE_FORMAT, LUA_WASM
 from aoray.protocol.assignments import Head, LogEntry, next_assignment
 from aoray.protocol.items import build, parse
-from aoray.protocol.keys import Signer, generate_ed25519
-from aoray.protocol.tags import Tag, first
-from aoray.replay import ASSIGNMENTS, Compare, Run, replayed
-from aoray.scheduler.flusher import bundle
-
-STRANGER = generate_ed25519()
-MODULE = build(USER, tags=module_tags(LUA_MODULE_FORMAT), data=LUA_WASM.read_bytes())
-EVAL = (("Data-Protocol", "ao"), ("Type", "Message"), ("Action", "Eval"))
-PAIRS = 8
-
-Pairs = list[tuple[bytes, bytes]]  # of each slot the message and the assignment
-
-
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("compiled")
-
-
-@pytest.fixture(scope="module")
-def log(tmp_path_factory: pytest.TempPathFactory) -> list[LogEntry]:
-    """A process that counts; one of its messages is an error, and one was assigned from another process."""
-    tags = (("Data-Protocol", "ao"), ("Type", "Process"), ("Module", MODULE.id))
-    process, other = spawn(("Scheduler", SCHEDULER.address), tags=tags), spawn()
-    counting = [
-        message(process.process_id, tags=EVAL, data=b"N = (N or 0) + 1; return N -- %d" % number)
-        for number in range(PAIRS - 3)
-    ]
-    wrong = message(process.process_id, tags=EVAL, data=b"error('no')")
-    theirs = message(other.process_id)
-    writer = committer(tmp_path_factory.mktemp("log") / "log")
-    batch = [process, other, *counting, wrong, theirs, assign(process.process_id, theirs)]
-    work = writer.commit(batch, now_ms=1_700_000_000_000, block_height=7).work
-    writer.close()
-    entries = [each.entry for works in work.values() for each in works]
-    return [entry for entry in entries if entry.process_id == process.process_id]
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[ArweaveStore]:
-    with ArweaveStore(tmp_path / "arweave.sqlite", trusted=[SCHEDULER.address]) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def client(store: ArweaveStore) -> AsyncIterator[ArweaveClient]:
-    app = FastAPI()
-    app.include_router(router(store))
-    async with ArweaveClient("http://arweave", transport=httpx.ASGITransport(app)) as opened:
-        yield opened
-
-
-class Auditor:
-    """Puts a log on Arweave and verifies it."""
-
-    def __init__(
-        self, store: ArweaveStore, client: ArweaveClient, log: list[LogEntry], compiled: Path
-    ) -> None:
-        self.store, self.client, self.compiled = store, client, compiled
-        self.process = log[0].process_id
-        self.pairs: Pairs = [(entry.item, entry.assignment) for entry in log]
-        self.module = MODULE
-
-    def publish(self, size: int = PAIRS) -> None:
-        self.store.put(self.module)
-        for at in range(0, len(self.pairs), size):
-            self.store.put(bundle(SCHEDULER, self.pairs[at : at + size]))
-
-    async def verify(self, to: int | None = None) -> dict[str, object]:
-        async with replayed(self.client, self.process, to=to, compiled=self.compiled) as run:
-            return run.report()
-
-    async def lie(self) -> LogFault:
-        self.publish()
-        with pytest.raises(LogFault) as caught:
-            await self.verify()
-        return caught.value
-
-    def head(self, nonce: int) -> Head:
-        assignment = parse(self.pairs[nonce][1])
-        chain, timestamp = (first(assignment.tags, name, "") for name in ("Hash-Chain", "Timestamp"))
-        return Head(nonce, assignment.id, chain, int(timestamp))
-
-    def sign(self, nonce: int, message_id: str, signer: Signer = SCHEDULER, **times: int) -> bytes:
-        """Another assignment for that nonce."""
-        given = {"now_ms": 1_700_000_000_000, "block_height": 7} | times
-        return next_assignment(signer, self.process, self.head(nonce - 1), message_id, **given)[1].raw
-
-
-@pytest.fixture
-def auditor(store: ArweaveStore, client: ArweaveClient, log: list[LogEntry], compiled: Path) -> Auditor:
-    return Auditor(store, client, log, compiled)
-
-
-def tampered(raw: bytes) -> bytes:
-    return raw[:-1] + bytes([raw[-1] ^ 1])
+from aoray.protocol.tags import Tag
+from aoray.published import ASSIGNMENTS
+from aoray.replay import Compare, Run, replayed
 
 
 async def test_a_true_log_gives_the_same_results_and_state_every_time(
@@ -128,6 +31,7 @@ async def test_a_true_log_gives_the_same_results_and_state_every_time(
     report = await auditor.verify()
     assert (report["nonce"], report["messages"], report["errors"], report["assigned"]) == (7, 8, 1, 1)
     monkeypatch.setattr(limits, "VERIFY_PAGE_ENTRIES", 3)
+    monkeypatch.setattr(limits, "VERIFY_LIST_ENTRIES", 3)
     timing = {"seconds": 0, "messages_per_second": 0}
     assert await auditor.verify() | timing == report | timing
 
@@ -337,3 +241,8 @@ def answering(found: object) -> Callable[..., Awaitable[dict[str, object]]]:
         return {"transactions": found}
 
     return graphql
+
+
+async def test_an_item_over_the_bounds_is_a_fault(auditor: Auditor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify, "ITEM_BYTES_MAX", len(auditor.pairs[3][0]) - 1)
+    assert "has over" in (await auditor.lie()).message

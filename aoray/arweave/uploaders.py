@@ -1,0 +1,187 @@
+"""The ways to Arweave: how a bundle is signed and posted, and how deep in the chain it is.
+
+    EmbeddedUploader   a data item, to the embedded Arweave: what it has accepted is there
+    BundlerUploader    a data item, to a bundler (`POST {bundler}/tx`), looked for by the gateway's GraphQL
+    NodeUploader       a transaction with its chunks, to a node (`POST /tx`, `POST /chunk`), paid by a wallet
+
+The flusher uses them; which one is a matter of settings (`uploader_of`). Invariants: `sign` is what decides
+about the id, and touches nothing; `post` may be repeated. Only `NodeUploader.sign` asks the node: for a
+price, and for an anchor, which bounds the time in which the transaction can be mined.
+
+On failure: what `ArweaveClient` raises.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+import orjson
+
+from aoray import limits
+from aoray.arweave.client import ArweaveClient
+from aoray.arweave.transactions import chunks_json, from_json, sign, to_json
+from aoray.errors import NotFound
+from aoray.protocol.bundles import BUNDLE_TAGS
+from aoray.protocol.ids import b64url_encode
+from aoray.protocol.items import build, rebuild
+from aoray.protocol.keys import RsaSigner, Signer
+from aoray.settings import Settings
+
+# An anchor is one of the last 50 blocks when a transaction is mined; a fork may be as deep as 18.
+ANCHOR_BLOCKS_MAX = 50 + 18
+IDS_IN_QUERY_MAX = 100
+DEPTHS = """query ($ids: [ID!]!) {
+  transactions(ids: $ids, first: 100) { edges { node { id block { height } } } }
+}"""
+
+
+class Signed(NamedTuple):
+    """Something signed that carries a bundle. `parts` and the bundle are enough to post it, and again."""
+
+    id: str
+    parts: bytes
+    anchor_height: int = 0  # of the block that must be in the chain, and not too deep; 0: none
+
+
+class Uploader(Protocol):
+    """One way to Arweave."""
+
+    carrier: str  # what signs: parts of one carrier mean nothing to another
+    confirming: bool  # whether acceptance is not enough
+
+    async def sign(self, bundle: bytes) -> Signed: ...
+    async def post(self, signed: Signed, bundle: bytes, *, known: bool) -> None: ...
+    async def depths(self, ids: Sequence[str]) -> Mapping[str, int]: ...
+    async def mineable(self, signed: Signed) -> bool: ...
+
+
+class EmbeddedUploader:
+    """To the Arweave of this computer. Ed25519 signs the same bytes each time."""
+
+    confirming = False
+
+    def __init__(self, client: ArweaveClient, signer: Signer) -> None:
+        self.carrier = f"item:{signer.address}"
+        self._client = client
+        self._signer = signer
+
+    async def sign(self, bundle: bytes) -> Signed:
+        item = await asyncio.to_thread(build, self._signer, tags=BUNDLE_TAGS, data=bundle)
+        return Signed(item.id, item.signature)
+
+    async def post(self, signed: Signed, bundle: bytes, *, known: bool = False) -> None:
+        """Post the item of these parts."""
+        item = await asyncio.to_thread(
+            rebuild,
+            signature=signed.parts,
+            owner=self._signer.public_key,
+            target=b"",
+            anchor=b"",
+            tags=BUNDLE_TAGS,
+            data=bundle,
+        )
+        await self._client.post_item(item.raw)
+
+    async def depths(self, ids: Sequence[str]) -> Mapping[str, int]:
+        """Nobody asks."""
+        return {}
+
+    async def mineable(self, signed: Signed) -> bool:
+        """An item has no anchor."""
+        return True
+
+
+class BundlerUploader(EmbeddedUploader):
+    """To a bundler, which brings it to Arweave some time; `gateway` shows when it is there."""
+
+    confirming = True
+
+    def __init__(self, bundler: ArweaveClient, gateway: ArweaveClient, signer: Signer) -> None:
+        super().__init__(bundler, signer)
+        self._gateway = gateway
+
+    async def depths(self, ids: Sequence[str]) -> Mapping[str, int]:
+        """How deep those are that the gateway knows; 0 if in no block yet."""
+        height = int((await self._gateway.info())["height"])
+        found: dict[str, int] = {}
+        for at in range(0, len(ids), IDS_IN_QUERY_MAX):
+            answer = await self._gateway.graphql(DEPTHS, {"ids": list(ids[at : at + IDS_IN_QUERY_MAX])})
+            for edge in (answer.get("transactions") or {}).get("edges") or []:
+                block = edge["node"].get("block")
+                found[edge["node"]["id"]] = max(1, height - int(block["height"]) + 1) if block else 0
+        return found
+
+
+class NodeUploader:
+    """To an Arweave node, as layer-1 transactions."""
+
+    confirming = True
+
+    def __init__(self, node: ArweaveClient, wallet: RsaSigner) -> None:
+        self.carrier = f"transaction:{wallet.address}"
+        self._node = node
+        self._wallet = wallet
+        self._requests = asyncio.Semaphore(limits.NODE_REQUESTS_IN_FLIGHT_MAX)
+
+    async def sign(self, bundle: bytes) -> Signed:
+        anchor, reward = await self._node.anchor(), await self._node.price(len(bundle))
+        height = await self._node.block_height(anchor)
+        made = await asyncio.to_thread(
+            sign, self._wallet, bundle, anchor=anchor, reward=reward, tags=BUNDLE_TAGS
+        )
+        return Signed(made.id, orjson.dumps(to_json(made)), height)
+
+    async def post(self, signed: Signed, bundle: bytes, *, known: bool = False) -> None:
+        """Post the transaction, if the node doesn't know it, and all its chunks."""
+        transaction = from_json(orjson.loads(signed.parts))
+        chunks = await asyncio.to_thread(lambda: list(chunks_json(bundle)))
+        inline = len(chunks) == 1
+        if not known:
+            await self._node.post_transaction(to_json(transaction, bundle if inline else b""))
+        if not inline:
+            for chunk in chunks:
+                await self._node.post_chunk(chunk)
+
+    async def depths(self, ids: Sequence[str]) -> Mapping[str, int]:
+        """How deep those are that the node knows; 0 if in no block yet."""
+        found = await asyncio.gather(*map(self._depth, ids))
+        return {each: depth for each, depth in zip(ids, found, strict=True) if depth is not None}
+
+    async def _depth(self, transaction_id: str) -> int | None:
+        async with self._requests:
+            try:
+                return await self._node.confirmations(transaction_id)
+            except NotFound:
+                return None
+
+    async def mineable(self, signed: Signed) -> bool:
+        """Whether the transaction can still get into a block of the node's chain.
+
+        A node whose chain does not reach the anchor is behind, and proves nothing.
+        """
+        height = int((await self._node.info())["height"])
+        if height < signed.anchor_height:
+            return True
+        if height > signed.anchor_height + ANCHOR_BLOCKS_MAX:
+            return False
+        there = await self._node.block_id(signed.anchor_height)
+        return there == b64url_encode(from_json(orjson.loads(signed.parts)).anchor)
+
+
+def uploader_of(
+    settings: Settings,
+    gateway: ArweaveClient,
+    bundler: ArweaveClient,
+    signer: Signer,
+    wallet: RsaSigner | None,
+) -> Uploader:
+    """The one that the settings ask for. `signer` is the scheduler's; a wallet, which pays, comes first."""
+    if settings.bundler_url:
+        return BundlerUploader(bundler, gateway, wallet or signer)
+    if wallet:
+        return NodeUploader(gateway, wallet)
+    if settings.gateway_url:
+        return BundlerUploader(gateway, gateway, signer)
+    return EmbeddedUploader(gateway, signer)

@@ -1,0 +1,105 @@
+"""Attestations: a compute unit's signed word for what the messages of a process gave.
+
+Beside a message's journey: results stay where they were made, their hashes go to Arweave, so that whoever
+evaluates the log again (`aoray verify`) can hold the compute unit to what it served.
+
+An attestation is a data item with the tags `Data-Protocol: ao`, `Type: Attestation`, `Process`, `Nonce-From`,
+`Nonce-To` (the first and last slot in it), and JSON as data:
+
+    {"Slots": [{"Nonce": 7, "Message": <id>, "Result-Hash": <hash>, "State-Hash": <hash>}, …]}
+
+`Message` is the message's id (the process's own for nonce 0). `Result-Hash` is SHA-256, as base64url, of the
+body that `GET /result` serves, whose bytes are fixed (actors/served.py). `State-Hash` is there for slots
+after which a checkpoint was taken: the hash of the state (wasm/instance.py) after the message.
+
+Invariants: slots rise by nonce; the same slots signed again by the same Ed25519 key are the same item. A slot
+may be attested twice, the second time with the state, since a checkpoint comes later than the result: both
+say the same of what both say.
+
+On failure: `MalformedInput` or `TooLarge` for what only looks like an attestation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+import orjson
+
+from aoray.errors import MalformedInput, TooLarge
+from aoray.limits import ATTESTATION_SLOTS_MAX
+from aoray.protocol.ids import b64url_encode, is_id
+from aoray.protocol.items import DataItem, build
+from aoray.protocol.keys import Signer
+from aoray.protocol.tags import Tag, ao_tag, first
+
+TYPE = "Attestation"
+_AO_TAGS = (Tag("Data-Protocol", "ao"), Tag("Variant", "ao.TN.1"), Tag("Type", TYPE))
+_JSON = Tag("Content-Type", "application/json")
+_STATE_CHARACTERS_MAX = 128
+_NONCE_MAX = 2**63 - 1
+
+
+class Statement(NamedTuple):
+    """What a compute unit says of one slot; `state_hash` is "" where it says nothing of the state."""
+
+    nonce: int
+    message_id: str
+    result_hash: str
+    state_hash: str = ""
+
+
+def result_hash(result: bytes) -> str:
+    """The hash of a result as it is served."""
+    return b64url_encode(sha256(result).digest())
+
+
+def attest(signer: Signer, process_id: str, statements: Sequence[Statement]) -> DataItem:
+    """The signed item that says these, in the order of their nonces."""
+    if not 0 < len(statements) <= ATTESTATION_SLOTS_MAX:
+        raise ValueError(f"an attestation has 1 to {ATTESTATION_SLOTS_MAX} slots")
+    slots = sorted(statements)
+    tags = (
+        *_AO_TAGS,
+        Tag("Process", process_id),
+        Tag("Nonce-From", str(slots[0].nonce)),
+        Tag("Nonce-To", str(slots[-1].nonce)),
+        _JSON,
+    )
+    return build(signer, tags=tags, data=orjson.dumps({"Slots": [_as_json(slot) for slot in slots]}))
+
+
+def _as_json(slot: Statement) -> dict[str, Any]:
+    said = {"Nonce": slot.nonce, "Message": slot.message_id, "Result-Hash": slot.result_hash}
+    return said | {"State-Hash": slot.state_hash} if slot.state_hash else said
+
+
+def statements_of(item: DataItem, process_id: str) -> list[Statement]:
+    """What an attestation of that process says; whether its signer is to be believed is the caller's."""
+    if ao_tag(item.tags, "Type") != TYPE or first(item.tags, "Process") != process_id:
+        raise MalformedInput(f"{item.id} is no attestation of {process_id}", field="tags")
+    try:
+        slots = orjson.loads(item.data)["Slots"]
+    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        raise MalformedInput(f"attestation {item.id} has no Slots", field="data") from error
+    if not isinstance(slots, list):
+        raise MalformedInput(f"attestation {item.id} has no Slots", field="data")
+    if len(slots) > ATTESTATION_SLOTS_MAX:
+        raise TooLarge(f"attestation {item.id} has over {ATTESTATION_SLOTS_MAX} slots", field="data")
+    return [_statement(item, at, slot) for at, slot in enumerate(slots)]
+
+
+def _statement(item: DataItem, at: int, slot: Any) -> Statement:
+    said = slot if isinstance(slot, dict) else {}
+    nonce, message, result = (said.get(name) for name in ("Nonce", "Message", "Result-Hash"))
+    state = said.get("State-Hash", "")
+    if (
+        type(nonce) is int
+        and 0 <= nonce <= _NONCE_MAX
+        and (isinstance(message, str) and is_id(message))
+        and (isinstance(result, str) and is_id(result))
+        and (isinstance(state, str) and len(state) <= _STATE_CHARACTERS_MAX)
+    ):
+        return Statement(nonce, message, result, state)
+    raise MalformedInput(f"attestation {item.id} has a slot that says nothing", field=f"Slots[{at}]")

@@ -1,0 +1,64 @@
+"""What of each process is attested: for every process of a shard the last slot whose result, and whose state,
+the compute unit has signed.
+
+Beside a message's journey, after its result. The attester signs what comes after these cursors; here its
+items and the moved cursors are written in one transaction, so that a crash leaves both or neither: no slot is
+left out, and none is attested anew. On failure: as `scheduler.log`, whose transactions these are.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple
+
+import orjson
+
+from aoray.protocol.items import DataItem
+from aoray.scheduler.uploads import publish
+
+SCHEMA = """
+CREATE TABLE attested (
+    process_id TEXT PRIMARY KEY,
+    nonce INTEGER NOT NULL,            -- all results up to this one
+    state_nonce INTEGER NOT NULL       -- all states at checkpoints up to this one
+) WITHOUT ROWID;
+"""
+
+
+class Cursor(NamedTuple):
+    """How far a process is attested; -1: not at all."""
+
+    nonce: int = -1
+    state_nonce: int = -1
+
+
+class Attested:
+    """The table, in the log's database and under its term; `log.attested`."""
+
+    def __init__(
+        self,
+        rows: Callable[..., list[Any]],
+        writing: Callable[[], AbstractContextManager[sqlite3.Connection]],
+    ) -> None:
+        self._rows = rows
+        self._writing = writing
+
+    def cursors(self, process_ids: Iterable[str]) -> dict[str, Cursor]:
+        """The cursors of those processes that are in this log, in the given order."""
+        rows = self._rows(
+            "SELECT p.process_id, ifnull(a.nonce, -1), ifnull(a.state_nonce, -1) FROM json_each(?) j"
+            " CROSS JOIN processes p ON p.process_id = j.value LEFT JOIN attested a USING (process_id)",
+            orjson.dumps(list(process_ids)).decode(),
+        )
+        return {process_id: Cursor(*cursor) for process_id, *cursor in rows}
+
+    def keep(self, items: Sequence[DataItem], cursors: Mapping[str, Cursor]) -> None:
+        """Publish these attestations, and remember how far they reach; on return both are on the disk."""
+        with self._writing() as db:
+            publish(db, items)
+            db.executemany(
+                "INSERT OR REPLACE INTO attested VALUES (?,?,?)",
+                [(process_id, *cursor) for process_id, cursor in cursors.items()],
+            )

@@ -1,0 +1,117 @@
+"""The attester: signs what the messages of a shard's processes gave, and hands it to the flusher.
+
+Beside a message's journey, after its result. Every interval it looks which processes have new results or
+checkpoints, signs for each what comes after its cursors (`log.attested`), and writes the attestations down
+with the moved cursors in one transaction; the flusher brings them to Arweave. At 2 seconds' interval that
+is one signature of 0.1 ms for each process that had messages, however many.
+
+Invariants: every slot of the log that has a result is attested, in order, by items that do not overlap; so is
+the state of every checkpoint, in an item of its own time. After a start all processes are looked at, since
+nobody remembers which were behind. Nothing is signed on the event loop or in the log's thread.
+
+On failure: waits for the next interval, and tries the same processes again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple
+
+from aoray import limits
+from aoray.actors.results import Mark, Results
+from aoray.errors import InfrastructureError
+from aoray.protocol.attestations import attest
+from aoray.protocol.items import DataItem
+from aoray.protocol.keys import Signer
+from aoray.scheduler.attested import Cursor
+from aoray.scheduler.log import Log
+
+logger = logging.getLogger(__name__)
+
+
+class Signed(NamedTuple):
+    """Attestations, where they take their processes' cursors, and which processes may have more to attest."""
+
+    items: list[DataItem]
+    cursors: dict[str, Cursor]
+    unfinished: list[str]
+
+
+class Attester:
+    """Attests the processes of one shard. `on_log` runs a function on the log in the log's thread."""
+
+    def __init__(
+        self,
+        on_log: Callable[[Callable[[Log], Any]], Awaitable[Any]],
+        results: Results,
+        signer: Signer,
+    ) -> None:
+        self.attested = 0  # slots, since the start
+        self._on_log = on_log
+        self._results = results
+        self._signer = signer
+        self._mark: Mark | None = None
+        self._waiting: dict[str, None] = {}  # processes to look at, in order
+
+    async def run(
+        self, interval_seconds: float, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    ) -> None:
+        """Attest all there is, wait, and again, for ever."""
+        while True:
+            try:
+                await self.attest_all()
+            except InfrastructureError as error:
+                logger.warning("attestations wait: %r", error)
+            await sleep(interval_seconds)
+
+    async def attest_all(self) -> None:
+        """Everything that there is to attest by now."""
+        await self._look()
+        while batch := list(self._waiting)[: limits.ATTEST_PROCESSES_MAX]:
+            unfinished = await self._attest(batch)
+            for process_id in batch:
+                del self._waiting[process_id]
+            self._waiting |= dict.fromkeys(unfinished)
+
+    async def _look(self) -> None:
+        """Find the processes that may have something to attest."""
+        if self._mark is not None:
+            found, self._mark = await asyncio.to_thread(self._results.written_since, self._mark)
+            self._waiting |= dict.fromkeys(sorted(found))
+            return
+        mark, after = await asyncio.to_thread(self._results.mark), ""
+        while page := await self._on_log(_page_after(after)):
+            self._waiting |= dict.fromkeys(page)
+            after = page[-1]
+        self._mark = mark
+
+    async def _attest(self, process_ids: list[str]) -> list[str]:
+        """Attest these; says which of them may have more."""
+        cursors = await self._on_log(lambda log: log.attested.cursors(process_ids))
+        signed = await asyncio.to_thread(self._sign, cursors)
+        if signed.items:
+            await self._on_log(lambda log: log.attested.keep(signed.items, signed.cursors))
+            self.attested += sum(signed.cursors[pid].nonce - cursors[pid].nonce for pid in signed.cursors)
+        return signed.unfinished
+
+    def _sign(self, cursors: Mapping[str, Cursor]) -> Signed:
+        signed = Signed([], {}, [])
+        count = limits.ATTESTATION_SLOTS_MAX // 2  # of each kind
+        for process_id, (nonce, state_nonce) in cursors.items():
+            results = self._results.statements(process_id, nonce, count)
+            last = results[-1].nonce if results else nonce
+            states = self._results.states(process_id, state_nonce, last, count)
+            statements = {statement.nonce: statement for statement in (*results, *states)}
+            if statements:
+                signed.items.append(attest(self._signer, process_id, list(statements.values())))
+                last_state = states[-1].nonce if states else state_nonce
+                signed.cursors[process_id] = Cursor(last, last_state)
+            if count in (len(results), len(states)):
+                signed.unfinished.append(process_id)
+        return signed
+
+
+def _page_after(process_id: str) -> Callable[[Log], list[str]]:
+    return lambda log: [placed.process_id for placed in log.placed(process_id, limits.PAGE_ENTRIES_MAX)]

@@ -1,0 +1,201 @@
+"""What the log knows of Arweave: the items to be brought there besides its entries, and the bundles that do.
+
+Where in a message's journey: beside it. The flusher plans an *upload* (a range of entries and one of
+publications), and writes down here what becomes of it, always before it acts on it.
+
+Invariants: the ranges of the uploads follow one another without gap or overlap, so each entry and each
+publication is in exactly one upload; a range never changes once it is written, so the bundle of an upload is
+the same bytes whenever it is made. A publication has its item's id once, however often it is published.
+
+On failure: as `scheduler.log`, whose transactions these are.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple
+
+from aoray import limits
+from aoray.protocol.items import DataItem
+
+SCHEMA = """
+CREATE TABLE publications (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    item BLOB NOT NULL
+);
+CREATE TABLE uploads (
+    number INTEGER PRIMARY KEY,
+    entries_after INTEGER NOT NULL,    -- it holds the entries after this seq
+    entries_to INTEGER NOT NULL,       -- up to this one
+    publications_after INTEGER NOT NULL,
+    publications_to INTEGER NOT NULL,
+    settled INTEGER NOT NULL,          -- nothing is to be done any more: it is on Arweave
+    carrier TEXT NOT NULL,             -- what signed it (upload_rules.Policy), '' before it is signed
+    id TEXT NOT NULL,                  -- of the item or transaction on Arweave
+    parts BLOB NOT NULL,               -- the signature, or the signed transaction without its data
+    anchor_height INTEGER NOT NULL,    -- of the block that a transaction names; 0: it is none
+    posted_ms INTEGER NOT NULL,        -- when Arweave accepted it last; 0: it is to be posted
+    posts INTEGER NOT NULL             -- how often it was accepted
+);
+CREATE INDEX uploads_open ON uploads (number) WHERE NOT settled;
+"""
+
+
+class Upload(NamedTuple):
+    """A bundle: the entries and publications it holds, and how far it is."""
+
+    number: int
+    entries_after: int
+    entries_to: int
+    publications_after: int
+    publications_to: int
+    settled: bool = False
+    carrier: str = ""
+    id: str = ""
+    parts: bytes = b""
+    anchor_height: int = 0
+    posted_ms: int = 0
+    posts: int = 0
+
+
+class Backlog(NamedTuple):
+    """What waits to be accepted by Arweave, and what waits to be confirmed."""
+
+    entries: int
+    publications: int
+    bytes: int  # beyond BACKLOG_ROWS_WEIGHED_MAX rows an estimate
+    oldest_ms: int  # timestamp of the oldest entry that waits; 0 if none does
+    unconfirmed: int  # uploads that were accepted
+
+
+class FlushState(NamedTuple):
+    """How far the log is on Arweave, in seq: `flushed` surely, to `planned` perhaps; `last` is all."""
+
+    flushed: int
+    planned: int
+    last: int
+
+
+def plan(sizes: Sequence[tuple[int, int]]) -> int | None:
+    """Where the next bundle ends, given seq and bytes of what comes next. None if nothing does."""
+    end, total = None, 0
+    for seq, size in sizes[: limits.FLUSH_BUNDLE_ENTRIES_MAX]:
+        total += size
+        if end is not None and total > limits.FLUSH_BUNDLE_BYTES_MAX:
+            break
+        end = seq
+    return end
+
+
+class Uploads:
+    """The tables, in the log's database and under its term; `log.uploads`."""
+
+    def __init__(
+        self,
+        rows: Callable[..., list[Any]],
+        writing: Callable[[], AbstractContextManager[sqlite3.Connection]],
+    ) -> None:
+        self._rows = rows
+        self._writing = writing
+
+    def publish(self, items: Sequence[DataItem]) -> None:
+        """Keep items to be brought to Arweave; on return they are on the disk. Again is the same as once."""
+        with self._writing() as db:
+            publish(db, items)
+
+    def state(self) -> FlushState:
+        """How far the entries are."""
+        last = int(self._rows("SELECT coalesce(max(seq), 0) FROM entries")[0][0])
+        planned = self._last()
+        settled = self._rows("SELECT entries_after FROM uploads WHERE NOT settled ORDER BY number LIMIT 1")
+        return FlushState(settled[0][0] if settled else planned.entries_to, planned.entries_to, last)
+
+    def _last(self) -> Upload:
+        rows = self._rows("SELECT * FROM uploads ORDER BY number DESC LIMIT 1")
+        return _upload(rows[0]) if rows else Upload(0, 0, 0, 0, 0, settled=True)
+
+    def next(self) -> Upload | None:
+        """The first that is to be posted (perhaps since before a crash), or a new one, written down."""
+        rows = self._rows("SELECT * FROM uploads WHERE NOT settled AND posted_ms = 0 ORDER BY number LIMIT 1")
+        return _upload(rows[0]) if rows else self._planned()
+
+    def posted(self, after: int) -> list[Upload]:
+        """A page of those that Arweave has accepted and that are not settled, behind this number."""
+        query = "SELECT * FROM uploads WHERE NOT settled AND posted_ms > 0 AND number > ?"
+        rows = self._rows(f"{query} ORDER BY number LIMIT ?", after, limits.UPLOADS_WATCHED_AT_ONCE)
+        return [_upload(row) for row in rows]
+
+    def backlog(self) -> Backlog:
+        """What still waits."""
+        last = self._last()
+        accepted = last.posts or last.settled
+        entries_after = last.entries_to if accepted else last.entries_after
+        publications_after = last.publications_to if accepted else last.publications_after
+        entries = self._waiting("entries", "length(item) + length(assignment)", entries_after)
+        publications = self._waiting("publications", "length(item)", publications_after)
+        query = "SELECT timestamp FROM entries WHERE seq > ? ORDER BY seq LIMIT 1"
+        oldest = self._rows(query, entries_after)
+        unconfirmed = self._rows("SELECT count(*) FROM uploads WHERE NOT settled AND posts > 0")[0][0]
+        size = entries[1] + publications[1]
+        return Backlog(entries[0], publications[0], size, oldest[0][0] if oldest else 0, unconfirmed)
+
+    def _waiting(self, table: str, size: str, after: int) -> tuple[int, int]:
+        """How many rows of a table are behind that seq, and their bytes, judged by the first of them."""
+        count = self._rows(f"SELECT ifnull(max(seq), ?) - ? FROM {table} WHERE seq > ?", after, after, after)
+        rows = f"SELECT {size} AS bytes FROM {table} WHERE seq > ? ORDER BY seq LIMIT ?"
+        query = f"SELECT count(*), ifnull(sum(bytes), 0) FROM ({rows})"
+        weighed, total = self._rows(query, after, limits.BACKLOG_ROWS_WEIGHED_MAX)[0]
+        return int(count[0][0]), total * count[0][0] // max(1, weighed)
+
+    def _planned(self) -> Upload | None:
+        last = self._last()
+        entries, publications = self._ends(last)
+        if entries is None and publications is None:
+            return None
+        upload = Upload(
+            last.number + 1,
+            last.entries_to,
+            entries or last.entries_to,
+            last.publications_to,
+            publications or last.publications_to,
+        )
+        self.add(upload)
+        return upload
+
+    def _ends(self, last: Upload) -> tuple[int | None, int | None]:
+        """Where the next upload ends, in the entries and in the publications: each has its own share."""
+        size, count = "length(item) + length(assignment)", limits.FLUSH_BUNDLE_ENTRIES_MAX
+        query = f"SELECT seq, {size} FROM entries WHERE seq > ? ORDER BY seq LIMIT ?"
+        entries = self._rows(query, last.entries_to, count)
+        query = "SELECT seq, length(item) FROM publications WHERE seq > ? ORDER BY seq LIMIT ?"
+        return plan(entries), plan(self._rows(query, last.publications_to, count))
+
+    def add(self, upload: Upload) -> None:
+        """Write down what the next bundle holds, before it is posted."""
+        with self._writing() as db:
+            db.execute("INSERT INTO uploads VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", upload)
+
+    def save(self, upload: Upload) -> None:
+        """Write down how far it is."""
+        with self._writing() as db:
+            db.execute("INSERT OR REPLACE INTO uploads VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", upload)
+
+    def items(self, upload: Upload) -> list[tuple[bytes, ...]]:
+        """What its bundle holds, in order: item and assignment of each entry, then the publications."""
+        query = "SELECT item, assignment FROM entries WHERE seq > ? AND seq <= ? ORDER BY seq"
+        entries = self._rows(query, upload.entries_after, upload.entries_to)
+        query = "SELECT item FROM publications WHERE seq > ? AND seq <= ? ORDER BY seq"
+        return entries + self._rows(query, upload.publications_after, upload.publications_to)
+
+
+def publish(db: sqlite3.Connection, items: Sequence[DataItem]) -> None:
+    """Keep items to be brought to Arweave, with whatever else is in the transaction."""
+    rows = [(item.id, item.raw) for item in items]
+    db.executemany("INSERT OR IGNORE INTO publications (id, item) VALUES (?, ?)", rows)
+
+
+def _upload(row: tuple[Any, ...]) -> Upload:
+    return Upload(*row)._replace(settled=bool(row[5]))

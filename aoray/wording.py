@@ -1,0 +1,43 @@
+"""What a computer answers, in the words that the command line says it with: results, and its status."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+
+def describe(found: dict[str, Any]) -> str:
+    """A result as a person reads it: what it said, its error, and what it sent."""
+    output = found.get("Output")
+    data = output.get("data", "") if isinstance(output, dict) else output
+    text = data if isinstance(data, str) else orjson.dumps(data, option=orjson.OPT_INDENT_2).decode()
+    lines = [text] if text else []
+    if found.get("Error"):
+        lines.append(f"error: {found['Error']}")
+    for key, verb in (("Messages", "sent"), ("Spawns", "spawned"), ("Assignments", "assigned")):
+        lines += [f"{verb}: {_describe_sent(each)}" for each in found.get(key) or []]
+    return "\n".join(lines) or "(no output)"
+
+
+def _describe_sent(sent: dict[str, Any]) -> str:
+    tags = {tag.get("name"): tag.get("value") for tag in sent.get("Tags") or []}
+    where = sent.get("Target") or tags.get("Module") or sent.get("Message") or ""
+    return " ".join(str(part) for part in (where, tags.get("Action"), sent.get("Data")) if part)
+
+
+def describe_status(found: dict[str, Any]) -> str:
+    """The status as a person reads it."""
+    arweave = found["arweave"]
+    lines = [
+        f"{found['url']}: {found['status']}",
+        f"Arweave: {found['urls']['arweave']} ({arweave['way']})",
+        f"  waiting      {arweave['entries']:,} entries, {arweave['publications']:,} other items,"
+        f" {arweave['bytes']:,} bytes; the oldest for {arweave['oldest_seconds']:.0f} s",
+        f"  unconfirmed  {arweave['unconfirmed']:,} bundles",
+        f"  since start  {arweave['bundles']:,} bundles accepted, {arweave['settled']:,} settled,"
+        f" {arweave['reposts']:,} posted again",
+    ]
+    if arweave["last_error"]:
+        lines += [f"  error        {arweave['last_error']}", f"               {arweave['hint']}"]
+    return "\n".join(lines)

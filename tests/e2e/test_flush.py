@@ -1,0 +1,118 @@
+"""The log gets to an Arweave node that others wrote, each entry once, whatever is killed, dropped or down."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from arlocal import NODE, ArLocal
+from loading import log_of
+from test_audit import aoray
+
+from aoray.arweave.client import ArweaveClient
+from aoray.client import Client
+from aoray.keyfiles import load_or_make
+from aoray.protocol.bundles import BUNDLE_TAGS, unpack
+from aoray.protocol.items import build
+from aoray.protocol.keys import generate_ed25519, generate_rsa
+from aoray.testing import LocalComputer
+
+SQLITE = NODE / "node_modules/sqlite3/build/Release/node_sqlite3.node"
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.node,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(not SQLITE.exists(), reason="npm could not build arlocal's sqlite3 (see Makefile)"),
+]
+SECONDS_MAX = 60
+BIG = "b" * 200_000
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[ArLocal]:
+    with ArLocal(tmp_path / "arlocal") as running:
+        yield running
+
+
+@pytest.fixture
+def gateway(computer: LocalComputer) -> LocalComputer:
+    """Another computer, for its Arweave."""
+    return computer
+
+
+async def until(client: Client, fits: Callable[[dict[str, Any]], object], act: Callable[[], None]) -> Any:
+    """What the computer says of Arweave once it fits; `act` is done before each look."""
+    async with asyncio.timeout(SECONDS_MAX):
+        while True:
+            await asyncio.to_thread(act)
+            found = (await client.status())["arweave"]
+            if fits(found):
+                return found
+
+
+async def send(client: Client, process: str, count: int, data: str = "") -> list[str]:
+    return [await client.send(process, action="Add", data=data) for _ in range(count)]
+
+
+async def test_each_entry_is_in_one_confirmed_transaction_through_kills_forks_and_outages(
+    node: ArLocal, gateway: LocalComputer, tmp_path: Path
+) -> None:
+    wallet = tmp_path / "wallet.json"
+    address = load_or_make(wallet, generate_rsa).address
+    node.mint(address)
+    environment = {
+        "AORAY_GATEWAY_URL": node.url,
+        "AORAY_ARWEAVE_WALLET": str(wallet),
+        "AORAY_CONFIRMATIONS_MIN": "2",
+        "AORAY_REPOST_SECONDS": "1",
+        "AORAY_FLUSH_INTERVAL_MS": "200",
+    }
+    nothing: Callable[[], None] = lambda: None  # noqa: E731
+    with LocalComputer(tmp_path / "data", environment=environment) as computer:
+        async with Client(computer.url, generate_ed25519()) as client:
+            process = await client.spawn(data="Handlers.add('add', 'Add', function() end)", on_boot=True)
+            sent = await send(client, process, 3, BIG)  # bundles of several chunks
+            await client.result(process, sent[-1])
+            await until(client, lambda found: found["entries"] == 0 and found["unconfirmed"] > 0, nothing)
+
+            node.kill()  # and with it all that it had not mined
+            node.start(empty=True)
+            node.mint(address)
+            node.mine(3)  # another chain: the anchors of before are not in it
+            await until(client, lambda found: found["reposts"] > 0 and found["failures"] == 0, nothing)
+
+            sent += await send(client, process, 20)
+            computer.kill()
+            computer.start()
+            sent += await send(client, process, 20)
+
+            node.kill()
+            sent += await send(client, process, 10, BIG)
+            await client.result(process, sent[-1])
+            found = await until(client, lambda found: found["failures"] > 0, nothing)
+            assert found["entries"] > 0 and found["bytes"] > 10 * len(BIG) and found["oldest_seconds"] > 0
+            assert "Unavailable" in found["last_error"] and found["hint"]
+            code, out, _ = await aoray("status", "--url", computer.url)
+            assert code == 0 and "waiting" in out and "Unavailable" in out
+
+            node.start()
+            await until(client, lambda found: not (found["entries"] or found["unconfirmed"]), node.mine)
+            log = await log_of(computer, process)
+    assert len(log) == len(sent) + 1
+    bundles = node.bundles(address)
+    items = Counter(item.id for data in bundles for item in unpack(data))
+    assert set(items.values()) == {1}
+    assert items.keys() >= {process, *sent, *(entry["assignment"]["id"] for entry in log)}
+
+    # arlocal tells neither the anchors of items nor their bundles: another gateway reads the chain's data.
+    async with ArweaveClient(gateway.unit(1)) as reading:
+        for data in bundles:
+            await reading.post_item(build(generate_ed25519(), tags=BUNDLE_TAGS, data=data).raw)
+    code, out, err = await aoray("verify", process, "--gateway", gateway.unit(1), "--json")
+    assert code == 0, out + err
+    assert orjson.loads(out)["nonce"] == len(sent)
