@@ -159,7 +159,7 @@ def test_a_wallet_that_others_can_read_or_that_is_none_is_refused(tmp_path: Path
     made = load_or_make(path, generate_rsa)
     assert load_wallet(path).address == made.address
     path.chmod(0o640)
-    with pytest.raises(ClientError, match="read by others"):
+    with pytest.raises(ClientError, match="others may read"):
         load_wallet(path)
     other = tmp_path / "other.json"
     load_or_make(other)
