@@ -64,8 +64,8 @@ def test_a_damaged_bundle_gives_only_items_that_verify(content: bytes) -> None:
 
 WORDS = """{ } ( ) [ ] : ! $ @ ... query fragment on transaction transactions block blocks id ids owners tags
   first after min max height sort HEIGHT_ASC edges node cursor count name values op NEQ match FUZZY_OR
-  __schema __typename "x" 1 -1 2147483648 1e9 true null $a # \\ "\\uD800" & Int Transaction
-  @skip(if:true) a:"""
+  __schema __typename "x" 1 -1 2147483648 1e9 true null $a # \\ "\\uD800" & Int Transaction @skip(if:true)
+  a:"""
 words = st.sampled_from([*WORDS.split(), '"""x"""'])
 soup = st.lists(words, max_size=25).map(" ".join)
 nested = st.tuples(st.sampled_from([b"{a", b"[", b"...{", b"(a:{"]), levels).map(
@@ -97,8 +97,8 @@ def test_any_query_of_the_schema_is_answered_or_the_client_s_fault(kept: Arweave
 
 FILTERS = """query (
   $ids: [ID!], $owners: [String!], $recipients: [String!], $tags: [TagFilter!], $in: [ID!],
-  $time: RangeFilter, $block: BlockFilter, $first: Int, $after: String, $sort: SortOrder, $id: ID!,
-  $height: Int
+  $time: RangeFilter, $block: BlockFilter, $first: Int, $after: String, $sort: SortOrder,
+  $id: ID!, $height: Int
 ) {
   transactions(ids: $ids, owners: $owners, recipients: $recipients, tags: $tags, bundledIn: $in,
     ingested_at: $time, block: $block, first: $first, after: $after, sort: $sort) {

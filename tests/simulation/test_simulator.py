@@ -20,7 +20,6 @@ from aoray.actors.deliveries import Deliveries, Settlement
 from aoray.actors.results import ResultRow
 from aoray.protocol.assignments import LogEntry
 from aoray.scheduler.committer import Work
-from aoray.scheduler.crontab import CronState
 from aoray.scheduler.log import ProcessState, Slot
 
 SEEDS_MAX = 200
@@ -37,13 +36,9 @@ class AcknowledgesFirst(SimLog):
         self.uploads.next = lambda: (self._write(), next_upload())[1]  # type: ignore[method-assign]
 
     def append(
-        self,
-        entries: Sequence[LogEntry],
-        changed: Mapping[str, ProcessState],
-        block_height: int,
-        crons: Sequence[CronState] = (),
+        self, entries: Sequence[LogEntry], changed: Mapping[str, ProcessState], block_height: int, *crons: Any
     ) -> None:
-        self._unwritten.append((entries, changed, block_height, crons))
+        self._unwritten.append((entries, changed, block_height, *crons))
 
     def _write(self) -> None:
         while self._unwritten:
@@ -69,18 +64,14 @@ class TellsFirst(SimLog):
     """Tells the process actors before the log is written: outboxes are pushed of slots that may never be."""
 
     def append(
-        self,
-        entries: Sequence[LogEntry],
-        changed: Mapping[str, ProcessState],
-        block_height: int,
-        crons: Sequence[CronState] = (),
+        self, entries: Sequence[LogEntry], changed: Mapping[str, ProcessState], block_height: int, *crons: Any
     ) -> None:
         host = HOST.get()
         shard = host.actor if host else None
         for entry in entries if shard else ():
             state = changed[entry.process_id]
             shard._lane(state.actor).push([Work(state.term, entry)])
-        super().append(entries, changed, block_height, crons)
+        super().append(entries, changed, block_height, *crons)
 
 
 class AttestsLater(SimLog):

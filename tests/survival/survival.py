@@ -102,6 +102,13 @@ def check_results(state: Path) -> None:
         reader.close()
 
 
+SETTLED = """
+SELECT assignment_id FROM entries WHERE seq <= (SELECT max(entries_to) FROM uploads WHERE settled)
+UNION ALL SELECT id FROM publications WHERE seq <= (SELECT max(publications_to) FROM uploads WHERE settled)
+"""
+"""What the log says is on Arweave: the embedded one accepts in order."""
+
+
 def check_arweave(state: Path) -> None:
     """Whatever Arweave lists it has, and it lists all that the log says it has."""
     path = state / "arweave.sqlite"
@@ -111,6 +118,5 @@ def check_arweave(state: Path) -> None:
         check_database(path)
         for log in sorted(state.glob("log-*.sqlite")):
             with closing(sqlite3.connect(log)) as db:
-                query = "SELECT assignment_id FROM entries WHERE seq <= (SELECT flushed FROM shard)"
-                for (assignment,) in db.execute(query):
-                    assert parse(arweave.raw(arweave.get(assignment))).id == assignment
+                for (item_id,) in db.execute(SETTLED):
+                    assert parse(arweave.raw(arweave.get(item_id))).id == item_id
