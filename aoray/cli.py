@@ -76,8 +76,7 @@ def up(**options: Any) -> None:
         with Computer(settings) as computer:
             _stop_on_signals()  # Ray has put its own handlers in their place
             click.echo(_welcome(settings, computer.health))
-            while True:
-                signal.pause()
+            computer.watch()
     except Stopped:
         click.echo("stopped")
 

@@ -8,7 +8,8 @@ everything that matters is on disk by then.
 
 A Ray of its own is set up by `ray_environment.prepare`, which must run before this module is imported.
 
-An actor that dies is restarted by Ray and recovers from disk by itself; nothing here watches over it.
+An actor that dies is restarted by Ray and recovers from disk by itself; nothing here watches over it. Only
+when Ray itself ends (`watch`) does the computer, so that whoever supervises it starts it again.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ from aoray.settings import Settings
 from aoray.wasm.engine import Engine
 
 START_SECONDS_MAX = 120
+WATCH_SECONDS = 2.0
 OBJECT_STORE_BYTES = 128 * 1024 * 1024  # batches are small; the default would take a third of the memory
 ACTOR_OPTIONS: Mapping[str, Any] = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": 0}
 CONCURRENCY_MAX = 10_000
@@ -83,6 +85,17 @@ class Computer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
+
+    def watch(self) -> None:
+        """Blocks for as long as Ray's node on this machine lives. Its actors end with it, and nobody restarts
+        them: `Unavailable`."""
+        own = ray.get_runtime_context().get_node_id()
+        while any(node["Alive"] for node in ray.nodes() if node["NodeID"] == own):
+            time.sleep(WATCH_SECONDS)
+        raise Unavailable(
+            "Ray has ended on this machine, and the actors with it",
+            hint="Start the computer again: what was acknowledged is on disk.",
+        )
 
 
 def check_arweave(settings: Settings) -> None:

@@ -151,6 +151,15 @@ class LocalComputer:
         assert code == 0, f"after SIGINT `aoray up` gave {code}:\n{self.said()}"
         assert not left, f"left behind after SIGINT: {commands}"
 
+    def ended(self, seconds: float) -> int:
+        """Wait until it ends by itself, with all that it started; its exit code."""
+        assert self._process is not None
+        started = self.members()
+        code = self._process.wait(seconds)
+        assert not wait_gone([*started, *self.members()], seconds)
+        self._process = None
+        return code
+
     def kill(self) -> None:
         """SIGKILL to everything of this computer, at once."""
         while alive := self.members():
@@ -247,9 +256,11 @@ def part_of(command: str) -> str:
     title = command.partition(" ")[0]
     if title.startswith("ray::"):
         return title.removeprefix("ray::").partition(".")[0]
-    programs = [Path(word).name for word in command.split() if not word.startswith("-")]
-    scripts = [name for name in programs[1:] if name.endswith(".py")]
-    return next(iter(scripts + programs), "")
+    program = Path(title).name
+    if not program.startswith("python"):  # the raylet has Python scripts among its arguments
+        return program
+    scripts = (Path(word).name for word in command.split() if word.endswith(".py"))
+    return next(scripts, program)
 
 
 def _read(pid: int, name: str) -> bytes:

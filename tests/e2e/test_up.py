@@ -14,10 +14,15 @@ from loading import check, check_log, log_of, prepare
 from aoray.client import Client
 from aoray.errors import NotFound
 from aoray.protocol.keys import generate_ed25519
-from aoray.testing import LocalComputer, free_ports
+from aoray.testing import LocalComputer, command_of, free_ports, part_of, send_kill
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
+RAY_NOTICES_SOON = {
+    "RAY_health_check_initial_delay_ms": "1000",
+    "RAY_health_check_period_ms": "500",
+    "RAY_health_check_timeout_ms": "1000",
+}
 COUNT = "N = (N or 0) + 1 return N"
 
 
@@ -49,6 +54,18 @@ async def test_ctrl_c_under_load_leaves_nothing_behind_and_loses_nothing(own_com
     await running
     await asyncio.to_thread(own_computer.start)
     await check(own_computer, work)
+
+
+async def test_it_ends_when_ray_does_so_that_it_is_started_again(tmp_path: Path) -> None:
+    with LocalComputer(tmp_path / "data", environment=RAY_NOTICES_SOON) as own_computer:
+        async with Client(own_computer.url, generate_ed25519()) as client:
+            process = await client.spawn()
+            assert await count(client, process) == "1"
+            send_kill(pid for pid in own_computer.members() if part_of(command_of(pid)) == "raylet")
+            assert await asyncio.to_thread(own_computer.ended, 60) == 1
+            assert "Ray has ended" in own_computer.said()
+            await asyncio.to_thread(own_computer.start)
+            assert await count(client, process) == "2"
 
 
 def test_a_second_computer_on_the_same_data_is_refused(computer: LocalComputer) -> None:
