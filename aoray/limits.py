@@ -38,6 +38,7 @@ MODULES_KNOWN_MAX = 10_000
 PROCESSES_KNOWN_MAX = 20_000  # processes a gateway remembers: their items, their actors
 RATE_KEYS_MAX = 100_000  # addresses, and wallets, of which a gateway knows how much they have used
 HEALTH_SECONDS_MAX = 10  # an actor that does not answer in this time is not healthy
+STATS_SECONDS_MAX = 1.0  # what a page of figures waits for a shard
 DRY_RUNS_IN_FLIGHT_MAX = 256  # for one gateway
 MEMORIES_IN_FLIGHT_MAX = 2  # whole memories that one gateway hands out (`GET /state`) at once
 RESULTS_PAGE_BYTES_MAX = 32 * MIB  # a page of results ends early there, and says that there are more

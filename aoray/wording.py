@@ -28,9 +28,15 @@ def _describe_sent(sent: dict[str, Any]) -> str:
 
 def describe_status(found: dict[str, Any]) -> str:
     """The status as a person reads it."""
+    lines = [f"{found['url']}: {found['status']}"]
+    if found.get("error"):
+        lines.append(f"  error        {found['error']}")
+    return "\n".join(lines + (_describe_flushing(found) if found["arweave"] else []))
+
+
+def _describe_flushing(found: dict[str, Any]) -> list[str]:
     arweave = found["arweave"]
     lines = [
-        f"{found['url']}: {found['status']}",
         f"Arweave: {found['urls']['arweave']} ({arweave['way']})",
         f"  waiting      {arweave['entries']:,} entries, {arweave['publications']:,} other items,"
         f" {arweave['bytes']:,} bytes; the oldest for {arweave['oldest_seconds']:.0f} s",
@@ -40,4 +46,4 @@ def describe_status(found: dict[str, Any]) -> str:
     ]
     if arweave["last_error"]:
         lines += [f"  error        {arweave['last_error']}", f"               {arweave['hint']}"]
-    return "\n".join(lines)
+    return lines

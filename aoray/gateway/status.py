@@ -64,9 +64,14 @@ class Health:
 
 
 async def flushing(gateway: Gateway) -> dict[str, Any]:
-    """How the shards' logs get to Arweave, all shards together; the error is one of theirs."""
+    """How the shards' logs get to Arweave, all shards together; the error is one of theirs. `Unavailable`
+    while one of them does not answer."""
     names = [f"shard-{index}" for index in range(gateway.settings.shards)]
-    stats = await asyncio.gather(*(gateway.call(name, "stats") for name in names))
+    try:
+        async with asyncio.timeout(limits.STATS_SECONDS_MAX):
+            stats = await asyncio.gather(*(gateway.call(name, "stats") for name in names))
+    except TimeoutError as error:
+        raise Unavailable("a scheduler shard does not answer") from error
     shards = [each["arweave"] for each in stats]
     worst = max(shards, key=lambda each: int(each["failures"]))
     return {
@@ -111,7 +116,10 @@ def router(gateway: Gateway) -> APIRouter:
     async def status() -> Response:
         """Health, and what of the log waits for Arweave."""
         body, _ = await health.body()
-        return json_response(body | {"arweave": await flushing(gateway)})
+        try:
+            return json_response(body | {"arweave": await flushing(gateway)})
+        except InfrastructureError as error:  # what is known is said all the same
+            return json_response(body | {"arweave": None, "error": error.message})
 
     @routes.get("/metrics")
     async def metrics() -> Response:

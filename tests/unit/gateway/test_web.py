@@ -11,6 +11,7 @@ from gatewaying import MODULE, Computer
 from aoray import __version__
 from aoray.errors import Unavailable
 from aoray.gateway import apps
+from aoray.wording import describe_status
 
 UNITS = [apps.messenger_unit, apps.scheduler_unit, apps.compute_unit]
 
@@ -105,6 +106,10 @@ async def test_the_status_says_what_waits_for_arweave(computer: Computer, every:
     found = (await every.get("/status")).json()
     assert found["arweave"]["entries"] == 1 and found["arweave"]["bytes"] > 0
     assert found["arweave"]["way"] == "item" and found["scheduler"]
+    computer.failures["stats"] = [Unavailable("the shard is being restarted")]
+    without = (await every.get("/status")).json()
+    assert (without["arweave"], without["error"]) == (None, "the shard is being restarted")
+    assert "the shard is being restarted" in describe_status(without)
 
 
 async def test_a_bug_is_500_json_without_its_insides(computer: Computer) -> None:
