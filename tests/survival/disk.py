@@ -212,6 +212,7 @@ class Disk:
                 content = file.image(source)
                 # Written through a mapping, which is never synced.
                 target.write_bytes(source.randbytes(len(content)) if path.endswith("-shm") else content)
+                target.chmod(0o600)  # modes are not recorded, and keys must be nobody else's
 
 
 def states(
