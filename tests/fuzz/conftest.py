@@ -12,7 +12,8 @@ import pytest
 UNIT = Path(__file__).parents[1] / "unit"
 # What the rooms' own tests share (they are no packages).
 sys.path += [str(UNIT / room) for room in ("gateway", "wasm", "scheduler", "arweave", "protocol")]
-HANG_SECONDS = 120.0
+HANG_SECONDS = 400.0
+"""Hypothesis takes up to 300 to make what failed small; cut off in that, it says only that it was cut off."""
 
 
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:

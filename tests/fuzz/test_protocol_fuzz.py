@@ -165,7 +165,7 @@ def test_a_changed_log_is_the_log_or_refused(log: list[DataItem], data: st.DataO
         )
     assert check_chain(process, entries, scheduler=SCHEDULER.address) == head
     at = data.draw(st.integers(0, len(entries) - 1))
-    field = data.draw(st.sampled_from(LogEntry._fields))
+    field = data.draw(st.sampled_from([*["item", "assignment"] * 3, *LogEntry._fields]))
     value = getattr(entries[at], field)
     other = data.draw(
         damaged(value) if isinstance(value, bytes) else texts if isinstance(value, str) else st.integers()
