@@ -18,6 +18,7 @@ from aoray.arweave.routes import router
 from aoray.arweave.store import ArweaveStore
 from aoray.gateway import apps
 from aoray.gateway.bounded import Bounded
+from aoray.gateway.openapi import TABLE
 from aoray.protocol.bundles import BUNDLE_TAGS, pack
 from aoray.protocol.items import build
 
@@ -71,6 +72,9 @@ def test_any_request_to_any_route_is_answered(
         Served(apps.arweave_unit(gateway, routes)),
     ]
 
+    described = {(method.lower(), path) for unit in units for method, path, *_ in unit.operations}
+    assert described == set(TABLE), "what is described is there, and the other way round"
+
     @fuzz(100, st.sampled_from(units).flatmap(lambda unit: several(unit, known, bodies)))
     def ask(asked: tuple[Served, list[Request]]) -> None:
         served, some = asked
@@ -78,7 +82,9 @@ def test_any_request_to_any_route_is_answered(
             check(request, served.ask(runner, request))
 
     ask()
-    assert gateway.load.requests == 0 and gateway.load.body_bytes == 0, "what was counted in was counted out"
+    assert gateway.load.requests == 0 and gateway.load.bodies.bytes == 0, (
+        "what was counted in was counted out"
+    )
     assert len(gateway.waiting) == 0 and not +gateway.under_way
     check_bounds(gateway)
 

@@ -46,11 +46,11 @@ class Speaking(Computer):
     instance: Instance
 
     def _row(self, entry: LogEntry) -> ResultRow:
-        message, height, pushed_for = given(entry)
+        made = given(entry, self.gateway.addresses.authority)
         with stack_of_a_server():
-            result, has_error, has_outbox = served(self.instance.evaluate(message, b"{}"))
+            result, has_error, has_outbox = served(self.instance.evaluate(made.message, b"{}"))
         place = entry.process_id, entry.nonce, entry.message_id, entry.assignment_id, entry.timestamp
-        return ResultRow(*place, height, result, has_error, pushed_for, not has_outbox)
+        return ResultRow(*place, made.block_height, result, has_error, made.pushed_for, not has_outbox)
 
 
 @pytest.fixture(scope="module")
