@@ -47,11 +47,11 @@ def signed(computer: LocalComputer) -> dict[str, DataItem]:
 def check(computer: LocalComputer, item: DataItem, spawned: set[str]) -> None:
     """It is what its process said at the place that it carries; or the news of a process that it spawned."""
     sender, nonce = first(item.tags, "From-Process", ""), first(item.tags, "From-Nonce")
-    if nonce is None:
-        assert first(item.tags, "Action") == "Spawned"
+    if first(item.tags, "Action") == "Spawned":
         assert item.target_id == sender
         assert first(item.tags, "Process") in spawned
         return
+    assert nonce is not None
     sql = "SELECT result, pushed_for FROM results WHERE process_id = ? AND nonce = ?"
     [(result, pushed_for)] = query(computer.data / "results.sqlite", sql, sender, int(nonce))
     kind = "Spawns" if ao_tag(item.tags, "Type") == "Process" else "Messages"
