@@ -228,7 +228,9 @@ def wait_ready(actors: list[Any], data: Path) -> None:
             hint="Is the machine busy, or the log long? What was acknowledged is on disk: start it again.",
         ) from error
     except ray.exceptions.ActorDiedError as error:
-        reason = str(error).strip().rpartition("\n")[2].strip()
+        reason = str(error).strip().rpartition("\n")[2].strip()  # of Ray's text, a traceback: `Class: why`
+        if reason.startswith("aoray.errors."):
+            reason = reason.partition(": ")[2]
         raise Unavailable(
             f"an actor can't start: {reason}", hint=f"What was acknowledged is in {data}, as it was."
         ) from error
@@ -287,7 +289,10 @@ def _upload(settings: Settings, item: DataItem) -> None:
             f"{settings.arweave_url} does not answer: {error}", hint="Is Arweave up?"
         ) from error
     if response.is_error:
-        raise Unavailable(f"Arweave refused {item.id}: {response.text}", hint=settings.arweave_url)
+        raise Unavailable(
+            f"{settings.arweave_url} did not take {item.id}: {response.status_code} {response.text[:200]}",
+            hint="Is it an Arweave that takes data items? Others need --bundler-url or --arweave-wallet too.",
+        )
 
 
 def wait_healthy(settings: Settings) -> Mapping[str, Any]:
