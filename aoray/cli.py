@@ -106,7 +106,7 @@ def _welcome(settings: Settings, health: Any) -> str:
     unit = f"http://{settings.host}:{{}}".format
     return "\n".join(
         [
-            f"ready: {settings.url} (all units; Arweave {unit(port + 1)}, messenger {unit(port + 2)},"
+            f"ready: {settings.url} (all units; Arweave {settings.arweave_url}, messenger {unit(port + 2)},"
             f" scheduler {unit(port + 3)}, compute {unit(port + 4)})",
             f"  module     {health['module']}",
             f"  scheduler  {health['scheduler']}",
