@@ -7,6 +7,7 @@ answer. With `--json` both are one object on standard output, with `ok` in it.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,16 +16,19 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 import click
 import orjson
 
-from aoray.errors import LogFault
+from aoray.errors import AorayError, LogFault, Unavailable
 from aoray.protocol.ids import is_id
 from aoray.settings import Settings
 
 if TYPE_CHECKING:
+    from aoray.client import Client
     from aoray.published import Progress
     from aoray.replay import Compare, Run
 
 SWITCH_SECONDS = 0.001  # signatures are verified beside the evaluation, which would keep them waiting
-GATEWAY = click.option("--gateway", help="Arweave's URL. [the computer's own]")
+GATEWAY = click.option(
+    "--gateway", envvar="AORAY_GATEWAY_URL", help="Arweave's URL. [that of the computer at AORAY_URL]"
+)
 IGNORE = click.option(
     "--ignore-forged", is_flag=True, help="Pass over assignments by others than the scheduler."
 )
@@ -149,11 +153,13 @@ def _replay(wanted: Wanted, as_json: bool, ask: Callable[[Run], dict[str, Any]])
     try:
         with _bar(shown=not as_json) as progress:
             return asyncio.run(_run(wanted, progress, ask))
-    except LogFault as error:
+    except AorayError as error:
         if as_json:
             found = {"ok": False, "error": error.message, "code": error.code, **error.details}
             click.echo(orjson.dumps(found).decode())
             sys.exit(1)
+        if not isinstance(error, LogFault):
+            raise
         raise LogFault(f"process {wanted.process} is not what it says: {error.message}") from error
 
 
@@ -164,10 +170,10 @@ async def _run(wanted: Wanted, progress: Progress, ask: Callable[[Run], dict[str
     from aoray.replay import replayed
 
     sys.setswitchinterval(SWITCH_SECONDS)
-    arweave = wanted.gateway or Settings.from_environment().arweave_url
+    url = wanted.url or os.environ.get("AORAY_URL") or Settings.from_environment().url
     async with (
-        ArweaveClient(arweave) as client,
-        Client(wanted.url or "", generate_ed25519()) as computer,
+        Client(url, generate_ed25519()) as computer,
+        ArweaveClient(wanted.gateway or await arweave_of(computer)) as client,
         replayed(
             client,
             wanted.process,
@@ -179,6 +185,14 @@ async def _run(wanted: Wanted, progress: Progress, ask: Callable[[Run], dict[str
         ) as run,
     ):
         return ask(run)
+
+
+async def arweave_of(computer: Client) -> str:
+    """Where the computer says that its Arweave is; `Unavailable` if it does not answer."""
+    try:
+        return str((await computer.health())["urls"]["arweave"])
+    except Unavailable as error:
+        raise Unavailable(error.message, hint=f"{error.hint} Or name an Arweave with --gateway.") from error
 
 
 def comparison(computer: Any) -> Compare:

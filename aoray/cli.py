@@ -21,7 +21,7 @@ import orjson
 from aoray import __version__, audit, limits, ray_environment
 from aoray.errors import AorayError
 from aoray.settings import Settings
-from aoray.wording import describe, describe_status
+from aoray.wording import describe, describe_crons, describe_status
 
 T = TypeVar("T")
 DEFAULT_WALLET = Path("~/.aoray/wallet.json")
@@ -35,6 +35,11 @@ class Group(click.Group):
             return super().invoke(ctx)
         except AorayError as error:
             click.echo(f"aoray: {error.message}" + (f"\n       {error.hint}" if error.hint else ""), err=True)
+            sys.exit(1)
+        except OSError as error:
+            if not error.filename:  # of a file it is the caller's: a path that can't be read or made
+                raise
+            click.echo(f"aoray: {error.filename}: {error.strerror}", err=True)
             sys.exit(1)
 
 
@@ -101,7 +106,7 @@ def _welcome(settings: Settings, health: Any) -> str:
     unit = f"http://{settings.host}:{{}}".format
     return "\n".join(
         [
-            f"ready: {settings.url} (all units; Arweave {unit(port + 1)}, messenger {unit(port + 2)},"
+            f"ready: {settings.url} (all units; Arweave {settings.arweave_url}, messenger {unit(port + 2)},"
             f" scheduler {unit(port + 3)}, compute {unit(port + 4)})",
             f"  module     {health['module']}",
             f"  scheduler  {health['scheduler']}",
@@ -271,7 +276,12 @@ def push(context: Context, process: str, nonce: int, index: int | None) -> None:
 
     pushed, failed = context.run(call)
     lines = [f"{each['index']} {each['state']} {each['id']} to {each['target']}" for each in pushed]
-    context.say({"process": process, "nonce": nonce, "pushed": pushed}, "\n".join(lines) or "nothing to push")
+    nothing = (
+        "nothing pushed"
+        if failed
+        else f"nothing to push: no message of the outbox of slot {nonce} waits or failed"
+    )
+    context.say({"process": process, "nonce": nonce, "pushed": pushed}, "\n".join(lines) or nothing)
     if failed:
         raise failed[-1]
 
@@ -299,9 +309,7 @@ def monitor(context: Context, process: str, stop: bool, show: bool) -> None:
         return dict(await client.monitored(process))
 
     found = context.run(call)
-    lines = [f"{process} {'ticks' if found['monitored'] else 'does not tick'}"]
-    lines += [f"{cron['cron']}: next at {cron.get('next', 'no time')}" for cron in found["crons"]]
-    context.say(found, "\n".join(lines))
+    context.say(found, describe_crons(found))
 
 
 @main.command()

@@ -53,7 +53,10 @@ def load(path: Path) -> KeySigner:
         raise MalformedInput(f"{path} is not a JSON web key", field=str(path)) from None
     if not isinstance(jwk, dict):
         raise MalformedInput(f"{path} is not a JSON web key", field=str(path))
-    return signer_from_jwk(jwk)
+    try:
+        return signer_from_jwk(jwk)
+    except MalformedInput as error:
+        raise MalformedInput(f"{path}: {error.message}", field=str(path)) from None
 
 
 def load_wallet(path: Path) -> RsaSigner:

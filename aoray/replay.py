@@ -205,6 +205,11 @@ async def _named_item(client: ArweaveClient, process_id: str, item_id: str, what
         item = await client.item(item_id)
         await asyncio.to_thread(verify, item)
     except NotFound as error:
+        if item_id == process_id:  # nobody lies: there is no log to check
+            raise NotFound(
+                f"process {process_id} is not on Arweave at {client.url}",
+                hint="Is that the right Arweave? What was spawned in the last seconds may not be there yet.",
+            ) from error
         raise fault(process_id, None, item_id, f"{what} {item_id} is not on Arweave") from error
     except BadSignature as error:
         why = f"wrong {what}: the signature of {item_id} does not verify"

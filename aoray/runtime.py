@@ -42,6 +42,8 @@ from aoray.modules.lua import LUA_MODULE_FORMAT, LUA_WASM
 from aoray.protocol.items import DataItem, build
 from aoray.protocol.keys import Signer
 from aoray.protocol.tags import Tag
+from aoray.scheduler.log import check_version
+from aoray.scheduler.reader import log_path
 from aoray.scheduler.shard import ShardActor
 from aoray.settings import Settings
 from aoray.wasm.engine import Engine
@@ -51,6 +53,7 @@ WATCH_SECONDS = 2.0
 OBJECT_STORE_BYTES = 128 * 1024 * 1024  # batches are small; the default would take a third of the memory
 ACTOR_OPTIONS: Mapping[str, Any] = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": 0}
 CONCURRENCY_MAX = 10_000
+PORT_MAX = 65_535
 LOCATION_TTL_MS = str(3_600_000)
 
 
@@ -65,16 +68,18 @@ class Computer:
     def __enter__(self) -> Self:
         logs.begin(self.settings.log_level)
         Admission(self.settings)  # says here what is wrong with its settings
+        check_ports(self.settings)
         with ExitStack() as stack:
             check_arweave(self.settings)
             stack.enter_context(locked(self.settings.data))
             keep_shards(self.settings)
+            check_versions(self.settings)
             make_keys(self.settings)
             stack.enter_context(ray_for(self.settings))
             actors = start_actors(self.settings)
             compile_lua(self.settings)
             stack.callback(stop_actors, actors)
-            wait_ready(actors)
+            wait_ready(actors, self.settings.data)
             publish_lua(self.settings)
             publish_location(self.settings)
             self.health = wait_healthy(self.settings)
@@ -98,8 +103,23 @@ class Computer:
         )
 
 
+def check_ports(settings: Settings) -> None:
+    """Refuse ports that there are not."""
+    if not 1 <= settings.port <= PORT_MAX - 4:
+        raise ClientError(
+            f"there is no port {settings.port}, or not all of the next four",
+            hint=f"Give a --port from 1 to {PORT_MAX - 4} (five in a row are used).",
+        )
+
+
 def check_arweave(settings: Settings) -> None:
     """Refuse at once what the shards could not work with."""
+    for name, url in (("gateway", settings.gateway_url), ("bundler", settings.bundler_url)):
+        if url and not url.startswith(("http://", "https://")):
+            raise ClientError(
+                f"the {name} {url!r} is no URL",
+                hint=f"Name it with http:// or https:// (--{name}-url or AORAY_{name.upper()}_URL).",
+            )
     if settings.publishes and not settings.gateway_url:
         raise ClientError(
             "a bundler or a wallet needs a gateway, where what was posted can be read",
@@ -134,6 +154,12 @@ def keep_shards(settings: Settings) -> None:
             f"{settings.data} was made with {first} shards, not {settings.shards}",
             hint=f"Set AORAY_SHARDS={first}, or use another --data.",
         )
+
+
+def check_versions(settings: Settings) -> None:
+    """Refuse logs that a later aoray made; older ones are brought up to date as they are opened."""
+    for index in range(settings.shards):
+        check_version(log_path(settings, index))
 
 
 def make_keys(settings: Settings) -> None:
@@ -192,14 +218,21 @@ def stop_actors(actors: list[Any]) -> None:
         ray.kill(actor, no_restart=True)
 
 
-def wait_ready(actors: list[Any]) -> None:
+def wait_ready(actors: list[Any], data: Path) -> None:
     """Wait until every actor answers `ready`; an actor that can't start says why."""
     try:
         ray.get([actor.ready.remote() for actor in actors], timeout=START_SECONDS_MAX)
     except ray.exceptions.GetTimeoutError as error:
         raise Unavailable(
             f"the actors did not start within {START_SECONDS_MAX} s",
-            hint="See Ray's logs under the temp dir.",
+            hint="Is the machine busy, or the log long? What was acknowledged is on disk: start it again.",
+        ) from error
+    except ray.exceptions.ActorDiedError as error:
+        reason = str(error).strip().rpartition("\n")[2].strip()  # of Ray's text, a traceback: `Class: why`
+        if reason.startswith("aoray.errors."):
+            reason = reason.partition(": ")[2]
+        raise Unavailable(
+            f"an actor can't start: {reason}", hint=f"What was acknowledged is in {data}, as it was."
         ) from error
     except ray.exceptions.RayTaskError as error:
         raise error.as_instanceof_cause() from error
@@ -247,9 +280,19 @@ def _upload(settings: Settings, item: DataItem) -> None:
     if settings.publishes:
         ray.get(ray.get_actor("shard-0").publish.remote([item.raw]), timeout=START_SECONDS_MAX)
         return
-    response = httpx.post(f"{settings.arweave_url}/tx", content=item.raw, headers=OCTET_STREAM, timeout=60)
+    try:
+        response = httpx.post(
+            f"{settings.arweave_url}/tx", content=item.raw, headers=OCTET_STREAM, timeout=60
+        )
+    except httpx.TransportError as error:
+        raise Unavailable(
+            f"{settings.arweave_url} does not answer: {error}", hint="Is Arweave up?"
+        ) from error
     if response.is_error:
-        raise Unavailable(f"Arweave refused {item.id}: {response.text}", hint=settings.arweave_url)
+        raise Unavailable(
+            f"{settings.arweave_url} did not take {item.id}: {response.status_code} {response.text[:200]}",
+            hint="Is it an Arweave that takes data items? Others need --bundler-url or --arweave-wallet too.",
+        )
 
 
 def wait_healthy(settings: Settings) -> Mapping[str, Any]:

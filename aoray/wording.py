@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
+
+WIRING = {"Data-Protocol", "Variant", "Type", "Reference", "Action", "Module", "Scheduler", "Authority"}
+"""Tags of what is sent that say nothing to a person, or are said elsewhere."""
 
 
 def describe(found: dict[str, Any]) -> str:
     """A result as a person reads it: what it said, its error, and what it sent."""
     output = found.get("Output")
     data = output.get("data", "") if isinstance(output, dict) else output
-    text = data if isinstance(data, str) else orjson.dumps(data, option=orjson.OPT_INDENT_2).decode()
+    text = (
+        data or ""
+        if isinstance(data, str | None)
+        else orjson.dumps(data, option=orjson.OPT_INDENT_2).decode()
+    )
     lines = [text] if text else []
     if found.get("Error"):
         lines.append(f"error: {found['Error']}")
@@ -23,7 +31,25 @@ def describe(found: dict[str, Any]) -> str:
 def _describe_sent(sent: dict[str, Any]) -> str:
     tags = {tag.get("name"): tag.get("value") for tag in sent.get("Tags") or []}
     where = sent.get("Target") or tags.get("Module") or sent.get("Message") or ""
-    return " ".join(str(part) for part in (where, tags.get("Action"), sent.get("Data")) if part)
+    others = " ".join(f"{name}={value}" for name, value in tags.items() if name not in WIRING)
+    return " ".join(str(part) for part in (where, tags.get("Action"), others, sent.get("Data")) if part)
+
+
+def describe_crons(found: dict[str, Any]) -> str:
+    """The crons of a process, as `GET /monitor/{process}` has them, and when they are due."""
+    process, crons = found["process"], found["crons"]
+    if not crons:
+        return f"{process} has no Cron-Interval tags: there is nothing to tick"
+    lines = [f"{process} {'ticks' if found['monitored'] else 'does not tick'}"]
+    return "\n".join([*lines, *(f"{cron['cron']}: {_due(cron)}" for cron in crons)])
+
+
+def _due(cron: dict[str, Any]) -> str:
+    if "next" not in cron:
+        return "due when it is monitored"
+    if cron["unit"] == "blocks":
+        return f"next at block {cron['next']}"
+    return f"next at {datetime.fromtimestamp(cron['next'] / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def describe_status(found: dict[str, Any]) -> str:

@@ -178,7 +178,7 @@ class Flusher:
 
     def _failed(self, error: AorayError, interval_seconds: float) -> float:
         self.progress.failures += 1
-        self.progress.last_error = repr(error)
+        self.progress.last_error = f"{type(error).__name__}: {error.message}"
         self.progress.hint = WAIT_HINT if isinstance(error, InfrastructureError) else REFUSED_HINT
         logger.warning("a bundle was not accepted (%d times): %r", self.progress.failures, error)
         seconds = max(0.05, interval_seconds) * 2.0 ** min(self.progress.failures, 10)

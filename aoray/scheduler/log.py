@@ -19,13 +19,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import orjson
 
-from aoray.errors import StaleTerm, Unavailable
+from aoray.errors import ClientError, StaleTerm, Unavailable
 from aoray.protocol.assignments import Head, LogEntry
 from aoray.scheduler import attested, crontab, uploads
 from aoray.scheduler.attested import Attested
@@ -248,6 +248,20 @@ class SqliteLog:
     def close(self) -> None:
         """Let go of the file."""
         self._db.close()
+
+
+def check_version(path: Path) -> None:
+    """ClientError if a log was made by a later aoray, which alone knows what is in it."""
+    if not path.exists():
+        return
+    with _as_unavailable(), closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as db:
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version > SCHEMA_VERSION:
+        raise ClientError(
+            f"{path} was made by a later aoray (version {version} of its tables; this one knows"
+            f" {SCHEMA_VERSION})",
+            hint="Start that aoray on it, or give this one another --data. Nothing in it was changed.",
+        )
 
 
 @contextmanager

@@ -86,5 +86,20 @@ async def test_a_process_that_is_not_on_arweave_is_said_to_be_missing(computer: 
     missing = "A" * 43
     code, out, err = await aoray("verify", missing, "--gateway", computer.unit(1))
     assert (code, out) == (1, "") and f"process {missing} is not on Arweave" in err
+    assert "is not what it says" not in err  # nobody lied
     code, out, _ = await aoray("verify", missing, "--gateway", computer.unit(1), "--json")
     assert code == 1 and orjson.loads(out)["ok"] is False
+
+
+async def test_without_a_gateway_the_computer_at_aoray_url_says_where_its_arweave_is(
+    computer: LocalComputer, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = await client.spawn()
+    await flushed(computer, process, 0)
+    monkeypatch.setenv("AORAY_URL", computer.url)
+    for command in (("verify", process), ("replay", process, "--to", "0")):
+        code, out, err = await aoray(*command)
+        assert code == 0 and process in out, err
+    monkeypatch.setenv("AORAY_URL", "http://127.0.0.1:1")
+    code, _, err = await aoray("verify", process)
+    assert code == 1 and "does not answer" in err and "--gateway" in err

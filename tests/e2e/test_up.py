@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -84,6 +86,39 @@ def test_a_port_that_is_taken_is_said_and_nothing_stays(computer: LocalComputer,
     assert ran.returncode == 1
     assert str(computer.port) in ran.stderr
     assert httpx.get(f"{computer.url}/health").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--port", "65534"), "five in a row"),
+        (("--data", "/proc/nowhere"), "/proc/nowhere: No such file"),
+        (("--gateway-url", "arweave.net"), "'arweave.net' is no URL"),
+        (("--gateway-url", "http://localhost", "--bundler-url", "turbo"), "'turbo' is no URL"),
+        (("--bundler-url", "http://localhost"), "needs a gateway"),
+    ],
+)
+def test_settings_that_can_not_be_are_said_in_words(
+    tmp_path: Path, options: tuple[str, ...], said: str
+) -> None:
+    command = [sys.executable, "-m", "aoray", "up", "--data", str(tmp_path / "data"), *options]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 1
+    assert said in ran.stderr and "Traceback" not in ran.stderr
+
+
+def test_data_that_it_can_not_start_on_is_refused_in_words(tmp_path: Path) -> None:
+    later, damaged = tmp_path / "later", tmp_path / "damaged"
+    later.mkdir()
+    with closing(sqlite3.connect(later / "log-0.sqlite")) as db:
+        db.execute("PRAGMA user_version = 1000")
+    damaged.mkdir()
+    (damaged / "results.sqlite").write_bytes(b"no database" * 100)
+    for data, said in ((later, "made by a later aoray"), (damaged, "an actor can't start: ")):
+        command = [sys.executable, "-m", "aoray", "up", "--data", str(data), "--port", str(free_ports())]
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        assert ran.returncode == 1
+        assert said in ran.stderr and "Traceback" not in ran.stderr, ran.stderr
 
 
 async def test_computers_side_by_side_are_strangers(

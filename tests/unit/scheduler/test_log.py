@@ -11,9 +11,9 @@ import pytest
 from scheduling import assign, check_process, committer, message, spawn
 
 from aoray import limits
-from aoray.errors import StaleTerm, Unavailable
+from aoray.errors import ClientError, StaleTerm, Unavailable
 from aoray.protocol.items import parse
-from aoray.scheduler.log import SqliteLog
+from aoray.scheduler.log import SCHEMA_VERSION, SqliteLog, check_version
 from aoray.scheduler.reader import LogReader, ShardedReader, open_readers, shard_of
 from aoray.scheduler.rules import Receipt, Submission
 from aoray.scheduler.uploads import Upload
@@ -155,6 +155,20 @@ def test_a_log_of_version_1_goes_on_where_it_was(tmp_path: Path) -> None:
     again = SqliteLog(tmp_path / "log")
     assert again.uploads.next() == Upload(2, 4, 7, 0, 0)
     assert again.uploads.state() == (4, 7, 0)
+
+
+def test_a_log_of_a_later_version_is_refused_and_stays_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    check_version(path)
+    SqliteLog(path).close()
+    check_version(path)
+    with closing(sqlite3.connect(path)) as later:
+        later.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    before = path.read_bytes()
+    with pytest.raises(ClientError, match="made by a later aoray") as refused:
+        check_version(path)
+    assert str(path) in refused.value.message and "--data" in refused.value.hint
+    assert path.read_bytes() == before
 
 
 def test_one_reader_serves_several_threads(tmp_path: Path) -> None:
