@@ -349,7 +349,7 @@ class ShardActor:
             os._exit(1)
 
     async def _on_log(self, function: Callable[[Log], Any]) -> Any:
-        return await self._run(lambda: function(self._committer.log))
+        return await self._run(self._committer.on_log, function)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_event_loop().create_task(work)

@@ -154,7 +154,12 @@ async def test_answers_that_make_no_sense_are_errors(wallet: RsaSigner) -> None:
         server.answers |= broken
         with pytest.raises((MalformedInput, ClientError, Unavailable)):
             await NodeUploader(server.client(), wallet).sign(bytes(5))
-    for status in ({"status": "?"}, {"number_of_confirmations": None}, ["?"], {"number_of_confirmations": -1}):
+    for status in (
+        {"status": "?"},
+        {"number_of_confirmations": None},
+        ["?"],
+        {"number_of_confirmations": -1},
+    ):
         server = node(**{f"tx/{some}/status": status})
         with pytest.raises(MalformedInput):
             await NodeUploader(server.client(), wallet).depths([some])
