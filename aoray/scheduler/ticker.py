@@ -133,19 +133,16 @@ class Ticker:
         if now.ms < self._seen_ms:
             self._aim_again(now)
         self._seen_ms = now.ms
-        plans = [self._plan(state, now) for state in self._due(now)]
-        committed = self._commit(plans, now)
+        crontab = self._committer.log.crons
+        blocks = crontab.due("blocks", now.height, limits.CRON_BATCH)
+        due_now = [*blocks, *crontab.due("ms", now.ms, limits.CRON_BATCH)]
+        committed = self._commit([self._plan(state, now) for state in due_now], now)
         if self._committer.broken:
             return Look(committed, now.ms + RETRY_MS)
+        if len(blocks) == limits.CRON_BATCH:  # there may be more, and no clock says so
+            return Look(committed, now.ms)
         following = self._committer.log.crons.next_ms()
         return Look(committed, NEVER if following is None else following)
-
-    def _due(self, now: Moment) -> list[CronState]:
-        crontab = self._committer.log.crons
-        return [
-            *crontab.due("blocks", now.height, limits.CRON_BATCH),
-            *crontab.due("ms", now.ms, limits.CRON_BATCH),
-        ]
 
     def _plan(self, state: CronState, now: Moment) -> Plan:
         spawned = self._spawned(state.process_id)

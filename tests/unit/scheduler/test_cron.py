@@ -240,6 +240,18 @@ def test_crons_of_a_process_tick_in_the_contracts_order(clocked: Clocked) -> Non
     ]
 
 
+def test_more_block_crons_than_one_look_serves_are_served_at_once(
+    clocked: Clocked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "CRON_BATCH", 2)
+    for _ in range(5):
+        clocked.monitored(("Cron-Interval", "1-block"))
+    made = [len(clocked.look(blocks=1))]
+    while clocked.last.next_ms <= clocked.now.ms:
+        made.append(len(clocked.look()))
+    assert made == [2, 2, 1]
+
+
 def test_block_crons_wait_until_arweave_has_said_its_height(clocked: Clocked) -> None:
     process = clocked.monitored(("Cron-Interval", "2-blocks"))
     strict = clocked.monitored(("Cron-Interval", "2-blocks"), ("Cron-Missed", "none"))
