@@ -5,7 +5,8 @@ publications), and writes down here what becomes of it, always before it acts on
 
 Invariants: the ranges of the uploads follow one another without gap or overlap, so each entry and each
 publication is in exactly one upload; a range never changes once it is written, so the bundle of an upload is
-the same bytes whenever it is made. A publication has its item's id once, however often it is published.
+the same bytes whenever it is made, until it is settled. A publication has its item's id once, however often
+it is published.
 
 On failure: as `scheduler.log`, whose transactions these are.
 """
@@ -179,9 +180,13 @@ class Uploads:
             db.execute("INSERT INTO uploads VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", upload)
 
     def save(self, upload: Upload) -> None:
-        """Write down how far it is."""
+        """Write down how far it is. What is settled is on Arweave: of its publications only the ids stay."""
         with self._writing() as db:
             db.execute("INSERT OR REPLACE INTO uploads VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", upload)
+            if upload.settled:
+                held = "seq > ? AND seq <= ?"
+                ends = upload.publications_after, upload.publications_to
+                db.execute(f"UPDATE publications SET item = x'' WHERE {held}", ends)
 
     def items(self, upload: Upload) -> list[tuple[bytes, ...]]:
         """What its bundle holds, in order: item and assignment of each entry, then the publications."""

@@ -172,3 +172,27 @@ async def test_what_is_published_gets_there_once_beside_the_entries(tmp_path: Pa
     assert await flusher.flush_once() and await flusher.flush_once() and not await flusher.flush_once()
     assert arweave.posted.pop(0) == arweave.posted[0]
     assert arweave.ids() == expected + [each.id for each in published]
+
+
+async def test_of_what_is_settled_only_the_ids_are_kept_and_it_is_never_published_again(
+    tmp_path: Path,
+) -> None:
+    """Attestations come for ever: the log must not hold what Arweave has."""
+    writer, arweave = committer(tmp_path / "log"), Arweave()
+    first, second = item((), data=b"one" * 9_999), item((), data=b"two" * 9_999)
+    flusher = flusher_of(writer, arweave)
+
+    def held() -> int:
+        return int(writer.log._rows("SELECT sum(length(item)) FROM publications")[0][0])  # type: ignore[attr-defined]
+
+    writer.log.uploads.publish([first])
+    arweave.before = 1
+    with pytest.raises(Unavailable):
+        await flusher.flush_once()
+    assert held() == len(first.raw)
+    assert await flusher.flush_once()
+    assert held() == 0
+    writer.log.uploads.publish([first, second])
+    assert held() == len(second.raw)
+    assert await flusher.flush_once() and not await flusher.flush_once()
+    assert arweave.ids() == [first.id, second.id]
