@@ -14,12 +14,12 @@ On failure: as `scheduler.log`, whose transactions these are.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from aoray import limits
 from aoray.protocol.items import DataItem
+from aoray.scheduler.tables import Tables
 
 SCHEMA = """
 CREATE TABLE publications (
@@ -91,16 +91,8 @@ def plan(sizes: Sequence[tuple[int, int]]) -> int | None:
     return end
 
 
-class Uploads:
+class Uploads(Tables):
     """The tables, in the log's database and under its term; `log.uploads`."""
-
-    def __init__(
-        self,
-        rows: Callable[..., list[Any]],
-        writing: Callable[[], AbstractContextManager[sqlite3.Connection]],
-    ) -> None:
-        self._rows = rows
-        self._writing = writing
 
     def publish(self, items: Sequence[DataItem]) -> None:
         """Keep items to be brought to Arweave; on return they are on the disk. Again is the same as once."""
