@@ -112,8 +112,23 @@ class Uploads(Tables):
 
     def next(self) -> Upload | None:
         """The first that is to be posted (perhaps since before a crash), or a new one, written down."""
+        return self._unposted() or self._planned()
+
+    def _unposted(self) -> Upload | None:
         rows = self._rows("SELECT * FROM uploads WHERE NOT settled AND posted_ms = 0 ORDER BY number LIMIT 1")
-        return _upload(rows[0]) if rows else self._planned()
+        return _upload(rows[0]) if rows else None
+
+    def end(self) -> tuple[int, int]:
+        """How far the entries and the publications go by now."""
+        query = "SELECT ifnull((SELECT max(seq) FROM entries), 0), ifnull(max(seq), 0) FROM publications"
+        entries, publications = self._rows(query)[0]
+        return entries, publications
+
+    def waits(self, end: tuple[int, int]) -> bool:
+        """Whether something up to there is still to be posted."""
+        last = self._last()
+        planned = last.entries_to >= end[0] and last.publications_to >= end[1]
+        return not planned or self._unposted() is not None
 
     def posted(self, after: int) -> list[Upload]:
         """A page of those that Arweave has accepted and that are not settled, behind this number."""

@@ -120,6 +120,33 @@ async def test_while_arweave_is_down_it_waits_longer_and_then_goes_on(tmp_path: 
     assert flusher.progress.failures == 0
 
 
+async def test_what_comes_while_a_bundle_is_posted_waits_for_the_next_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under load there is always something new; each bundle may be a transaction that is paid for."""
+    monkeypatch.setattr(limits, "FLUSH_BUNDLE_ENTRIES_MAX", 4)
+    writer, process = committer(tmp_path / "log"), spawn()
+    fill(writer, process, *(message(process.process_id) for _ in range(8)))
+
+    class Busy(Arweave):
+        async def post_item(self, raw: bytes) -> str:
+            fill(writer, message(process.process_id))
+            assert len(self.posted) < 9, "it never rests"
+            return await super().post_item(raw)
+
+    arweave, rounds = Busy(), list[int]()
+
+    async def sleep(seconds: float) -> None:
+        assert seconds == 60
+        rounds.append(len(arweave.posted))
+        if len(rounds) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        await flusher_of(writer, arweave).run(60, sleep)
+    assert rounds == [3, 4, 5]
+
+
 def test_a_bundle_ends_by_entries_or_bytes_but_holds_at_least_one(monkeypatch: pytest.MonkeyPatch) -> None:
     big = limits.FLUSH_BUNDLE_BYTES_MAX
     assert plan([]) is None
