@@ -110,3 +110,11 @@ async def test_a_log_that_fails_is_opened_anew_whoever_meets_the_fault(shard: Lo
         with pytest.raises(Unavailable):
             await work()
         await work()
+
+
+async def test_ordering_does_not_wait_while_the_attester_reads_results(shard: LonelyShard) -> None:
+    """It hashes hundreds of them at once, each perhaps of some megabytes."""
+    await shard.submit([spawn()])
+    with shard._attester._results._reads._lock:
+        async with asyncio.timeout(20):
+            assert await shard._lagging_all(None)
