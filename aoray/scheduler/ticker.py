@@ -136,13 +136,25 @@ class Ticker:
         crontab = self._committer.log.crons
         blocks = crontab.due("blocks", now.height, limits.CRON_BATCH)
         due_now = [*blocks, *crontab.due("ms", now.ms, limits.CRON_BATCH)]
-        committed = self._commit([self._plan(state, now) for state in due_now], now)
+        plans = self._plans(due_now, now)
+        committed = self._commit(plans, now)
         if self._committer.broken:
             return Look(committed, now.ms + RETRY_MS)
-        if len(blocks) == limits.CRON_BATCH:  # there may be more, and no clock says so
+        if len(plans) < len(due_now) or len(blocks) == limits.CRON_BATCH:  # more, and no clock says so
             return Look(committed, now.ms)
         following = self._committer.log.crons.next_ms()
         return Look(committed, NEVER if following is None else following)
+
+    def _plans(self, due_now: Sequence[CronState], now: Moment) -> list[Plan]:
+        """As many as make a batch: messages have their turns between looks."""
+        plans: list[Plan] = []
+        ticks = 0
+        for state in due_now:
+            if ticks >= limits.BATCH_MESSAGES_MAX:
+                break
+            plans.append(self._plan(state, now))
+            ticks += len(plans[-1].ticks)
+        return plans
 
     def _plan(self, state: CronState, now: Moment) -> Plan:
         spawned = self._spawned(state.process_id)
