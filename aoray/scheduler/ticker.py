@@ -16,12 +16,12 @@ back with it: ticks that were made already are not made again, since they have t
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from aoray import limits
+from aoray.bounded import Bounded
 from aoray.errors import ClientError, NotFound, UnknownProcess
 from aoray.lags import Lags
 from aoray.protocol.items import DataItem, parse
@@ -37,7 +37,6 @@ logger = logging.getLogger(__name__)
 
 NEVER = 2**62
 RETRY_MS = 200
-KNOWN_MAX = 10_000  # processes whose crons are remembered
 
 
 class Spawned(NamedTuple):
@@ -72,7 +71,9 @@ class Ticker:
         self._signer = signer
         self._since = Moment(now_ms, -1)
         self._seen_ms = NEVER  # so the first look is one after the clock went back, which it may have
-        self._spawned = functools.lru_cache(KNOWN_MAX)(self._read)
+        self._known: Bounded[str, Spawned] = Bounded(
+            limits.PROCESSES_KNOWN_MAX, limits.PROCESSES_KNOWN_BYTES_MAX, lambda known: len(known.item.raw)
+        )
         self._lags = Lags(limits.CRON_LAGS_KEPT)
         self._skipped = 0
 
@@ -208,6 +209,12 @@ class Ticker:
     def _height_known(self, now: Moment) -> Moment:
         """The last height that was used, while Arweave has not said one."""
         return now._replace(height=max(now.height, self._committer.log.block_height()))
+
+    def _spawned(self, process_id: str) -> Spawned:
+        known = self._known.get(process_id)
+        if known is None:
+            known = self._known[process_id] = self._read(process_id)
+        return known
 
     def _read(self, process_id: str) -> Spawned:
         found = self._committer.log.spawned(process_id)

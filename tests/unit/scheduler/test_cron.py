@@ -252,6 +252,16 @@ def test_more_block_crons_than_one_look_serves_are_served_at_once(
     assert made == [2, 2, 1]
 
 
+def test_what_is_remembered_of_processes_with_crons_is_bounded_in_bytes(
+    clocked: Clocked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "PROCESSES_KNOWN_BYTES_MAX", 2_000)
+    clocked.restart()
+    processes = [clocked.monitored(("Cron-Interval", "1-second")) for _ in range(9)]
+    assert len(clocked.look(later_ms=1000)) == len(processes)
+    assert 0 < len(clocked.ticker._known) < len(processes)
+
+
 def test_a_look_makes_a_batch_of_ticks_and_the_next_one_goes_on(
     clocked: Clocked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
