@@ -36,6 +36,7 @@ FRESH_RESULTS_BYTES_MAX = 64 * MIB
 RECEIPTS_MAX = 50_000  # receipts a gateway remembers, to find a message's actor without asking
 MODULES_KNOWN_MAX = 10_000
 PROCESSES_KNOWN_MAX = 20_000  # processes a gateway remembers: their items, their actors
+PROCESSES_KNOWN_BYTES_MAX = 64 * MIB  # of those items; and of what a shard remembers, for crons
 RATE_KEYS_MAX = 100_000  # addresses, and wallets, of which a gateway knows how much they have used
 HEALTH_SECONDS_MAX = 10  # an actor that does not answer in this time is not healthy
 STATS_SECONDS_MAX = 1.0  # what a page of figures waits for a shard

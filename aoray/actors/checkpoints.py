@@ -36,6 +36,7 @@ import pyarrow as pa
 
 from aoray import limits
 from aoray.actors.results import Connection, hold
+from aoray.durable import sync_directory
 from aoray.errors import BadCheckpoint, StaleTerm, TooLarge, Unavailable
 from aoray.wasm import UNIT, Changes, State
 
@@ -144,7 +145,7 @@ class Checkpoints:
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(path)
-            _sync_directory(self._directory)
+            sync_directory(self._directory)
         finally:
             with contextlib.suppress(FileNotFoundError):  # nearly always: it has its name by then
                 draft.unlink()
@@ -232,14 +233,6 @@ def merged(parts: Sequence[Changes]) -> Changes:
             found[offset] = part.data[number * UNIT : (number + 1) * UNIT]
     offsets = tuple(sorted(found))
     return last._replace(offsets=offsets, data=b"".join(found[offset] for offset in offsets))
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from aoray.protocol.ids import b64url_decode, is_id
 from aoray.protocol.items import ANCHOR_BYTES, DataItem, parse, rebuild, verify
 from aoray.protocol.tags import Tags, from_json
 
+_DIGITS_MAX = 18  # of a height, a price or a count: what has more is none
 _TIMEOUT = httpx.Timeout(60, connect=5)
 _TAGS = "query ($id: ID!) { transaction(id: $id) { tags { name value } } }"
 _FIELDS = """query ($id: ID!) {
@@ -77,7 +78,8 @@ class ArweaveClient:
 
     async def block_height(self, block_id: str) -> int:
         """The height of a block."""
-        return int((await self._block(f"/block/hash/{block_id}"))["height"])
+        path = f"/block/hash/{block_id}"
+        return self._number((await self._block(path))["height"], path, "height")
 
     async def block_id(self, height: int) -> str:
         """The block at a height of the chain."""
@@ -92,9 +94,7 @@ class ArweaveClient:
     async def price(self, size: int) -> int:
         """What a node asks for so many bytes, in winston."""
         text = (await self._request("GET", f"/price/{size}")).decode("ascii", "replace").strip()
-        if not text.isdecimal():
-            raise MalformedInput(f"{self.url}/price gives no number", field="price")
-        return int(text)
+        return self._number(text, "/price", "price")
 
     async def confirmations(self, id: str) -> int:
         """How many blocks confirm a transaction; 0 while it is in none. NotFound if the node knows none."""
@@ -102,17 +102,21 @@ class ArweaveClient:
         if body.strip() == b"Pending":
             return 0
         answer = _json(body)
-        try:
-            return int(answer["number_of_confirmations"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise MalformedInput(f"{self.url} gives no status of {id}", field="status") from error
+        found = answer.get("number_of_confirmations") if isinstance(answer, dict) else None
+        return self._number(found, f"/tx/{id}/status", "status")
 
     async def info(self) -> dict[str, Any]:
         """The network's `height`, `current` block and more."""
         answer = _json(await self._request("GET", "/info"))
-        if not (isinstance(answer, dict) and isinstance(answer.get("height"), int)):
-            raise MalformedInput(f"{self.url}/info gives no height", field="height")
-        return answer
+        found = answer if isinstance(answer, dict) else {}
+        return found | {"height": self._number(found.get("height"), "/info", "height")}
+
+    def _number(self, value: object, path: str, field: str) -> int:
+        """A number that a server gives, in JSON or as text."""
+        text = str(value)
+        if not (text.isascii() and text.isdecimal() and len(text) <= _DIGITS_MAX):
+            raise MalformedInput(f"{self.url}{path} gives no number", field=field)
+        return int(text)
 
     async def data(self, id: str) -> bytes:
         """An item's data."""

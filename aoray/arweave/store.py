@@ -30,6 +30,7 @@ from typing import Any, NamedTuple, Self
 
 from aoray.arweave.intake import Intake, Refused, unfold
 from aoray.arweave.search import Filter, Page, Reader, count, find
+from aoray.durable import sync_directory
 from aoray.errors import AorayError, MalformedInput, NotFound, Unavailable
 from aoray.protocol.ids import b64url_decode, b64url_encode
 from aoray.protocol.items import DataItem, parse
@@ -109,7 +110,7 @@ class ArweaveStore:
             self._writer.executescript(_SCHEMA)
             if not self._writer.execute("SELECT 1 FROM block").fetchone():
                 self._mine(1, b"", 1, [])
-            _sync_folder(self._path.parent)
+            sync_directory(self._path.parent)
         finally:
             fcntl.flock(self._bytes, fcntl.LOCK_UN)
 
@@ -347,12 +348,3 @@ def _bytes_of(text: str) -> bytes:
         return b64url_decode(text)
     except MalformedInput:
         return b""
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make new files' names durable, too."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

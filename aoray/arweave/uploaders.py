@@ -8,21 +8,21 @@ The flusher uses them; which one is a matter of settings (`uploader_of`). Invari
 about the id, and touches nothing; `post` may be repeated. Only `NodeUploader.sign` asks the node: for a
 price, and for an anchor, which bounds the time in which the transaction can be mined.
 
-On failure: what `ArweaveClient` raises.
+On failure: what `ArweaveClient` raises, also for answers that make no sense.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 
 from aoray import limits
 from aoray.arweave.client import ArweaveClient
 from aoray.arweave.transactions import chunks_json, from_json, sign, to_json
-from aoray.errors import NotFound
+from aoray.errors import MalformedInput, NotFound
 from aoray.protocol.bundles import BUNDLE_TAGS
 from aoray.protocol.ids import b64url_encode
 from aoray.protocol.items import build, rebuild
@@ -108,10 +108,21 @@ class BundlerUploader(EmbeddedUploader):
         found: dict[str, int] = {}
         for at in range(0, len(ids), IDS_IN_QUERY_MAX):
             answer = await self._gateway.graphql(DEPTHS, {"ids": list(ids[at : at + IDS_IN_QUERY_MAX])})
-            for edge in (answer.get("transactions") or {}).get("edges") or []:
-                block = edge["node"].get("block")
-                found[edge["node"]["id"]] = max(1, height - int(block["height"]) + 1) if block else 0
+            found |= _depths(answer, height)
         return found
+
+
+def _depths(answer: Mapping[str, Any], height: int) -> dict[str, int]:
+    """By id how deep the items are that a gateway's answer shows."""
+    try:
+        nodes = [edge["node"] for edge in answer["transactions"]["edges"]]
+        blocks = {str(node["id"]): node["block"] for node in nodes}
+        return {
+            item_id: max(1, height - int(block["height"]) + 1) if block else 0
+            for item_id, block in blocks.items()
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise MalformedInput("The gateway's answer is no page of transactions.", field="answer") from error
 
 
 class NodeUploader:

@@ -16,11 +16,11 @@ import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 
 from aoray import limits
+from aoray.bounded import Bounded
 from aoray.calls import Call
 from aoray.errors import AorayError, MalformedInput, UnknownProcess
 from aoray.gateway.admission import Admission
 from aoray.gateway.batcher import Batcher, Sleep
-from aoray.gateway.bounded import Bounded
 from aoray.gateway.knowledge import Knowledge
 from aoray.gateway.places import Places
 from aoray.protocol.ids import is_id

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Sequence
 from typing import Any, Protocol
 
 from aoray import limits
+from aoray.bounded import Bounded
 from aoray.errors import (
     InfrastructureError,
     NotFound,
@@ -23,7 +24,6 @@ from aoray.errors import (
     UnknownProcess,
     UnsupportedModule,
 )
-from aoray.gateway.bounded import Bounded
 from aoray.protocol.assignments import LogEntry
 from aoray.protocol.ids import is_id
 from aoray.protocol.items import DataItem, parse
@@ -58,7 +58,9 @@ class Knowledge:
         self.reader = reader
         self._arweave = arweave
         self._modules: Bounded[str, Tags] = Bounded(limits.MODULES_KNOWN_MAX)
-        self._processes: Bounded[str, DataItem] = Bounded(limits.PROCESSES_KNOWN_MAX)
+        self._processes: Bounded[str, DataItem] = Bounded(
+            limits.PROCESSES_KNOWN_MAX, limits.PROCESSES_KNOWN_BYTES_MAX, lambda item: len(item.raw)
+        )
         self._block: tuple[float, int] = (float("-inf"), 0)
 
     def process(self, process_id: str) -> DataItem:

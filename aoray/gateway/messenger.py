@@ -83,7 +83,8 @@ def router(gateway: Gateway) -> APIRouter:
 
 async def _require_owner(gateway: Gateway, process_id: str, request: Request) -> None:
     """The body of a monitor request is an item for that process, signed by its owner: ticks cost something,
-    and to end them as well. Nobody holds the key that owns what a process spawned: anyone may sign for that.
+    and to end them as well. A message in a log is not it: everybody has those, and they say something else.
+    Nobody holds the key that owns what a process spawned: anyone may sign for that.
     """
     owner = gateway.knowledge.process(process_id).address
     async with body_of_request(request, gateway.load) as raw:
@@ -96,4 +97,10 @@ async def _require_owner(gateway: Gateway, process_id: str, request: Request) ->
     if owner not in (item.address, gateway.addresses.authority):
         raise ClientError(
             f"only its owner {owner} starts and stops the crons of {process_id}", process_id=process_id
+        )
+    if gateway.knowledge.reader.find_message(item.id) is not None:
+        raise ClientError(
+            f"{item.id} is a message that was sent",
+            process_id=process_id,
+            hint="Sign an item for this alone.",
         )

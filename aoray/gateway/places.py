@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from aoray import limits
+from aoray.bounded import Bounded
 from aoray.calls import Call
 from aoray.errors import AorayError
-from aoray.gateway.bounded import Bounded
 from aoray.scheduler.reader import shard_of
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -63,15 +64,18 @@ class Health:
             return ""
 
 
-async def flushing(gateway: Gateway) -> dict[str, Any]:
-    """How the shards' logs get to Arweave, all shards together; the error is one of theirs. `Unavailable`
-    while one of them does not answer."""
+async def of_shards(gateway: Gateway) -> list[dict[str, Any]]:
+    """What each shard counts. `Unavailable` while one of them does not answer."""
     names = [f"shard-{index}" for index in range(gateway.settings.shards)]
     try:
         async with asyncio.timeout(limits.STATS_SECONDS_MAX):
-            stats = await asyncio.gather(*(gateway.call(name, "stats") for name in names))
+            return list(await asyncio.gather(*(gateway.call(name, "stats") for name in names)))
     except TimeoutError as error:
         raise Unavailable("a scheduler shard does not answer") from error
+
+
+def flushing(stats: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """How the shards' logs get to Arweave, all shards together; the error is one of theirs."""
     shards = [each["arweave"] for each in stats]
     worst = max(shards, key=lambda each: int(each["failures"]))
     return {
@@ -79,6 +83,15 @@ async def flushing(gateway: Gateway) -> dict[str, Any]:
         "oldest_seconds": max(each["oldest_seconds"] for each in shards),
         **{name: worst[name] for name in ("way", "last_error", "hint")},
     }
+
+
+def ticking(stats: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """The crons of all shards; lags, from when a tick was due to its slot, are of the worst one."""
+    shards = [each["cron"] for each in stats]
+    counted = {name: sum(each[name] for each in shards) for name in ("monitored", "crons", "skipped")}
+    lags = [each["lag_ms"] for each in shards]
+    ticks = {"ticks": sum(each["count"] for each in lags)}
+    return counted | ticks | {f"lag_{at}_ms": max(each[at] for each in lags) for at in ("p50", "p99", "max")}
 
 
 def about(gateway: Gateway) -> dict[str, Any]:
@@ -117,7 +130,7 @@ def router(gateway: Gateway) -> APIRouter:
         """Health, and what of the log waits for Arweave."""
         body, _ = await health.body()
         try:
-            return json_response(body | {"arweave": await flushing(gateway)})
+            return json_response(body | {"arweave": flushing(await of_shards(gateway))})
         except InfrastructureError as error:  # what is known is said all the same
             return json_response(body | {"arweave": None, "error": error.message})
 
@@ -125,7 +138,9 @@ def router(gateway: Gateway) -> APIRouter:
     async def metrics() -> Response:
         lines = [f"aoray_gateway_{name} {value}" for name, value in gateway.counts().items()]
         with contextlib.suppress(InfrastructureError):  # a shard that is being restarted has none
-            flushed = await flushing(gateway)
+            stats = await of_shards(gateway)
+            flushed = flushing(stats)
+            lines += [f"aoray_cron_{name} {value}" for name, value in ticking(stats).items()]
             lines += [f"aoray_arweave_{name} {flushed[name]}" for name in (*SUMS, "oldest_seconds")]
         return PlainTextResponse("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4")
 

@@ -14,10 +14,10 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from aoray import limits
+from aoray.bounded import Bounded
 from aoray.calls import Call
 from aoray.errors import InfrastructureError
 from aoray.gateway.batcher import Batcher
-from aoray.gateway.bounded import Bounded
 from aoray.gateway.places import Places
 
 log = logging.getLogger(__name__)

@@ -8,14 +8,13 @@ left out, and none is attested anew. On failure: as `scheduler.log`, whose trans
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import orjson
 
 from aoray.protocol.items import DataItem
+from aoray.scheduler.tables import Tables
 from aoray.scheduler.uploads import publish
 
 SCHEMA = """
@@ -34,16 +33,8 @@ class Cursor(NamedTuple):
     state_nonce: int = -1
 
 
-class Attested:
+class Attested(Tables):
     """The table, in the log's database and under its term; `log.attested`."""
-
-    def __init__(
-        self,
-        rows: Callable[..., list[Any]],
-        writing: Callable[[], AbstractContextManager[sqlite3.Connection]],
-    ) -> None:
-        self._rows = rows
-        self._writing = writing
 
     def cursors(self, process_ids: Iterable[str]) -> dict[str, Cursor]:
         """The cursors of those processes that are in this log, in the given order."""

@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from aoray import limits
 from aoray.actors.placement import Placement
@@ -84,6 +84,11 @@ class Committer:
             self.log.close()
             raise
 
+    def on_log(self, function: Callable[[Log], Any]) -> Any:
+        """What else there is to do in the log: a fault breaks it as one of a commit does."""
+        with self.trusted() as log:
+            return function(log)
+
     def commit(
         self,
         batch: Sequence[Submission],
@@ -128,12 +133,12 @@ class Committer:
 
     def locate(self, process_ids: Sequence[str]) -> tuple[list[str | AorayError], dict[str, dict[str, int]]]:
         """The actor of each process (placed now if need be); and for each actor its processes and terms."""
-        self.mend()
-        states = self.log.processes(process_ids)
-        placed = {pid: self._place(pid, state) for pid, state in states.items()}
-        changed = {pid: state for pid, state in placed.items() if state != states[pid]}
-        if changed:
-            self.log.append([], changed, 0)
+        with self.trusted() as log:
+            states = log.processes(process_ids)
+            placed = {pid: self._place(pid, state) for pid, state in states.items()}
+            changed = {pid: state for pid, state in placed.items() if state != states[pid]}
+            if changed:
+                log.append([], changed, 0)
         names: list[str | AorayError] = [
             placed[pid].actor
             if pid in placed
@@ -149,8 +154,8 @@ class Committer:
 
         Returns the id to go on after, or '' at the end. Processes that were placed nowhere get a place.
         """
-        self.mend()
-        page = self.log.placed(after, limit, actor)
+        with self.trusted() as log:
+            page = log.placed(after, limit, actor)
         behind = [placed.process_id for placed in page if self._last_nonce(placed.process_id) < placed.nonce]
         _, found = self.locate(behind)
         return found, page[-1].process_id if len(page) == limit else ""

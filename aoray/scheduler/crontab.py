@@ -7,11 +7,11 @@ they are fenced by the log's term. Rows of `crons` exist as long as their proces
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from aoray.protocol.ticks import Unit
+from aoray.scheduler.tables import Tables
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS monitors (process_id TEXT PRIMARY KEY) WITHOUT ROWID;
@@ -39,16 +39,8 @@ class CronState(NamedTuple):
     message_id: str
 
 
-class Crontab:
+class Crontab(Tables):
     """The tables, by what the log gives them: reading, and writing within its term."""
-
-    def __init__(
-        self,
-        rows: Callable[..., list[Any]],
-        writing: Callable[[], AbstractContextManager[sqlite3.Connection]],
-    ) -> None:
-        self._rows = rows
-        self._writing = writing
 
     def monitor(self, process_id: str, states: Iterable[CronState]) -> bool:
         """Keep a process as monitored, with its crons; False if it was so before, and stays as it is."""

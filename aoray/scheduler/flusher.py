@@ -84,15 +84,19 @@ class Flusher:
         self.progress = Progress()
 
     async def run(self, interval_seconds: float, sleep: Sleep = asyncio.sleep) -> None:
-        """Post all there is, wait, and again, for ever."""
+        """Post all there is, wait, and again, for ever. What comes meanwhile waits too: each bundle costs."""
         while True:
+            wait = interval_seconds
             try:
-                if await self.flush_once():
-                    continue
-                wait = interval_seconds
+                await self._flush_all()
             except AorayError as error:
                 wait = self._failed(error, interval_seconds)
             await sleep(wait)
+
+    async def _flush_all(self) -> None:
+        end = await self._on_log(lambda log: log.uploads.end())
+        while await self._on_log(lambda log: log.uploads.waits(end)):
+            await self.flush_once()
 
     async def watch(self, interval_seconds: float, sleep: Sleep = asyncio.sleep) -> None:
         """Look after what was posted, for ever; there is nothing to do if acceptance is enough."""

@@ -97,9 +97,9 @@ class ShardActor:
         offset = index * size // settings.shards  # where its ties begin: the shards spread over the pool
         placement = Placement(size, offset=offset, all_own=settings.actor_per_process)
         self._pool = frozenset(placement.pool)
-        results = Results(settings.data / "results.sqlite")
+        results = settings.data / "results.sqlite"
         self._committer = Committer(
-            lambda: SqliteLog(log_path(settings, index)), placement, signer, results.last_nonce
+            lambda: SqliteLog(log_path(settings, index)), placement, signer, Results(results).last_nonce
         )
         self._term = self._committer.term
         self._height = self._committer.log.block_height()
@@ -114,7 +114,7 @@ class ShardActor:
         self._start(self._flusher.run(settings.flush_interval_ms / 1000))
         self._start(self._flusher.watch(settings.flush_interval_ms / 1000))
         compute = load_or_make(settings.data / "keys" / "compute.json")
-        self._attester = Attester(self._on_log, results, compute)
+        self._attester = Attester(self._on_log, Results(results), compute)  # its own: it reads for long
         self._start(self._attester.run(settings.attest_interval_ms / 1000))
         self._start(self._watch_height())
         self._start(self._tick_for_ever())
@@ -349,7 +349,7 @@ class ShardActor:
             os._exit(1)
 
     async def _on_log(self, function: Callable[[Log], Any]) -> Any:
-        return await self._run(lambda: function(self._committer.log))
+        return await self._run(self._committer.on_log, function)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_event_loop().create_task(work)

@@ -16,12 +16,12 @@ back with it: ticks that were made already are not made again, since they have t
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from aoray import limits
+from aoray.bounded import Bounded
 from aoray.errors import ClientError, NotFound, UnknownProcess
 from aoray.lags import Lags
 from aoray.protocol.items import DataItem, parse
@@ -37,7 +37,6 @@ logger = logging.getLogger(__name__)
 
 NEVER = 2**62
 RETRY_MS = 200
-KNOWN_MAX = 10_000  # processes whose crons are remembered
 
 
 class Spawned(NamedTuple):
@@ -72,7 +71,9 @@ class Ticker:
         self._signer = signer
         self._since = Moment(now_ms, -1)
         self._seen_ms = NEVER  # so the first look is one after the clock went back, which it may have
-        self._spawned = functools.lru_cache(KNOWN_MAX)(self._read)
+        self._known: Bounded[str, Spawned] = Bounded(
+            limits.PROCESSES_KNOWN_MAX, limits.PROCESSES_KNOWN_BYTES_MAX, lambda known: len(known.item.raw)
+        )
         self._lags = Lags(limits.CRON_LAGS_KEPT)
         self._skipped = 0
 
@@ -133,19 +134,28 @@ class Ticker:
         if now.ms < self._seen_ms:
             self._aim_again(now)
         self._seen_ms = now.ms
-        plans = [self._plan(state, now) for state in self._due(now)]
+        crontab = self._committer.log.crons
+        blocks = crontab.due("blocks", now.height, limits.CRON_BATCH)
+        due_now = [*blocks, *crontab.due("ms", now.ms, limits.CRON_BATCH)]
+        plans = self._plans(due_now, now)
         committed = self._commit(plans, now)
         if self._committer.broken:
             return Look(committed, now.ms + RETRY_MS)
+        if len(plans) < len(due_now) or len(blocks) == limits.CRON_BATCH:  # more, and no clock says so
+            return Look(committed, now.ms)
         following = self._committer.log.crons.next_ms()
         return Look(committed, NEVER if following is None else following)
 
-    def _due(self, now: Moment) -> list[CronState]:
-        crontab = self._committer.log.crons
-        return [
-            *crontab.due("blocks", now.height, limits.CRON_BATCH),
-            *crontab.due("ms", now.ms, limits.CRON_BATCH),
-        ]
+    def _plans(self, due_now: Sequence[CronState], now: Moment) -> list[Plan]:
+        """As many as make a batch: messages have their turns between looks."""
+        plans: list[Plan] = []
+        ticks = 0
+        for state in due_now:
+            if ticks >= limits.BATCH_MESSAGES_MAX:
+                break
+            plans.append(self._plan(state, now))
+            ticks += len(plans[-1].ticks)
+        return plans
 
     def _plan(self, state: CronState, now: Moment) -> Plan:
         spawned = self._spawned(state.process_id)
@@ -199,6 +209,12 @@ class Ticker:
     def _height_known(self, now: Moment) -> Moment:
         """The last height that was used, while Arweave has not said one."""
         return now._replace(height=max(now.height, self._committer.log.block_height()))
+
+    def _spawned(self, process_id: str) -> Spawned:
+        known = self._known.get(process_id)
+        if known is None:
+            known = self._known[process_id] = self._read(process_id)
+        return known
 
     def _read(self, process_id: str) -> Spawned:
         found = self._committer.log.spawned(process_id)

@@ -5,7 +5,8 @@ publications), and writes down here what becomes of it, always before it acts on
 
 Invariants: the ranges of the uploads follow one another without gap or overlap, so each entry and each
 publication is in exactly one upload; a range never changes once it is written, so the bundle of an upload is
-the same bytes whenever it is made. A publication has its item's id once, however often it is published.
+the same bytes whenever it is made, until it is settled. A publication has its item's id once, however often
+it is published.
 
 On failure: as `scheduler.log`, whose transactions these are.
 """
@@ -13,12 +14,12 @@ On failure: as `scheduler.log`, whose transactions these are.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from aoray import limits
 from aoray.protocol.items import DataItem
+from aoray.scheduler.tables import Tables
 
 SCHEMA = """
 CREATE TABLE publications (
@@ -90,16 +91,8 @@ def plan(sizes: Sequence[tuple[int, int]]) -> int | None:
     return end
 
 
-class Uploads:
+class Uploads(Tables):
     """The tables, in the log's database and under its term; `log.uploads`."""
-
-    def __init__(
-        self,
-        rows: Callable[..., list[Any]],
-        writing: Callable[[], AbstractContextManager[sqlite3.Connection]],
-    ) -> None:
-        self._rows = rows
-        self._writing = writing
 
     def publish(self, items: Sequence[DataItem]) -> None:
         """Keep items to be brought to Arweave; on return they are on the disk. Again is the same as once."""
@@ -119,8 +112,23 @@ class Uploads:
 
     def next(self) -> Upload | None:
         """The first that is to be posted (perhaps since before a crash), or a new one, written down."""
+        return self._unposted() or self._planned()
+
+    def _unposted(self) -> Upload | None:
         rows = self._rows("SELECT * FROM uploads WHERE NOT settled AND posted_ms = 0 ORDER BY number LIMIT 1")
-        return _upload(rows[0]) if rows else self._planned()
+        return _upload(rows[0]) if rows else None
+
+    def end(self) -> tuple[int, int]:
+        """How far the entries and the publications go by now."""
+        query = "SELECT ifnull((SELECT max(seq) FROM entries), 0), ifnull(max(seq), 0) FROM publications"
+        entries, publications = self._rows(query)[0]
+        return entries, publications
+
+    def waits(self, end: tuple[int, int]) -> bool:
+        """Whether something up to there is still to be posted."""
+        last = self._last()
+        planned = last.entries_to >= end[0] and last.publications_to >= end[1]
+        return not planned or self._unposted() is not None
 
     def posted(self, after: int) -> list[Upload]:
         """A page of those that Arweave has accepted and that are not settled, behind this number."""
@@ -179,9 +187,13 @@ class Uploads:
             db.execute("INSERT INTO uploads VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", upload)
 
     def save(self, upload: Upload) -> None:
-        """Write down how far it is."""
+        """Write down how far it is. What is settled is on Arweave: of its publications only the ids stay."""
         with self._writing() as db:
             db.execute("INSERT OR REPLACE INTO uploads VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", upload)
+            if upload.settled:
+                held = "seq > ? AND seq <= ?"
+                ends = upload.publications_after, upload.publications_to
+                db.execute(f"UPDATE publications SET item = x'' WHERE {held}", ends)
 
     def items(self, upload: Upload) -> list[tuple[bytes, ...]]:
         """What its bundle holds, in order: item and assignment of each entry, then the publications."""

@@ -16,8 +16,8 @@ from serving import Request, Served, check, requests
 from aoray import limits
 from aoray.arweave.routes import router
 from aoray.arweave.store import ArweaveStore
+from aoray.bounded import Bounded
 from aoray.gateway import apps
-from aoray.gateway.bounded import Bounded
 from aoray.gateway.openapi import TABLE
 from aoray.protocol.bundles import BUNDLE_TAGS, pack
 from aoray.protocol.items import build

@@ -20,7 +20,7 @@ FILE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 60
 
 FLOORS = [
-    {"errors", "limits", "lags", "testing", "durable", "wording", "__init__"},
+    {"errors", "limits", "lags", "testing", "durable", "wording", "bounded", "__init__"},
     {"settings", "bodies", "calls", "fair", "logs"},
     {"protocol"},
     {"keyfiles", "wasm", "arweave", "modules", "verify"},

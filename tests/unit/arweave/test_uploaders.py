@@ -141,15 +141,55 @@ async def test_a_bundler_gets_the_same_item_again_and_the_gateway_says_how_deep_
 
 async def test_answers_that_make_no_sense_are_errors(wallet: RsaSigner) -> None:
     some = b64url_encode(bytes(32))
-    for broken in ({"price/5": "a lot"}, {f"block/hash/{ANCHOR}": {}}, {"tx_anchor": "<html>"}):
+    block = {"indep_hash": ANCHOR, "height": "high"}
+    for broken in (
+        {"price/5": "a lot"},
+        {"price/5": "9" * 5_000},
+        {f"block/hash/{ANCHOR}": {}},
+        {f"block/hash/{ANCHOR}": block},
+        {f"block/hash/{ANCHOR}": block | {"height": None}},
+        {"tx_anchor": "<html>"},
+    ):
         server = node()
         server.answers |= broken
         with pytest.raises((MalformedInput, ClientError, Unavailable)):
             await NodeUploader(server.client(), wallet).sign(bytes(5))
-    server = node()
-    server.answers[f"tx/{some}/status"] = {"status": "?"}
+    for status in (
+        {"status": "?"},
+        {"number_of_confirmations": None},
+        ["?"],
+        {"number_of_confirmations": -1},
+    ):
+        server = node(**{f"tx/{some}/status": status})
+        with pytest.raises(MalformedInput):
+            await NodeUploader(server.client(), wallet).depths([some])
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        None,
+        [],
+        {"edges": None},
+        {"edges": ["?"]},
+        {"edges": [{"node": None}]},
+        {"edges": [{"node": {"id": "some"}}]},
+        {"edges": [{"node": {"id": "some", "block": ["?"]}}]},
+        {"edges": [{"node": {"id": "some", "block": {"height": "high"}}}]},
+        {"edges": [{"node": {"id": "some", "block": {"height": None}}}]},
+    ],
+)
+async def test_a_gateway_whose_graphql_makes_no_sense_is_an_error_that_the_flusher_knows(found: Any) -> None:
+    """Any other error would end the shard, with the messages that it orders."""
+    gateway = node(graphql={"data": {"transactions": found}})
     with pytest.raises(MalformedInput):
-        await NodeUploader(server.client(), wallet).depths([some])
+        await BundlerUploader(Server({}).client(), gateway.client(), SIGNER).depths(["some"])
+
+
+@pytest.mark.parametrize("height", [2**63, 2**64 - 1, -1, True, 1.5, "high", None, "9" * 5_000])
+async def test_a_height_that_no_log_could_hold_is_none(height: Any) -> None:
+    with pytest.raises(MalformedInput):
+        await node(info={"height": height}).client().info()
 
 
 def test_a_wallet_that_others_can_read_or_that_is_none_is_refused(tmp_path: Path) -> None:

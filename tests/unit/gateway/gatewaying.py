@@ -125,7 +125,8 @@ class Computer:
     async def _stats(self) -> dict[str, Any]:
         """Of the shard: its flusher has not begun."""
         flusher = Flusher(None, EmbeddedUploader(None, self.signer))  # type: ignore[arg-type]
-        return {"arweave": flusher.stats(self._committer.log.uploads.backlog())}
+        arweave = flusher.stats(self._committer.log.uploads.backlog())
+        return {"arweave": arweave, "cron": self._ticker.stats()}
 
     async def _submit(self, batch: list[Submission]) -> list[Any]:
         self.now_ms += 1000

@@ -248,6 +248,18 @@ async def test_only_the_owner_starts_and_stops_crons(computer: Computer, every: 
     assert (await every.get(f"/monitor/{pid}")).json()["crons"][0]["cron"] == "0-2-seconds"
 
 
+async def test_the_owners_public_messages_do_not_start_or_stop_crons(
+    computer: Computer, every: httpx.AsyncClient
+) -> None:
+    pid = await computer.spawn(Tag("Cron-Interval", "2-seconds"))
+    sent = computer.message_item(pid)
+    assert (await every.post("/", content=sent.raw)).status_code == 202
+    for method in ("POST", "DELETE"):
+        refused = await every.request(method, f"/monitor/{pid}", content=sent.raw)
+        assert (refused.status_code, refused.json()["process_id"]) == (400, pid)
+    assert not (await every.get(f"/monitor/{pid}")).json()["monitored"]
+
+
 async def test_a_cron_that_cannot_be_is_refused_at_the_spawn(
     computer: Computer, every: httpx.AsyncClient
 ) -> None:

@@ -11,6 +11,7 @@ from gatewaying import MODULE, Computer
 from aoray import __version__
 from aoray.errors import Unavailable
 from aoray.gateway import apps
+from aoray.protocol.tags import Tag
 from aoray.wording import describe_status
 
 UNITS = [apps.messenger_unit, apps.scheduler_unit, apps.compute_unit]
@@ -99,6 +100,15 @@ async def test_metrics_count(computer: Computer, every: httpx.AsyncClient) -> No
     computer.failures["stats"] = [Unavailable("the shard is being restarted")]
     without = (await every.get("/metrics")).text
     assert "aoray_gateway_items_accepted_total 1\n" in without and "aoray_arweave" not in without
+
+
+async def test_metrics_say_how_late_ticks_are(computer: Computer, every: httpx.AsyncClient) -> None:
+    await computer._monitor(await computer.spawn(Tag("Cron-Interval", "2-seconds")))
+    computer.tick(later_ms=2000)
+    found = dict(line.split() for line in (await every.get("/metrics")).text.splitlines())
+    cron = {name.removeprefix("aoray_cron_"): int(value) for name, value in found.items() if "_cron_" in name}
+    assert cron.pop("lag_max_ms") == cron.pop("lag_p99_ms") == cron.pop("lag_p50_ms") < 2000
+    assert cron == {"monitored": 1, "crons": 1, "skipped": 0, "ticks": 1}
 
 
 async def test_the_status_says_what_waits_for_arweave(computer: Computer, every: httpx.AsyncClient) -> None:

@@ -240,6 +240,43 @@ def test_crons_of_a_process_tick_in_the_contracts_order(clocked: Clocked) -> Non
     ]
 
 
+def test_more_block_crons_than_one_look_serves_are_served_at_once(
+    clocked: Clocked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "CRON_BATCH", 2)
+    for _ in range(5):
+        clocked.monitored(("Cron-Interval", "1-block"))
+    made = [len(clocked.look(blocks=1))]
+    while clocked.last.next_ms <= clocked.now.ms:
+        made.append(len(clocked.look()))
+    assert made == [2, 2, 1]
+
+
+def test_what_is_remembered_of_processes_with_crons_is_bounded_in_bytes(
+    clocked: Clocked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "PROCESSES_KNOWN_BYTES_MAX", 2_000)
+    clocked.restart()
+    processes = [clocked.monitored(("Cron-Interval", "1-second")) for _ in range(9)]
+    assert len(clocked.look(later_ms=1000)) == len(processes)
+    assert 0 < len(clocked.ticker._known) < len(processes)
+
+
+def test_a_look_makes_a_batch_of_ticks_and_the_next_one_goes_on(
+    clocked: Clocked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a long night the log's thread would be away from messages for seconds."""
+    monkeypatch.setattr(limits, "BATCH_MESSAGES_MAX", 10)
+    interval = ("Cron-Interval", "1-second")
+    processes = [clocked.monitored(interval, ("Cron-Missed", "all")) for _ in range(3)]
+    clocked.restart(later_ms=8_000)
+    made = [len(clocked.look())]
+    while clocked.last.next_ms <= clocked.now.ms:
+        made.append(len(clocked.look()))
+    assert made == [16, 8]
+    assert [len(clocked.ticks(process)) for process in processes] == [8, 8, 8]
+
+
 def test_block_crons_wait_until_arweave_has_said_its_height(clocked: Clocked) -> None:
     process = clocked.monitored(("Cron-Interval", "2-blocks"))
     strict = clocked.monitored(("Cron-Interval", "2-blocks"), ("Cron-Missed", "none"))

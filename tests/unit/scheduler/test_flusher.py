@@ -120,6 +120,33 @@ async def test_while_arweave_is_down_it_waits_longer_and_then_goes_on(tmp_path: 
     assert flusher.progress.failures == 0
 
 
+async def test_what_comes_while_a_bundle_is_posted_waits_for_the_next_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under load there is always something new; each bundle may be a transaction that is paid for."""
+    monkeypatch.setattr(limits, "FLUSH_BUNDLE_ENTRIES_MAX", 4)
+    writer, process = committer(tmp_path / "log"), spawn()
+    fill(writer, process, *(message(process.process_id) for _ in range(8)))
+
+    class Busy(Arweave):
+        async def post_item(self, raw: bytes) -> str:
+            fill(writer, message(process.process_id))
+            assert len(self.posted) < 9, "it never rests"
+            return await super().post_item(raw)
+
+    arweave, rounds = Busy(), list[int]()
+
+    async def sleep(seconds: float) -> None:
+        assert seconds == 60
+        rounds.append(len(arweave.posted))
+        if len(rounds) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        await flusher_of(writer, arweave).run(60, sleep)
+    assert rounds == [3, 4, 5]
+
+
 def test_a_bundle_ends_by_entries_or_bytes_but_holds_at_least_one(monkeypatch: pytest.MonkeyPatch) -> None:
     big = limits.FLUSH_BUNDLE_BYTES_MAX
     assert plan([]) is None
@@ -172,3 +199,27 @@ async def test_what_is_published_gets_there_once_beside_the_entries(tmp_path: Pa
     assert await flusher.flush_once() and await flusher.flush_once() and not await flusher.flush_once()
     assert arweave.posted.pop(0) == arweave.posted[0]
     assert arweave.ids() == expected + [each.id for each in published]
+
+
+async def test_of_what_is_settled_only_the_ids_are_kept_and_it_is_never_published_again(
+    tmp_path: Path,
+) -> None:
+    """Attestations come for ever: the log must not hold what Arweave has."""
+    writer, arweave = committer(tmp_path / "log"), Arweave()
+    first, second = item((), data=b"one" * 9_999), item((), data=b"two" * 9_999)
+    flusher = flusher_of(writer, arweave)
+
+    def held() -> int:
+        return int(writer.log._rows("SELECT sum(length(item)) FROM publications")[0][0])  # type: ignore[attr-defined]
+
+    writer.log.uploads.publish([first])
+    arweave.before = 1
+    with pytest.raises(Unavailable):
+        await flusher.flush_once()
+    assert held() == len(first.raw)
+    assert await flusher.flush_once()
+    assert held() == 0
+    writer.log.uploads.publish([first, second])
+    assert held() == len(second.raw)
+    assert await flusher.flush_once() and not await flusher.flush_once()
+    assert arweave.ids() == [first.id, second.id]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scheduling import message, spawn
+from scheduling import item, message, spawn
 
 from aoray import limits
 from aoray.errors import Overloaded, Unavailable
@@ -96,3 +96,25 @@ async def test_actors_that_are_not_there_stop_no_receipt(shard: LonelyShard) -> 
     for expected in range(3):
         [receipt] = await shard.submit([process if expected == 0 else message(process.process_id)])
         assert isinstance(receipt, Receipt) and receipt.nonce == expected
+
+
+async def test_a_log_that_fails_is_opened_anew_whoever_meets_the_fault(shard: LonelyShard) -> None:
+    process = spawn()
+    await shard.submit([process])
+    for work in (
+        lambda: shard.publish([item((), data=b"news").raw]),
+        lambda: shard.locate([process.process_id]),
+        lambda: shard._lagging_all(None),
+    ):
+        await shard._run(shard._committer.log.close)  # as a disk that does not answer
+        with pytest.raises(Unavailable):
+            await work()
+        await work()
+
+
+async def test_ordering_does_not_wait_while_the_attester_reads_results(shard: LonelyShard) -> None:
+    """It hashes hundreds of them at once, each perhaps of some megabytes."""
+    await shard.submit([spawn()])
+    with shard._attester._results._reads._lock:
+        async with asyncio.timeout(20):
+            assert await shard._lagging_all(None)
