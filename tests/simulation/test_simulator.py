@@ -39,6 +39,8 @@ class AcknowledgesFirst(SimLog):
         self, entries: Sequence[LogEntry], changed: Mapping[str, ProcessState], block_height: int, *crons: Any
     ) -> None:
         self._unwritten.append((entries, changed, block_height, *crons))
+        if any(crons):  # who makes ticks looks again at once
+            self._write()
 
     def _write(self) -> None:
         while self._unwritten:
