@@ -19,7 +19,14 @@ import orjson
 from aoray import limits
 from aoray.actors.deliveries import Delivery
 from aoray.actors.results import ResultRow
-from aoray.errors import ClientError, InfrastructureError, Overloaded, UnknownProcess
+from aoray.errors import (
+    ClientError,
+    InfrastructureError,
+    Overloaded,
+    UnknownMessage,
+    UnknownModule,
+    UnknownProcess,
+)
 from aoray.gateway.delivery import Attempt, Parcel, Spec, attempted, named, parcels, untried
 from aoray.gateway.ingress import Ingress
 from aoray.gateway.knowledge import Arweave, Knowledge
@@ -91,6 +98,10 @@ class Courier:
             attempt = await self._attempt(parcel.spec, item, before.process_id, aside)
         except Overloaded as error:  # it was not even attempted
             return before._replace(error=error.message)
+        except (UnknownMessage, UnknownModule) as error:
+            # A gateway that is not ours may only be late to show it: `dead` in the end, so that it can be seen.
+            foreign = not self._arweave_is_ours
+            attempt = Attempt("pending" if foreign else "skipped", error.message, foreign)
         except ClientError as error:
             attempt = Attempt("skipped", error.message)
         except InfrastructureError as error:

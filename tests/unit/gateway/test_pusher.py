@@ -17,7 +17,7 @@ from aoray.gateway import apps
 from aoray.gateway.trace import GatewaySources, origin, traced
 from aoray.protocol.assignments import LogEntry
 from aoray.protocol.ids import b64url_encode
-from aoray.protocol.items import DataItem, parse, verify
+from aoray.protocol.items import DataItem, build, parse, verify
 from aoray.protocol.tags import Tag, first
 
 WALLET = b64url_encode(b"w" * 32)
@@ -113,6 +113,25 @@ async def test_a_wallet_gets_its_message_on_arweave_and_the_chain_ends(computer:
     await pushed(computer)
     [raw] = computer.arweave.posted
     assert parse(raw).target_id == WALLET
+
+
+async def test_what_a_foreign_gateway_does_not_show_yet_is_not_given_up_for_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "PUSH_FOREIGN_ATTEMPTS_MAX", 3)
+    computer = Computer(tmp_path, gateway_url="http://elsewhere")
+    sender, target = await computer.spawn(Tag("N", "1")), await computer.spawn(Tag("N", "2"))
+    late = build(computer.signer, target=WALLET, tags=[])
+    computer.evaluate = on("go", Assignments=[{"Message": late.id, "Processes": [target]}])
+    message = await computer.send(sender, data=b"go")
+    await pushed(computer)
+    async with computer.http(apps.messenger_unit(computer.gateway)) as http:
+        [dead] = await outbox_of(http, sender)
+        assert (dead["state"], dead["attempts"]) == ("dead", 3)
+        computer.arweave.items[late.id] = late
+        assert (await http.post(f"/push/{message}/0?process-id={sender}")).status_code == 202
+        assert [each["state"] for each in await outbox_of(http, sender)] == ["delivered"]
+    assert items(computer, target)[-1].id == late.id
 
 
 async def test_a_foreign_bundlers_no_is_kept_as_dead_and_can_be_pushed_again(
