@@ -99,7 +99,7 @@ class Courier:
         except Overloaded as error:  # it was not even attempted
             return before._replace(error=error.message)
         except (UnknownMessage, UnknownModule) as error:
-            # A gateway that is not ours may only be late to show it: `dead` in the end, so that it can be seen.
+            # A gateway that is not ours may only be late to show it: `dead` in the end, where it is seen.
             foreign = not self._arweave_is_ours
             attempt = Attempt("pending" if foreign else "skipped", error.message, foreign)
         except ClientError as error:
