@@ -10,14 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
 from chaotic import GRANT, Economy, tags_of, until
 
 from aoray.arweave.client import ArweaveClient
 from aoray.client import Client
 from aoray.protocol.keys import generate_ed25519
 from aoray.testing import LocalComputer
-from tests.e2e.loading import PAGE, check_log
+from tests.e2e.loading import PAGE, check_log, log_of
 
 SETTLE_SECONDS_MAX = 300
 
@@ -121,19 +120,6 @@ class Books:
             f"{len(economy.acknowledged)} items acknowledged, {sum(self.length.values())} slots in"
             f" {len(self.length)} logs, outboxes {dict(self.states)}, {len(self.spawned)} processes spawned"
         )
-
-
-async def log_of(computer: LocalComputer, process: str) -> list[dict[str, Any]]:
-    """The log of a process, without the data of its messages."""
-    nodes: list[dict[str, Any]] = []
-    async with httpx.AsyncClient(base_url=computer.unit(3), timeout=60) as http:
-        params: dict[str, str | int] = {"process-id": process, "limit": PAGE}
-        while True:
-            page = (await http.get(f"/{process}", params=params)).raise_for_status().json()
-            nodes += [edge["node"] for edge in page["edges"]]
-            if not page["page_info"]["has_next_page"]:
-                return nodes
-            params["from"] = page["edges"][-1]["cursor"]
 
 
 async def at_rest(computer: LocalComputer) -> None:
