@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 NODE_MODULES := tests/node/node_modules/.installed
 
-.PHONY: install demo test check lint format lock soak cron-soak chaos fuzz clean
+.PHONY: install demo test test-computers test-rooms check lint format lock soak cron-soak chaos fuzz clean
 
 install: .venv/.installed
 
@@ -39,9 +39,19 @@ format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Side by side: tests that compute in one process, and tests of whole computers, which mostly wait.
+ROOMS := tests/fuzz tests/simulation tests/unit
+COMPUTERS := $(filter-out $(ROOMS),$(patsubst %/,%,$(wildcard tests/*/)))
+
 test: install $(NODE_MODULES) lint
 	$(BIN)/python -m mypy
-	$(BIN)/python -m pytest
+	$(MAKE) --jobs=2 --output-sync=line --keep-going test-computers test-rooms
+
+test-computers: install $(NODE_MODULES)
+	$(BIN)/python -m pytest $(COMPUTERS)
+
+test-rooms: install $(NODE_MODULES)
+	$(BIN)/python -m pytest $(ROOMS)
 
 # Simulated computers, one seed after another, until it is stopped or one goes wrong.
 soak: install
