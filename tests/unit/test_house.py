@@ -28,14 +28,14 @@ FLOORS = [
     {"gateway"},
     {"client", "drawing", "ray_environment", "published"},
     {"runtime", "replay"},
-    {"audit"},
-    {"cli", "demo"},
+    {"audit", "demo"},
+    {"commands"},
+    {"cli"},
     {"__main__"},
 ]
 """From the bottom up. A room may import what is below it, itself, and nothing beside or above it."""
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 BESIDE = {
-    ("cli", "demo"): {"run"},
     # The scheduler and the actors stand on one floor: the shard places processes, makes actors of their own
     # for those that ask, and fences their results; the process actor reads the log.
     ("scheduler", "actors"): {"actor", "placement", "results"},

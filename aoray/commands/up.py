@@ -1,0 +1,88 @@
+"""`aoray up` and `aoray demo`: the commands that run a computer."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import click
+
+from aoray import __version__, ray_environment
+from aoray.settings import Settings
+
+
+@click.command()
+@click.option("--data", type=click.Path(path_type=Path), help="Directory for everything kept. [aoray-data]")
+@click.option("--host", help="Address to listen on. [127.0.0.1]")
+@click.option(
+    "--port", type=int, help="All units; Arweave, messenger, scheduler, compute on +1 to +4. [4000]"
+)
+@click.option("--ray-address", help="Join this Ray cluster (`auto`, `host:port`) instead of starting one.")
+@click.option("--gateway-url", help="An Arweave gateway (or node) instead of the embedded Arweave.")
+@click.option("--bundler-url", help="Post bundles of the log to this bundler (Turbo, Irys).")
+@click.option(
+    "--arweave-wallet", help="Arweave wallet (JWK) that pays; without a bundler: layer-1 transactions."
+)
+@click.option("--actors-per-node", type=int, help="Process actors in the pool. [one a core]")
+@click.option(
+    "--actor-per-process", is_flag=True, default=None, help="Each process is a Ray actor for itself."
+)
+def up(**options: Any) -> None:
+    """Run a computer in the foreground until Ctrl-C."""
+    settings = Settings.from_environment(**options).resolved()
+    ray_environment.prepare(settings)
+    from aoray.runtime import Computer
+
+    _stop_on_signals()
+    click.echo(f"aoray {__version__}: starting on {settings.url}, data in {settings.data}")
+    try:
+        with Computer(settings) as computer:
+            _stop_on_signals()  # Ray has put its own handlers in their place
+            click.echo(_welcome(settings, computer.health))
+            computer.watch()
+    except Stopped:
+        click.echo("stopped")
+
+
+class Stopped(BaseException):
+    """Raised in the main thread by SIGINT or SIGTERM; leaving the computer's context then stops all of it."""
+
+
+def _stop_on_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+
+
+def _stop(_number: int, _frame: Any) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # an impatient second Ctrl-C must not cut the stopping short
+    raise Stopped
+
+
+def _welcome(settings: Settings, health: Any) -> str:
+    port = settings.port
+    unit = f"http://{settings.host}:{{}}".format
+    return "\n".join(
+        [
+            f"ready: {settings.url} (all units; Arweave {settings.arweave_url}, messenger {unit(port + 2)},"
+            f" scheduler {unit(port + 3)}, compute {unit(port + 4)})",
+            f"  module     {health['module']}",
+            f"  scheduler  {health['scheduler']}",
+            f"  authority  {health['authority']}",
+            "",
+            f"export MU_URL={unit(port + 2)} CU_URL={unit(port + 4)} GATEWAY_URL={settings.arweave_url}",
+            f"export AORAY_URL={settings.url} SCHEDULER={health['scheduler']} AUTHORITY={health['authority']}"
+            f" AOS_MODULE={health['module']}",
+            "",
+            "Ctrl-C stops it.",
+        ]
+    )
+
+
+@click.command()
+def demo() -> None:
+    """Start a computer, run 8 processes with 50 messages each, say what happened, and stop it."""
+    from aoray.demo import run
+
+    run()
