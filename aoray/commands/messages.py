@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -46,6 +47,7 @@ def send(context: Context, process: str, data: str, action: str, wait: bool, tag
     message, result = context.run(call)
     found = {"message": message} | ({"result": result} if result is not None else {})
     context.say(found, f"sent message {message}" + (f"\n{describe(result)}" if result is not None else ""))
+    fail_on_error(result)
 
 
 @click.command("eval")
@@ -63,8 +65,7 @@ def evaluate(context: Context, process: str, code: str, source: Any) -> None:
 
     message, result = context.run(call)
     context.say({"message": message, "result": result}, describe(result))
-    if result.get("Error"):
-        sys.exit(1)
+    fail_on_error(result)
 
 
 @click.command()
@@ -75,6 +76,7 @@ def result(context: Context, message: str, process: str) -> None:
     """Wait for the result of MESSAGE and print it."""
     found = context.run(lambda client: client.result(process, message))
     context.say(found, describe(found))
+    fail_on_error(found)
 
 
 @click.command()
@@ -88,3 +90,10 @@ def dryrun(context: Context, process: str, action: str, data: str, tags: tuple[s
     sent = parse_tags(tags)
     found = context.run(lambda client: client.dryrun(process, action=action, tags=sent, data=data))
     context.say(found, describe(found))
+    fail_on_error(found)
+
+
+def fail_on_error(result: Mapping[str, Any] | None) -> None:
+    """Exit code 1 if the process answered with an error, so that scripts stop there."""
+    if result and result.get("Error"):
+        sys.exit(1)

@@ -99,13 +99,29 @@ def test_the_commands_work_in_the_order_shown(aoray: Command) -> None:
 
 
 def test_a_wrong_call_says_what_is_wrong(computer: LocalComputer, tmp_path: Path) -> None:
-    wallet = str(tmp_path / "wallet.json")
-    done = subprocess.run(
-        [sys.executable, "-m", "aoray", "send", "A" * 43, "--url", computer.url, "--wallet", wallet],
+    done = attempt(computer, tmp_path, "send", "A" * 43)
+    assert done.returncode == 1
+    assert "A" * 43 in done.stderr and "Traceback" not in done.stderr
+
+
+def test_an_answer_that_is_an_error_stops_a_script(
+    computer: LocalComputer, aoray: Command, tmp_path: Path
+) -> None:
+    process = aoray("spawn")["process"]
+    aoray("eval", process, "Handlers.add('bad', 'Bad', function() error('that is bad') end)")
+    for words in (["send", "--wait"], ["dryrun"]):
+        done = attempt(computer, tmp_path, words[0], process, "--action", "Bad", *words[1:])
+        assert done.returncode == 1, done
+        assert "that is bad" in done.stdout, done
+
+
+def attempt(computer: LocalComputer, tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """A command that may fail."""
+    call = [sys.executable, "-m", "aoray", *words, "--url", computer.url]
+    return subprocess.run(
+        [*call, "--wallet", str(tmp_path / "wallet.json")],
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
-    assert done.returncode == 1
-    assert "A" * 43 in done.stderr and "Traceback" not in done.stderr
