@@ -1,4 +1,4 @@
-"""Calls to the computer's Ray actors by name, with Ray's errors turned into ours.
+"""Calls to the computer's Ray actors by name, over their wires (`aoray.wire`), with errors turned into ours.
 
 An actor that died or restarts gives `Unavailable`, and its handle is looked up anew at the next call. An
 `AorayError` raised in an actor arrives as itself. Gateways and process actors see only `Call`, so tests
@@ -7,12 +7,18 @@ give it plain functions.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 
 from aoray.errors import AorayError, Unavailable
+from aoray.settings import Settings
+from aoray.wire import Address, Line
+
+BY_RAY = {"memory"}  # answers as large as a guest's memory
 
 
 class Call(Protocol):
@@ -21,29 +27,69 @@ class Call(Protocol):
     async def __call__(self, actor: str, method: str, *arguments: Any) -> Any: ...
 
 
+def wire_host(settings: Settings) -> str:
+    """Where this actor listens for the others: on loopback when all of them are on one machine."""
+    return str(ray.util.get_node_ip_address()) if settings.ray_address else "127.0.0.1"
+
+
+class Peer:
+    """One actor, called over its wire if it has one, and by Ray otherwise."""
+
+    def __init__(self, handle: Any) -> None:
+        self._handle = handle
+        self._line: asyncio.Task[Line] | None = None
+
+    async def call(self, method: str, *arguments: Any) -> Any:
+        """What the method returns or raises; `RayError` or `OSError` when the actor is not reached."""
+        address = getattr(self._handle, "wire", None)
+        if address is None or method in BY_RAY:
+            return await getattr(self._handle, method).remote(*arguments)
+        if self._line is None or _is_lost(self._line):
+            self._line = asyncio.create_task(_connect(address.remote))
+        line = await asyncio.shield(self._line)
+        return await line.call(method, arguments)
+
+    def close(self) -> None:
+        if self._line is not None and not _is_lost(self._line):
+            self._line.add_done_callback(_close)
+
+
+async def _connect(address: Callable[[], Any]) -> Line:
+    return await Line.connect(Address(*await address()))
+
+
+def _is_lost(line: asyncio.Task[Line]) -> bool:
+    return line.done() and (line.cancelled() or line.exception() is not None or line.result().lost)
+
+
+def _close(line: asyncio.Task[Line]) -> None:
+    if not _is_lost(line):
+        line.result().close()
+
+
 class RayCalls:
-    """`Call` over Ray. Handles are kept: to look one up costs as much as a call."""
+    """`Call` to real actors. Peers are kept: to look one up costs as much as a Ray call."""
 
     def __init__(self) -> None:
-        self._handles: dict[str, Any] = {}
+        self._peers: dict[str, Peer] = {}
 
     async def __call__(self, actor: str, method: str, *arguments: Any) -> Any:
-        handle = self._handle(actor)
         try:
-            return await getattr(handle, method).remote(*arguments)
+            return await self._peer(actor).call(method, *arguments)
         except RayTaskError as error:
             raise _cause(error, actor, method) from error
-        except RayError as error:
-            self._handles.pop(actor, None)
+        except (RayError, OSError) as error:
+            if (lost := self._peers.pop(actor, None)) is not None:
+                lost.close()
             raise Unavailable(f"{actor} does not answer", hint="It is being restarted.") from error
 
-    def _handle(self, actor: str) -> Any:
-        if actor not in self._handles:
+    def _peer(self, actor: str) -> Peer:
+        if actor not in self._peers:
             try:
-                self._handles[actor] = ray.get_actor(actor)
+                self._peers[actor] = Peer(ray.get_actor(actor))
             except ValueError as error:
                 raise Unavailable(f"{actor} is not there", hint="It is being started.") from error
-        return self._handles[actor]
+        return self._peers[actor]
 
 
 def _cause(error: RayTaskError, actor: str, method: str) -> BaseException:

@@ -75,6 +75,9 @@ PUSH_BACKOFF_MAX_S = 10.0
 PUSH_FOREIGN_ATTEMPTS_MAX = 360  # towards another network, so about an hour; towards our own there is no end
 PUSH_ERROR_CHARACTERS_MAX = 500  # of the reason that is kept with an outbox message
 TRACE_NODES_MAX = 1_000  # slots and messages of a trace; also how far back its causes go
+WIRE_FRAME_BYTES_MAX = 256 * MIB  # one call or answer between two actors
+WIRE_CONNECT_SECONDS_MAX = 5
+WIRE_SILENCE_SECONDS_MAX = 10  # of a host that acknowledges nothing; then its connections are broken
 BATCH_BYTES_MAX = 16 * MIB  # of items in one commit or one call; a single larger item still goes, alone
 SHARD_QUEUE_MESSAGES_MAX = 50_000
 SHARD_QUEUE_BYTES_MAX = 256 * MIB
@@ -160,6 +163,7 @@ assert CRON_TAGS_MAX + 6 <= TAGS_MAX  # a tick has six of its own
 # A bundle holds entries (an item and its assignment each), and publications.
 assert 2 * (FLUSH_BUNDLE_BYTES_MAX + ITEM_BYTES_MAX) <= BUNDLE_BYTES_MAX <= UPLOAD_BYTES_MAX
 assert ITEM_BYTES_MAX <= BATCH_BYTES_MAX <= LANE_BYTES_MAX <= SHARD_QUEUE_BYTES_MAX
+assert 2 * max(BATCH_BYTES_MAX + ITEM_BYTES_MAX, UPLOAD_BYTES_MAX) <= WIRE_FRAME_BYTES_MAX
 assert BATCH_MESSAGES_MAX <= SHARD_QUEUE_MESSAGES_MAX
 assert MODULE_BYTES_MAX <= UPLOAD_BYTES_MAX
 assert PUSH_RESTING_RESULTS_MAX + PUSH_UPLOADS_MAX + PUSHES_IN_FLIGHT_MAX < PUSH_QUEUE_RESULTS_MAX

@@ -41,10 +41,12 @@ from aoray.actors.machine import Activate, Close, Effect, Hibernate, Machine, Re
 from aoray.actors.parts import Parts, parts_of
 from aoray.actors.placement import gateway_of
 from aoray.actors.results import ResultRow, Results
+from aoray.calls import wire_host
 from aoray.errors import ClientError, StaleTerm, Unavailable, UnknownProcess
 from aoray.keyfiles import load_or_make
 from aoray.protocol.assignments import LogEntry
 from aoray.settings import Settings
+from aoray.wire import Address, Wire
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +61,7 @@ class ProcessActor:
         logs.begin(settings.log_level)
         self.name = name
         self._settings = settings
+        self._wire = Wire(self, wire_host(settings))
         self._incarnation = secrets.token_hex(8)
         self._log, self._results, self._loader, call = parts or parts_of(settings)
         self._machine = Machine()
@@ -84,6 +87,10 @@ class ProcessActor:
         self._start(self._hibernate_for_ever())
 
     # What others call
+
+    async def wire(self) -> Address:
+        """Where other actors call this one without Ray in between."""
+        return await self._wire.address()
 
     async def ready(self) -> dict[str, Any]:
         """Answers once the actor takes work."""

@@ -24,7 +24,7 @@ from aoray.actors.results import Results
 from aoray.arweave.client import ArweaveClient
 from aoray.arweave.routes import router as arweave_router
 from aoray.arweave.store import ArweaveStore
-from aoray.calls import RayCalls
+from aoray.calls import RayCalls, wire_host
 from aoray.errors import ClientError
 from aoray.gateway import apps
 from aoray.gateway.connections import BoundedProtocol
@@ -34,6 +34,7 @@ from aoray.gateway.pusher import Reference
 from aoray.gateway.waiting import Delivery
 from aoray.scheduler.reader import open_readers
 from aoray.settings import Settings
+from aoray.wire import Address, Wire
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ class GatewayActor:
         logs.begin(settings.log_level)
         self._fault: ClientError | None = None
         self._running: set[asyncio.Task[None]] = set()
+        self._wire = Wire(self, wire_host(settings))
         call = RayCalls()
         self._gateway = Gateway(
             settings,
@@ -63,6 +65,10 @@ class GatewayActor:
             self._fault = error
         else:
             self._keep(self._gateway.pusher.scan_forever(), "the scan for outboxes")
+
+    async def wire(self) -> Address:
+        """Where other actors call this one without Ray in between."""
+        return await self._wire.address()
 
     async def ready(self) -> dict[str, Any]:
         """Answers once the ports are open; raises what kept one from it."""

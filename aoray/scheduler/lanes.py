@@ -22,6 +22,7 @@ from typing import Any
 import ray.exceptions
 
 from aoray import limits
+from aoray.calls import Peer
 from aoray.errors import AorayError
 from aoray.fair import Fair
 from aoray.scheduler.committer import Work, fits
@@ -100,6 +101,7 @@ class Lane:
         self._clock = clock
         self._wake = asyncio.Event()
         self._handle: Any = None
+        self._peer = Peer(None)
         self._incarnation: Any = UNKNOWN
         self._checked = 0.0
 
@@ -138,6 +140,7 @@ class Lane:
         self._checked = self._clock()
         if self._handle is None:
             self._handle = await asyncio.to_thread(self._connect, self.name)
+            self._peer = Peer(self._handle)
         incarnation = (await self._handle.ready.remote()).get("incarnation")
         if incarnation != self._incarnation:
             self.backlog.behind.update(await self._lagging(self.name))
@@ -145,14 +148,14 @@ class Lane:
 
     async def _assign(self, batch: list[Work]) -> None:
         try:
-            await self._handle.assign.remote(batch)
+            await self._peer.call("assign", batch)
         except LANE_ERRORS:
             self.backlog.lost(batch)
             raise
 
     async def _activate(self, terms: Terms) -> None:
         try:
-            await self._handle.activate.remote(list(terms.items()))
+            await self._peer.call("activate", list(terms.items()))
         except LANE_ERRORS:
             self.backlog.behind.update({**terms, **self.backlog.behind})
             raise

@@ -35,6 +35,7 @@ from aoray.actors.placement import Placement
 from aoray.actors.results import Results
 from aoray.arweave.client import ArweaveClient
 from aoray.arweave.uploaders import uploader_of
+from aoray.calls import wire_host
 from aoray.errors import AorayError, Overloaded, StaleTerm, Unavailable
 from aoray.fair import Fair
 from aoray.keyfiles import load_or_make, load_wallet
@@ -50,6 +51,7 @@ from aoray.scheduler.reader import log_path
 from aoray.scheduler.rules import Receipt, Submission, turn_of
 from aoray.scheduler.ticker import Ticker
 from aoray.settings import Settings
+from aoray.wire import Address, Wire
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +88,7 @@ class ShardActor:
         sys.setswitchinterval(SWITCH_SECONDS)
         self._settings = settings
         self._index = index
+        self._wire = Wire(self, wire_host(settings))
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="log")  # the only one that touches the log
         self._queue: Fair[Queued] = Fair(lambda queued: len(queued.submission.item))
         self._wake = asyncio.Event()
@@ -167,6 +170,10 @@ class ShardActor:
         """
         parsed = await asyncio.to_thread(lambda: [parse(raw) for raw in items])
         await self._on_log(lambda log: log.uploads.publish(parsed))
+
+    async def wire(self) -> Address:
+        """Where other actors call this one without Ray in between."""
+        return await self._wire.address()
 
     async def ready(self) -> dict[str, Any]:
         """Answers once the shard takes work."""

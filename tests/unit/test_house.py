@@ -21,7 +21,8 @@ FUNCTION_LINES_MAX = 60
 
 FLOORS = [
     {"errors", "limits", "lags", "testing", "durable", "wording", "bounded", "__init__"},
-    {"settings", "bodies", "calls", "fair", "logs"},
+    {"settings", "bodies", "fair", "logs", "wire"},
+    {"calls"},
     {"protocol"},
     {"keyfiles", "wasm", "arweave", "modules", "verify"},
     {"scheduler", "actors"},

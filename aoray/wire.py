@@ -1,0 +1,239 @@
+"""The wire: calls between two actors over a TCP connection of their own, once Ray has brought them together.
+
+Where in a message's journey: each hop between gateway, shard and process actor. Ray makes the actors, finds
+them by name, restarts and moves them, and carries what is rare or huge. A Ray call costs both sides together
+about 1 ms of CPU, one over the wire 0.02 ms (benchmarks/README.md), and each message needs several.
+
+Who wants to call asks the actor through Ray for its address and secret (`Wire.address`), connects, and says
+the secret; so nobody can call over the wire who could not over Ray, and like Ray's own traffic it is not
+encrypted. A computer that has Ray to itself listens on loopback only. A frame is its length (4 bytes, little
+endian) and a pickle: of a call `(number, method, arguments)`, of an answer `(number, value, error)`.
+
+Invariants: calls of one connection begin in the order in which they were made; each gets one answer. Callers
+bound how many are under way, as they do with Ray.
+
+On failure: when a connection breaks, each call under way raises `ConnectionError`; whether it was carried out
+is not known (nor is it with Ray). The next call asks Ray for the address again. A host that is gone without
+a word is noticed by TCP's own probes, in about `limits.WIRE_SILENCE_SECONDS_MAX`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import pickle
+import secrets
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, cast
+
+from aoray import limits
+from aoray.errors import AorayError
+
+log = logging.getLogger(__name__)
+
+SECRET_BYTES = 32
+LENGTH_BYTES = 4
+
+
+class Address(NamedTuple):
+    """Where an actor listens, and what a caller must say first."""
+
+    host: str
+    port: int
+    secret: bytes
+
+
+class Wire:
+    """The listening side: answers calls of the public methods of `target`."""
+
+    def __init__(self, target: object, host: str) -> None:
+        self._target = target
+        self._host = host
+        self._secret = secrets.token_bytes(SECRET_BYTES)
+        self._address: asyncio.Task[Address] | None = None
+        self._open: set[_Answering] = set()
+
+    async def address(self) -> Address:
+        """Begins to listen when it is asked for the first time."""
+        if self._address is None:
+            self._address = asyncio.create_task(self._listen())
+        return await asyncio.shield(self._address)
+
+    async def _listen(self) -> Address:
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._accept, self._host, 0)
+        return Address(self._host, self._server.sockets[0].getsockname()[1], self._secret)
+
+    def _accept(self) -> _Answering:
+        answering = _Answering(self._target, self._secret, self._open.discard)
+        self._open.add(answering)
+        return answering
+
+    def close(self) -> None:
+        """Break every connection (an actor that ends does so by itself)."""
+        self._server.close()
+        for answering in list(self._open):
+            answering.transport.abort()
+
+
+class Frames(asyncio.Protocol):
+    """Cuts what arrives into frames."""
+
+    transport: asyncio.Transport
+
+    def __init__(self) -> None:
+        self._arrived = bytearray()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        _watch(transport.get_extra_info("socket"))
+
+    def data_received(self, data: bytes) -> None:
+        self._arrived += data
+        try:
+            for frame in self.frames():
+                self.took(frame)
+        except Exception:  # not of ours: nothing that follows can be understood
+            log.exception("a connection between actors is closed")
+            self.transport.abort()
+
+    def frames(self) -> Iterator[bytes]:
+        """What is whole by now."""
+        arrived = self._arrived
+        at = 0
+        while len(arrived) - at >= LENGTH_BYTES:
+            size = int.from_bytes(arrived[at : at + LENGTH_BYTES], "little")
+            if size > limits.WIRE_FRAME_BYTES_MAX:
+                raise ValueError(f"a frame of {size} bytes")
+            if len(arrived) - at - LENGTH_BYTES < size:
+                break
+            at += LENGTH_BYTES
+            yield bytes(arrived[at : at + size])
+            at += size
+        if at:
+            del arrived[:at]
+
+    def send(self, frame: bytes) -> None:
+        self.transport.write(len(frame).to_bytes(LENGTH_BYTES, "little") + frame)
+
+    def took(self, frame: bytes) -> None:
+        raise NotImplementedError
+
+
+class _Answering(Frames):
+    """One caller's connection."""
+
+    def __init__(self, target: object, secret: bytes, lost: Callable[[_Answering], None]) -> None:
+        super().__init__()
+        self._target = target
+        self._lost = lost
+        self._secret = secret
+        self._known = False
+        self._answers: set[asyncio.Task[None]] = set()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._patience = asyncio.get_running_loop().call_later(
+            limits.WIRE_CONNECT_SECONDS_MAX, self.transport.abort
+        )
+
+    def took(self, frame: bytes) -> None:
+        if not self._known:
+            self._greet(frame)
+            return
+        answer = asyncio.ensure_future(self._answer(*pickle.loads(frame)))
+        self._answers.add(answer)
+        answer.add_done_callback(self._answers.discard)
+
+    def _greet(self, frame: bytes) -> None:
+        self._patience.cancel()
+        if not hmac.compare_digest(frame, self._secret):
+            raise PermissionError("who calls does not know the secret")
+        self._known = True
+
+    async def _answer(self, number: int, method: str, arguments: tuple[Any, ...]) -> None:
+        value, error = None, None
+        try:
+            if method.startswith("_"):
+                raise AorayError(f"{method} is not for others")
+            value = await getattr(self._target, method)(*arguments)
+        except AorayError as failed:
+            error = failed
+        except Exception as failed:  # a fault of ours: the caller hears of it, and goes on
+            log.exception("%s failed", method)
+            error = AorayError(f"{method} failed: {failed!r}")
+        if not self.transport.is_closing():
+            self.send(pickle.dumps((number, value, error), pickle.HIGHEST_PROTOCOL))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._patience.cancel()
+        self._lost(self)
+
+
+class Line(Frames):
+    """The calling side of one connection."""
+
+    def __init__(self, secret: bytes) -> None:
+        super().__init__()
+        self._secret = secret
+        self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._calls = 0
+        self.lost = False
+
+    @classmethod
+    async def connect(cls, address: Address) -> Line:
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(limits.WIRE_CONNECT_SECONDS_MAX):
+            _, line = await loop.create_connection(lambda: cls(address.secret), address.host, address.port)
+        return line
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.send(self._secret)
+
+    async def call(self, method: str, arguments: tuple[Any, ...]) -> Any:
+        if self.lost:
+            raise ConnectionResetError("the connection is gone")
+        self._calls += 1
+        number = self._calls
+        frame = pickle.dumps((number, method, arguments), pickle.HIGHEST_PROTOCOL)
+        answer = self._waiting[number] = asyncio.get_running_loop().create_future()
+        self.send(frame)
+        try:
+            return await answer
+        finally:
+            self._waiting.pop(number, None)
+
+    def took(self, frame: bytes) -> None:
+        number, value, error = pickle.loads(frame)
+        answer = self._waiting.get(number)
+        if answer is None or answer.done():  # who asked is gone
+            return
+        if error is None:
+            answer.set_result(value)
+        else:
+            answer.set_exception(error)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.lost = True
+        for answer in self._waiting.values():
+            if not answer.done():
+                answer.set_exception(ConnectionResetError("the actor is gone"))
+
+    def close(self) -> None:
+        self.transport.abort()
+
+
+def _watch(connection: socket.socket) -> None:
+    """Let the kernel notice a host that is gone."""
+    seconds = limits.WIRE_SILENCE_SECONDS_MAX
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (
+        (socket.TCP_KEEPIDLE, seconds // 2),
+        (socket.TCP_KEEPINTVL, 1),
+        (socket.TCP_KEEPCNT, seconds // 2),
+        (socket.TCP_USER_TIMEOUT, seconds * 1000),
+    ):
+        connection.setsockopt(socket.IPPROTO_TCP, option, value)

@@ -1,0 +1,122 @@
+"""Calls between actors over sockets: each gets its answer, nobody calls without the secret (aoray.wire)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from aoray import limits
+from aoray.errors import AorayError, UnknownProcess
+from aoray.wire import Address, Line, Wire
+
+
+class Target:
+    """What is called."""
+
+    def __init__(self) -> None:
+        self.begun: list[int] = []
+        self.go = asyncio.Event()
+        self.came = asyncio.Event()
+
+    async def echo(self, value: Any) -> Any:
+        return value
+
+    async def note(self, number: int) -> int:
+        self.begun.append(number)
+        self.came.set()
+        if number == 0:
+            await self.go.wait()
+        return number
+
+    async def refuse(self) -> None:
+        raise UnknownProcess("no such process", process_id="p")
+
+    async def fail(self) -> None:
+        raise ZeroDivisionError("by hand")
+
+    async def _private(self) -> str:
+        return "secret"
+
+
+@pytest.fixture
+async def target() -> Target:
+    return Target()
+
+
+@pytest.fixture
+async def address(target: Target) -> AsyncIterator[Address]:
+    wire = Wire(target, "127.0.0.1")
+    yield await wire.address()
+    wire.close()
+
+
+@pytest.fixture
+async def line(address: Address) -> AsyncIterator[Line]:
+    line = await Line.connect(address)
+    yield line
+    line.close()
+
+
+async def call(line: Line, method: str, *arguments: Any) -> Any:
+    async with asyncio.timeout(10):
+        return await line.call(method, arguments)
+
+
+@pytest.mark.parametrize("value", [None, b"", "x" * 100, [b"\0" * 70_000, (1, None)], b"y" * 30_000_000])
+async def test_what_is_sent_arrives_whole_both_ways(line: Line, value: Any) -> None:
+    assert await call(line, "echo", value) == value
+
+
+async def test_calls_begin_in_order_and_each_gets_its_own_answer(line: Line, target: Target) -> None:
+    calls = [asyncio.ensure_future(call(line, "note", number)) for number in range(100)]
+    assert await asyncio.gather(*calls[1:]) == list(range(1, 100))  # while the first still waits
+    target.go.set()
+    assert await calls[0] == 0
+    assert target.begun == list(range(100))
+
+
+async def test_errors_arrive_as_they_are(line: Line) -> None:
+    with pytest.raises(UnknownProcess) as refused:
+        await call(line, "refuse")
+    assert refused.value.message == "no such process"
+    with pytest.raises(AorayError, match="by hand"):
+        await call(line, "fail")
+    assert await call(line, "echo", 1) == 1
+
+
+async def test_what_is_private_is_not_called(line: Line) -> None:
+    with pytest.raises(AorayError, match="not for others"):
+        await call(line, "_private")
+
+
+async def test_who_does_not_know_the_secret_is_cut_off(address: Address, target: Target) -> None:
+    for secret in (b"", b"x" * 32, address.secret[:-1]):
+        line = await Line.connect(address._replace(secret=secret))
+        with pytest.raises(ConnectionError):
+            await call(line, "note", 1)
+    assert target.begun == []
+
+
+async def test_an_actor_that_goes_fails_the_calls_under_way(address: Address, target: Target) -> None:
+    wire = Wire(target, "127.0.0.1")
+    line = await Line.connect(await wire.address())
+    waiting = asyncio.ensure_future(call(line, "note", 0))
+    await target.came.wait()
+    wire.close()
+    with pytest.raises(ConnectionError):
+        await waiting
+    with pytest.raises(ConnectionError):
+        await call(line, "echo", 1)
+    assert line.lost
+
+
+async def test_a_frame_beyond_the_bound_is_not_taken(
+    address: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "WIRE_FRAME_BYTES_MAX", 1000)
+    line = await Line.connect(address)
+    with pytest.raises(ConnectionError):
+        await call(line, "echo", b"x" * 1001)
