@@ -1,8 +1,8 @@
 """The computer's own keys on disk: one Ed25519 JWK a file, made on first use, readable by its owner only.
 
 Purpose: the scheduler, the messenger (authority) and the compute unit each sign with a key of their own, kept
-under `<data>/keys`. Several actors may ask for the same new key at the same moment: one file wins, all get
-that key.
+under `<data>/keys` (or `--keys`). Several actors may ask for the same new key at the same moment: one file
+wins, all get that key.
 
 Invariants: a key file is either whole or not there, and is never replaced. It is made with mode 0600, and one
 that others may read is not used: who could read it can sign in its name. On failure: such a file gives
@@ -18,6 +18,7 @@ import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import orjson
 
@@ -31,9 +32,11 @@ from aoray.protocol.keys import (
     signer_from_jwk,
     signer_to_jwk,
 )
+from aoray.settings import Settings
 
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 KeySigner = Ed25519Signer | RsaSigner | EthereumSigner
+KeyName = Literal["scheduler", "authority", "compute"]
 
 
 def load_or_make(path: Path, generate: Callable[[], KeySigner] = generate_ed25519) -> KeySigner:
@@ -42,6 +45,24 @@ def load_or_make(path: Path, generate: Callable[[], KeySigner] = generate_ed2551
         return load(path)
     publish(path, orjson.dumps(signer_to_jwk(generate())))
     return load(path)
+
+
+def load_key(settings: Settings, name: KeyName) -> KeySigner:
+    """One of the computer's own keys.
+
+    On a laptop the first who asks makes it. On a cluster only `aoray up` does: on each other node they have
+    to be there, since an actor that made a key of its own would sign as somebody else.
+    """
+    path = settings.keys_directory / f"{name}.json"
+    if not settings.store:
+        return load_or_make(path)
+    try:
+        return load(path)
+    except FileNotFoundError as error:
+        raise ClientError(
+            f"{path} is not on this node",
+            hint="Put the computer's keys there, mode 0600, as on the node of `aoray up` (AORAY_KEYS).",
+        ) from error
 
 
 def load(path: Path) -> KeySigner:

@@ -1,8 +1,8 @@
 """The variables under which a Ray of our own runs. Ray reads them when it is imported: call `prepare` before.
 
 Ray's ports face the network, and whoever reaches them may run any code: so it asks for a token, a file
-under `data/keys` with mode 0600. It also runs its workers at niceness 15, as batch work; what serves must not
-yield to its own clients. On an existing cluster (`ray_address`) the cluster's own variables hold.
+among the computer's keys with mode 0600. It also runs its workers at niceness 15, as batch work; what serves
+must not yield to its own clients. On an existing cluster (`ray_address`) the cluster's own variables hold.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def prepare(settings: Settings) -> None:
     if not settings.ray_address:
         os.environ |= {
             "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN_PATH": str(_token(settings.data / "keys" / "ray-token")),
+            "RAY_AUTH_TOKEN_PATH": str(_token(settings.keys_directory / "ray-token")),
             "RAY_worker_niceness": "0",
             "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         }

@@ -35,16 +35,16 @@ from aoray.actors.actor import ProcessActor
 from aoray.actors.modules import keep_module
 from aoray.client import OCTET_STREAM, module_tags
 from aoray.errors import ClientError, Unavailable
+from aoray.files import check_files, files_of
 from aoray.gateway.actor import GatewayActor
 from aoray.gateway.admission import Admission
-from aoray.keyfiles import load_or_make, load_wallet
+from aoray.keyfiles import load_key, load_or_make, load_wallet
 from aoray.modules.lua import LUA_MODULE_FORMAT, LUA_WASM
 from aoray.protocol.items import DataItem, build
 from aoray.protocol.keys import Signer
 from aoray.protocol.tags import Tag
-from aoray.scheduler.log import check_version
-from aoray.scheduler.reader import log_path
 from aoray.scheduler.shard import ShardActor
+from aoray.scheduler.stores import check_versions
 from aoray.settings import Settings
 from aoray.wasm.engine import Engine
 
@@ -74,6 +74,7 @@ class Computer:
             stack.enter_context(locked(self.settings.data))
             keep_shards(self.settings)
             check_versions(self.settings)
+            check_files(self.settings)
             make_keys(self.settings)
             stack.enter_context(ray_for(self.settings))
             actors = start_actors(self.settings)
@@ -156,16 +157,10 @@ def keep_shards(settings: Settings) -> None:
         )
 
 
-def check_versions(settings: Settings) -> None:
-    """Refuse logs that a later aoray made; older ones are brought up to date as they are opened."""
-    for index in range(settings.shards):
-        check_version(log_path(settings, index))
-
-
 def make_keys(settings: Settings) -> None:
     """Every key is there before an actor asks for it, and what is wrong with one is said here."""
     for name in ("scheduler", "authority", "compute"):
-        load_or_make(settings.data / "keys" / f"{name}.json")
+        load_or_make(settings.keys_directory / f"{name}.json")
 
 
 @contextmanager
@@ -252,8 +247,8 @@ def lua_item(signer: Signer) -> DataItem:
 
 def publish_lua(settings: Settings) -> None:
     """Put the built-in Lua module on Arweave, and write its id where the gateways read it."""
-    item = lua_item(load_or_make(settings.data / "keys" / "authority.json"))
-    keep_module(settings.data / "modules", item)  # an Arweave with blocks shows it some time later
+    item = lua_item(load_key(settings, "authority"))
+    keep_module(files_of(settings, "modules"), item)  # an Arweave with blocks shows it some time later
     note = settings.data / "lua-module.json"
     content = orjson.dumps({"id": item.id})
     if note.exists() and note.read_bytes() == content:
@@ -271,9 +266,9 @@ def publish_location(settings: Settings) -> None:
         Tag("Type", "Scheduler-Location"),
         Tag("Url", f"http://{settings.host}:{settings.port + 3}"),
         Tag("Time-To-Live", LOCATION_TTL_MS),
-        Tag("Compute-Unit", load_or_make(settings.data / "keys" / "compute.json").address),
+        Tag("Compute-Unit", load_key(settings, "compute").address),
     ]
-    _upload(settings, build(load_or_make(settings.data / "keys" / "scheduler.json"), tags=tags, data=b" "))
+    _upload(settings, build(load_key(settings, "scheduler"), tags=tags, data=b" "))
 
 
 def _upload(settings: Settings, item: DataItem) -> None:

@@ -22,6 +22,14 @@ class Settings:
 
     data: Path = Path("aoray-data")
     """The one directory that holds everything: logs, results, Arweave, modules, keys."""
+    store: str = ""
+    """Where log and results are, for all nodes: `postgresql://user@host/database?schema=aoray`; empty means
+    SQLite under `data`. See docs/storage.md."""
+    files: str = ""
+    """Where modules and checkpoints are, for all nodes: a URI that `pyarrow.fs` knows, such as
+    `s3://bucket/folder`; empty means under `data`."""
+    keys: str = ""
+    """The directory of the computer's keys, the same on each node; empty means `keys` under `data`."""
     host: str = "127.0.0.1"
     port: int = 4000
     """All units; the embedded Arweave alone on +1, messenger +2, scheduler +3, compute unit +4."""
@@ -76,7 +84,13 @@ class Settings:
     def resolved(self) -> Self:
         """The same, with absolute paths (actors have another working directory)."""
         wallet = str(Path(self.arweave_wallet).expanduser().resolve()) if self.arweave_wallet else ""
-        return replace(self, data=self.data.expanduser().resolve(), arweave_wallet=wallet)
+        keys = str(Path(self.keys).expanduser().resolve()) if self.keys else ""
+        return replace(self, data=self.data.expanduser().resolve(), arweave_wallet=wallet, keys=keys)
+
+    @property
+    def keys_directory(self) -> Path:
+        """Where the computer's keys are."""
+        return Path(self.keys) if self.keys else self.data / "keys"
 
     @property
     def url(self) -> str:

@@ -32,19 +32,19 @@ from typing import Any, TypeVar
 import orjson
 
 from aoray import limits, logs
-from aoray.actors.checkpoints import Checkpoints
 from aoray.actors.couriers import Couriers
 from aoray.actors.evaluation import Evaluation, Prepared, Slice
 from aoray.actors.faults import backoff, log_fault, not_here
 from aoray.actors.hibernation import Residency
 from aoray.actors.machine import Activate, Close, Effect, Hibernate, Machine, Read
-from aoray.actors.parts import Parts, parts_of
+from aoray.actors.parts import Parts, open_checkpoints, parts_of
 from aoray.actors.placement import gateway_of
-from aoray.actors.results import ResultRow, Results
+from aoray.actors.results import ResultRow
 from aoray.calls import wire_host
 from aoray.errors import ClientError, StaleTerm, Unavailable, UnknownProcess
-from aoray.keyfiles import load_or_make
+from aoray.keyfiles import load_key
 from aoray.protocol.assignments import LogEntry
+from aoray.scheduler.stores import open_results
 from aoray.settings import Settings
 from aoray.wire import Address, Wire
 
@@ -65,9 +65,9 @@ class ProcessActor:
         self._incarnation = secrets.token_hex(8)
         self._log, self._results, self._loader, call = parts or parts_of(settings)
         self._machine = Machine()
-        checkpoints = Checkpoints(settings.data)
-        messenger = load_or_make(settings.data / "keys" / "authority.json").address
-        self._evaluation = Evaluation(Results(settings.data / "results.sqlite"), checkpoints, messenger)
+        checkpoints = open_checkpoints(settings)
+        messenger = load_key(settings, "authority").address
+        self._evaluation = Evaluation(open_results(settings), checkpoints, messenger)
         self._residency = Residency(
             processes_max=settings.resident_processes_max, idle_seconds_max=settings.idle_seconds_max
         )

@@ -1,7 +1,7 @@
 """Checkpoints: states of processes on disk, so that a process need not be replayed from its first message.
 
-A checkpoint is a file under `data/checkpoints`, named by the SHA-256 of its bytes, and a row beside the
-results. The file holds pages of memory, as they differ (XOR) from the module's own boot, and the globals, as
+A checkpoint is a file under `data/checkpoints` (or `--files`), named by the SHA-256 of its bytes, and a row
+beside the results. The file holds pages of memory, as they differ (XOR) from the module's own boot, and the globals, as
 a zstd frame: all pages that differ, or only those that changed since an earlier checkpoint, its **parent**
 (hibernation.chains says when). The log stays the truth: a checkpoint only saves time, and may be lost at any
 moment.
@@ -23,8 +23,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
-import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -36,8 +34,8 @@ import pyarrow as pa
 
 from aoray import limits
 from aoray.actors.results import Connection, hold
-from aoray.durable import sync_directory
 from aoray.errors import BadCheckpoint, StaleTerm, TooLarge, Unavailable
+from aoray.files import Files, LocalFiles
 from aoray.wasm import UNIT, Changes, State
 
 MAGIC = b"aoray checkpoint 2\n"
@@ -83,10 +81,14 @@ COLUMNS = ", ".join(CheckpointRow._fields)
 class Checkpoints:
     """One process actor's access to checkpoints. For one thread."""
 
-    def __init__(self, data: Path) -> None:
-        self._directory = data / "checkpoints"
-        self._directory.mkdir(parents=True, exist_ok=True)
-        self._index = Connection(data / "results.sqlite")
+    def __init__(self, files: Files | Path, index: Connection | None = None) -> None:
+        """By their files and their index; or both under a data directory."""
+        if isinstance(files, Path):
+            index = Connection(files / "results.sqlite")
+            files = LocalFiles(files / "checkpoints")
+        assert index is not None
+        self._files = files
+        self._index = index
 
     def of(self, process_id: str, nonce_max: int) -> list[CheckpointRow]:
         """The checkpoints of a process up to a nonce, newest first."""
@@ -107,7 +109,7 @@ class Checkpoints:
 
     def _content(self, name: str) -> bytes:
         try:
-            data = (self._directory / name).read_bytes()
+            data = self._files.read(name)
         except OSError as error:
             raise BadCheckpoint(f"checkpoint {name} can't be read: {error}", file=name) from error
         if hashlib.sha256(data).hexdigest() != name:
@@ -120,7 +122,7 @@ class Checkpoints:
         row = row._replace(file=hashlib.sha256(data).hexdigest(), bytes=len(data))
         for _ in range(limits.CHECKPOINT_TRIES_MAX):
             with _as_unavailable(), contextlib.suppress(FileNotFoundError):  # another swept the draft away
-                self._publish(row.file, data)
+                self._files.write(row.file, data)
                 if self._indexed(row):
                     return row
         raise Unavailable(f"checkpoint {row.file} vanishes again and again", file=row.file)
@@ -128,7 +130,7 @@ class Checkpoints:
     def sweep(self) -> int:
         """Remove files that no row names, and drafts: what a crash left behind. Says how many went."""
         with _as_unavailable():
-            names = [path.name for path in self._directory.iterdir()]
+            names = self._files.names()
         with self._index.transaction() as db, _as_unavailable():
             return self._collect(db, names)
 
@@ -136,27 +138,14 @@ class Checkpoints:
         """Let go of the index."""
         self._index.close()
 
-    def _publish(self, name: str, data: bytes) -> None:
-        path = self._directory / name
-        draft = path.with_name(f".{name}-{secrets.token_hex(8)}")
-        try:
-            with draft.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
-            sync_directory(self._directory)
-        finally:
-            with contextlib.suppress(FileNotFoundError):  # nearly always: it has its name by then
-                draft.unlink()
-
     def _indexed(self, row: CheckpointRow) -> bool:
         """Write the row, unless the file was collected meanwhile; the lock keeps collectors out."""
         with self._index.transaction() as db:
             if not hold(db, row.process_id, row.term):
                 raise StaleTerm("a successor evaluates this process", processes=[row.process_id])
-            if not (self._directory / row.file).exists():
-                return False
+            with _as_unavailable():
+                if not self._files.exists(row.file):
+                    return False
             db.execute(f"INSERT OR REPLACE INTO checkpoints ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?)", row)
             state = row.process_id, row.nonce, row.state_hash
             db.execute("INSERT OR IGNORE INTO states (process_id, nonce, state_hash) VALUES (?,?,?)", state)
@@ -183,7 +172,7 @@ class Checkpoints:
         gone = 0
         for name in names:
             if db.execute("SELECT 1 FROM checkpoints WHERE file = ? LIMIT 1", [name]).fetchone() is None:
-                (self._directory / name).unlink(missing_ok=True)
+                self._files.remove(name)
                 gone += 1
         return gone
 

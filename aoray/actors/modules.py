@@ -1,8 +1,8 @@
 """Modules: from a module's id to its WASM, its owner and its tags; and what its processes may use.
 
 Activation asks here. A module is a data item, kept as it was signed in a file named by its id under
-`data/modules`; so every read can check it against its id and signature, whoever wrote the file, and any
-number of actors share it. What is not there is fetched from Arweave, once however many ask.
+`data/modules` (or `--files`); so every read can check it against its id and signature, whoever wrote the
+file, and any number of actors share it. What is not there is fetched from Arweave, once however many ask.
 
 On failure: `UnknownModule` (Arweave has no such item) and `UnsupportedModule` (it is no module) will be so
 tomorrow, and become the results of its processes' messages; everything else may be better in a moment.
@@ -12,9 +12,8 @@ tomorrow, and become the results of its processes' messages; everything else may
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
 import re
-import secrets
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -22,10 +21,13 @@ from typing import NamedTuple
 from aoray import limits
 from aoray.actors.messages import ModuleInfo
 from aoray.errors import ClientError, NotFound, ProcessError, UnknownModule, UnsupportedModule
+from aoray.files import Files, LocalFiles
 from aoray.protocol.ids import is_id
 from aoray.protocol.items import DataItem, parse, verify
 from aoray.protocol.tags import Tags, ao_tag
 from aoray.wasm import Limits
+
+logger = logging.getLogger(__name__)
 
 UNITS = {"": 1, "b": 1, "kb": limits.KIB, "mb": limits.MIB, "gb": limits.GIB}
 SIZE = re.compile(r"(\d{1,15})-?(|b|kb|mb|gb)", re.IGNORECASE)
@@ -42,7 +44,7 @@ class StoredModule(NamedTuple):
 class ModuleStore:
     """The modules under one directory. For one event loop."""
 
-    def __init__(self, directory: Path, fetch: Callable[[str], Awaitable[DataItem]]) -> None:
+    def __init__(self, directory: Files | Path, fetch: Callable[[str], Awaitable[DataItem]]) -> None:
         self._directory = directory
         self._fetch = fetch
         self._under_way: dict[str, asyncio.Task[StoredModule]] = {}
@@ -61,7 +63,10 @@ class ModuleStore:
         item = await asyncio.to_thread(kept_module, self._directory, module_id)
         if item is None:
             item = await self._fetched(module_id)
-            await asyncio.to_thread(keep_module, self._directory, item)
+            try:
+                await asyncio.to_thread(keep_module, self._directory, item)
+            except OSError as error:  # it will be fetched again, that is all
+                logger.warning("module %s can't be kept: %s", module_id, error)
         return _module_of(item)
 
     async def _fetched(self, module_id: str) -> DataItem:
@@ -71,26 +76,23 @@ class ModuleStore:
             raise UnknownModule(f"no module {module_id} on Arweave", module=module_id) from error
 
 
-def kept_module(directory: Path, module_id: str) -> DataItem | None:
+def kept_module(directory: Files | Path, module_id: str) -> DataItem | None:
     """A module that is kept, if it is what its file's name says."""
     try:
-        item = parse((directory / module_id).read_bytes(), bytes_max=limits.UPLOAD_BYTES_MAX)
+        item = parse(_files(directory).read(module_id), bytes_max=limits.UPLOAD_BYTES_MAX)
         verify(item)
-    except (FileNotFoundError, ClientError):  # not there, or damaged: then it is fetched again
+    except (OSError, ClientError):  # not there, or not to be had, or damaged: then it is fetched again
         return None
     return item if item.id == module_id else None
 
 
-def keep_module(directory: Path, item: DataItem) -> None:
+def keep_module(directory: Files | Path, item: DataItem) -> None:
     """Keep a module where stores of this directory find it."""
-    directory.mkdir(parents=True, exist_ok=True)
-    draft = directory / f".{item.id}-{secrets.token_hex(8)}"
-    try:
-        draft.write_bytes(item.raw)
-        draft.replace(directory / item.id)
-    finally:
-        with contextlib.suppress(FileNotFoundError):  # nearly always: it has its name by then
-            draft.unlink()
+    _files(directory).write(item.id, item.raw)
+
+
+def _files(directory: Files | Path) -> Files:
+    return LocalFiles(directory) if isinstance(directory, Path) else directory
 
 
 def _module_of(item: DataItem) -> StoredModule:

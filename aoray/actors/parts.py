@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from aoray.actors.checkpoints import Checkpoints
 from aoray.actors.loading import Loader
 from aoray.actors.modules import ModuleStore
 from aoray.actors.results import Results
 from aoray.arweave.client import ArweaveClient
 from aoray.calls import Call, RayCalls
-from aoray.scheduler.reader import ShardedReader, open_readers
+from aoray.files import files_of
+from aoray.scheduler.reader import ShardedReader
+from aoray.scheduler.stores import open_index, open_readers, open_results
 from aoray.settings import Settings
 from aoray.wasm import Engine
 
@@ -25,10 +28,15 @@ class Parts(NamedTuple):
 
 def parts_of(settings: Settings) -> Parts:
     """The parts of a real actor."""
-    modules = ModuleStore(settings.data / "modules", ArweaveClient(settings.arweave_url).item)
+    modules = ModuleStore(files_of(settings, "modules"), ArweaveClient(settings.arweave_url).item)
     return Parts(
         open_readers(settings),
-        Results(settings.data / "results.sqlite"),
+        open_results(settings),
         Loader(modules, Engine(settings.data / "compiled")),
         RayCalls(),
     )
+
+
+def open_checkpoints(settings: Settings) -> Checkpoints:
+    """The checkpoints: their files, and their index beside the results."""
+    return Checkpoints(files_of(settings, "checkpoints"), open_index(settings))

@@ -20,7 +20,6 @@ from fastapi import APIRouter
 from starlette.types import ASGIApp
 
 from aoray import logs
-from aoray.actors.results import Results
 from aoray.arweave.client import ArweaveClient
 from aoray.arweave.routes import router as arweave_router
 from aoray.arweave.store import ArweaveStore
@@ -32,7 +31,7 @@ from aoray.gateway.gateway import Gateway
 from aoray.gateway.outgoing import Outgoing
 from aoray.gateway.pusher import Reference
 from aoray.gateway.waiting import Delivery
-from aoray.scheduler.reader import open_readers
+from aoray.scheduler.stores import open_readers, open_results
 from aoray.settings import Settings
 from aoray.wire import Address, Wire
 
@@ -56,7 +55,7 @@ class GatewayActor:
             index,
             call=call,
             reader=open_readers(settings),
-            results=Results(settings.data / "results.sqlite"),
+            results=open_results(settings),
             arweave=Outgoing(settings, call) if settings.publishes else ArweaveClient(settings.arweave_url),
         )
         try:

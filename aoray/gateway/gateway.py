@@ -20,7 +20,7 @@ from aoray.gateway.places import Places
 from aoray.gateway.pusher import Outboxes, Pusher
 from aoray.gateway.waiting import Waiting
 from aoray.gateway.web import Load
-from aoray.keyfiles import load_or_make
+from aoray.keyfiles import load_key
 from aoray.settings import Settings
 
 
@@ -61,14 +61,13 @@ class Gateway:
         arweave: Arweave,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        keys = settings.data / "keys"
-        authority = load_or_make(keys / "authority.json")
+        authority = load_key(settings, "authority")
         self.settings = settings
         self.name = f"gateway-{index}"
         self.addresses = Addresses(
-            load_or_make(keys / "scheduler.json").address,
+            load_key(settings, "scheduler").address,
             authority.address,
-            load_or_make(keys / "compute.json").address,
+            load_key(settings, "compute").address,
         )
         self.call = call
         self.results = results

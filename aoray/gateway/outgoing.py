@@ -15,6 +15,7 @@ from aoray.actors.modules import kept_module
 from aoray.arweave.client import ArweaveClient
 from aoray.calls import Call
 from aoray.errors import AorayError
+from aoray.files import files_of
 from aoray.protocol.ids import is_id
 from aoray.protocol.items import parse
 from aoray.protocol.tags import Tags
@@ -28,6 +29,7 @@ class Outgoing(ArweaveClient):
     def __init__(self, settings: Settings, call: Call) -> None:
         super().__init__(settings.arweave_url)
         self._settings = settings
+        self._modules = files_of(settings, "modules")
         self._call = call
 
     async def post_item(self, raw: bytes) -> str:
@@ -41,8 +43,7 @@ class Outgoing(ArweaveClient):
         try:
             return await super().tags(id)
         except AorayError:
-            modules = self._settings.data / "modules"
-            kept = await asyncio.to_thread(kept_module, modules, id) if is_id(id) else None
+            kept = await asyncio.to_thread(kept_module, self._modules, id) if is_id(id) else None
             if kept is None:
                 raise
             return kept.tags

@@ -32,13 +32,12 @@ import ray
 
 from aoray import limits, logs
 from aoray.actors.placement import Placement
-from aoray.actors.results import Results
 from aoray.arweave.client import ArweaveClient
 from aoray.arweave.uploaders import uploader_of
 from aoray.calls import wire_host
 from aoray.errors import AorayError, Overloaded, StaleTerm, Unavailable
 from aoray.fair import Fair
-from aoray.keyfiles import load_or_make, load_wallet
+from aoray.keyfiles import load_key, load_wallet
 from aoray.protocol.items import parse
 from aoray.protocol.keys import Signer
 from aoray.protocol.ticks import Moment
@@ -46,9 +45,9 @@ from aoray.scheduler.attester import Attester
 from aoray.scheduler.committer import Committed, Committer, fits
 from aoray.scheduler.flusher import Flusher
 from aoray.scheduler.lanes import Lane, Terms
-from aoray.scheduler.log import Log, SqliteLog
-from aoray.scheduler.reader import log_path
+from aoray.scheduler.log import Log
 from aoray.scheduler.rules import Receipt, Submission, turn_of
+from aoray.scheduler.stores import open_log, open_results
 from aoray.scheduler.ticker import Ticker
 from aoray.settings import Settings
 from aoray.wire import Address, Wire
@@ -95,15 +94,13 @@ class ShardActor:
         self._lanes: dict[str, Lane] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._committed = 0
-        signer = load_or_make(settings.data / "keys" / "scheduler.json")
+        signer = load_key(settings, "scheduler")
         size = settings.actors_per_node or os.cpu_count() or 1
         offset = index * size // settings.shards  # where its ties begin: the shards spread over the pool
         placement = Placement(size, offset=offset, all_own=settings.actor_per_process)
         self._pool = frozenset(placement.pool)
-        results = settings.data / "results.sqlite"
-        self._committer = Committer(
-            lambda: SqliteLog(log_path(settings, index)), placement, signer, Results(results).last_nonce
-        )
+        last_nonce = open_results(settings).last_nonce
+        self._committer = Committer(lambda: open_log(settings, index), placement, signer, last_nonce)
         self._term = self._committer.term
         self._height = self._committer.log.block_height()
         self._height_said = False  # by Arweave, since this shard began
@@ -116,8 +113,8 @@ class ShardActor:
         self._begin_scan()
         self._start(self._flusher.run(settings.flush_interval_ms / 1000))
         self._start(self._flusher.watch(settings.flush_interval_ms / 1000))
-        compute = load_or_make(settings.data / "keys" / "compute.json")
-        self._attester = Attester(self._on_log, Results(results), compute)  # its own: it reads for long
+        results = open_results(settings)  # its own: it reads for long
+        self._attester = Attester(self._on_log, results, load_key(settings, "compute"))
         self._start(self._attester.run(settings.attest_interval_ms / 1000))
         self._start(self._watch_height())
         self._start(self._tick_for_ever())

@@ -36,7 +36,7 @@ from aoray.protocol.tags import Tag, first
 from aoray.scheduler import shard as shard_module
 from aoray.scheduler.committer import Committer
 from aoray.scheduler.lanes import Lane
-from aoray.scheduler.reader import ShardedReader, open_readers, shard_of
+from aoray.scheduler.reader import ShardedReader, log_path, open_readers, shard_of
 from aoray.scheduler.rules import Receipt
 from aoray.scheduler.shard import ShardActor
 from aoray.settings import Settings
@@ -225,8 +225,8 @@ class Simulation:
                 shard_module,
                 os=os,
                 time=time,
-                SqliteLog=self.kinds.log,
-                Results=self.kinds.results,
+                open_log=lambda settings, index: self.kinds.log(log_path(settings, index)),
+                open_results=self._results,
                 Committer=self.kinds.committer,
                 ArweaveClient=lambda url: self.arweave,
                 ThreadPoolExecutor=SimThread,
@@ -235,14 +235,17 @@ class Simulation:
             patch.multiple(
                 actor_module,
                 os=os,
-                Results=self.kinds.results,
                 Evaluation=self._evaluation,
-                Checkpoints=NoCheckpoints,
+                open_results=self._results,
+                open_checkpoints=lambda settings: NoCheckpoints(settings.data),
                 ThreadPoolExecutor=SimThread,
             ),
             patch.object(evaluation_module, "Instance", Token),
         ):
             yield
+
+    def _results(self, settings: Settings) -> SimResults:
+        return self.kinds.results(settings.data / "results.sqlite")
 
     def _evaluation(self, results: Any, checkpoints: Any, messenger: str) -> evaluation_module.Evaluation:
         """Slices end at any message; who waits for the disk holds up nobody."""

@@ -22,7 +22,7 @@ FUNCTION_LINES_MAX = 60
 FLOORS = [
     {"errors", "limits", "lags", "testing", "durable", "wording", "bounded", "__init__"},
     {"settings", "bodies", "fair", "logs", "wire"},
-    {"calls"},
+    {"calls", "files"},
     {"protocol"},
     {"keyfiles", "wasm", "arweave", "modules", "verify"},
     {"scheduler", "actors"},
@@ -40,7 +40,7 @@ BESIDE = {
     # The scheduler and the actors stand on one floor: the shard places processes, makes actors of their own
     # for those that ask, and fences their results; the process actor reads the log.
     ("scheduler", "actors"): {"actor", "placement", "results"},
-    ("actors", "scheduler"): {"reader", "log", "rules"},
+    ("actors", "scheduler"): {"reader", "log", "rules", "stores"},
 }
 NOT_IN_PROTOCOL = {
     "asyncio",
