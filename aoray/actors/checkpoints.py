@@ -1,10 +1,10 @@
 """Checkpoints: states of processes on disk, so that a process need not be replayed from its first message.
 
 A checkpoint is a file under `data/checkpoints` (or `--files`), named by the SHA-256 of its bytes, and a row
-beside the results. The file holds pages of memory, as they differ (XOR) from the module's own boot, and the globals, as
-a zstd frame: all pages that differ, or only those that changed since an earlier checkpoint, its **parent**
-(hibernation.chains says when). The log stays the truth: a checkpoint only saves time, and may be lost at any
-moment.
+beside the results. The file holds pages of memory, as they differ (XOR) from the module's own boot, and the
+globals, as a zstd frame: all pages that differ, or only those that changed since an earlier checkpoint, its
+**parent** (hibernation.chains says when). The log stays the truth: a checkpoint only saves time, and may be
+lost at any moment.
 
 Invariants
 * A file has its name when it is whole and on disk (fsync, rename, fsync of the directory), and a row is

@@ -14,6 +14,9 @@ from aoray.settings import Settings
 
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path), help="Directory for everything kept. [aoray-data]")
+@click.option("--store", help="PostgreSQL for log and results (postgresql://…), instead of SQLite in --data.")
+@click.option("--files", help="Where modules and checkpoints are kept (s3://…), instead of --data.")
+@click.option("--keys", help="Directory of the computer's keys. [keys in --data]")
 @click.option("--host", help="Address to listen on. [127.0.0.1]")
 @click.option(
     "--port", type=int, help="All units; Arweave, messenger, scheduler, compute on +1 to +4. [4000]"
