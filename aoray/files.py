@@ -22,7 +22,7 @@ from aoray import durable
 from aoray.errors import ClientError, Unavailable
 from aoray.settings import Settings
 
-PROBE = ".probe"
+OWNER = "owner"
 
 
 class Files(Protocol):
@@ -108,16 +108,26 @@ def files_of(settings: Settings, folder: str) -> Files:
     return LocalFiles(Path(path)) if system.type_name == "local" else RemoteFiles(system, path)
 
 
-def check_files(settings: Settings) -> None:
-    """Try them, so that what is wrong is said when the computer starts. `ClientError` or `Unavailable`."""
+def keep_files(settings: Settings, computer: str) -> None:
+    """Write down whose they are (its scheduler's address): nobody else may sweep among its checkpoints.
+
+    `ClientError` if they are another computer's, `Unavailable` if they can't be written and read: so it is
+    said when the computer starts.
+    """
     if not settings.files:
         return
-    files = files_of(settings, "checkpoints")
+    files, place = files_of(settings, OWNER), settings.files.partition("?")[0]
     try:
-        files.write(PROBE, PROBE.encode())
-        files.read(PROBE)
+        if not files.exists(OWNER):
+            files.write(OWNER, computer.encode())
+        owner = files.read(OWNER).decode()
     except OSError as error:
         raise Unavailable(
-            f"--files {settings.files.partition('?')[0]} can't be written and read: {error}",
+            f"--files {place} can't be written and read: {error}",
             hint="Is the bucket there, and may these credentials use it?",
         ) from error
+    if owner != computer:
+        raise ClientError(
+            f"the files at {place} are the computer's whose scheduler is {owner}, not {computer}",
+            hint="Give this one another folder with --files.",
+        )

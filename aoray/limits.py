@@ -109,6 +109,11 @@ WATCH_SECONDS_MAX = 30.0  # between two such rounds
 REPOST_SECONDS_MAX = 86_400  # between two posts of one that Arweave does not show
 BACKLOG_ROWS_WEIGHED_MAX = 10_000  # of what waits for Arweave; the bytes of more are estimated
 
+# A store on PostgreSQL.
+STORE_CONNECT_SECONDS_MAX = 10
+STORE_STATEMENT_SECONDS_MAX = 60  # half of it for a lock, and for a transaction that says nothing
+STORE_READERS_MAX = 4  # connections with which one OS process reads the log of one shard
+
 # Cron.
 CRONS_MAX = 16  # of one process
 CRON_TAGS_MAX = 64  # of one cron
@@ -126,6 +131,7 @@ CHECKPOINT_BYTES_MAX = 1 * GIB  # of changed memory; a process that has changed 
 CHECKPOINTS_KEPT = 2  # of each process, and the parents of those
 CHECKPOINT_WHOLE_BYTES = 1 * MIB  # of changed memory: up to here, each checkpoint has all of it
 CHECKPOINT_CHAIN_FILES_MAX = 16  # of a checkpoint and its parents
+CHECKPOINTS_SWEPT_AT_ONCE = 500  # files looked at in one transaction
 CHECKPOINT_TRIES_MAX = 3  # to write a file that another's collection takes away meanwhile
 
 # Checking a log (`aoray verify`).

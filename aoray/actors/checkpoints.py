@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,9 +32,10 @@ import orjson
 import pyarrow as pa
 
 from aoray import limits
-from aoray.actors.results import Connection, hold
+from aoray.actors.results import Connection, Database
 from aoray.errors import BadCheckpoint, StaleTerm, TooLarge, Unavailable
 from aoray.files import Files, LocalFiles
+from aoray.sql import Transaction, replacing
 from aoray.wasm import UNIT, Changes, State
 
 MAGIC = b"aoray checkpoint 2\n"
@@ -76,12 +76,13 @@ def chain_of(state: State, file: str, whole_bytes: int, later_bytes: int, files:
 
 
 COLUMNS = ", ".join(CheckpointRow._fields)
+KEEP = replacing("checkpoints", CheckpointRow._fields[:2], CheckpointRow._fields[2:])
 
 
 class Checkpoints:
     """One process actor's access to checkpoints. For one thread."""
 
-    def __init__(self, files: Files | Path, index: Connection | None = None) -> None:
+    def __init__(self, files: Files | Path, index: Database | None = None) -> None:
         """By their files and their index; or both under a data directory."""
         if isinstance(files, Path):
             index = Connection(files / "results.sqlite")
@@ -131,8 +132,11 @@ class Checkpoints:
         """Remove files that no row names, and drafts: what a crash left behind. Says how many went."""
         with _as_unavailable():
             names = self._files.names()
-        with self._index.transaction() as db, _as_unavailable():
-            return self._collect(db, names)
+        gone = 0
+        for first in range(0, len(names), limits.CHECKPOINTS_SWEPT_AT_ONCE):
+            with self._index.transaction() as db, _as_unavailable():
+                gone += self._collect(db, names[first : first + limits.CHECKPOINTS_SWEPT_AT_ONCE])
+        return gone
 
     def close(self) -> None:
         """Let go of the index."""
@@ -141,19 +145,20 @@ class Checkpoints:
     def _indexed(self, row: CheckpointRow) -> bool:
         """Write the row, unless the file was collected meanwhile; the lock keeps collectors out."""
         with self._index.transaction() as db:
-            if not hold(db, row.process_id, row.term):
+            if self._index.stale(db, {row.process_id: row.term}):
                 raise StaleTerm("a successor evaluates this process", processes=[row.process_id])
+            self._index.guard(db, row.file)
             with _as_unavailable():
                 if not self._files.exists(row.file):
                     return False
-            db.execute(f"INSERT OR REPLACE INTO checkpoints ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?)", row)
+            db.execute(KEEP, row)
             state = row.process_id, row.nonce, row.state_hash
             db.execute("INSERT OR IGNORE INTO states (process_id, nonce, state_hash) VALUES (?,?,?)", state)
             with _as_unavailable():
                 self._forget_old(db, row.process_id)
         return True
 
-    def _forget_old(self, db: sqlite3.Connection, process_id: str) -> None:
+    def _forget_old(self, db: Transaction, process_id: str) -> None:
         """All but the newest, and what those need."""
         query = "SELECT nonce, file, parent FROM checkpoints WHERE process_id = ? ORDER BY nonce DESC"
         rows = db.execute(query, [process_id]).fetchall()
@@ -168,9 +173,14 @@ class Checkpoints:
             db.execute("DELETE FROM checkpoints WHERE process_id = ? AND nonce = ?", [process_id, nonce])
         self._collect(db, {file for _, file in old})
 
-    def _collect(self, db: sqlite3.Connection, names: Iterable[str]) -> int:
+    def _collect(self, db: Transaction, names: Iterable[str]) -> int:
         gone = 0
-        for name in names:
+        listed = orjson.dumps(list(names)).decode()
+        query = "SELECT j.value FROM json_each(?) j CROSS JOIN checkpoints c ON c.file = j.value"
+        named = {name for (name,) in db.execute(query, [listed]).fetchall()}
+        for name in set(names) - named:
+            if not self._index.guard(db, name, wait=False):
+                continue  # somebody is at it
             if db.execute("SELECT 1 FROM checkpoints WHERE file = ? LIMIT 1", [name]).fetchone() is None:
                 self._files.remove(name)
                 gone += 1

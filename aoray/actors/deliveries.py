@@ -17,10 +17,11 @@ On failure: as `actors.results`; nothing of the batch was written.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal, NamedTuple, Protocol
+
+from aoray.sql import Transaction
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS deliveries (
@@ -70,8 +71,8 @@ INSERT INTO deliveries ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?)
 ON CONFLICT (process_id, nonce, place) DO UPDATE SET state = excluded.state, item_id = excluded.item_id,
     attempts = excluded.attempts, error = excluded.error, first_ms = excluded.first_ms,
     last_ms = excluded.last_ms
-WHERE state = 'pending' OR excluded.state IN ('delivered', 'uploaded')
-    OR state IN ('skipped', 'dead') AND excluded.state <> 'pending'
+WHERE deliveries.state = 'pending' OR excluded.state IN ('delivered', 'uploaded')
+    OR deliveries.state IN ('skipped', 'dead') AND excluded.state <> 'pending'
 """
 
 
@@ -79,7 +80,7 @@ class Connection(Protocol):
     """As `actors.results` has them."""
 
     def rows(self, query: str, *values: Any) -> list[Any]: ...
-    def transaction(self) -> AbstractContextManager[sqlite3.Connection]: ...
+    def transaction(self) -> AbstractContextManager[Transaction]: ...
 
 
 class Deliveries:

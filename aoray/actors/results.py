@@ -24,15 +24,16 @@ import itertools
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 from aoray import limits
 from aoray.actors.deliveries import SCHEMA as DELIVERIES_SCHEMA
 from aoray.actors.deliveries import Deliveries
 from aoray.errors import StaleTerm, Unavailable
 from aoray.protocol.attestations import Statement, result_hash
+from aoray.sql import Transaction, replacing
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS terms (process_id TEXT PRIMARY KEY, term INTEGER NOT NULL) WITHOUT ROWID;
@@ -89,14 +90,27 @@ class Mark(NamedTuple):
     states: int = 0
 
 
+class Database(Protocol):
+    """What the results need of a database: SQLite's is `Connection`. Threads may share it."""
+
+    def rows(self, query: str, *values: Any) -> list[Any]: ...
+    def transaction(self) -> AbstractContextManager[Transaction]: ...
+    def stale(self, db: Transaction, term_of: Mapping[str, int]) -> set[str]: ...
+    def guard(self, db: Transaction, file: str, *, wait: bool = True) -> bool: ...
+    def close(self) -> None: ...
+
+
 class Results:
     """One process's access to the store. Threads may share it: one reads and one writes at a time."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._reads = Connection(path)
-        self._writes = Connection(path)
-        self.deliveries = Deliveries(self._reads, self._writes)
+        self._use(Connection(path), Connection(path))
+
+    def _use(self, reads: Database, writes: Database) -> None:
+        self._reads = reads
+        self._writes = writes
+        self.deliveries = Deliveries(reads, writes)
 
     def claim(self, process_id: str, term: int) -> None:
         """From now on only this term (or a later one) writes results of the process."""
@@ -105,7 +119,7 @@ class Results:
     def commit(self, term_of: Mapping[str, int], rows: Sequence[ResultRow]) -> None:
         """Write a batch in one transaction: all rows of the processes whose term is not over."""
         with self._writes.transaction() as db:
-            stale = {process_id for process_id, term in term_of.items() if not hold(db, process_id, term)}
+            stale = self._writes.stale(db, term_of)
             kept = [row for row in rows if row.process_id not in stale] if stale else rows
             db.executemany(f"INSERT OR IGNORE INTO results ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?)", kept)
         if stale:
@@ -253,6 +267,14 @@ class Connection:
         with self._lock, _as_unavailable():
             return self._db.execute(query, values).fetchall()
 
+    def stale(self, db: Transaction, term_of: Mapping[str, int]) -> set[str]:
+        """Which of these processes have a later term; of the others nobody writes with an earlier one."""
+        return {process_id for process_id, term in term_of.items() if not hold(db, process_id, term)}
+
+    def guard(self, db: Transaction, file: str, *, wait: bool = True) -> bool:
+        """Keep others from indexing or removing a file of checkpoints: nobody else writes meanwhile."""
+        return True
+
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         with self._lock, _as_unavailable():
@@ -270,11 +292,11 @@ class Connection:
             self._db.close()
 
 
-def hold(db: sqlite3.Connection, process_id: str, term: int) -> bool:
+def hold(db: Transaction, process_id: str, term: int) -> bool:
     """Whether this term may write; a later one than any before is kept."""
     found = db.execute("SELECT term FROM terms WHERE process_id = ?", [process_id]).fetchone()
     if found is None or found[0] < term:
-        db.execute("INSERT OR REPLACE INTO terms VALUES (?, ?)", [process_id, term])
+        db.execute(replacing("terms", ["process_id"], ["term"]), [process_id, term])
     return found is None or found[0] <= term
 
 

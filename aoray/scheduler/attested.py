@@ -16,6 +16,7 @@ import orjson
 from aoray.protocol.items import DataItem
 from aoray.scheduler.tables import Tables
 from aoray.scheduler.uploads import publish
+from aoray.sql import replacing
 
 SCHEMA = """
 CREATE TABLE attested (
@@ -50,6 +51,6 @@ class Attested(Tables):
         with self._writing() as db:
             publish(db, items)
             db.executemany(
-                "INSERT OR REPLACE INTO attested VALUES (?,?,?)",
+                replacing("attested", ["process_id"], Cursor._fields),
                 [(process_id, *cursor) for process_id, cursor in cursors.items()],
             )

@@ -6,12 +6,12 @@ they are fenced by the log's term. Rows of `crons` exist as long as their proces
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from aoray.protocol.ticks import Unit
 from aoray.scheduler.tables import Tables
+from aoray.sql import Transaction
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS monitors (process_id TEXT PRIMARY KEY) WITHOUT ROWID;
@@ -45,7 +45,8 @@ class Crontab(Tables):
     def monitor(self, process_id: str, states: Iterable[CronState]) -> bool:
         """Keep a process as monitored, with its crons; False if it was so before, and stays as it is."""
         with self._writing() as db:
-            added = db.execute("INSERT OR IGNORE INTO monitors VALUES (?)", [process_id]).rowcount == 1
+            done = db.execute("INSERT OR IGNORE INTO monitors VALUES (?)", [process_id])
+            added = bool(done.rowcount == 1)
             if added:
                 db.executemany("INSERT INTO crons VALUES (?,?,?,?,?,?)", states)
         return added
@@ -54,7 +55,8 @@ class Crontab(Tables):
         """Forget it; False if it was not monitored."""
         with self._writing() as db:
             db.execute("DELETE FROM crons WHERE process_id = ?", [process_id])
-            return db.execute("DELETE FROM monitors WHERE process_id = ?", [process_id]).rowcount == 1
+            done = db.execute("DELETE FROM monitors WHERE process_id = ?", [process_id])
+            return bool(done.rowcount == 1)
 
     def is_monitored(self, process_id: str) -> bool:
         return bool(self._rows("SELECT 1 FROM monitors WHERE process_id = ?", process_id))
@@ -87,7 +89,7 @@ class Crontab(Tables):
         return [CronState(*row) for row in self._rows(f"SELECT {columns} FROM crons WHERE {where}", *values)]
 
 
-def advance(db: sqlite3.Connection, states: Sequence[CronState]) -> None:
+def advance(db: Transaction, states: Sequence[CronState]) -> None:
     """Write where crons are now, within another's transaction."""
     db.executemany(
         "UPDATE crons SET next = ?, message_id = ? WHERE process_id = ? AND place = ?",

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -31,6 +31,7 @@ from aoray.scheduler import attested, crontab, uploads
 from aoray.scheduler.attested import Attested
 from aoray.scheduler.crontab import CronState, Crontab, advance
 from aoray.scheduler.uploads import Uploads
+from aoray.sql import Transaction, replacing
 
 SCHEMA_VERSION = 2
 BUSY_SECONDS = 30.0
@@ -74,6 +75,11 @@ INSERT INTO uploads SELECT 2, flushed, planned, 0, 0, 0, '', '', x'', 0, 0, 0 FR
 ALTER TABLE shard DROP COLUMN flushed;
 ALTER TABLE shard DROP COLUMN planned;
 """
+
+
+PLACE = replacing(
+    "processes", ["process_id"], ["own", "term", "actor", "nonce", "assignment_id", "hash_chain", "timestamp"]
+)
 
 
 class ProcessState(NamedTuple):
@@ -127,58 +133,22 @@ class Log(Protocol):
     def close(self) -> None: ...
 
 
-class SqliteLog:
-    """The log in one SQLite file. One writer, fenced by its term; used from one thread at a time."""
+class SqlLog:
+    """What the logs in SQL have in common. Used from one thread at a time."""
 
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    def __init__(self) -> None:
         self._term = -1  # nobody's: nothing can be written before take_over()
         self.crons = Crontab(self._rows, self._writing)
         self.uploads = Uploads(self._rows, self._writing)
         self.attested = Attested(self._rows, self._writing)
-        with _as_unavailable():
-            self._db = sqlite3.connect(
-                path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-            )
-            try:
-                self._db.execute("PRAGMA journal_mode=WAL")
-                self._db.execute("PRAGMA synchronous=FULL")
-                self._create()
-            except BaseException:
-                self._db.close()
-                raise
-
-    def _create(self) -> None:
-        """Make the tables, whole or not at all: readers go by `user_version`."""
-        with _transaction(self._db):
-            version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version == SCHEMA_VERSION:
-                return
-            added = crontab.SCHEMA + uploads.SCHEMA + attested.SCHEMA
-            script = added + UPGRADE_FROM_1 if version == 1 else SCHEMA + added
-            for statement in script.split(";\n"):
-                self._db.execute(statement)
-            self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-
-    def take_over(self) -> int:
-        """Become the one writer: raises the term, durably; every earlier writer is refused from now on."""
-        with _as_unavailable(), _transaction(self._db):
-            self._db.execute("UPDATE shard SET term = term + 1")
-            self._term = int(self._db.execute("SELECT term FROM shard").fetchone()[0])
-        return self._term
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        """One durable transaction of the holder of the term."""
-        with _as_unavailable(), _transaction(self._db):
-            term = self._db.execute("SELECT term FROM shard").fetchone()[0]
-            if term != self._term:
-                raise StaleTerm("the shard has a later holder", term=self._term, held=term)
-            yield self._db
 
     def _rows(self, query: str, *values: Any) -> list[Any]:
-        with _as_unavailable():
-            return self._db.execute(query, values).fetchall()
+        """What a query finds."""
+        raise NotImplementedError
+
+    def _writing(self) -> AbstractContextManager[Transaction]:
+        """One durable transaction of the holder of the term."""
+        raise NotImplementedError
 
     def block_height(self) -> int:
         """The last block height that was used."""
@@ -225,7 +195,7 @@ class SqliteLog:
                 entries,
             )
             db.executemany(
-                "INSERT OR REPLACE INTO processes VALUES (?,?,?,?,?,?,?,?)",
+                PLACE,
                 ((pid, s.own, s.term, s.actor, *s.head) for pid, s in changed.items() if s.head),
             )
             db.execute(
@@ -244,6 +214,57 @@ class SqliteLog:
         query = f"SELECT {columns} FROM processes WHERE {where} ORDER BY process_id LIMIT ?"
         rows = self._rows(query, *([after, limit] if actor is None else [after, actor, limit]))
         return [Placed(pid, bool(own), term, name, nonce) for pid, own, term, name, nonce in rows]
+
+
+class SqliteLog(SqlLog):
+    """The log in one SQLite file. One writer, fenced by its term; used from one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        super().__init__()
+        with _as_unavailable():
+            self._db = sqlite3.connect(
+                path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            try:
+                self._db.execute("PRAGMA journal_mode=WAL")
+                self._db.execute("PRAGMA synchronous=FULL")
+                self._create()
+            except BaseException:
+                self._db.close()
+                raise
+
+    def _create(self) -> None:
+        """Make the tables, whole or not at all: readers go by `user_version`."""
+        with _transaction(self._db):
+            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            if version == SCHEMA_VERSION:
+                return
+            added = crontab.SCHEMA + uploads.SCHEMA + attested.SCHEMA
+            script = added + UPGRADE_FROM_1 if version == 1 else SCHEMA + added
+            for statement in script.split(";\n"):
+                self._db.execute(statement)
+            self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+    def take_over(self) -> int:
+        """Become the one writer: raises the term, durably; every earlier writer is refused from now on."""
+        with _as_unavailable(), _transaction(self._db):
+            self._db.execute("UPDATE shard SET term = term + 1")
+            self._term = int(self._db.execute("SELECT term FROM shard").fetchone()[0])
+        return self._term
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """One durable transaction of the holder of the term."""
+        with _as_unavailable(), _transaction(self._db):
+            term = self._db.execute("SELECT term FROM shard").fetchone()[0]
+            if term != self._term:
+                raise StaleTerm("the shard has a later holder", term=self._term, held=term)
+            yield self._db
+
+    def _rows(self, query: str, *values: Any) -> list[Any]:
+        with _as_unavailable():
+            return self._db.execute(query, values).fetchall()
 
     def close(self) -> None:
         """Let go of the file."""

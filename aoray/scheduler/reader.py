@@ -238,6 +238,12 @@ def log_path(settings: Settings, index: int) -> Path:
 
 def open_readers(settings: Settings) -> ShardedReader:
     """A reader over the logs of all shards."""
+    if settings.store:
+        from aoray.postgres import place_of
+        from aoray.scheduler.postgres_log import PostgresReader
+
+        place = place_of(settings.store)
+        return ShardedReader([PostgresReader(place, index) for index in range(settings.shards)])
     return ShardedReader([LogReader(log_path(settings, index)) for index in range(settings.shards)])
 
 

@@ -6,10 +6,11 @@ they speak of, and a shard that was replaced can't write them. On failure: as `s
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
+
+from aoray.sql import Transaction
 
 
 class Tables:
@@ -18,7 +19,7 @@ class Tables:
     def __init__(
         self,
         rows: Callable[..., list[Any]],
-        writing: Callable[[], AbstractContextManager[sqlite3.Connection]],
+        writing: Callable[[], AbstractContextManager[Transaction]],
     ) -> None:
         self._rows = rows
         self._writing = writing

@@ -13,13 +13,13 @@ On failure: as `scheduler.log`, whose transactions these are.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from aoray import limits
 from aoray.protocol.items import DataItem
 from aoray.scheduler.tables import Tables
+from aoray.sql import Transaction, replacing
 
 SCHEMA = """
 CREATE TABLE publications (
@@ -60,6 +60,9 @@ class Upload(NamedTuple):
     anchor_height: int = 0
     posted_ms: int = 0
     posts: int = 0
+
+
+SAVE = replacing("uploads", Upload._fields[:1], Upload._fields[1:])
 
 
 class Backlog(NamedTuple):
@@ -154,7 +157,7 @@ class Uploads(Tables):
         """How many rows of a table are behind that seq, and their bytes, judged by the first of them."""
         count = self._rows(f"SELECT ifnull(max(seq), ?) - ? FROM {table} WHERE seq > ?", after, after, after)
         rows = f"SELECT {size} AS bytes FROM {table} WHERE seq > ? ORDER BY seq LIMIT ?"
-        query = f"SELECT count(*), ifnull(sum(bytes), 0) FROM ({rows})"
+        query = f"SELECT count(*), ifnull(sum(bytes), 0) FROM ({rows}) AS first"
         weighed, total = self._rows(query, after, limits.BACKLOG_ROWS_WEIGHED_MAX)[0]
         return int(count[0][0]), total * count[0][0] // max(1, weighed)
 
@@ -189,7 +192,7 @@ class Uploads(Tables):
     def save(self, upload: Upload) -> None:
         """Write down how far it is. What is settled is on Arweave: of its publications only the ids stay."""
         with self._writing() as db:
-            db.execute("INSERT OR REPLACE INTO uploads VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", upload)
+            db.execute(SAVE, upload)
             if upload.settled:
                 held = "seq > ? AND seq <= ?"
                 ends = upload.publications_after, upload.publications_to
@@ -203,7 +206,7 @@ class Uploads(Tables):
         return entries + self._rows(query, upload.publications_after, upload.publications_to)
 
 
-def publish(db: sqlite3.Connection, items: Sequence[DataItem]) -> None:
+def publish(db: Transaction, items: Sequence[DataItem]) -> None:
     """Keep items to be brought to Arweave, with whatever else is in the transaction."""
     rows = [(item.id, item.raw) for item in items]
     db.executemany("INSERT OR IGNORE INTO publications (id, item) VALUES (?, ?)", rows)

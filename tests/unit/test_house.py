@@ -20,9 +20,9 @@ FILE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 60
 
 FLOORS = [
-    {"errors", "limits", "lags", "testing", "durable", "wording", "bounded", "__init__"},
+    {"errors", "limits", "lags", "testing", "durable", "wording", "bounded", "sql", "__init__"},
     {"settings", "bodies", "fair", "logs", "wire"},
-    {"calls", "files"},
+    {"calls", "files", "postgres"},
     {"protocol"},
     {"keyfiles", "wasm", "arweave", "modules", "verify"},
     {"scheduler", "actors"},
@@ -39,7 +39,7 @@ FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 BESIDE = {
     # The scheduler and the actors stand on one floor: the shard places processes, makes actors of their own
     # for those that ask, and fences their results; the process actor reads the log.
-    ("scheduler", "actors"): {"actor", "placement", "results"},
+    ("scheduler", "actors"): {"actor", "placement", "results", "postgres_results"},
     ("actors", "scheduler"): {"reader", "log", "rules", "stores"},
 }
 NOT_IN_PROTOCOL = {

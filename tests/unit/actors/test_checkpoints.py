@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from aoray import limits
 from aoray.actors.checkpoints import CheckpointRow, Checkpoints, merged
-from aoray.actors.results import Results
+from aoray.actors.parts import open_checkpoints
 from aoray.errors import BadCheckpoint, StaleTerm, TooLarge
+from aoray.scheduler.stores import open_results
+from aoray.settings import Settings
 from aoray.wasm import Changes
 
 STATE = Changes(131_072, (7, 2**64 - 1), (4096, 65_536), b"x" * 4096 + bytes(4096))
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Checkpoints:
-    return Checkpoints(tmp_path)
+def store(stored: Settings) -> Iterator[Checkpoints]:
+    opened = open_checkpoints(stored)
+    yield opened
+    opened.close()
 
 
 def row(nonce: int, process_id: str = "p", term: int = 1) -> CheckpointRow:
@@ -56,8 +61,8 @@ def test_a_damaged_file_is_refused(store: Checkpoints, tmp_path: Path, damage: s
         store.read(written, "other" if damage == "another module" else "base")
 
 
-def test_a_stale_term_writes_nothing(store: Checkpoints, tmp_path: Path) -> None:
-    results = Results(tmp_path / "results.sqlite")
+def test_a_stale_term_writes_nothing(store: Checkpoints, stored: Settings, tmp_path: Path) -> None:
+    results = open_results(stored)
     results.claim("p", 2)
     with pytest.raises(StaleTerm):
         store.write(row(3, term=1), "base", STATE)
@@ -84,10 +89,12 @@ def test_a_sweep_takes_what_a_crash_left(store: Checkpoints, tmp_path: Path) -> 
 WRITER = """
 import itertools, sys
 from pathlib import Path
-from aoray.actors.checkpoints import CheckpointRow, Checkpoints
+from aoray.actors.checkpoints import CheckpointRow
+from aoray.actors.parts import open_checkpoints
+from aoray.settings import Settings
 from aoray.wasm import Changes
-store = Checkpoints(Path(sys.argv[1]))
-for nonce in itertools.count(int(sys.argv[2])):
+store = open_checkpoints(Settings(data=Path(sys.argv[1]), store=sys.argv[2]))
+for nonce in itertools.count(int(sys.argv[3])):
     offsets = tuple(range(0, 4096 * 512, 4096))
     changes = Changes(65_536 * 64, (nonce,), offsets, bytes([nonce % 256]) * 4096 * 512)
     store.write(CheckpointRow(f"p{nonce % 3}", nonce, 1, nonce, 5, "hash", "", 0), "base", changes)
@@ -95,10 +102,10 @@ for nonce in itertools.count(int(sys.argv[2])):
 """
 
 
-def test_what_is_written_before_kill_9_is_whole(store: Checkpoints, tmp_path: Path) -> None:
+def test_what_is_written_before_kill_9_is_whole(store: Checkpoints, stored: Settings, tmp_path: Path) -> None:
     last = 0
     for kill_after in (1, 7, 20):
-        command = [sys.executable, "-c", WRITER, str(tmp_path), str(last + 1)]
+        command = [sys.executable, "-c", WRITER, str(tmp_path), stored.store, str(last + 1)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
             assert writer.stdout is not None
             for _ in range(kill_after):

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from aoray.actors.deliveries import STATES, Delivery, Settlement, State
 from aoray.actors.results import ResultRow, Results
+from aoray.scheduler.stores import open_results
+from aoray.settings import Settings
 
 NO_END = 2**62
 BEGIN = (-1, NO_END)
 
 
 @pytest.fixture
-def results(tmp_path: Path) -> Iterator[Results]:
-    store = Results(tmp_path / "results.sqlite")
+def results(stored: Settings) -> Iterator[Results]:
+    store = open_results(stored)
     store.commit(
         {"p": 1}, [ResultRow("p", n, f"m{n}", f"a{n}", n, 7, b"{}", False, "", False) for n in range(4)]
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -12,6 +11,8 @@ from aoray import limits
 from aoray.actors.deliveries import Settlement
 from aoray.actors.results import ResultRow, Results, Sort
 from aoray.errors import StaleTerm
+from aoray.scheduler.stores import open_results
+from aoray.settings import Settings
 
 
 def row(
@@ -22,8 +23,8 @@ def row(
 
 
 @pytest.fixture
-def results(tmp_path: Path) -> Iterator[Results]:
-    store = Results(tmp_path / "results.sqlite")
+def results(stored: Settings) -> Iterator[Results]:
+    store = open_results(stored)
     yield store
     store.close()
 
@@ -48,9 +49,9 @@ def test_a_result_is_written_once(results: Results) -> None:
 
 
 def test_a_predecessor_is_refused_and_the_others_of_its_batch_are_written(
-    results: Results, tmp_path: Path
+    results: Results, stored: Settings
 ) -> None:
-    successor = Results(tmp_path / "results.sqlite")
+    successor = open_results(stored)
     results.commit({"p": 1, "q": 5}, [row("p", 0)])
     successor.claim("p", 2)
     with pytest.raises(StaleTerm) as caught:
@@ -116,16 +117,15 @@ def test_outboxes_wait_until_they_are_marked(results: Results) -> None:
     assert found.pushed
 
 
-def write_many(path: Path, process_id: str) -> None:
-    store = Results(path)
+def write_many(settings: Settings, process_id: str) -> None:
+    store = open_results(settings)
     for nonce in range(100):
         store.commit({process_id: 1}, [row(process_id, nonce, result=b"x" * 500)])
 
 
-def test_several_processes_write_at_once(results: Results, tmp_path: Path) -> None:
+def test_several_processes_write_at_once(results: Results, stored: Settings) -> None:
     context = multiprocessing.get_context("spawn")
-    path = tmp_path / "results.sqlite"
-    writers = [context.Process(target=write_many, args=(path, f"p{index}")) for index in range(3)]
+    writers = [context.Process(target=write_many, args=(stored, f"p{index}")) for index in range(3)]
     for writer in writers:
         writer.start()
     for writer in writers:

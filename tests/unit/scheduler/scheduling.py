@@ -15,8 +15,11 @@ from aoray.protocol.keys import Signer, generate_ed25519
 from aoray.protocol.tags import Tag, first
 from aoray.scheduler.committer import Committer
 from aoray.scheduler.flusher import packed
-from aoray.scheduler.log import SqliteLog
+from aoray.scheduler.log import Log, SqliteLog
+from aoray.scheduler.reader import LogReader, ShardedReader
 from aoray.scheduler.rules import Submission
+from aoray.scheduler.stores import open_log, open_readers
+from aoray.settings import Settings
 
 USER = generate_ed25519()
 SCHEDULER = generate_ed25519()
@@ -49,11 +52,25 @@ def assign(process_id: str, assigned: Submission, *exclude: str) -> Submission:
     return Submission("assignment", process_id, assigned.message_id, assigned.item, exclude)
 
 
+def writer_of(place: Path | Settings) -> Log:
+    """A log: of a file, or the first of a computer."""
+    return SqliteLog(place) if isinstance(place, Path) else open_log(place, 0)
+
+
+def reader_of(place: Path | Settings) -> LogReader | ShardedReader:
+    """What reads it."""
+    return LogReader(place) if isinstance(place, Path) else open_readers(place)
+
+
 def committer(
-    path: Path, *, pool: int = 2, signer: Signer = SCHEDULER, last_nonces: dict[str, int] | None = None
+    place: Path | Settings,
+    *,
+    pool: int = 2,
+    signer: Signer = SCHEDULER,
+    last_nonces: dict[str, int] | None = None,
 ) -> Committer:
     found = last_nonces if last_nonces is not None else {}
-    return Committer(lambda: SqliteLog(path), Placement(pool), signer, lambda pid: found.get(pid, -1))
+    return Committer(lambda: writer_of(place), Placement(pool), signer, lambda pid: found.get(pid, -1))
 
 
 def bundle(signer: Signer, rows: Sequence[Sequence[bytes]]) -> DataItem:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from scheduling import committer, message, spawn
 
 from aoray import limits
-from aoray.actors.checkpoints import CheckpointRow, Checkpoints
-from aoray.actors.results import ResultRow, Results
+from aoray.actors.checkpoints import CheckpointRow
+from aoray.actors.parts import open_checkpoints
+from aoray.actors.results import ResultRow
 from aoray.errors import Unavailable
 from aoray.protocol.attestations import Statement, result_hash, statements_of
 from aoray.protocol.items import parse, verify
@@ -20,6 +20,8 @@ from aoray.protocol.tags import first
 from aoray.scheduler.attester import Attester
 from aoray.scheduler.committer import Committer
 from aoray.scheduler.log import Log
+from aoray.scheduler.stores import open_results
+from aoray.settings import Settings
 from aoray.wasm import Changes
 
 COMPUTE = generate_ed25519()
@@ -29,10 +31,10 @@ STATE = "5" * 64
 class Computer:
     """A log and results, and whoever attests them."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.results = Results(folder / "results.sqlite")
-        self.writer: Committer = committer(folder / "log")
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.results = open_results(settings)
+        self.writer: Committer = committer(settings)
         self.failures = 0
         self.attester = self.made()
 
@@ -59,7 +61,7 @@ class Computer:
 
     def checkpoint(self, process_id: str, nonce: int) -> None:
         row = CheckpointRow(process_id, nonce, 1, nonce, 0, STATE, "", 0)
-        store = Checkpoints(self.folder)
+        store = open_checkpoints(self.settings)
         store.write(row, "base", Changes(0, (), (), b""))
         store.close()
 
@@ -77,8 +79,8 @@ class Computer:
 
 
 @pytest.fixture
-def computer(tmp_path: Path) -> Iterator[Computer]:
-    made = Computer(tmp_path)
+def computer(stored: Settings) -> Iterator[Computer]:
+    made = Computer(stored)
     yield made
     made.writer.close()
     made.results.close()

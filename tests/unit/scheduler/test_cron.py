@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from scheduling import MESSAGE_TAGS, SCHEDULER, SOME_ID, check_process, committer, message, spawn
+from scheduling import MESSAGE_TAGS, SCHEDULER, SOME_ID, check_process, committer, message, reader_of, spawn
 
 from aoray import limits
 from aoray.actors.placement import Placement
@@ -23,9 +23,9 @@ from aoray.protocol.ticks import Missed, Moment, Tick, tick_of, wrong
 from aoray.scheduler.committer import Committer
 from aoray.scheduler.cron import due, first_after
 from aoray.scheduler.log import SqliteLog
-from aoray.scheduler.reader import LogReader
 from aoray.scheduler.rules import Receipt
 from aoray.scheduler.ticker import NEVER, Look, Ticker
+from aoray.settings import Settings
 from aoray.verify import moment_of
 
 T0 = 1_700_000_000_000
@@ -95,15 +95,15 @@ def test_a_grid_is_on_both_sides_of_its_origin() -> None:
 class Clocked:
     """A ticker with a clock of its own; `done` are the last nonces that have results."""
 
-    def __init__(self, path: Path, signer: Any = SCHEDULER) -> None:
-        self.path, self.signer = path, signer
+    def __init__(self, place: Path | Settings, signer: Any = SCHEDULER) -> None:
+        self.place, self.signer = place, signer
         self.now = Moment(T0 + 250, 100)
         self.done: dict[str, int] = {}
         self.made: list[LogEntry] = []
         self.start()
 
     def start(self) -> None:
-        self.committer = committer(self.path, last_nonces=self.done)
+        self.committer = committer(self.place, last_nonces=self.done)
         self.ticker = Ticker(self.committer, self.signer, self.now.ms)
 
     def restart(self, *, later_ms: int = 0, blocks: int = 0) -> None:
@@ -133,7 +133,7 @@ class Clocked:
 
     def ticks(self, process: str) -> list[Tick]:
         """All ticks in a process's log, each of them right by the rules of `aoray verify`."""
-        reader = LogReader(self.path)
+        reader = reader_of(self.place)
         entries = reader.entries(process)
         reader.close()
         check_process(entries)
@@ -152,8 +152,8 @@ SECOND = (("Cron-Interval", "1-second"), ("Cron-Tag-Action", "Tick"))
 
 
 @pytest.fixture
-def clocked(tmp_path: Path) -> Iterator[Clocked]:
-    made = Clocked(tmp_path / "log")
+def clocked(stored: Settings) -> Iterator[Clocked]:
+    made = Clocked(stored)
     yield made
     made.committer.close()
 
@@ -429,6 +429,10 @@ class Ticking(RuleBasedStateMachine):
 
 
 class Failing(Clocked):
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        super().__init__(path)
+
     def start(self) -> None:
         self.committer = Committer(
             lambda: FailsAt(self.path), Placement(2), SCHEDULER, lambda pid: self.done.get(pid, -1)

@@ -24,6 +24,7 @@ from aoray.scheduler.flusher import BACKOFF_SECONDS_MAX, Flusher, OnLog
 from aoray.scheduler.log import Log
 from aoray.scheduler.rules import Submission
 from aoray.scheduler.uploads import Upload, plan
+from aoray.settings import Settings
 
 
 class Arweave:
@@ -67,10 +68,10 @@ def fill(writer: Committer, *batch: Submission) -> list[str]:
 
 
 async def test_items_and_assignments_are_posted_in_order(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stored: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "FLUSH_BUNDLE_ENTRIES_MAX", 4)
-    writer, arweave, process = committer(tmp_path / "log"), Arweave(), spawn()
+    writer, arweave, process = committer(stored), Arweave(), spawn()
     expected = fill(writer, process, *(message(process.process_id) for _ in range(9)))
     flusher = flusher_of(writer, arweave)
     while await flusher.flush_once():
@@ -84,22 +85,22 @@ async def test_items_and_assignments_are_posted_in_order(
     assert writer.log.uploads.state() == (10, 10, 10) and flusher.progress.bundles == 3
 
 
-async def test_a_crash_between_post_and_cursor_posts_the_same_bytes_again(tmp_path: Path) -> None:
-    writer, arweave, process = committer(tmp_path / "log"), Arweave(), spawn()
+async def test_a_crash_between_post_and_cursor_posts_the_same_bytes_again(stored: Settings) -> None:
+    writer, arweave, process = committer(stored), Arweave(), spawn()
     fill(writer, process, message(process.process_id))
     arweave.after = 1
     with pytest.raises(Unavailable):
         await flusher_of(writer, arweave).flush_once()
     fill(writer, message(process.process_id))  # what comes meanwhile does not change the bundle
     writer.close()
-    again = committer(tmp_path / "log")
+    again = committer(stored)
     flusher = flusher_of(again, arweave)
     assert await flusher.flush_once() and await flusher.flush_once() and not await flusher.flush_once()
     assert arweave.posted[0] == arweave.posted[1] != arweave.posted[2]
 
 
-async def test_while_arweave_is_down_it_waits_longer_and_then_goes_on(tmp_path: Path) -> None:
-    writer, arweave, process = committer(tmp_path / "log"), Arweave(), spawn()
+async def test_while_arweave_is_down_it_waits_longer_and_then_goes_on(stored: Settings) -> None:
+    writer, arweave, process = committer(stored), Arweave(), spawn()
     expected = fill(writer, process)
     arweave.before = 9
     waits: list[float] = []
@@ -121,11 +122,11 @@ async def test_while_arweave_is_down_it_waits_longer_and_then_goes_on(tmp_path: 
 
 
 async def test_what_comes_while_a_bundle_is_posted_waits_for_the_next_round(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stored: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Under load there is always something new; each bundle may be a transaction that is paid for."""
     monkeypatch.setattr(limits, "FLUSH_BUNDLE_ENTRIES_MAX", 4)
-    writer, process = committer(tmp_path / "log"), spawn()
+    writer, process = committer(stored), spawn()
     fill(writer, process, *(message(process.process_id) for _ in range(8)))
 
     class Busy(Arweave):
@@ -156,8 +157,8 @@ def test_a_bundle_ends_by_entries_or_bytes_but_holds_at_least_one(monkeypatch: p
     assert plan([(5, 1), (6, 1), (7, 1)]) == 6
 
 
-def test_a_message_assigned_to_several_processes_is_in_a_bundle_once(tmp_path: Path) -> None:
-    writer, one, other = committer(tmp_path / "log"), spawn(), spawn()
+def test_a_message_assigned_to_several_processes_is_in_a_bundle_once(stored: Settings) -> None:
+    writer, one, other = committer(stored), spawn(), spawn()
     sent = message(one.process_id)
     fill(writer, one, other, sent, assign(other.process_id, sent))
     rows = writer.log.uploads.items(Upload(1, 0, 4, 0, 0))
@@ -166,9 +167,10 @@ def test_a_message_assigned_to_several_processes_is_in_a_bundle_once(tmp_path: P
 
 
 async def test_the_embedded_arweave_has_every_item_and_assignment_also_of_hostile_messages(
+    stored: Settings,
     tmp_path: Path,
 ) -> None:
-    writer, process = committer(tmp_path / "log"), spawn()
+    writer, process = committer(stored), spawn()
     hostile = [
         message(process.process_id, *BUNDLE_TAGS, data=data) for data in (b"no bundle", b"\1" * 40, bytes(32))
     ]
@@ -184,8 +186,8 @@ async def test_the_embedded_arweave_has_every_item_and_assignment_also_of_hostil
                 assert (await client.item(each)).id == each
 
 
-async def test_what_is_published_gets_there_once_beside_the_entries(tmp_path: Path) -> None:
-    writer, arweave, process = committer(tmp_path / "log"), Arweave(), spawn()
+async def test_what_is_published_gets_there_once_beside_the_entries(stored: Settings) -> None:
+    writer, arweave, process = committer(stored), Arweave(), spawn()
     expected = fill(writer, process)
     published = [item([("Type", "Attestation")]) for _ in range(3)]
     writer.log.uploads.publish(published[:2])
@@ -193,7 +195,7 @@ async def test_what_is_published_gets_there_once_beside_the_entries(tmp_path: Pa
     with pytest.raises(Unavailable):
         await flusher_of(writer, arweave).flush_once()
     writer.close()
-    again = committer(tmp_path / "log")
+    again = committer(stored)
     again.log.uploads.publish(published)
     flusher = flusher_of(again, arweave)
     assert await flusher.flush_once() and await flusher.flush_once() and not await flusher.flush_once()
@@ -202,10 +204,10 @@ async def test_what_is_published_gets_there_once_beside_the_entries(tmp_path: Pa
 
 
 async def test_of_what_is_settled_only_the_ids_are_kept_and_it_is_never_published_again(
-    tmp_path: Path,
+    stored: Settings,
 ) -> None:
     """Attestations come for ever: the log must not hold what Arweave has."""
-    writer, arweave = committer(tmp_path / "log"), Arweave()
+    writer, arweave = committer(stored), Arweave()
     first, second = item((), data=b"one" * 9_999), item((), data=b"two" * 9_999)
     flusher = flusher_of(writer, arweave)
 

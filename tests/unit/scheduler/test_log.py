@@ -5,22 +5,27 @@ from __future__ import annotations
 import sqlite3
 import threading
 from contextlib import closing
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
-from scheduling import assign, check_process, committer, message, spawn
+from scheduling import SCHEDULER, assign, check_process, committer, message, reader_of, spawn
 
 from aoray import limits
+from aoray.actors.placement import Placement
 from aoray.errors import ClientError, StaleTerm, Unavailable
 from aoray.protocol.items import parse
+from aoray.scheduler.committer import Committer
 from aoray.scheduler.log import SCHEMA_VERSION, SqliteLog, check_version
 from aoray.scheduler.reader import LogReader, ShardedReader, open_readers, shard_of
 from aoray.scheduler.rules import Receipt, Submission
+from aoray.scheduler.stores import open_log
 from aoray.scheduler.uploads import Upload
 from aoray.settings import Settings
 
 
-def fill(path: Path, *batches: list[Submission], now_ms: int = 1000) -> list[Receipt]:
+def fill(path: Path | Settings, *batches: list[Submission], now_ms: int = 1000) -> list[Receipt]:
     writer = committer(path)
     outcomes = [o for batch in batches for o in writer.commit(batch, now_ms=now_ms, block_height=5).outcomes]
     writer.close()
@@ -38,11 +43,11 @@ def test_a_log_that_is_not_there_reads_as_empty_and_is_found_later(tmp_path: Pat
     assert reader.process_ids() == [process.process_id]
 
 
-def test_readers_find_an_entry_by_its_ids(tmp_path: Path) -> None:
+def test_readers_find_an_entry_by_its_ids(stored: Settings) -> None:
     process, other = spawn(), spawn()
     sent = message(process.process_id)
-    receipts = fill(tmp_path / "log", [process, other, sent], [assign(other.process_id, sent)])
-    reader = LogReader(tmp_path / "log")
+    receipts = fill(stored, [process, other, sent], [assign(other.process_id, sent)])
+    reader = reader_of(stored)
     entry = reader.entry(process.process_id, sent.message_id)
     assert entry is not None and entry.item == sent.item and entry.nonce == 1
     assert reader.entry(process.process_id, receipts[2].assignment_id) == entry
@@ -58,10 +63,10 @@ def test_readers_find_an_entry_by_its_ids(tmp_path: Path) -> None:
     assert latest is not None and latest.nonce == 1
 
 
-def test_pages_follow_one_another(tmp_path: Path) -> None:
+def test_pages_follow_one_another(stored: Settings) -> None:
     process = spawn()
-    fill(tmp_path / "log", [process, *(message(process.process_id) for _ in range(9))])
-    reader = LogReader(tmp_path / "log")
+    fill(stored, [process, *(message(process.process_id) for _ in range(9))])
+    reader = reader_of(stored)
     page = reader.entries(process.process_id, limit=4)
     assert [entry.nonce for entry in page] == [0, 1, 2, 3] and page.more
     page = reader.entries(process.process_id, 3, 6)
@@ -71,10 +76,10 @@ def test_pages_follow_one_another(tmp_path: Path) -> None:
     check_process(reader.entries(process.process_id))
 
 
-def test_pages_by_time_are_exclusive_at_the_start_and_inclusive_at_the_end(tmp_path: Path) -> None:
+def test_pages_by_time_are_exclusive_at_the_start_and_inclusive_at_the_end(stored: Settings) -> None:
     process = spawn()
-    fill(tmp_path / "log", [process, *(message(process.process_id) for _ in range(9))], now_ms=1000)
-    reader = LogReader(tmp_path / "log")
+    fill(stored, [process, *(message(process.process_id) for _ in range(9))], now_ms=1000)
+    reader = reader_of(stored)
     for after in range(998, 1012):
         for to in range(998, 1012):
             page = reader.entries_by_time(process.process_id, after, to, 100)
@@ -84,20 +89,22 @@ def test_pages_by_time_are_exclusive_at_the_start_and_inclusive_at_the_end(tmp_p
     assert [entry.timestamp for entry in page] == [1002, 1003] and page.more
 
 
-def test_a_page_ends_early_by_its_bytes_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_ends_early_by_its_bytes_and_says_so(
+    stored: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     process = spawn()
     batch = [process, *(message(process.process_id) for _ in range(3))]
-    fill(tmp_path / "log", batch)
+    fill(stored, batch)
     monkeypatch.setattr(limits, "LOG_PAGE_BYTES_MAX", 1)
-    page = LogReader(tmp_path / "log").entries(process.process_id)
+    page = reader_of(stored).entries(process.process_id)
     assert [entry.nonce for entry in page] == [0] and page.more
 
 
-def test_an_earlier_holder_of_the_shard_cannot_write(tmp_path: Path) -> None:
+def test_an_earlier_holder_of_the_shard_cannot_write(stored: Settings) -> None:
     process = spawn()
-    first = committer(tmp_path / "log")
+    first = committer(stored)
     first.commit([process], now_ms=1, block_height=0)
-    second = committer(tmp_path / "log")
+    second = committer(stored)
     with pytest.raises(StaleTerm):
         first.commit([message(process.process_id)], now_ms=1, block_height=0)
     upload = Upload(1, 0, 1, 0, 0)
@@ -110,9 +117,9 @@ def test_an_earlier_holder_of_the_shard_cannot_write(tmp_path: Path) -> None:
     assert isinstance(receipt, Receipt) and receipt.nonce == 1
 
 
-def test_nobody_writes_before_taking_over(tmp_path: Path) -> None:
+def test_nobody_writes_before_taking_over(stored: Settings) -> None:
     with pytest.raises(StaleTerm):
-        SqliteLog(tmp_path / "log").append([], {}, 1)
+        open_log(stored, 0).append([], {}, 1)
 
 
 def test_a_full_disk_is_unavailable_and_leaves_nothing_of_the_batch(tmp_path: Path) -> None:
@@ -129,15 +136,15 @@ def test_a_full_disk_is_unavailable_and_leaves_nothing_of_the_batch(tmp_path: Pa
     assert writer.term == term + 1
 
 
-def test_the_height_and_the_uploads_survive(tmp_path: Path) -> None:
-    log = SqliteLog(tmp_path / "log")
+def test_the_height_and_the_uploads_survive(stored: Settings) -> None:
+    log = open_log(stored, 0)
     log.take_over()
     log.append([], {}, 9)
     log.append([], {}, 8)
     log.uploads.add(Upload(1, 0, 2, 0, 0, settled=True))
     log.uploads.add(Upload(2, 2, 3, 0, 1))
     log.close()
-    again = SqliteLog(tmp_path / "log")
+    again = open_log(stored, 0)
     assert again.block_height() == 9
     assert again.uploads.state() == (2, 3, 0)
     assert again.uploads.next() == Upload(2, 2, 3, 0, 1)
@@ -171,10 +178,10 @@ def test_a_log_of_a_later_version_is_refused_and_stays_as_it_is(tmp_path: Path) 
     assert path.read_bytes() == before
 
 
-def test_one_reader_serves_several_threads(tmp_path: Path) -> None:
+def test_one_reader_serves_several_threads(stored: Settings) -> None:
     process = spawn()
-    fill(tmp_path / "log", [process, *(message(process.process_id) for _ in range(50))])
-    reader, lengths = LogReader(tmp_path / "log"), []
+    fill(stored, [process, *(message(process.process_id) for _ in range(50))])
+    reader, lengths = reader_of(stored), []
     threads = [
         threading.Thread(
             target=lambda: lengths.extend(len(reader.entries(process.process_id)) for _ in range(20))
@@ -188,13 +195,14 @@ def test_one_reader_serves_several_threads(tmp_path: Path) -> None:
     assert lengths == [51] * 80
 
 
-def test_the_shards_together_are_one_log(tmp_path: Path) -> None:
-    settings = Settings(data=tmp_path, shards=3)
+def test_the_shards_together_are_one_log(stored: Settings) -> None:
+    settings = replace(stored, shards=3)
     processes = [spawn() for _ in range(12)]
     sent = [message(each.process_id) for each in processes]
     for shard in range(3):
         mine = [s for s in (*processes, *sent) if shard_of(s.process_id, 3) == shard]
-        fill(tmp_path / f"log-{shard}.sqlite", mine)
+        writer = Committer(partial(open_log, settings, shard), Placement(2), SCHEDULER, lambda _: -1)
+        writer.commit(mine, now_ms=1000, block_height=5)
     reader = open_readers(settings)
     assert isinstance(reader, ShardedReader)
     ids = sorted(each.process_id for each in processes)
