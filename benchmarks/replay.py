@@ -13,6 +13,7 @@ import asyncio
 import resource
 import sys
 import time
+from asyncio.subprocess import PIPE
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -73,6 +74,7 @@ def _measured(computer: LocalComputer, guest: Guest, arguments: argparse.Namespa
     # Those side by side share the machine, so the speed of all is the sum of what each says of itself
     side_by_side = min(arguments.at_once, len(verified.reports))
     speed = messages / sum(report["seconds"] for report in verified.reports) * side_by_side
+    live_cpu = live.client_cpu + sum((live.server_cpu or {}).values())
     live_per_s = len(live.answered) / live.wall
     return {
         "module": guest.name,
@@ -84,9 +86,7 @@ def _measured(computer: LocalComputer, guest: Guest, arguments: argparse.Namespa
         "times_live": round(speed / live_per_s, 2),
         "whole_per_s": round(messages / verified.wall, 1),
         "attested": sum(report["attested"] for report in verified.reports),
-        "live_us": round(
-            (live.client_cpu + sum((live.server_cpu or {}).values())) / len(live.answered) * 1e6
-        ),
+        "live_us": round(live_cpu / len(live.answered) * 1e6),
         "verify_us": round(verified.cpu / messages * 1e6),
     }
 
@@ -115,17 +115,8 @@ async def _verified(computer: LocalComputer, at_once: int) -> Verified:
 
     async def one(process: str) -> dict[str, Any]:
         async with turns:
-            command = (
-                sys.executable,
-                "-m",
-                "aoray",
-                "verify",
-                process,
-                "--json",
-                "--gateway",
-                computer.unit(1),
-            )
-            started = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+            command = ("-m", "aoray", "verify", process, "--json", "--gateway", computer.unit(1))
+            started = await asyncio.create_subprocess_exec(sys.executable, *command, stdout=PIPE)
             out, _ = await started.communicate()
         report: dict[str, Any] = orjson.loads(out)
         if not report["ok"]:
