@@ -140,6 +140,8 @@ VERIFY_LIST_ENTRIES = 1_000  # asked for in one query; a gateway may give fewer 
 VERIFY_LOCATIONS_MAX = 10  # the scheduler's latest words of where it is, and who computes for it
 VERIFY_BUNDLES_MAX = 4  # bundles kept in memory
 VERIFY_REQUESTS_IN_FLIGHT_MAX = 16
+VERIFY_APART_SLOTS_MIN = 2_000  # from here on, OS processes are started that judge
+VERIFY_JUDGES_MAX = 4  # of them; more than two have judged before one has evaluated
 
 # Attestations.
 ATTESTATION_SLOTS_MAX = 1_000  # in one item, about 200 KB

@@ -3,7 +3,8 @@
 Before a log is judged (verify.py) and evaluated (replay.py), all its assignments and attestations are listed
 by GraphQL, page by page, into tables on disk: Arweave keeps no order within a block, so only then is it known
 which nonces there are. The items of a page of slots are fetched in whole bundles, in which a message and its
-assignment lie side by side; one by one what is not there.
+assignment lie side by side among those of other processes; one by one what is not there. Of all these only
+the assignments are read here, for the messages' ids; a page goes on as raw items.
 
 Invariants: memory holds a few bundles and a page, however long the log is. What comes from here is what a
 gateway says, unless it says "verified"; attestations are verified before they are in the table.
@@ -22,9 +23,12 @@ from typing import Any, NamedTuple
 from aoray import limits
 from aoray.arweave.client import ArweaveClient
 from aoray.errors import BadSignature, ClientError, MalformedInput, NotFound
+from aoray.judging import Judged, Page, Pair
+from aoray.limits import BUNDLE_BYTES_MAX
+from aoray.protocol.assignments import LogEntry
 from aoray.protocol.attestations import Statement, statements_of
-from aoray.protocol.bundles import unpack
-from aoray.protocol.items import DataItem
+from aoray.protocol.bundles import places
+from aoray.protocol.items import DataItem, parse
 from aoray.protocol.tags import all_of
 from aoray.verify import (
     Claim,
@@ -70,11 +74,11 @@ TABLES = (
 Progress = Callable[[str, int, int], None]  # what is being done, how far it is, of how much (0: unknown)
 
 
-class Pair(NamedTuple):
-    """A slot's two items, not yet judged."""
+class Bundle(NamedTuple):
+    """A bundle that is open: its items lie at these places, by the ids that its header gives them."""
 
-    assignment: DataItem
-    message: DataItem
+    data: bytes
+    places: dict[str, tuple[int, int]]
 
 
 class Table:
@@ -102,13 +106,17 @@ class Table:
         (there,) = found.fetchone()
         return str(there) if there != claim.assignment_id else None
 
-    def name(self, nonce: int, message_id: str) -> int | None:
-        """Note a slot's message; or the nonce that it has already."""
+    def name(self, judged: Sequence[Judged]) -> tuple[LogEntry, int] | None:
+        """Note the messages of these slots; or the first that has a nonce already, and which."""
+        rows = [(entry.message_id, entry.nonce) for entry, *_ in judged]
         try:
-            self._sqlite.execute("UPDATE slot SET message = ? WHERE nonce = ?", (message_id, nonce))
-        except sqlite3.IntegrityError:
-            query = self._sqlite.execute("SELECT nonce FROM slot WHERE message = ?", (message_id,))
-            return int(query.fetchone()[0])
+            self._sqlite.executemany("UPDATE slot SET message = ? WHERE nonce = ?", rows)
+        except sqlite3.IntegrityError:  # those before the one at fault are noted: there is no transaction
+            for entry, *_ in judged:
+                query = self._sqlite.execute("SELECT nonce FROM slot WHERE message = ?", (entry.message_id,))
+                (before,) = query.fetchone()
+                if before != entry.nonce:
+                    return entry, before
         return None
 
     def page(self, nonce: int, to: int) -> list[tuple[int, str, str]]:
@@ -151,7 +159,8 @@ class Source:
         self._ignore_forged = ignore_forged
         self._facts = facts
         self._table = table
-        self._bundles: dict[str, dict[str, DataItem]] = {}
+        self._bundles: dict[str, Bundle] = {}
+        self._spawned = self._before = b""
         self._requests = asyncio.Semaphore(limits.VERIFY_REQUESTS_IN_FLIGHT_MAX)
 
     async def list_log(self, progress: Progress) -> None:
@@ -235,8 +244,8 @@ class Source:
 
     # Slots
 
-    async def pairs(self, nonce: int, to: int) -> Sequence[Pair]:
-        """The items of the next slots, as many as make a page."""
+    async def page(self, nonce: int, to: int) -> Page:
+        """The items of the next slots, as many as make a page; pages are asked for in their order."""
         rows = self._table.page(nonce, to)
         for expected, (found, _, _) in enumerate(rows, start=nonce):
             if found != expected:
@@ -251,35 +260,57 @@ class Source:
         fetched = await asyncio.gather(*(self._pair(nonce, item_id) for _, nonce, item_id in missing))
         for (at, _, _), pair in zip(missing, fetched, strict=True):
             pairs[at] = pair
-        return [pair for pair in pairs if pair is not None]
+        return self._page_of(nonce, [pair for pair in pairs if pair is not None])
+
+    def _page_of(self, nonce: int, pairs: list[Pair]) -> Page:
+        self._spawned = self._spawned or pairs[0][0]
+        page = Page(nonce, self._spawned, self._before, pairs)
+        self._before = pairs[-1][0]
+        return page
 
     async def _open(self, bundle_id: str) -> None:
-        """Keep a bundle's items; one that can't be had or read is no fault, its items may be found alone."""
+        """Keep a bundle; one that can't be had or read is no fault, its items may be found alone."""
         if bundle_id in self._bundles:
             return
         try:
-            items = await asyncio.to_thread(unpack, await self._client.data(bundle_id))
+            data = await self._client.data(bundle_id)
+            bundle = Bundle(data, places(data))
         except ClientError:
-            items = []
+            bundle = Bundle(b"", {})
         while len(self._bundles) >= limits.VERIFY_BUNDLES_MAX:
             self._bundles.pop(next(iter(self._bundles)))
-        self._bundles[bundle_id] = {item.id: item for item in items}
+        self._bundles[bundle_id] = bundle
 
     def _pair_at_hand(self, nonce: int, assignment_id: str) -> Pair | None:
         """A slot whose items are both in bundles that are open, as nearly always."""
-        assignment = self._at_hand(assignment_id)
+        assignment = self._item_at_hand(assignment_id)
         if assignment is None:
             return None
         named = message_named(self._facts, nonce, assignment)
-        message = self._facts.item if nonce == 0 else self._at_hand(named)
-        return Pair(assignment, message) if message is not None else None
+        message = self._facts.item.raw if nonce == 0 else self._at_hand(named)
+        return (assignment.raw, message) if message is not None else None
 
-    def _at_hand(self, item_id: str) -> DataItem | None:
-        return next((items[item_id] for items in self._bundles.values() if item_id in items), None)
+    def _at_hand(self, item_id: str) -> bytes | None:
+        """What a bundle gives out as that item."""
+        for data, found in self._bundles.values():
+            if (place := found.get(item_id)) is not None:
+                return data[slice(*place)]
+        return None
+
+    def _item_at_hand(self, item_id: str) -> DataItem | None:
+        """The item of that id in a bundle at hand, unverified."""
+        raw = self._at_hand(item_id)
+        if raw is None:
+            return None
+        try:
+            item = parse(raw, bytes_max=BUNDLE_BYTES_MAX)
+        except ClientError:
+            return None
+        return item if item.id == item_id else None
 
     async def _pair(self, nonce: int, assignment_id: str) -> Pair:
         assignment = await self._item(nonce, "assignment", assignment_id)
-        return Pair(assignment, await self._named(nonce, assignment))
+        return assignment.raw, (await self._named(nonce, assignment)).raw
 
     async def _named(self, nonce: int, assignment: DataItem) -> DataItem:
         if nonce == 0:
@@ -289,7 +320,7 @@ class Source:
 
     async def _item(self, nonce: int, what: str, item_id: str) -> DataItem:
         """An item, from a bundle at hand (then unverified) or alone."""
-        if (item := self._at_hand(item_id)) is not None:
+        if (item := self._item_at_hand(item_id)) is not None:
             return item
         try:
             async with self._requests:

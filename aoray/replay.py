@@ -3,11 +3,11 @@
     async with replayed(ArweaveClient(url), process_id) as run:
         print(run.report(), run.dry_run({"Tags": []}))
 
-What there is was listed before (published.py). Then, in order of nonce, a page of slots is fetched, judged by
-verify.py, and evaluated by the same code as a process actor's, its results held against what is attested of
-them; while one page is evaluated, the next is judged, and the one after it fetched. So memory holds the
-process, a few bundles and three pages, however long the log is. Compiled code is not taken from anywhere else
-either, unless told: the module is compiled into a directory that goes away.
+What there is was listed before (published.py). Then, in order of nonce, a page of slots is fetched, judged
+(judging.py), and evaluated by the same code as a process actor's, its results held against what is attested
+of them; while one page is evaluated, the next ones are judged, and the one after them fetched. So memory
+holds the process, a few bundles and pages, however long the log is. Compiled code is not taken from anywhere
+else either, unless told: the module is compiled into a directory that goes away.
 
 Whose attestations count: those of the compute units that the caller names, or else that the process's
 scheduler names in the `Compute-Unit` tags of its signed Scheduler-Location. What others attest is not looked
@@ -19,6 +19,7 @@ On failure: `LogFault` at the first lie; `Unavailable` when Arweave doesn't answ
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager, closing
@@ -32,27 +33,17 @@ import orjson
 
 from aoray.actors.evaluation import Prepared, evaluator_of
 from aoray.actors.loading import Loader
-from aoray.actors.messages import dry_run_message, given
+from aoray.actors.messages import Given, dry_run_message
 from aoray.actors.modules import ModuleStore
 from aoray.actors.served import served
 from aoray.arweave.client import ArweaveClient
-from aoray.errors import BadSignature, ClientError, MalformedInput, NotFound
+from aoray.errors import AorayError, BadSignature, ClientError, MalformedInput, NotFound
+from aoray.judging import Judged, Judges, Page
 from aoray.protocol.assignments import Head, LogEntry
 from aoray.protocol.attestations import Statement, result_hash
 from aoray.protocol.items import DataItem, verify
-from aoray.protocol.ticks import Moment
-from aoray.published import Pair, Progress, Source, Table
-from aoray.verify import (
-    Facts,
-    Said,
-    again,
-    check_said,
-    check_slot,
-    check_tick,
-    facts_of,
-    fault,
-    moment_of,
-)
+from aoray.published import Progress, Source, Table
+from aoray.verify import Facts, Said, again, check_said, facts_of, fault
 from aoray.wasm import Engine, Instance
 
 Compare = Callable[[LogEntry, bytes], Awaitable[None]]  # holds a recomputed result against another's word
@@ -71,7 +62,6 @@ class Run:
         self._env = prepared.env
         self._evaluator = evaluator_of(prepared)
         self._digest = sha256()
-        self._spawned: Moment | None = None
         self._height = self._assigned = self._errors = self._states = 0
         self.compute_units: Sequence[str] = ()
         self.other_attesters: Sequence[str] = ()
@@ -79,31 +69,19 @@ class Run:
     def close(self) -> None:
         self._evaluator.close()
 
-    def judge(self, pairs: Sequence[Pair]) -> list[LogEntry]:
-        """These slots as entries, each checked against the one before."""
-        entries = []
-        head = self.head
-        for pair in pairs:
-            head, entry = check_slot(self.facts, head, *pair)
-            self._spawned = self._spawned or moment_of(pair.assignment)
-            check_tick(self.facts, self._spawned, entry, *pair)
-            entries.append(entry)
-            self._assigned += pair.message.target_id != entry.process_id and entry.nonce > 0
-        self.head = head
-        return entries
+    def take(self, judged: Sequence[Judged]) -> None:
+        """These slots come next; no message may have two nonces."""
+        if (doubled := self._table.name(judged)) is not None:
+            entry, before = doubled
+            raise again(self.facts, entry.nonce, entry.message_id, before)
+        self.head = judged[-1].head
+        self._assigned += sum(each.is_assigned for each in judged)
 
-    def name(self, entries: Sequence[LogEntry]) -> None:
-        """No message may have two nonces."""
-        for entry in entries:
-            before = self._table.name(entry.nonce, entry.message_id)
-            if before is not None:
-                raise again(self.facts, entry.nonce, entry.message_id, before)
-
-    def evaluate(self, entries: Sequence[LogEntry], said: Mapping[int, Sequence[Said]]) -> list[bytes]:
-        """The results of the next entries, as a computer serves them; each is what is said of it."""
+    def evaluate(self, judged: Sequence[Judged], said: Mapping[int, Sequence[Said]]) -> list[bytes]:
+        """The results of the next slots, as a computer serves them; each is what is said of it."""
         results = []
-        for entry in entries:
-            results.append(self._result(entry))
+        for entry, given, *_ in judged:
+            results.append(self._result(given))
             if entry.nonce in said:
                 self._compare(entry, results[-1], said[entry.nonce])
         return results
@@ -121,9 +99,9 @@ class Run:
         evaluator = self._evaluator
         return evaluator.state_hash() if isinstance(evaluator, Instance) else ""
 
-    def _result(self, entry: LogEntry) -> bytes:
-        message, self._height, *_ = given(entry)
-        result, has_error, _ = served(self._evaluator.evaluate(message, self._env))
+    def _result(self, given: Given) -> bytes:
+        self._height = given.block_height
+        result, has_error, _ = served(self._evaluator.evaluate(given.message, self._env))
         self._digest.update(sha256(result).digest())
         self._errors += has_error
         self.last_result = result
@@ -244,34 +222,56 @@ async def _rerun(run: Run, source: Source, to: int, progress: Progress, compare:
     """Evaluate page by page, each held against what is said of it, while others are on their way."""
     started = perf_counter()
     loop = asyncio.get_running_loop()
-    with ThreadPoolExecutor(1, thread_name_prefix="replaying") as thread:
-        async with aclosing(_ahead(_judged(run, source, to))) as pages:
-            async for entries in pages:
-                first, last = entries[0].nonce, entries[-1].nonce
+    with (
+        ThreadPoolExecutor(1, thread_name_prefix="replaying") as thread,
+        closing(Judges(run.facts, to + 1)) as judges,
+    ):
+        async with aclosing(_ahead(_judged(judges, source, to))) as pages:
+            async for judged in pages:
+                run.take(judged)
+                first, last = judged[0].entry.nonce, judged[-1].entry.nonce
                 said = source.said(first, last)
-                results = await loop.run_in_executor(thread, run.evaluate, entries, said)
+                results = await loop.run_in_executor(thread, run.evaluate, judged, said)
                 if compare:
-                    for entry, result in zip(entries, results, strict=True):
-                        await compare(entry, result)
+                    for each, result in zip(judged, results, strict=True):
+                        await compare(each.entry, result)
                 progress("evaluating", last + 1, to + 1)
     run.seconds = perf_counter() - started
 
 
-async def _judged(run: Run, source: Source, to: int) -> AsyncGenerator[list[LogEntry], None]:
-    """The pages of the log, each true."""
+async def _judged(judges: Judges, source: Source, to: int) -> AsyncGenerator[list[Judged], None]:
+    """The pages of the log, each true; several are judged at once, and a fault comes when it is its turn."""
+    judging: deque[asyncio.Future[list[Judged]]] = deque()
+    missing: AorayError | None = None
     async with aclosing(_ahead(_fetched(source, to))) as pages:
-        async for pairs in pages:
-            entries = await asyncio.to_thread(run.judge, pairs)
-            run.name(entries)
-            yield entries
+        try:
+            while missing is None:
+                try:
+                    page = await anext(pages, None)
+                except AorayError as error:
+                    missing = error
+                else:
+                    if page is None:
+                        break
+                    judging.append(asyncio.ensure_future(judges.judge(page)))
+                while judging and (missing or len(judging) >= judges.width):
+                    yield await judging.popleft()
+            while judging:
+                yield await judging.popleft()
+        finally:
+            for each in judging:
+                each.cancel()
+            await asyncio.gather(*judging, return_exceptions=True)
+    if missing:
+        raise missing
 
 
-async def _fetched(source: Source, to: int) -> AsyncGenerator[Sequence[Pair], None]:
+async def _fetched(source: Source, to: int) -> AsyncGenerator[Page, None]:
     nonce = 0
     while nonce <= to:
-        pairs = await source.pairs(nonce, to)
-        nonce += len(pairs)
-        yield pairs
+        page = await source.page(nonce, to)
+        nonce += len(page.pairs)
+        yield page
 
 
 async def _ahead(pages: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:

@@ -61,7 +61,12 @@ class Given(NamedTuple):
 
 def given(entry: LogEntry, messenger: str = "") -> Given:
     """The message of a log entry, as its process gets it; `messenger` is the address of our own."""
-    item, slot = parse(entry.item), slot_of(entry.assignment)
+    return given_of(entry, parse(entry.item), parse(entry.assignment), messenger)
+
+
+def given_of(entry: LogEntry, item: DataItem, assignment: DataItem, messenger: str = "") -> Given:
+    """The same of one whose items are parsed."""
+    slot = slot_of(assignment)
     tick = tick_of(item, entry.process_id, slot.scheduler)
     if tick is not None:
         return Given(orjson.dumps(tick_message(entry, tick, slot)), slot.block_height, "", tick.due_ms)
@@ -69,10 +74,9 @@ def given(entry: LogEntry, messenger: str = "") -> Given:
     return Given(orjson.dumps(message_of(entry, item, slot)), slot.block_height, chain)
 
 
-def slot_of(assignment: bytes) -> Slot:
+def slot_of(assignment: DataItem) -> Slot:
     """Read a signed assignment. Our scheduler wrote its tags, each name once but for `Exclude`."""
-    item = parse(assignment)
-    tags = item.tags
+    tags = assignment.tags
     named = dict(tags)
     return Slot(
         epoch=int(named["Epoch"]),
@@ -83,7 +87,7 @@ def slot_of(assignment: bytes) -> Slot:
         exclude=frozenset(tag.value for tag in tags if tag.name == "Exclude")
         if "Exclude" in named
         else frozenset(),
-        scheduler=item.owner,
+        scheduler=assignment.owner,
     )
 
 

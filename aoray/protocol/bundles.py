@@ -3,7 +3,8 @@
     count (32 bytes) | for each item: size (32 bytes), id (32 bytes) | the items
 
 numbers little-endian. `unpack` believes neither the count nor a size: the header must fit what follows
-exactly, and each id must be its item's. It does not verify signatures.
+exactly, and each id must be its item's. It does not verify signatures. `places` reads the header alone, for
+whoever wants some of many items: there an id is a claim.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 
 from aoray.errors import MalformedInput, TooLarge
 from aoray.limits import BUNDLE_BYTES_MAX, BUNDLE_ITEMS_MAX
-from aoray.protocol.ids import id_bytes
+from aoray.protocol.ids import b64url_encode, id_bytes
 from aoray.protocol.items import DataItem, parse
 from aoray.protocol.tags import Tag, Tags
 
@@ -39,6 +40,30 @@ def _number(value: int) -> bytes:
 
 def unpack(bundle: bytes) -> list[DataItem]:
     """The items of a bundle, parsed; MalformedInput or TooLarge naming the field (`items[3].owner`)."""
+    count, start = _header(bundle)
+    items = []
+    for n in range(count):
+        item, start = _item(bundle, n, start)
+        items.append(item)
+    _check_end(bundle, start)
+    return items
+
+
+def places(bundle: bytes) -> dict[str, tuple[int, int]]:
+    """Where each item begins and ends, by the id that the header says; MalformedInput or TooLarge."""
+    count, start = _header(bundle)
+    found = {}
+    for n in range(count):
+        head = _NUMBER_BYTES + n * _ENTRY_BYTES
+        end = start + _size(bundle, n, start)
+        found[b64url_encode(bundle[head + _NUMBER_BYTES : head + _ENTRY_BYTES])] = start, end
+        start = end
+    _check_end(bundle, start)
+    return found
+
+
+def _header(bundle: bytes) -> tuple[int, int]:
+    """How many items there are, and where the first begins."""
     if len(bundle) > BUNDLE_BYTES_MAX:
         raise TooLarge(f"A bundle has at most {BUNDLE_BYTES_MAX} bytes.", field="body")
     count = int.from_bytes(bundle[:_NUMBER_BYTES], "little")
@@ -47,21 +72,26 @@ def unpack(bundle: bytes) -> list[DataItem]:
         raise MalformedInput(f"The bundle ends within its header of {count} items.", field="count")
     if count > BUNDLE_ITEMS_MAX:
         raise TooLarge(f"A bundle has at most {BUNDLE_ITEMS_MAX} items.", field="count")
-    items = []
-    for n in range(count):
-        item, start = _item(bundle, n, start)
-        items.append(item)
-    if start != len(bundle):
+    return count, start
+
+
+def _check_end(bundle: bytes, end: int) -> None:
+    if end != len(bundle):
         raise MalformedInput("There are bytes behind the bundle's last item.", field="body")
-    return items
 
 
-def _item(bundle: bytes, n: int, start: int) -> tuple[DataItem, int]:
-    """The bundle's n-th item, which starts at `start`, and where it ends."""
+def _size(bundle: bytes, n: int, start: int) -> int:
+    """The size of the bundle's n-th item, which starts at `start`."""
     head = _NUMBER_BYTES + n * _ENTRY_BYTES
     size = int.from_bytes(bundle[head : head + _NUMBER_BYTES], "little")
     if size > len(bundle) - start:
         raise MalformedInput(f"The bundle ends within its item {n}.", field=f"items[{n}].size")
+    return size
+
+
+def _item(bundle: bytes, n: int, start: int) -> tuple[DataItem, int]:
+    """The bundle's n-th item, which starts at `start`, and where it ends."""
+    head, size = _NUMBER_BYTES + n * _ENTRY_BYTES, _size(bundle, n, start)
     try:
         item = parse(bundle[start : start + size], bytes_max=BUNDLE_BYTES_MAX)
     except MalformedInput as error:

@@ -26,7 +26,7 @@ FLOORS = [
     {"protocol"},
     {"keyfiles", "wasm", "arweave", "modules", "verify"},
     {"scheduler", "actors"},
-    {"gateway"},
+    {"gateway", "judging"},
     {"client", "drawing", "ray_environment", "published"},
     {"runtime", "replay"},
     {"audit", "demo"},
