@@ -4,21 +4,22 @@ The process itself is nonce 0 of its log; each message after it takes the next n
 first is SHA-256(process id); each later one SHA-256(previous assignment's id, previous chain), so that
 an assignment fixes all before it. Timestamps of a process increase strictly, since people page by them.
 
-`next_assignment` gives the next slot and its assignment; the scheduler calls it, one process after
+`next_slot` gives the next slot and its assignment as raw bytes; the scheduler calls it, one process after
 another in one thread. `check_chain` is for whoever replays a log: it trusts nobody.
 """
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64decode
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from typing import NamedTuple
 
 from aoray.errors import MalformedInput
 from aoray.protocol.ids import b64url_encode, id_bytes
-from aoray.protocol.items import DataItem, build, parse, verify
+from aoray.protocol.items import DataItem, build_tags, parse, verify
 from aoray.protocol.keys import Signer
-from aoray.protocol.tags import Tag, Tags, first
+from aoray.protocol.tags import Tag, Tags, encode_tags, first
 
 EPOCH = "0"
 VARIANT = "ao.TN.1"
@@ -48,6 +49,32 @@ class Head(NamedTuple):
     timestamp: int  # milliseconds
 
 
+def next_slot(
+    signer: Signer,
+    process_id: str,
+    head: Head | None,
+    message_id: str | None,
+    *,
+    now_ms: int,
+    block_height: int,
+    exclude: Sequence[str] = (),
+) -> tuple[Head, bytes]:
+    """The slot after `head` and its raw assignment; without head the process's own: nonce 0, no message."""
+    if (head is None) != (message_id is None):
+        raise ValueError("a process's first assignment, and no other, is without message")
+    nonce = 0 if head is None else head.nonce + 1
+    timestamp = now_ms if head is None else max(now_ms, head.timestamp + 1)
+    chain = next_hash_chain(process_id, head)
+    texts = process_id, str(nonce), chain, f"{block_height:0{BLOCK_HEIGHT_DIGITS}}", str(timestamp)
+    if message_id is None or exclude:
+        tags = _tags(*texts, message_id, exclude)
+        encoded, count = encode_tags(tags), len(tags)
+    else:
+        encoded, count = _encoded(*texts, message_id), _SHAPE_TAGS
+    assignment_id, raw = build_tags(signer, encoded, count)
+    return Head(nonce, assignment_id, chain, timestamp), raw
+
+
 def next_assignment(
     signer: Signer,
     process_id: str,
@@ -58,45 +85,59 @@ def next_assignment(
     block_height: int,
     exclude: Sequence[str] = (),
 ) -> tuple[Head, DataItem]:
-    """The slot after `head` and its assignment; without head the process's own: nonce 0, no message."""
-    if (head is None) != (message_id is None):
-        raise ValueError("a process's first assignment, and no other, is without message")
-    nonce = 0 if head is None else head.nonce + 1
-    timestamp = now_ms if head is None else max(now_ms, head.timestamp + 1)
-    chain = next_hash_chain(process_id, head)
-    tags = _tags(process_id, nonce, chain, block_height, timestamp, message_id, exclude)
-    item = build(signer, tags=tags)
-    return Head(nonce, item.id, chain, timestamp), item
+    """As `next_slot`, with the assignment taken apart."""
+    head, raw = next_slot(
+        signer,
+        process_id,
+        head,
+        message_id,
+        now_ms=now_ms,
+        block_height=block_height,
+        exclude=exclude,
+    )
+    return head, parse(raw)
 
 
 def _tags(
     process_id: str,
-    nonce: int,
+    nonce: str,
     chain: str,
-    block_height: int,
-    timestamp: int,
+    block_height: str,
+    timestamp: str,
     message_id: str | None,
-    exclude: Sequence[str],
+    exclude: Sequence[str] = (),
 ) -> Tags:
     """The tags in the order that the legacy network has them."""
     return (
         Tag("Process", process_id),
         Tag("Epoch", EPOCH),
-        Tag("Nonce", str(nonce)),
+        Tag("Nonce", nonce),
         Tag("Hash-Chain", chain),
-        Tag("Block-Height", f"{block_height:0{BLOCK_HEIGHT_DIGITS}}"),
-        Tag("Timestamp", str(timestamp)),
+        Tag("Block-Height", block_height),
+        Tag("Timestamp", timestamp),
         *_AO_TAGS,
         *((Tag("Message", message_id),) if message_id is not None else ()),
         *(Tag("Exclude", name) for name in exclude),
     )
 
 
+# The tags of nearly all assignments as Avro, with room for their values, each behind its length.
+_MARKED = _tags("\0", "\0", "\0", "\0", "\0", "\0")
+_SHAPE, _SHAPE_TAGS = encode_tags(_MARKED).replace(b"\2\0", b"%c%b"), len(_MARKED)
+
+
+def _encoded(*values: str) -> bytes:
+    """What `encode_tags` makes of `_tags` without excludes; values under 64 bytes have a length of one."""
+    return _SHAPE % tuple(part for value in values for part in (2 * len(value), value.encode()))
+
+
 def next_hash_chain(process_id: str, head: Head | None) -> str:
     """The hash chain of the slot after `head`."""
     if head is None:
         return b64url_encode(sha256(id_bytes(process_id)).digest())
-    return b64url_encode(sha256(id_bytes(head.assignment_id) + id_bytes(head.hash_chain)).digest())
+    # Both are texts that we made: the checks of `id_bytes` would cost more than the hash.
+    before = urlsafe_b64decode(head.assignment_id + "="), urlsafe_b64decode(head.hash_chain + "=")
+    return b64url_encode(sha256(b"".join(before)).digest())
 
 
 def check_chain(

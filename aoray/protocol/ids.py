@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import binascii
 import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64decode
 
 from aoray.errors import MalformedInput
 
 ID_BYTES = 32
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _ID = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")  # 258 bits: the last two are zero
 
 
 def b64url_encode(value: bytes) -> str:
     """Bytes as base64url text without padding."""
-    return urlsafe_b64encode(value).rstrip(b"=").decode("ascii")
+    encoded = binascii.b2a_base64(value, newline=False).translate(_URL_SAFE)
+    return encoded.rstrip(b"=").decode("ascii")
 
 
 def b64url_decode(text: str, *, field: str = "body") -> bytes:

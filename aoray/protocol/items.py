@@ -137,6 +137,18 @@ def build(
     return _assemble(kind, signature, owner, to, anchor, tuple(tags), tag_bytes, data)
 
 
+def build_tags(signer: Signer, tag_bytes: bytes, count: int) -> tuple[str, bytes]:
+    """Id and raw bytes of a signed item that is nothing but `count` tags, encoded already.
+
+    As `build`, in half the time, for who makes one for every message: nothing is taken apart or checked.
+    """
+    kind, owner = signer.signature_type, signer.public_key
+    signature = signer.sign(fold(_tags_start(kind, owner), (blob_hash(tag_bytes), _EMPTY_HASH)))
+    head = b"%b%b%b\0\0" % (kind.to_bytes(2, "little"), signature, owner)  # neither target nor anchor
+    sizes = count.to_bytes(8, "little") + len(tag_bytes).to_bytes(8, "little")
+    return b64url_encode(sha256(signature).digest()), head + sizes + tag_bytes
+
+
 def rebuild(
     *, signature: bytes, owner: bytes, target: bytes, anchor: bytes, tags: Sequence[Tag], data: bytes
 ) -> DataItem:
@@ -201,3 +213,9 @@ def _signing_start(kind: int, owner: bytes) -> bytes:
     """The first half of the deep hash, which is the same for all items of an owner."""
     heads = (b"dataitem", b"1", b"%d" % kind, owner)
     return fold(list_start(8), [blob_hash(each) for each in heads])
+
+
+@lru_cache(maxsize=PUBLIC_KEYS_CACHED_MAX)
+def _tags_start(kind: int, owner: bytes) -> bytes:
+    """As `_signing_start`, up to the tags of items that have neither target nor anchor."""
+    return fold(_signing_start(kind, owner), (_EMPTY_HASH, _EMPTY_HASH))

@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 
 from aoray import limits
 from aoray.errors import AorayError, ClientError, MalformedInput, TooLarge, UnknownProcess
-from aoray.protocol.assignments import Head, LogEntry, next_assignment
+from aoray.protocol.assignments import Head, LogEntry, next_slot
 from aoray.protocol.ids import is_id
 from aoray.protocol.items import DataItem, parse
 from aoray.protocol.keys import Signer
@@ -98,7 +98,7 @@ def _schedule(
     state = ordered.states.get(submission.process_id)
     try:
         own = _check(submission, state)
-        head, assignment = next_assignment(
+        head, assignment = next_slot(
             signer,
             submission.process_id,
             state.head if state else None,
@@ -115,7 +115,7 @@ def _schedule(
     return slot
 
 
-def _entry(submission: Submission, head: Head, assignment: DataItem) -> LogEntry:
+def _entry(submission: Submission, head: Head, assignment: bytes) -> LogEntry:
     return LogEntry(
         submission.process_id,
         head.nonce,
@@ -123,7 +123,7 @@ def _entry(submission: Submission, head: Head, assignment: DataItem) -> LogEntry
         head.assignment_id,
         head.timestamp,
         submission.item,
-        assignment.raw,
+        assignment,
     )
 
 

@@ -61,6 +61,14 @@ def test_an_assignment_has_the_tags_of_the_legacy_network_in_their_order() -> No
     assert new == Head(5, item.id, first(item.tags, "Hash-Chain", ""), 1234)
 
 
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**62), st.integers(0, 2**45), st.integers(0, 10**12 - 1))
+def test_an_assignment_is_the_item_that_its_tags_make(nonce: int, now: int, height: int) -> None:
+    head = Head(nonce, MESSAGES[0].id, MESSAGES[1].id, 0)
+    _, item = next_assignment(SCHEDULER, PROCESS.id, head, MESSAGES[2].id, now_ms=now, block_height=height)
+    assert item == build(SCHEDULER, tags=item.tags)
+
+
 def test_the_process_is_nonce_0_without_message() -> None:
     head, item = next_assignment(SCHEDULER, PROCESS.id, None, None, now_ms=5, block_height=0)
     assert head.nonce == 0 and head.timestamp == 5 and not all_of(item.tags, "Message")
