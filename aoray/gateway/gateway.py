@@ -78,10 +78,17 @@ class Gateway:
         self.admission = Admission(settings)
         self.knowledge = Knowledge(reader, arweave)
         self.places = Places(settings.shards, call)
-        self.ingress = Ingress(
-            self.name, settings.shards, call, self.knowledge, self.places, self.admission, sleep=sleep
-        )
         self.waiting = Waiting(self.name, call, self.places)
+        self.ingress = Ingress(
+            self.name,
+            settings.shards,
+            call,
+            self.knowledge,
+            self.places,
+            self.admission,
+            self.waiting.expect,
+            sleep=sleep,
+        )
         courier = Courier(
             self.ingress, self.knowledge, arweave, authority, arweave_is_ours=not settings.gateway_url
         )

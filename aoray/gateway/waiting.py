@@ -40,6 +40,7 @@ class Waiting:
         self._fresh: Bounded[Key, bytes] = Bounded(
             limits.FRESH_RESULTS_MAX, limits.FRESH_RESULTS_BYTES_MAX, len
         )
+        self._expected: Bounded[Key, bool] = Bounded(limits.RECEIPTS_MAX)
         self._waiters: dict[Key, set[asyncio.Future[bytes]]] = {}
         self._watches: Bounded[str, Batcher[Key, None]] = Bounded(limits.PROCESSES_KNOWN_MAX)
 
@@ -49,11 +50,27 @@ class Waiting:
     def fresh(self, process_id: str, message_id: str) -> bytes | None:
         return self._fresh.get((process_id, message_id))
 
+    def expect(self, key: Key) -> None:
+        """This result comes unasked, if it is not here: its message came in by this gateway just now."""
+        if key not in self._fresh:
+            self._expected[key] = True
+
+    def expects(self, key: Key) -> bool:
+        return key in self._expected
+
+    def waiter(self, key: Key) -> asyncio.Future[bytes]:
+        """The result, once it is delivered; `forget` it otherwise."""
+        waiter: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._waiters.setdefault(key, set()).add(waiter)
+        return waiter
+
     def deliver(self, results: Iterable[Delivery]) -> None:
         self.deliveries_total += 1
         for process_id, message_id, result in results:
-            self._fresh[process_id, message_id] = result
-            for waiter in self._waiters.pop((process_id, message_id), ()):
+            key = process_id, message_id
+            self._fresh[key] = result
+            self._expected.pop(key)
+            for waiter in self._waiters.pop(key, ()):
                 if not waiter.done():
                     waiter.set_result(result)
 
@@ -63,22 +80,19 @@ class Waiting:
         stored: Stored,
         timeout_s: float,
         is_gone: Callable[[], Awaitable[bool]],
-        *,
-        announced: bool = False,
     ) -> bytes | None:
         """The result of a message, or None after `timeout_s`, or sooner if who asked is gone.
 
-        `stored` looks into the store. One that is `announced` comes unasked, since its message came in here.
+        `stored` looks into the store. One that is expected comes unasked.
         """
-        waiter: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._waiters.setdefault(key, set()).add(waiter)
+        waiter = self.waiter(key)
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._wait(key, waiter, stored, is_gone, announced)
+                return await self._wait(key, waiter, stored, is_gone)
         except TimeoutError:
             return stored()
         finally:
-            self._forget(key, waiter)
+            self.forget(key, waiter)
 
     async def _wait(
         self,
@@ -86,13 +100,13 @@ class Waiting:
         waiter: asyncio.Future[bytes],
         stored: Stored,
         is_gone: Callable[[], Awaitable[bool]],
-        announced: bool,
     ) -> bytes | None:
         afresh = False
+        expected = self.expects(key)
         while True:
-            if not announced:
+            if not expected:
                 await self._watch(key, afresh)
-            announced = False
+            expected = False
             done, _ = await asyncio.wait([waiter], timeout=self._rewatch_s)
             found = waiter.result() if done else stored()
             if found is not None or await is_gone():
@@ -123,7 +137,7 @@ class Waiting:
 
         return watch
 
-    def _forget(self, key: Key, waiter: asyncio.Future[bytes]) -> None:
+    def forget(self, key: Key, waiter: asyncio.Future[bytes]) -> None:
         waiters = self._waiters.get(key)
         if waiters is not None:
             waiters.discard(waiter)
