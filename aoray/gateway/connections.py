@@ -41,8 +41,13 @@ class Exchange:
     def set(self) -> None:
         """As uvicorn's event: the connection is lost. Whoever answers finds out."""
 
-    async def is_gone(self) -> bool:
+    @property
+    def is_closed(self) -> bool:
+        """Whether nobody reads an answer any more."""
         return self._protocol.is_closed
+
+    async def is_gone(self) -> bool:
+        return self.is_closed
 
     def answer(self, status: bytes, rest: bytes) -> None:
         """Write the response (its status line; the other headers, and the body), once."""

@@ -48,6 +48,8 @@ class Exchange(Protocol):
 
     scope: dict[str, Any]
 
+    @property
+    def is_closed(self) -> bool: ...
     async def is_gone(self) -> bool: ...
     def answer(self, status: bytes, rest: bytes) -> None: ...
 
@@ -158,9 +160,13 @@ class Direct:
             self._serve(exchange, waiter.result())
 
     def _insist(self, key: tuple[str, str], exchange: Exchange, waiter: asyncio.Future[bytes]) -> None:
-        if not waiter.done():
-            waiter.cancel()
-            self._gateway.waiting.forget(key, waiter)
+        if waiter.done():
+            return
+        waiter.cancel()
+        self._gateway.waiting.forget(key, waiter)
+        if exchange.is_closed:
+            self._gateway.load.requests -= 1
+        else:
             self._find(key, exchange)
 
     def _find(self, key: tuple[str, str], exchange: Exchange) -> None:
