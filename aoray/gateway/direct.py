@@ -137,7 +137,7 @@ class Direct:
         found = waiting.fresh(*key)
         if found is not None:
             self._serve(exchange, found)
-        elif waiting.expects(key):
+        elif key in waiting.pressure:
             self._await(key, exchange)
         else:
             self._find(key, exchange)

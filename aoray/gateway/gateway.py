@@ -86,7 +86,7 @@ class Gateway:
             self.knowledge,
             self.places,
             self.admission,
-            self.waiting.expect,
+            self.waiting,
             sleep=sleep,
         )
         courier = Courier(
@@ -111,6 +111,7 @@ class Gateway:
             "requests_in_flight": self.load.requests,
             "refused_by_address_total": self.admission.addresses.refused_total,
             "refused_by_wallet_total": self.admission.wallets.refused_total,
+            "items_refused_total": self.ingress.refused_total,
             "items_accepted_total": self.ingress.accepted_total,
             "items_queued": self.ingress.queued,
             "submit_calls_total": self.ingress.calls_total,

@@ -19,11 +19,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from aoray import limits
 from aoray.bounded import Bounded
 from aoray.calls import Call
-from aoray.errors import AorayError, MalformedInput, UnknownProcess
+from aoray.errors import AorayError, MalformedInput, Overloaded, UnknownProcess
 from aoray.gateway.admission import Admission
 from aoray.gateway.batcher import Batcher, Sleep
 from aoray.gateway.knowledge import Knowledge
 from aoray.gateway.places import Places
+from aoray.gateway.waiting import Waiting
 from aoray.protocol.ids import is_id
 from aoray.protocol.items import DataItem, parse, verify
 from aoray.protocol.tags import ao_tag
@@ -42,15 +43,16 @@ class Ingress:
         knowledge: Knowledge,
         places: Places,
         admission: Admission,
-        expect: Callable[[tuple[str, str]], None],
+        waiting: Waiting,
         *,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._name = name
         self.receipts: Bounded[tuple[str, str], Receipt] = Bounded(limits.RECEIPTS_MAX)
-        self._expect = expect
+        self._waiting = waiting
         self._places = places
         self.accepted_total = 0
+        self.refused_total = 0
         self._knowledge = knowledge
         self._admission = admission
         self._batchers: list[Batcher[Submission, Receipt]] = [
@@ -80,8 +82,12 @@ class Ingress:
         return await self.take(raw)
 
     def take(self, raw: bytes) -> asyncio.Future[Receipt]:
-        """The same; what is wrong with the item is raised at once."""
+        """The same; what is wrong with the item is raised at once.
+
+        Whether there is room is asked before the signature, which costs more than all the rest.
+        """
         item = parse(raw)
+        self._check_room(item.target_id or item.id)
         verify(item)
         kind = ao_tag(item.tags, "Type")
         if kind == "Process":
@@ -96,6 +102,16 @@ class Ingress:
         target_id = item.target_id
         self._charge(item, target_id)
         return self.put(Submission("message", target_id, item.id, item.raw, gateway=self._name))
+
+    def _check_room(self, process_id: str) -> None:
+        """Refuse what would only wait."""
+        late = self._waiting.refuses(process_id)
+        if late or self._batchers[shard_of(process_id, len(self._batchers))].is_late:
+            self.refused_total += 1
+            behind = "evaluation" if late else "the scheduler"
+            raise Overloaded(
+                f"{behind} is behind with what was sent before", hint="Try again.", retry_after_s=1
+            )
 
     def _submitter(
         self, call: Call, shard: str
@@ -115,7 +131,7 @@ class Ingress:
         self.receipts[key] = receipt
         # One that was ordered before has been told of already, perhaps to another gateway.
         if submission.gateway and receipt.timestamp >= began_ms:
-            self._expect(key)
+            self._waiting.expect(key, receipt.actor)
         if receipt.actor:
             self._places.heard(receipt.process_id, receipt.actor)
         self.accepted_total += 1

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Sequence
 
 from aoray import limits
 from aoray.bounded import Bounded
@@ -19,10 +20,10 @@ from aoray.calls import Call
 from aoray.errors import InfrastructureError
 from aoray.gateway.batcher import Batcher
 from aoray.gateway.places import Places
+from aoray.gateway.pressure import Key, Pressure
 
 log = logging.getLogger(__name__)
 
-Key = tuple[str, str]  # process id, message id
 Delivery = tuple[str, str, bytes]
 Stored = Callable[[], bytes | None]
 
@@ -40,7 +41,7 @@ class Waiting:
         self._fresh: Bounded[Key, bytes] = Bounded(
             limits.FRESH_RESULTS_MAX, limits.FRESH_RESULTS_BYTES_MAX, len
         )
-        self._expected: Bounded[Key, bool] = Bounded(limits.RECEIPTS_MAX)
+        self.pressure = Pressure()
         self._waiters: dict[Key, set[asyncio.Future[bytes]]] = {}
         self._watches: Bounded[str, Batcher[Key, None]] = Bounded(limits.PROCESSES_KNOWN_MAX)
 
@@ -50,13 +51,14 @@ class Waiting:
     def fresh(self, process_id: str, message_id: str) -> bytes | None:
         return self._fresh.get((process_id, message_id))
 
-    def expect(self, key: Key) -> None:
+    def expect(self, key: Key, actor: str) -> None:
         """This result comes unasked, if it is not here: its message came in by this gateway just now."""
         if key not in self._fresh:
-            self._expected[key] = True
+            self.pressure.accepted(key, actor, time.monotonic())
 
-    def expects(self, key: Key) -> bool:
-        return key in self._expected
+    def refuses(self, process_id: str) -> bool:
+        """Whether the results of this process, or of its actor, are too late for one more message."""
+        return self.pressure.refuses(process_id, self._places.known(process_id), time.monotonic())
 
     def waiter(self, key: Key) -> asyncio.Future[bytes]:
         """The result, once it is delivered; `forget` it otherwise."""
@@ -64,12 +66,12 @@ class Waiting:
         self._waiters.setdefault(key, set()).add(waiter)
         return waiter
 
-    def deliver(self, results: Iterable[Delivery]) -> None:
+    def deliver(self, results: Sequence[Delivery]) -> None:
         self.deliveries_total += 1
+        self.pressure.delivered([(process_id, id) for process_id, id, _ in results], time.monotonic())
         for process_id, message_id, result in results:
             key = process_id, message_id
             self._fresh[key] = result
-            self._expected.pop(key)
             for waiter in self._waiters.pop(key, ()):
                 if not waiter.done():
                     waiter.set_result(result)
@@ -102,7 +104,7 @@ class Waiting:
         is_gone: Callable[[], Awaitable[bool]],
     ) -> bytes | None:
         afresh = False
-        expected = self.expects(key)
+        expected = key in self.pressure
         while True:
             if not expected:
                 await self._watch(key, afresh)
