@@ -50,6 +50,10 @@ class Bodies:
         finally:
             self.bytes -= size
 
+    def check(self, size: int, *, total_bytes_max: int) -> None:
+        """Whether a body that is there already may be kept; who does so counts it."""
+        self._check(size, size, size, total_bytes_max)
+
     def _check(self, size: int, bytes_max: int, more: int, total_bytes_max: int) -> None:
         if size > bytes_max:
             raise TooLarge(f"the body is over {bytes_max} bytes", field="body", bytes_max=bytes_max)

@@ -48,6 +48,9 @@ GRAPHQL_PAGE_MAX = 1_000
 GRAPHQL_DEPTH_MAX = 16  # what an introspection query needs
 
 # Arweave.
+TERMS_CACHED_MAX = (
+    16_384  # numbers of tags and ids in the index, so that those that come often are not hashed again
+)
 BUNDLE_DEPTH_MAX = 4  # bundles in bundles that are unfolded; deeper ones are kept, closed
 UPLOAD_BODY_SECONDS_MAX = 600  # that is 100 MiB at 1.4 Mbit/s
 UPLOADS_IN_FLIGHT_BYTES_MAX = 4 * UPLOAD_BYTES_MAX  # of all `POST /tx` together
@@ -64,6 +67,12 @@ GRAPHQL_STEPS_MAX = 50_000_000  # SQLite instructions of one search: seconds, no
 BATCH_MESSAGES_MAX = 1_000
 GATEWAY_QUEUE_MESSAGES_MAX = 20_000
 GATEWAY_QUEUE_BYTES_MAX = 256 * MIB
+# Overload: a message is refused while those before it come late, unless no more than so many are waiting.
+QUEUE_MESSAGES_FREE = 500  # to be ordered
+RESULTS_AWAITED_FREE = 1_000  # to be evaluated
+ORDER_LAG_SECONDS_MAX = 1.0  # from a gateway's queue to its answer
+RESULT_LAG_SECONDS_MAX = 2.0  # from there to the result
+LAG_KNOWN_SECONDS = 1.0  # so long a lag counts that was measured
 RETRY_SECONDS_MAX = 30.0  # a batch is sent again for this long while an actor is being restarted
 PUSH_QUEUE_RESULTS_MAX = 20_000  # beyond it results wait in the store, and are found by the next scan
 PUSHES_IN_FLIGHT_MAX = 128  # results of one gateway whose outboxes are being sent

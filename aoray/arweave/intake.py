@@ -15,11 +15,12 @@ gateways do; its bytes stay inside the bundle.
 from __future__ import annotations
 
 from collections.abc import Container, Iterator
+from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 
 from aoray.errors import ClientError, MalformedInput, TooLarge
-from aoray.limits import BUNDLE_BYTES_MAX, BUNDLE_DEPTH_MAX, BUNDLE_ITEMS_MAX
+from aoray.limits import BUNDLE_BYTES_MAX, BUNDLE_DEPTH_MAX, BUNDLE_ITEMS_MAX, TERMS_CACHED_MAX
 from aoray.protocol.bundles import BUNDLE_TAGS
 from aoray.protocol.ids import b64url_decode, b64url_encode
 from aoray.protocol.items import DataItem, parse, verify
@@ -54,6 +55,7 @@ class Intake(NamedTuple):
     refused: list[Refused]
 
 
+@lru_cache(maxsize=TERMS_CACHED_MAX)  # most tags of a bundle are those of the item before
 def term(kind: str, value: str, name: str = "") -> int:
     """The 64-bit number of a "tag" (with its name), an "owner", "recipient" or "bundle" in the index.
 
@@ -67,12 +69,12 @@ def term(kind: str, value: str, name: str = "") -> int:
 def unfold(upload: DataItem, trusted: Container[str] = ()) -> Intake:
     """Every valid item in `upload`, itself first; `trusted` are owners whose bundles are taken unverified."""
     verify(upload)
-    placed = [_place(upload, None, 0)]
+    placed = [_place(upload, b64url_decode(upload.id), None, 0)]
     refused: list[Refused] = []
-    waiting = [(upload, 0, 1, upload.address in trusted)]
+    waiting = [(upload, 0, 1, upload.address in trusted)] if is_bundle(upload) else []
     while waiting:
         bundle, start, depth, trust = waiting.pop()
-        if not is_bundle(bundle) or depth > BUNDLE_DEPTH_MAX:
+        if depth > BUNDLE_DEPTH_MAX:
             continue
         parent = b64url_decode(bundle.id)
         start += len(bundle.raw) - len(bundle.data)
@@ -89,14 +91,15 @@ def unfold(upload: DataItem, trusted: Container[str] = ()) -> Intake:
             except ClientError as error:
                 refused.append(Refused(b64url_encode(claimed_id), error.message))
                 continue
-            placed.append(_place(item, parent, start + offset))
-            waiting.append((item, start + offset, depth + 1, trust and item.address in trusted))
+            placed.append(_place(item, claimed_id, parent, start + offset))
+            if is_bundle(item):
+                waiting.append((item, start + offset, depth + 1, trust and item.address in trusted))
     return Intake(upload.raw, placed, refused)
 
 
 def is_bundle(item: DataItem) -> bool:
     """Whether the item's data is an ANS-104 bundle, by its tags."""
-    return set(BUNDLE_TAGS) <= set(item.tags)
+    return all(tag in item.tags for tag in BUNDLE_TAGS)
 
 
 def _nested(raw: bytes, claimed_id: bytes, trust: bool) -> DataItem:
@@ -108,7 +111,7 @@ def _nested(raw: bytes, claimed_id: bytes, trust: bool) -> DataItem:
     return item
 
 
-def _place(item: DataItem, parent: bytes | None, start: int) -> Placed:
+def _place(item: DataItem, item_id: bytes, parent: bytes | None, start: int) -> Placed:
     size = len(item.raw)
     terms = {term("tag", tag.value, tag.name) for tag in item.tags}
     terms.add(term("owner", item.address))
@@ -116,7 +119,7 @@ def _place(item: DataItem, parent: bytes | None, start: int) -> Placed:
         terms.add(term("recipient", item.target_id))
     if parent is not None:
         terms.add(term("bundle", b64url_encode(parent)))
-    return Placed(b64url_decode(item.id), parent, start, size - len(item.data), size, frozenset(terms))
+    return Placed(item_id, parent, start, size - len(item.data), size, frozenset(terms))
 
 
 def _table(bundle: bytes, items_max: int) -> Iterator[tuple[bytes, int, int]]:

@@ -7,7 +7,7 @@ The hot routes come first, as plain Starlette routes, since routes are tried in 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from fastapi import APIRouter, FastAPI
 from starlette.datastructures import QueryParams
@@ -17,6 +17,7 @@ from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Scope
 
 from aoray.gateway import compute, messenger, outboxes, schedule, status, trace
+from aoray.gateway.direct import Direct
 from aoray.gateway.gateway import Gateway
 from aoray.gateway.web import Door, application
 
@@ -30,7 +31,7 @@ def all_units(gateway: Gateway, arweave: APIRouter | None) -> ASGIApp:
     _add_read(app, gateway, only_schedules=arweave is not None)
     if arweave is not None:
         app.include_router(arweave)
-    return Door(app, gateway.load, hot, gateway.admission.request)
+    return _door(app, gateway, hot, posts=True, results=True)
 
 
 def messenger_unit(gateway: Gateway) -> ASGIApp:
@@ -40,7 +41,7 @@ def messenger_unit(gateway: Gateway) -> ASGIApp:
     app.include_router(status.router(gateway))
     for routes in (messenger, outboxes, trace):
         app.include_router(routes.router(gateway))
-    return Door(app, gateway.load, hot, gateway.admission.request)
+    return _door(app, gateway, hot, posts=True)
 
 
 def scheduler_unit(gateway: Gateway) -> ASGIApp:
@@ -59,7 +60,7 @@ def compute_unit(gateway: Gateway) -> ASGIApp:
     _add_get(app, "/", lambda _: compute.info(gateway))
     app.include_router(status.router(gateway))
     app.include_router(compute.router(gateway))
-    return Door(app, gateway.load, hot, gateway.admission.request)
+    return _door(app, gateway, hot, results=True)
 
 
 def arweave_unit(gateway: Gateway, arweave: APIRouter) -> ASGIApp:
@@ -68,6 +69,14 @@ def arweave_unit(gateway: Gateway, arweave: APIRouter) -> ASGIApp:
     app.include_router(status.router(gateway))
     app.include_router(arweave)
     return Door(app, gateway.load)
+
+
+def _door(
+    app: FastAPI, gateway: Gateway, hot: Sequence[Route], *, posts: bool = False, results: bool = False
+) -> Door:
+    door = Door(app, gateway.load, hot, gateway.admission.request)
+    door.direct = Direct(gateway, door, posts=posts, results=results)
+    return door
 
 
 def _add_get(app: FastAPI, path: str, answer: Callable[[Request], Response]) -> None:

@@ -34,6 +34,7 @@ BACKOFF_MAX_S = 2.0
 Sent = TypeVar("Sent")
 Answer = TypeVar("Answer")
 Sleep = Callable[[float], Awaitable[None]]
+Queued = tuple[Sent, asyncio.Future[Answer], float]  # and when it was put
 
 
 class Batcher(Generic[Sent, Answer]):
@@ -53,7 +54,8 @@ class Batcher(Generic[Sent, Answer]):
         self._key_of = key_of
         self._patience_s = patience_s
         self._sleep = sleep
-        self._queue: Fair[tuple[Sent, asyncio.Future[Answer]]] = Fair(lambda queued: size_of(queued[0]))
+        self._queue: Fair[Queued[Sent, Answer]] = Fair(lambda queued: size_of(queued[0]))
+        self._lag_s = 0.0  # of the youngest item of the last batch, from when it was put to its answer
         self.calls_total = 0
         self._calls = 0
         self._drains: set[asyncio.Task[None]] = set()
@@ -61,9 +63,15 @@ class Batcher(Generic[Sent, Answer]):
     def __len__(self) -> int:
         return len(self._queue)
 
+    @property
+    def is_late(self) -> bool:
+        """Whether answers come late, and many items wait."""
+        return len(self._queue) > limits.QUEUE_MESSAGES_FREE and self._lag_s > limits.ORDER_LAG_SECONDS_MAX
+
     def put(self, item: Sent) -> asyncio.Future[Answer]:
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        key, queued = self._key_of(item), (item, answer)
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Answer] = loop.create_future()
+        key, queued = self._key_of(item), (item, answer, loop.time())
         bounds = limits.GATEWAY_QUEUE_MESSAGES_MAX, limits.GATEWAY_QUEUE_BYTES_MAX
         if not self._queue.fits(key, queued, *bounds):
             raise Overloaded("the queue to the scheduler is full", hint="Try again.", retry_after_s=1)
@@ -80,7 +88,7 @@ class Batcher(Generic[Sent, Answer]):
             batch = self._next_batch()
             self.calls_total += 1
             try:
-                send = functools.partial(self._send, [item for item, _ in batch])
+                send = functools.partial(self._send, [queued[0] for queued in batch])
                 answers = await patiently(send, self._patience_s, self._sleep)
                 assert len(answers) == len(batch), "an answer to each item"
             except AorayError as error:
@@ -88,13 +96,14 @@ class Batcher(Generic[Sent, Answer]):
             except Exception:  # a bug; its callers must not wait for ever
                 log.exception("a call with %d items failed", len(batch))
                 answers = [AorayError("internal error", hint="The gateway's log says more.")] * len(batch)
-            for (_, waiting), answer in zip(batch, answers, strict=True):
+            self._lag_s = asyncio.get_running_loop().time() - batch[-1][2]
+            for (_, waiting, _), answer in zip(batch, answers, strict=True):
                 _resolve(waiting, answer)
         # Here and not when the task is done: a caller that was answered may put before that.
         self._calls -= 1
 
-    def _next_batch(self) -> list[tuple[Sent, asyncio.Future[Answer]]]:
-        batch: list[tuple[Sent, asyncio.Future[Answer]]] = []
+    def _next_batch(self) -> list[Queued[Sent, Answer]]:
+        batch: list[Queued[Sent, Answer]] = []
         batch_bytes = 0
         while self._queue and len(batch) < limits.BATCH_MESSAGES_MAX and batch_bytes < limits.BATCH_BYTES_MAX:
             batch.append(self._queue.take())

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -58,6 +58,17 @@ async def _result(gateway: Gateway, request: Request, process_id: str, any_id: s
     if not is_id(any_id):
         raise MalformedInput(f"{any_id[:60]!r} is not an id", field="message")
     wait_ms = _wait_ms(request.query_params.get("wait", ""))
+    return await find_result(gateway, process_id, any_id, wait_ms, request.is_disconnected)
+
+
+async def find_result(
+    gateway: Gateway,
+    process_id: str,
+    any_id: str,
+    wait_ms: int,
+    is_gone: Callable[[], Awaitable[bool]],
+) -> bytes | Response:
+    """A result from the store, or as soon as it is there; 202 with how far the process is after `wait_ms`."""
     stored = functools.partial(_stored, gateway, process_id, any_id)
     found = stored()
     if found is not None:
@@ -68,8 +79,7 @@ async def _result(gateway: Gateway, request: Request, process_id: str, any_id: s
         key,
         stored,
         wait_ms / 1000,
-        request.is_disconnected,
-        announced=gateway.ingress.announced.get(key) or False,
+        is_gone,
     )
     return found if found is not None else _in_progress(gateway, process_id, nonce)
 

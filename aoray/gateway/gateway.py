@@ -77,10 +77,17 @@ class Gateway:
         self.admission = Admission(settings)
         self.knowledge = Knowledge(reader, arweave)
         self.places = Places(settings.shards, call)
-        self.ingress = Ingress(
-            self.name, settings.shards, call, self.knowledge, self.places, self.admission, sleep=sleep
-        )
         self.waiting = Waiting(self.name, call, self.places)
+        self.ingress = Ingress(
+            self.name,
+            settings.shards,
+            call,
+            self.knowledge,
+            self.places,
+            self.admission,
+            self.waiting,
+            sleep=sleep,
+        )
         courier = Courier(
             self.ingress, self.knowledge, arweave, authority, arweave_is_ours=not settings.gateway_url
         )
@@ -103,6 +110,7 @@ class Gateway:
             "requests_in_flight": self.load.requests,
             "refused_by_address_total": self.admission.addresses.refused_total,
             "refused_by_wallet_total": self.admission.wallets.refused_total,
+            "items_refused_total": self.ingress.refused_total,
             "items_accepted_total": self.ingress.accepted_total,
             "items_queued": self.ingress.queued,
             "submit_calls_total": self.ingress.calls_total,

@@ -13,16 +13,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from aoray import limits
 from aoray.bounded import Bounded
 from aoray.calls import Call
-from aoray.errors import AorayError, MalformedInput, UnknownProcess
+from aoray.errors import AorayError, MalformedInput, Overloaded, UnknownProcess
 from aoray.gateway.admission import Admission
 from aoray.gateway.batcher import Batcher, Sleep
 from aoray.gateway.knowledge import Knowledge
 from aoray.gateway.places import Places
+from aoray.gateway.waiting import Waiting
 from aoray.protocol.ids import is_id
 from aoray.protocol.items import DataItem, parse, verify
 from aoray.protocol.tags import ao_tag
@@ -41,18 +43,20 @@ class Ingress:
         knowledge: Knowledge,
         places: Places,
         admission: Admission,
+        waiting: Waiting,
         *,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._name = name
         self.receipts: Bounded[tuple[str, str], Receipt] = Bounded(limits.RECEIPTS_MAX)
-        self.announced: Bounded[tuple[str, str], bool] = Bounded(limits.RECEIPTS_MAX)  # results come unasked
+        self._waiting = waiting
         self._places = places
         self.accepted_total = 0
+        self.refused_total = 0
         self._knowledge = knowledge
         self._admission = admission
         self._batchers: list[Batcher[Submission, Receipt]] = [
-            Batcher(_submitter(call, f"shard-{index}"), size_of=_size, key_of=turn_of, sleep=sleep)
+            Batcher(self._submitter(call, f"shard-{index}"), size_of=_size, key_of=turn_of, sleep=sleep)
             for index in range(shards)
         ]
 
@@ -64,35 +68,73 @@ class Ingress:
     def calls_total(self) -> int:
         return sum(batcher.calls_total for batcher in self._batchers)
 
+    def put(self, submission: Submission) -> asyncio.Future[Receipt]:
+        """Order one verified message; its receipt once it is durable. `Overloaded` at once, if it must wait
+        too long."""
+        return self._batchers[shard_of(submission.process_id, len(self._batchers))].put(submission)
+
     async def submit(self, submission: Submission) -> Receipt:
-        """Order one verified message; its receipt once it is durable."""
-        batcher = self._batchers[shard_of(submission.process_id, len(self._batchers))]
-        receipt = await batcher.put(submission)
-        key = receipt.process_id, receipt.message_id
-        self.receipts[key] = receipt
-        if submission.gateway:
-            self.announced[key] = True
-        if receipt.actor:
-            self._places.heard(receipt.process_id, receipt.actor)
-        self.accepted_total += 1
-        return receipt
+        """The same, for who waits here."""
+        return await self.put(submission)
 
     async def accept(self, raw: bytes) -> Receipt:
         """Take a signed message or spawn from a client."""
+        return await self.take(raw)
+
+    def take(self, raw: bytes) -> asyncio.Future[Receipt]:
+        """The same; what is wrong with the item is raised at once.
+
+        Whether there is room is asked before the signature, which costs more than all the rest.
+        """
         item = parse(raw)
+        self._check_room(item.target_id or item.id)
         verify(item)
         kind = ao_tag(item.tags, "Type")
         if kind == "Process":
             self._charge(item, item.id)
-            return await self.spawn(item)
+            return asyncio.ensure_future(self.spawn(item))
         if kind != "Message":
             raise MalformedInput(
                 f"Tag 'Type': must be either 'Process' or 'Message', not {kind!r}", field="Type"
             )
         if not item.target:
             raise MalformedInput("a message needs a target: the process it is for", field="target")
-        self._charge(item, item.target_id)
-        return await self.submit(Submission("message", item.target_id, item.id, item.raw, gateway=self._name))
+        target_id = item.target_id
+        self._charge(item, target_id)
+        return self.put(Submission("message", target_id, item.id, item.raw, gateway=self._name))
+
+    def _check_room(self, process_id: str) -> None:
+        """Refuse what would only wait."""
+        late = self._waiting.refuses(process_id)
+        if late or self._batchers[shard_of(process_id, len(self._batchers))].is_late:
+            self.refused_total += 1
+            behind = "evaluation" if late else "the scheduler"
+            raise Overloaded(
+                f"{behind} is behind with what was sent before", hint="Try again.", retry_after_s=1
+            )
+
+    def _submitter(
+        self, call: Call, shard: str
+    ) -> Callable[[list[Submission]], Awaitable[Sequence[Receipt | AorayError]]]:
+        async def submit(batch: list[Submission]) -> Sequence[Receipt | AorayError]:
+            began_ms = time.time_ns() // 1_000_000
+            answers: list[Receipt | AorayError] = await call(shard, "submit", batch)
+            for submission, answer in zip(batch, answers, strict=True):
+                if isinstance(answer, Receipt):
+                    self._note(submission, answer, began_ms)
+            return answers
+
+        return submit
+
+    def _note(self, submission: Submission, receipt: Receipt, began_ms: int) -> None:
+        key = receipt.process_id, receipt.message_id
+        self.receipts[key] = receipt
+        # One that was ordered before has been told of already, perhaps to another gateway.
+        if submission.gateway and receipt.timestamp >= began_ms:
+            self._waiting.expect(key, receipt.actor)
+        if receipt.actor:
+            self._places.heard(receipt.process_id, receipt.actor)
+        self.accepted_total += 1
 
     def _charge(self, item: DataItem, process_id: str) -> None:
         """Charge the wallet, but not for what others may send in its name: what is known, or goes nowhere."""
@@ -123,16 +165,6 @@ class Ingress:
         self._knowledge.process(process_id)
         raw = await self._knowledge.raw_item(message_id)
         return await self.submit(Submission("assignment", process_id, message_id, raw, exclude, self._name))
-
-
-def _submitter(
-    call: Call, shard: str
-) -> Callable[[list[Submission]], Awaitable[Sequence[Receipt | AorayError]]]:
-    async def submit(batch: list[Submission]) -> Sequence[Receipt | AorayError]:
-        answers: list[Receipt | AorayError] = await call(shard, "submit", batch)
-        return answers
-
-    return submit
 
 
 def _size(submission: Submission) -> int:

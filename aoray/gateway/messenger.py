@@ -6,6 +6,7 @@ on disk; evaluation and the push of what it sends go on behind.
 
 from __future__ import annotations
 
+import orjson
 from fastapi import APIRouter, FastAPI
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -33,12 +34,20 @@ async def receive(gateway: Gateway, request: Request) -> tuple[Receipt, bool]:
         return await gateway.ingress.accept(raw), False
 
 
+def processing(what: str, id: str) -> bytes:
+    """The answer to what is ordered."""
+    return orjson.dumps({"message": f"Processing {what}", "id": id})
+
+
 def add_post(app: FastAPI, gateway: Gateway) -> Route:
     async def post(request: Request) -> Response:
         receipt, assigned = await receive(gateway, request)
-        if assigned:
-            return json_response({"message": "Processing Assignment", "id": receipt.assignment_id}, 202)
-        return json_response({"message": "Processing DataItem", "id": receipt.message_id}, 202)
+        answer = (
+            processing("Assignment", receipt.assignment_id)
+            if assigned
+            else processing("DataItem", receipt.message_id)
+        )
+        return Response(answer, 202, media_type="application/json")
 
     route = Route("/", post, methods=["POST"])
     app.router.routes.append(route)

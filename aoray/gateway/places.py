@@ -22,6 +22,10 @@ class Places:
     def heard(self, process_id: str, actor: str) -> None:
         self._known[process_id] = actor
 
+    def known(self, process_id: str) -> str:
+        """What was last heard; "" if nothing was."""
+        return self._known.get(process_id) or ""
+
     async def actor(self, process_id: str, *, afresh: bool = False) -> str:
         known = self._known.get(process_id)
         if known is not None and not afresh:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Sequence
 
 from aoray import limits
 from aoray.bounded import Bounded
@@ -19,10 +20,10 @@ from aoray.calls import Call
 from aoray.errors import InfrastructureError
 from aoray.gateway.batcher import Batcher
 from aoray.gateway.places import Places
+from aoray.gateway.pressure import Key, Pressure
 
 log = logging.getLogger(__name__)
 
-Key = tuple[str, str]  # process id, message id
 Delivery = tuple[str, str, bytes]
 Stored = Callable[[], bytes | None]
 
@@ -40,6 +41,7 @@ class Waiting:
         self._fresh: Bounded[Key, bytes] = Bounded(
             limits.FRESH_RESULTS_MAX, limits.FRESH_RESULTS_BYTES_MAX, len
         )
+        self.pressure = Pressure()
         self._waiters: dict[Key, set[asyncio.Future[bytes]]] = {}
         self._watches: Bounded[str, Batcher[Key, None]] = Bounded(limits.PROCESSES_KNOWN_MAX)
 
@@ -49,11 +51,28 @@ class Waiting:
     def fresh(self, process_id: str, message_id: str) -> bytes | None:
         return self._fresh.get((process_id, message_id))
 
-    def deliver(self, results: Iterable[Delivery]) -> None:
+    def expect(self, key: Key, actor: str) -> None:
+        """This result comes unasked, if it is not here: its message came in by this gateway just now."""
+        if key not in self._fresh:
+            self.pressure.accepted(key, actor, time.monotonic())
+
+    def refuses(self, process_id: str) -> bool:
+        """Whether the results of this process, or of its actor, are too late for one more message."""
+        return self.pressure.refuses(process_id, self._places.known(process_id), time.monotonic())
+
+    def waiter(self, key: Key) -> asyncio.Future[bytes]:
+        """The result, once it is delivered; `forget` it otherwise."""
+        waiter: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._waiters.setdefault(key, set()).add(waiter)
+        return waiter
+
+    def deliver(self, results: Sequence[Delivery]) -> None:
         self.deliveries_total += 1
+        self.pressure.delivered([(process_id, id) for process_id, id, _ in results], time.monotonic())
         for process_id, message_id, result in results:
-            self._fresh[process_id, message_id] = result
-            for waiter in self._waiters.pop((process_id, message_id), ()):
+            key = process_id, message_id
+            self._fresh[key] = result
+            for waiter in self._waiters.pop(key, ()):
                 if not waiter.done():
                     waiter.set_result(result)
 
@@ -63,22 +82,19 @@ class Waiting:
         stored: Stored,
         timeout_s: float,
         is_gone: Callable[[], Awaitable[bool]],
-        *,
-        announced: bool = False,
     ) -> bytes | None:
         """The result of a message, or None after `timeout_s`, or sooner if who asked is gone.
 
-        `stored` looks into the store. One that is `announced` comes unasked, since its message came in here.
+        `stored` looks into the store. One that is expected comes unasked.
         """
-        waiter: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._waiters.setdefault(key, set()).add(waiter)
+        waiter = self.waiter(key)
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._wait(key, waiter, stored, is_gone, announced)
+                return await self._wait(key, waiter, stored, is_gone)
         except TimeoutError:
             return stored()
         finally:
-            self._forget(key, waiter)
+            self.forget(key, waiter)
 
     async def _wait(
         self,
@@ -86,13 +102,13 @@ class Waiting:
         waiter: asyncio.Future[bytes],
         stored: Stored,
         is_gone: Callable[[], Awaitable[bool]],
-        announced: bool,
     ) -> bytes | None:
         afresh = False
+        expected = key in self.pressure
         while True:
-            if not announced:
+            if not expected:
                 await self._watch(key, afresh)
-            announced = False
+            expected = False
             done, _ = await asyncio.wait([waiter], timeout=self._rewatch_s)
             found = waiter.result() if done else stored()
             if found is not None or await is_gone():
@@ -123,7 +139,7 @@ class Waiting:
 
         return watch
 
-    def _forget(self, key: Key, waiter: asyncio.Future[bytes]) -> None:
+    def forget(self, key: Key, waiter: asyncio.Future[bytes]) -> None:
         waiters = self._waiters.get(key)
         if waiters is not None:
             waiters.discard(waiter)

@@ -74,18 +74,20 @@ class Door:
         self._load = load
         self._hot = hot
         self._admit = admit
+        self.direct: Any = None  # a `direct.Direct`, which connections ask first
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
         elif scope["method"] == "OPTIONS":
             await _preflight(scope, send)
-        elif (refusal := self._refusal(scope)) is not None:
+        elif (refusal := self.refusal(scope)) is not None:
             await error_response(refusal)(scope, receive, _opened(send))
         else:
             await self._enter(scope, receive, send)
 
-    def _refusal(self, scope: Scope) -> AorayError | None:
+    def refusal(self, scope: Scope) -> AorayError | None:
+        """Why this request may not come in."""
         if self._load.requests >= limits.REQUESTS_IN_FLIGHT_MAX:
             return Overloaded("too many requests are under way", hint="Try again.", retry_after_s=1)
         try:

@@ -158,9 +158,20 @@ def _decode(encoded: bytes) -> Tags:
 
 
 def _decode_block(encoded: bytes, at: int, count: int, tags: list[Tag]) -> int:
+    end = len(encoded)
     for _ in range(count):
-        name, at = _read_text(encoded, at, TAG_NAME_BYTES_MAX)
-        value, at = _read_text(encoded, at, TAG_VALUE_BYTES_MAX)
+        # Short texts, which nearly all are, without a call for each: a size of one byte, never negative.
+        size = encoded[at]
+        middle = at + 1 + (size >> 1)
+        if size & 0x81 or middle >= end or (rest := encoded[middle]) & 0x81:
+            name, at = _read_text(encoded, at, TAG_NAME_BYTES_MAX)
+            value, at = _read_text(encoded, at, TAG_VALUE_BYTES_MAX)
+        else:
+            name = encoded[at + 1 : middle].decode()
+            at = middle + 1 + (rest >> 1)
+            if at > end:
+                raise MalformedInput("A tag's length is beyond the tags.", field="tags")
+            value = encoded[middle + 1 : at].decode()
         tags.append(Tag(name, value))
     return at
 

@@ -1,0 +1,197 @@
+"""The short way of the two requests that every message makes: `POST /` and `GET /result/{id}`.
+
+Where in a message's journey: the first and the last stop. A request that is whole in what one read of its
+connection gave, plain HTTP/1.1, and of one of these forms, is answered by the connection itself: no ASGI
+scope, no task, no timers but one. Everything else (bodies that come in pieces, spawns' modules, results that
+are not on their way to us, odd queries) goes the ordinary way, `messenger` and `compute`; and so does what
+the short way finds too hard.
+
+Invariants: the answers, the bounds and the counts are those of the ordinary way: the `Door` is asked first,
+bodies are counted while they are used, one request of a connection is under way at a time, and a client that
+does not read is not written to.
+
+On failure: an `AorayError` becomes its JSON body, whatever else a 500; a client that went away is forgotten.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable
+from functools import partial
+from http import HTTPStatus
+from typing import Any, Protocol
+
+from starlette.responses import Response
+
+from aoray import limits
+from aoray.errors import AorayError, ClientError
+from aoray.gateway.compute import find_result
+from aoray.gateway.gateway import Gateway
+from aoray.gateway.messenger import processing
+from aoray.gateway.web import Door, error_response
+from aoray.scheduler.rules import Receipt
+
+log = logging.getLogger(__name__)
+
+BUG_HINT = "The gateway's log says more."
+_ID = rb"([A-Za-z0-9_-]{42}[AEIMQUYcgkosw048])"
+_RESULT = re.compile(rb"/result/" + _ID + rb"\?process-id=" + _ID)
+_OPEN = b"access-control-allow-origin: *\r\n\r\n"
+_JSON_HEAD = b"content-length: %d\r\ncontent-type: application/json\r\n" + _OPEN
+_STATUS = {int(status): b"HTTP/1.1 %d %s\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
+
+
+class Exchange(Protocol):
+    """A request on its connection, and the way back; `scope` is as ASGI has it, without path and query."""
+
+    scope: dict[str, Any]
+
+    @property
+    def is_closed(self) -> bool: ...
+    async def is_gone(self) -> bool: ...
+    def answer(self, status: bytes, rest: bytes) -> None: ...
+
+
+Handler = Callable[[Exchange, bytes], None]
+
+
+class Direct:
+    """The short way into one application."""
+
+    def __init__(self, gateway: Gateway, door: Door, *, posts: bool, results: bool) -> None:
+        self._gateway = gateway
+        self._door = door
+        self._posts = posts
+        self._results = results
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def handler(self, method: bytes, url: bytes) -> Handler | None:
+        """What answers this request, if it may go the short way; call it with the whole body."""
+        if method == b"POST":
+            return self._post if self._posts and url == b"/" else None
+        if method == b"GET" and self._results and (found := _RESULT.fullmatch(url)):
+            message_id, process_id = found.groups()
+            return partial(self._result, (process_id.decode(), message_id.decode()))
+        return None
+
+    def _admits(self, exchange: Exchange, method: str) -> bool:
+        """Ask the door; whom it lets in counts as a request until it is answered."""
+        exchange.scope["method"] = method
+        refusal = self._door.refusal(exchange.scope)
+        if refusal is not None:
+            _send(exchange, error_response(refusal))
+            return False
+        load = self._gateway.load
+        load.requests += 1
+        load.requests_total += 1
+        return True
+
+    def _json(self, exchange: Exchange, status: int, body: bytes) -> None:
+        self._gateway.load.requests -= 1
+        exchange.answer(_STATUS[status], _JSON_HEAD % len(body) + body)
+
+    def _fail(self, exchange: Exchange, error: AorayError) -> None:
+        self._gateway.load.requests -= 1
+        if not isinstance(error, ClientError):
+            log.warning("a request failed: %s", error)
+        _send(exchange, error_response(error))
+
+    # POST /
+
+    def _post(self, exchange: Exchange, raw: bytes) -> None:
+        if not self._admits(exchange, "POST"):
+            return
+        bodies = self._gateway.load.bodies
+        try:
+            bodies.check(len(raw), total_bytes_max=limits.BODIES_BYTES_MAX)
+            taken = self._gateway.ingress.take(raw)
+        except AorayError as error:
+            self._fail(exchange, error)
+        except Exception:
+            log.exception("a request failed")
+            self._fail(exchange, AorayError("internal error", hint=BUG_HINT))
+        else:
+            bodies.bytes += len(raw)
+            taken.add_done_callback(partial(self._posted, exchange, len(raw)))
+
+    def _posted(self, exchange: Exchange, size: int, taken: asyncio.Future[Receipt]) -> None:
+        self._gateway.load.bodies.bytes -= size
+        try:
+            receipt = taken.result()
+        except AorayError as error:
+            self._fail(exchange, error)
+        except Exception:
+            log.exception("a request failed")
+            self._fail(exchange, AorayError("internal error", hint=BUG_HINT))
+        else:
+            self._json(exchange, 202, processing("DataItem", receipt.message_id))
+
+    # GET /result/{id}
+
+    def _result(self, key: tuple[str, str], exchange: Exchange, _: bytes) -> None:
+        if not self._admits(exchange, "GET"):
+            return
+        waiting = self._gateway.waiting
+        found = waiting.fresh(*key)
+        if found is not None:
+            self._serve(exchange, found)
+        elif key in waiting.pressure:
+            self._await(key, exchange)
+        else:
+            self._find(key, exchange)
+
+    def _serve(self, exchange: Exchange, result: bytes) -> None:
+        self._gateway.results_served_total += 1
+        self._json(exchange, 200, result)
+
+    def _await(self, key: tuple[str, str], exchange: Exchange) -> None:
+        """It comes unasked; if it does not, look for it."""
+        waiter = self._gateway.waiting.waiter(key)
+        timer = waiter.get_loop().call_later(limits.RESULT_REWATCH_S, self._insist, key, exchange, waiter)
+        waiter.add_done_callback(partial(self._delivered, exchange, timer))
+
+    def _delivered(
+        self, exchange: Exchange, timer: asyncio.TimerHandle, waiter: asyncio.Future[bytes]
+    ) -> None:
+        timer.cancel()
+        if not waiter.cancelled():
+            self._serve(exchange, waiter.result())
+
+    def _insist(self, key: tuple[str, str], exchange: Exchange, waiter: asyncio.Future[bytes]) -> None:
+        if waiter.done():
+            return
+        waiter.cancel()
+        self._gateway.waiting.forget(key, waiter)
+        if exchange.is_closed:
+            self._gateway.load.requests -= 1
+        else:
+            self._find(key, exchange)
+
+    def _find(self, key: tuple[str, str], exchange: Exchange) -> None:
+        task = asyncio.get_running_loop().create_task(self._found(key, exchange))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _found(self, key: tuple[str, str], exchange: Exchange) -> None:
+        try:
+            found = await find_result(self._gateway, *key, limits.RESULT_WAIT_MS_MAX, exchange.is_gone)
+        except AorayError as error:
+            self._fail(exchange, error)
+            return
+        except Exception:
+            log.exception("a request failed")
+            self._fail(exchange, AorayError("internal error", hint=BUG_HINT))
+            return
+        if isinstance(found, bytes):
+            self._serve(exchange, found)
+        else:
+            self._gateway.load.requests -= 1
+            _send(exchange, found)
+
+
+def _send(exchange: Exchange, response: Response) -> None:
+    """A response that was made for the ordinary way."""
+    headers = b"".join(b"%b: %b\r\n" % header for header in response.raw_headers)
+    exchange.answer(_STATUS[response.status_code], headers + _OPEN + bytes(response.body))

@@ -1,0 +1,69 @@
+"""Back-pressure from the process actors: what was accepted and has no result yet, and how late results are.
+
+Where in a message's journey: asked before a message is taken in, told when it is ordered and when its result
+comes. Evaluation may be slower than ordering; whoever is accepted all the same waits behind all that was
+accepted before, and for ever longer. So there are two lags, each the age of a result as it is delivered: a
+process's, of its last result, and an actor's, of the youngest of one delivery. A hot process is late by
+itself, and the processes beside it are not, since they take turns; an actor is late when even its best served
+process is.
+
+Pure: times (seconds of any clock that does not go back) are given. Invariants: up to
+`limits.RESULTS_AWAITED_FREE` nobody is refused, so a burst is taken as it comes; and a lag counts for a
+moment only, so that whoever is refused is let in again when nothing is delivered any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from aoray import limits
+from aoray.bounded import Bounded
+
+Key = tuple[str, str]  # process id, message id
+
+
+class Awaited(NamedTuple):
+    """A message whose result will be delivered unasked."""
+
+    since_s: float
+    actor: str
+
+
+class Pressure:
+    """What one gateway knows of the lags."""
+
+    def __init__(self) -> None:
+        self._awaited: Bounded[Key, Awaited] = Bounded(limits.RECEIPTS_MAX)
+        self._lags: Bounded[str, tuple[float, float]] = Bounded(limits.PROCESSES_KNOWN_MAX)  # s, measured at
+
+    def __len__(self) -> int:
+        return len(self._awaited)
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._awaited
+
+    def accepted(self, key: Key, actor: str, now_s: float) -> None:
+        self._awaited[key] = Awaited(now_s, actor)
+
+    def delivered(self, keys: Iterable[Key], now_s: float) -> None:
+        """Results of one delivery; those that were not awaited say nothing."""
+        least: dict[str, float] = {}
+        for key in keys:
+            awaited = self._awaited.pop(key)
+            if awaited is not None:
+                lag_s = now_s - awaited.since_s
+                self._lags[key[0]] = lag_s, now_s
+                least[awaited.actor] = min(lag_s, least.get(awaited.actor, lag_s))
+        for actor, lag_s in least.items():
+            self._lags[actor] = lag_s, now_s
+
+    def refuses(self, process_id: str, actor: str, now_s: float) -> bool:
+        """Whether one more message for this process would wait too long."""
+        return len(self._awaited) > limits.RESULTS_AWAITED_FREE and (
+            self._is_late(process_id, now_s) or self._is_late(actor, now_s)
+        )
+
+    def _is_late(self, name: str, now_s: float) -> bool:
+        lag_s, measured_s = self._lags.get(name) or (0.0, now_s)
+        return lag_s > limits.RESULT_LAG_SECONDS_MAX and now_s - measured_s < limits.LAG_KNOWN_SECONDS
