@@ -1,3 +1,44 @@
-"""aoray: the AO computer, on Ray."""
+"""aoray: the AO computer, on Ray.
+
+For programs: `aoray.connect` (or `aoray.connect_async`) and what belongs to it. Nothing of it is imported
+before it is used, and neither Ray nor wasmtime with it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aoray.client.answers import Message, Result, Sent, Spawn, Spawned
+    from aoray.client.blocking import Connection, connect
+    from aoray.client.connection import AsyncConnection, connect_async
+    from aoray.client.wallets import new_wallet
 
 __version__ = "0.1.0"
+__all__ = [
+    "AsyncConnection",
+    "Connection",
+    "Message",
+    "Result",
+    "Sent",
+    "Spawn",
+    "Spawned",
+    "connect",
+    "connect_async",
+    "new_wallet",
+]
+
+_ROOMS = {
+    "answers": ("Message", "Result", "Sent", "Spawn", "Spawned"),
+    "blocking": ("Connection", "connect"),
+    "connection": ("AsyncConnection", "connect_async"),
+    "wallets": ("new_wallet",),
+}
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOM_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"aoray.client.{_ROOM_OF[name]}"), name)

@@ -19,6 +19,7 @@ import httpx
 import pytest
 
 from aoray.client import Client
+from aoray.client.roads import HttpRoad
 from aoray.errors import RateLimited
 from aoray.limits import REQUEST_HEAD_BYTES_MAX
 from aoray.protocol.keys import generate_ed25519
@@ -57,9 +58,10 @@ async def test_a_wallet_and_an_address_over_their_rate_are_told_when_to_come_aga
     public: LocalComputer,
 ) -> None:
     first, second = generate_ed25519(), generate_ed25519()
-    async with Client(public.url, first) as one, Client(public.url, second) as two:
-        one._http.headers.update(behind("10.0.0.1"))
-        two._http.headers.update(behind("10.0.0.2"))
+    async with (
+        Client(public.url, first, HttpRoad(public.url, behind("10.0.0.1"))) as one,
+        Client(public.url, second, HttpRoad(public.url, behind("10.0.0.2"))) as two,
+    ):
         process = await one.spawn(data=ECHO, on_boot=True)
         for _ in range(BURST - 1):
             await one.send(process)

@@ -17,38 +17,33 @@ import secrets
 from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
-import httpx
 import orjson
 
-from aoray import __version__, errors
-from aoray.errors import ClientError, NotFound, RateLimited, Unavailable
+from aoray import __version__
+from aoray.client.roads import Answer, HttpRoad, Road, json_object, refusal
 from aoray.protocol.items import DataItem, build
 from aoray.protocol.keys import Signer
 from aoray.protocol.tags import Tag, as_json
 
-REQUEST_TIMEOUT_S = 90.0
-CONNECTIONS_MAX = 256
+ACCEPTED = 202
 SDK = Tag("SDK", f"aoray/{__version__}")
 OCTET_STREAM = {"content-type": "application/octet-stream"}
 
 
 class Client:
-    """One computer at `url`, spoken to as the owner of `signer`."""
+    """One computer at `url`, spoken to as the owner of `signer`; by HTTP, unless another road is given."""
 
-    def __init__(self, url: str, signer: Signer, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(self, url: str, signer: Signer, road: Road | None = None) -> None:
         self.url = url.rstrip("/")
         self.signer = signer
-        limits = httpx.Limits(max_connections=CONNECTIONS_MAX, max_keepalive_connections=CONNECTIONS_MAX)
-        self._http = httpx.AsyncClient(
-            base_url=self.url, timeout=REQUEST_TIMEOUT_S, limits=limits, transport=transport
-        )
+        self._road = road or HttpRoad(url)
         self._health: Mapping[str, Any] | None = None
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._http.aclose()
+        await self._road.close()
 
     async def health(self) -> Mapping[str, Any]:
         """`version`, the addresses `scheduler`, `authority`, `compute`, the id `module`; asked once."""
@@ -63,8 +58,20 @@ class Client:
 
         With `on_boot` the data is Lua source that the process evaluates as it boots.
         """
-        health = await self.health()
-        item = build(
+        item = self.process(await self.health(), module=module, tags=tags, data=data, on_boot=on_boot)
+        return await self.post(item)
+
+    def process(
+        self,
+        health: Mapping[str, Any],
+        *,
+        module: str = "",
+        tags: Iterable[Tag] = (),
+        data: str | bytes = "",
+        on_boot: bool = False,
+    ) -> DataItem:
+        """The signed item of a process of the computer whose `health` this is, not yet sent."""
+        return build(
             self.signer,
             anchor=unique_anchor(),
             tags=[
@@ -80,7 +87,6 @@ class Client:
             ],
             data=_bytes(data) or b" ",
         )
-        return await self.post(item)
 
     def message(
         self, process: str, *, action: str = "", tags: Iterable[Tag] = (), data: str | bytes = ""
@@ -104,7 +110,7 @@ class Client:
 
     async def post(self, item: DataItem) -> str:
         """Give an item to the messenger. Posting the same item again is harmless: an id is scheduled once."""
-        await self._json("POST", "/", content=item.raw, headers=OCTET_STREAM)
+        await self._json("POST", "/", body=item.raw)
         return item.id
 
     async def assign(self, process: str, message: str, *, exclude: Iterable[str] = ()) -> str:
@@ -117,9 +123,9 @@ class Client:
     async def result(self, process: str, message: str) -> dict[str, Any]:
         """The result of a message; waits until it is evaluated."""
         while True:
-            response = await self._request("GET", f"/result/{message}", params={"process-id": process})
-            if response.status_code != httpx.codes.ACCEPTED:
-                return _object(response)
+            answer = await self._request("GET", f"/result/{message}", params={"process-id": process})
+            if answer.status != ACCEPTED:
+                return json_object(answer, self.url)
 
     async def eval(self, process: str, code: str) -> dict[str, Any]:
         """Evaluate Lua in a process that this signer owns, and give the result."""
@@ -131,6 +137,11 @@ class Client:
         """A page of results: `edges` with `node` and `cursor`, and `pageInfo`."""
         params = {"sort": sort, "limit": str(limit)} | ({"from": after} if after else {})
         return await self._json("GET", f"/results/{process}", params=params)
+
+    async def schedule(self, process: str, *, after: int = -1, limit: int = 100) -> dict[str, Any]:
+        """A page of a process's log behind the nonce `after`: `edges`, and `page_info`."""
+        params = {"process-id": process, "from-nonce": str(after), "limit": str(limit)}
+        return await self._json("GET", f"/{process}", params=params)
 
     async def dryrun(
         self, process: str, *, action: str = "", tags: Iterable[Tag] = (), data: str = ""
@@ -146,13 +157,12 @@ class Client:
             "Data": data,
             "Tags": as_json(tuple(sent)),
         }
-        content = orjson.dumps(body)
         return await self._json(
             "POST",
             "/dry-run",
             params={"process-id": process},
-            content=content,
-            headers={"content-type": "application/json"},
+            body=orjson.dumps(body),
+            content_type="application/json",
         )
 
     async def outbox(
@@ -169,19 +179,18 @@ class Client:
 
     async def monitor(self, process: str) -> None:
         """Start the crons of a process that this signer owns."""
-        await self._request("POST", f"/monitor/{process}", **self._word(process))
+        await self._request("POST", f"/monitor/{process}", body=self._word(process))
 
     async def unmonitor(self, process: str) -> None:
         """Stop them."""
-        await self._request("DELETE", f"/monitor/{process}", **self._word(process))
+        await self._request("DELETE", f"/monitor/{process}", body=self._word(process))
 
     async def monitored(self, process: str) -> dict[str, Any]:
         """The crons of a process: `monitored`, and when each is due `next` (ms, or block height)."""
         return await self._json("GET", f"/monitor/{process}")
 
-    def _word(self, process: str) -> dict[str, Any]:
-        item = build(self.signer, target=process, tags=[], data=b" ")
-        return {"content": item.raw, "headers": OCTET_STREAM}
+    def _word(self, process: str) -> bytes:
+        return build(self.signer, target=process, tags=[], data=b" ").raw
 
     async def trace(self, message: str, *, process: str = "") -> dict[str, Any]:
         """What caused a message, and what it caused."""
@@ -193,24 +202,33 @@ class Client:
 
     async def publish_module(self, wasm: bytes, module_format: str, tags: Iterable[Tag] = ()) -> str:
         """Put a module on Arweave; returns its id."""
-        item = build(self.signer, tags=module_tags(module_format, tags), data=wasm)
-        await self._json("POST", "/tx", content=item.raw, headers=OCTET_STREAM)
+        return await self.upload(self.module(wasm, module_format, tags))
+
+    def module(self, wasm: bytes, module_format: str, tags: Iterable[Tag] = ()) -> DataItem:
+        """The signed item of a module."""
+        return build(self.signer, tags=module_tags(module_format, tags), data=wasm)
+
+    async def upload(self, item: DataItem) -> str:
+        """Put an item on Arweave; returns its id."""
+        await self._json("POST", "/tx", body=item.raw)
         return item.id
 
     async def _json(self, method: str, path: str, **request: Any) -> dict[str, Any]:
-        return _object(await self._request(method, path, **request))
+        return json_object(await self._request(method, path, **request), self.url)
 
-    async def _request(self, method: str, path: str, **request: Any) -> httpx.Response:
-        try:
-            response = await self._http.request(method, path, **request)
-        except httpx.TransportError as error:
-            raise Unavailable(
-                f"{self.url} does not answer: {error or type(error).__name__}",
-                hint="Is the computer up? Start it with `aoray up`, or name it with --url or AORAY_URL.",
-            ) from error
-        if response.is_error:
-            raise _refusal(response)
-        return response
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        content_type: str = "application/octet-stream",
+    ) -> Answer:
+        answer = await self._road.ask(method, path, params or {}, body, content_type if body else "")
+        if answer.status >= 400:
+            raise refusal(answer)
+        return answer
 
 
 def unique_anchor() -> bytes:
@@ -235,32 +253,3 @@ def module_tags(module_format: str, tags: Iterable[Tag] = ()) -> list[Tag]:
 
 def _bytes(data: str | bytes) -> bytes:
     return data.encode() if isinstance(data, str) else data
-
-
-def _object(response: httpx.Response) -> dict[str, Any]:
-    try:
-        found = orjson.loads(response.content)
-    except orjson.JSONDecodeError as error:
-        raise ClientError(
-            f"{response.url} did not answer with JSON", hint="Is this an AO computer?"
-        ) from error
-    if not isinstance(found, dict):
-        raise ClientError(f"{response.url} answered {type(found).__name__}, not an object")
-    return found
-
-
-def _refusal(response: httpx.Response) -> errors.AorayError:
-    """The computer's own error, made from its status and body."""
-    try:
-        body = orjson.loads(response.content)
-    except orjson.JSONDecodeError:
-        body = {}
-    text = body.get("error") if isinstance(body, dict) else None
-    hint = body.get("hint", "") if isinstance(body, dict) else ""
-    message = str(text or f"{response.status_code} {response.reason_phrase}")
-    if response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
-        return Unavailable(message, hint=hint, status=response.status_code)
-    if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
-        return RateLimited(message, hint=hint, retry_after_s=int(response.headers.get("retry-after", 1)))
-    cls = NotFound if response.status_code == httpx.codes.NOT_FOUND else ClientError
-    return cls(message, hint=hint, status=response.status_code)

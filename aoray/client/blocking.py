@@ -1,0 +1,182 @@
+"""`aoray.connect`: the same connection for programs without asyncio.
+
+A thread runs the loop in which an `AsyncConnection` lives; each method here hands its call over and waits.
+There is no second client: names, arguments, types and errors are those of `connection`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sized
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+from aoray.client.answers import Message, Result, Spawn, Spawned
+from aoray.client.connection import IN_FLIGHT, TIMEOUT_S, AsyncConnection, connect_async
+from aoray.client.flow import OnRefusal
+from aoray.client.wallets import Wallet
+
+P = ParamSpec("P")
+T = TypeVar("T")
+END: Any = object()
+
+
+def waiting(
+    method: Callable[Concatenate[AsyncConnection, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[Connection, P], T]:
+    """The method, waited for."""
+
+    @wraps(method)
+    def call(self: Connection, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._run(method(self._connection, *args, **kwargs))
+
+    return call
+
+
+def iterating(
+    method: Callable[Concatenate[AsyncConnection, P], AsyncIterator[T]],
+) -> Callable[Concatenate[Connection, P], Iterator[T]]:
+    """The method, as a plain iterator."""
+
+    @wraps(method)
+    def call(self: Connection, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
+        return self._iterate(method(self._connection, *args, **kwargs))
+
+    return call
+
+
+class Connection:
+    """One computer, spoken to as the owner of one wallet. `aoray.connect` makes it; threads may share it.
+
+    A context manager; leaving it, or `close`, ends what is still under way here.
+    """
+
+    def __init__(self, make: Callable[[], AsyncConnection]) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="aoray-connection", daemon=True)
+        self._thread.start()
+        try:
+            self._connection = self._run(_entered(make))
+        except BaseException:
+            self._stop()
+            raise
+        self.url = self._connection.url
+        self.address = self._connection.address
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the computer; what was sent goes on there."""
+        if self._thread.is_alive():
+            self._run(self._connection.close())
+            self._stop()
+
+    health = waiting(AsyncConnection.health)
+    status = waiting(AsyncConnection.status)
+    spawn = waiting(AsyncConnection.spawn)
+    send = waiting(AsyncConnection.send)
+    result = waiting(AsyncConnection.result)
+    ask = waiting(AsyncConnection.ask)
+    eval = waiting(AsyncConnection.eval)
+    dryrun = waiting(AsyncConnection.dryrun)
+    assign = waiting(AsyncConnection.assign)
+    monitor = waiting(AsyncConnection.monitor)
+    unmonitor = waiting(AsyncConnection.unmonitor)
+    monitored = waiting(AsyncConnection.monitored)
+    trace = waiting(AsyncConnection.trace)
+    publish_module = waiting(AsyncConnection.publish_module)
+    slots = iterating(AsyncConnection.slots)
+    results = iterating(AsyncConnection.results)
+
+    @wraps(AsyncConnection.spawn_many)
+    def spawn_many(
+        self,
+        spawns: int | Iterable[Spawn],
+        *,
+        in_flight: int = IN_FLIGHT,
+        progress: str = "",
+        on_refusal: OnRefusal | None = None,
+    ) -> Iterator[Spawned]:
+        wanted = spawns if isinstance(spawns, int) else elsewhere(spawns)
+        return self._iterate(
+            self._connection.spawn_many(wanted, in_flight=in_flight, progress=progress, on_refusal=on_refusal)
+        )
+
+    @wraps(AsyncConnection.send_many)
+    def send_many(
+        self,
+        messages: Iterable[Message],
+        *,
+        in_flight: int = IN_FLIGHT,
+        progress: str = "",
+        on_refusal: OnRefusal | None = None,
+    ) -> Iterator[Result]:
+        return self._iterate(
+            self._connection.send_many(
+                elsewhere(messages), in_flight=in_flight, progress=progress, on_refusal=on_refusal
+            )
+        )
+
+    def _run(self, call: Coroutine[Any, Any, T]) -> T:
+        running = asyncio.run_coroutine_threadsafe(call, self._loop)
+        try:
+            return running.result()
+        except BaseException:  # Ctrl-C must not leave it running
+            running.cancel()
+            raise
+
+    def _iterate(self, found: AsyncIterator[T]) -> Iterator[T]:
+        try:
+            while (each := self._run(_next(found))) is not END:
+                yield each
+        finally:
+            if self._thread.is_alive():
+                self._run(_close(found))
+
+    def _stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+def elsewhere(items: Iterable[T]) -> Iterable[T] | AsyncIterable[T]:
+    """An iterable that computes may ask this very connection, which would then wait for itself: it is taken
+    in a thread of its own. What has a length is there already."""
+    return items if isinstance(items, Sized) else _in_thread(iter(items))
+
+
+async def _in_thread(iterator: Iterator[T]) -> AsyncIterator[T]:
+    while (item := await asyncio.to_thread(next, iterator, END)) is not END:
+        yield item
+
+
+async def _entered(make: Callable[[], AsyncConnection]) -> AsyncConnection:
+    return await make().__aenter__()
+
+
+async def _next(found: AsyncIterator[T]) -> T:
+    return await anext(found, END)
+
+
+async def _close(found: Any) -> None:
+    await found.aclose()
+
+
+def connect(
+    url: str | None = None,
+    *,
+    wallet: Wallet | None = None,
+    timeout_s: float = TIMEOUT_S,
+) -> Connection:
+    """A connection to the computer at `url` (`AORAY_URL`, or http://127.0.0.1:4000).
+
+    `wallet` is a key file, a private JWK, or a signer such as `aoray.new_wallet()`; without one it is that of
+    the command line (`AORAY_WALLET`, or `~/.aoray/wallet.json`, made on first use). A call has `timeout_s`
+    seconds in all. `Unavailable` if nothing answers there.
+    """
+    return Connection(lambda: connect_async(url, wallet=wallet, timeout_s=timeout_s))

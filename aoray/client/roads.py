@@ -1,0 +1,138 @@
+"""How a client's requests get to a computer, and how its refusals become errors again.
+
+A `Road` takes a request and gives what came back, whatever the status; only a computer that does not answer
+is an error here (`Unavailable`). `refusal` makes the error that the computer had from status and body: of the
+same class by its `code`, with its hint and ids, the HTTP `status`, and `retry_after_s` where it asks for
+patience.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import orjson
+
+from aoray.errors import AorayError, ClientError, InfrastructureError, NotFound, RateLimited, Unavailable
+
+if TYPE_CHECKING:
+    import aiohttp
+
+REQUEST_SECONDS_MAX = 90.0
+CONNECTIONS_MAX = 256
+TAKEN = frozenset({"message", "hint", "error", "code", "cls"})  # what an error's own arguments are called
+STATUS_CLASS: Mapping[int, type[AorayError]] = {404: NotFound, 429: RateLimited, 500: AorayError}
+
+
+class Answer(NamedTuple):
+    """What came back. The names of headers are in small letters."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Road(Protocol):
+    """A way to a computer."""
+
+    url: str
+    """Where the computer is, for people."""
+
+    async def ask(
+        self, method: str, path: str, params: Mapping[str, str], body: bytes, content_type: str
+    ) -> Answer:
+        """One request; `Unavailable` if the computer does not answer."""
+
+    async def close(self) -> None: ...
+
+
+class HttpRoad:
+    """HTTP, over connections that are kept."""
+
+    def __init__(self, url: str, headers: Mapping[str, str] | None = None) -> None:
+        self.url = url.rstrip("/")
+        self._headers = dict(headers or {})
+        self._session: aiohttp.ClientSession | None = None
+
+    async def ask(
+        self, method: str, path: str, params: Mapping[str, str], body: bytes, content_type: str
+    ) -> Answer:
+        import aiohttp
+
+        headers = {"content-type": content_type} if content_type else {}
+        try:
+            async with self._opened().request(
+                method, self.url + path, params=params, data=body or None, headers=headers
+            ) as response:
+                found = await response.read()
+                names = {name.lower(): value for name, value in response.headers.items()}
+                return Answer(response.status, names, found)
+        except aiohttp.InvalidURL as error:
+            raise ClientError(f"{self.url!r} is no URL", hint="Like http://127.0.0.1:4000.") from error
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Unavailable(
+                f"{self.url} does not answer: {error or type(error).__name__}",
+                hint="Is the computer up? Start it with `aoray up`, or name it with --url or AORAY_URL.",
+            ) from error
+
+    def _opened(self) -> aiohttp.ClientSession:
+        """The session belongs to the loop in which it is first used."""
+        import aiohttp
+
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                timeout=aiohttp.ClientTimeout(total=REQUEST_SECONDS_MAX),
+                connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX),
+                headers=self._headers,
+            )
+        return self._session
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+
+def json_object(answer: Answer, url: str) -> dict[str, Any]:
+    """The JSON object of an answer."""
+    try:
+        found = orjson.loads(answer.body)
+    except orjson.JSONDecodeError as error:
+        raise ClientError(f"{url} did not answer with JSON", hint="Is this an AO computer?") from error
+    if not isinstance(found, dict):
+        raise ClientError(f"{url} answered {type(found).__name__}, not an object")
+    return found
+
+
+def refusal(answer: Answer) -> AorayError:
+    """The computer's own error, made from its status and body."""
+    try:
+        body = orjson.loads(answer.body)
+    except orjson.JSONDecodeError:
+        body = {}
+    if not isinstance(body, dict):
+        body = {}
+    details = {name: value for name, value in body.items() if name not in TAKEN} | {"status": answer.status}
+    if (seconds := answer.headers.get("retry-after", "")).isdecimal():
+        details["retry_after_s"] = int(seconds)
+    text = str(body.get("error") or f"{answer.status} from the computer")
+    return _class_of(answer.status, body.get("code"))(text, hint=str(body.get("hint", "")), **details)
+
+
+def _class_of(status: int, code: object) -> type[AorayError]:
+    """By the code that aoray gives; other computers have only a status."""
+    known = {cls.code: cls for cls in _tree(AorayError)}
+    if isinstance(code, str) and code in known:
+        return known[code]
+    default: type[AorayError] = Unavailable if status > 500 else ClientError
+    return STATUS_CLASS.get(status, default)
+
+
+def _tree(cls: type[AorayError]) -> Iterator[type[AorayError]]:
+    yield cls
+    for child in cls.__subclasses__():
+        yield from _tree(child)
+
+
+def is_patient(error: AorayError) -> bool:
+    """Whether the same request may go through later: a rate, a full queue, or somebody who is away."""
+    return isinstance(error, RateLimited | InfrastructureError)

@@ -1,0 +1,88 @@
+"""The log of a process as its readers see it: one `Slot` for each nonce, page by page, from any scheduler
+unit (`GET /{process}?from-nonce=…`, wire-contract §2.2).
+
+Following asks again for what is behind the last slot, at first soon, then ever more seldom: the scheduler
+unit has no route that waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+from aoray.client.wire import Client
+from aoray.protocol.tags import Tag, Tags, first
+
+PAGE = 200
+LOOK_FIRST_S = 0.05
+LOOK_MAX_S = 2.0
+
+Try = Callable[[Callable[[], Awaitable[dict[str, Any]]]], Awaitable[dict[str, Any]]]
+
+
+class Slot(NamedTuple):
+    """One place in a process's log, and the message that has it."""
+
+    process: str
+    nonce: int
+    message: str
+    """The message's id; of nonce 0 it is the process's own."""
+    assignment: str
+    timestamp: int
+    """When it was scheduled, in ms since 1970."""
+    block_height: int
+    owner: str
+    """The address that signed the message; empty where its item lives elsewhere, as the next ones."""
+    from_process: str
+    """The process that the owner says it speaks for, or empty. True only of an authority."""
+    tags: Tags
+    data: str
+    """As text; bytes that are no UTF-8 are replaced, as the scheduler unit does."""
+
+
+async def following(
+    client: Client, attempt: Try, process: str, after: int, follow: bool
+) -> AsyncIterator[Slot]:
+    """Slots behind the nonce `after`, in order."""
+    wait_s = LOOK_FIRST_S
+    while True:
+        page = await attempt(partial(client.schedule, process, after=after, limit=PAGE))
+        edges = page.get("edges") or []
+        for edge in edges:
+            slot = slot_of(edge["node"], process)
+            after = slot.nonce
+            yield slot
+        if not follow and not (page.get("page_info") or {}).get("has_next_page"):
+            return
+        if edges:
+            wait_s = LOOK_FIRST_S
+        else:
+            await asyncio.sleep(wait_s)
+            wait_s = min(2 * wait_s, LOOK_MAX_S)
+
+
+def slot_of(node: Mapping[str, Any], process: str) -> Slot:
+    """A slot from the scheduler unit's JSON."""
+    assignment, message = node["assignment"], node.get("message") or {}
+    assigned = _tags(assignment)
+    tags = _tags(message)
+    nonce = int(first(assigned, "Nonce", "0"))
+    owner = str((message.get("owner") or {}).get("address") or "")
+    return Slot(
+        process=process,
+        nonce=nonce,
+        message=str(message.get("id") or first(assigned, "Message") or process),
+        assignment=str(assignment["id"]),
+        timestamp=int(first(assigned, "Timestamp", "0")),
+        block_height=int(first(assigned, "Block-Height", "0")),
+        owner=owner,
+        from_process=first(tags, "From-Process", ""),
+        tags=tags,
+        data=str(message.get("data") or ""),
+    )
+
+
+def _tags(item: Mapping[str, Any]) -> Tags:
+    return tuple(Tag(str(tag["name"]), str(tag["value"])) for tag in item.get("tags") or ())
