@@ -43,6 +43,7 @@ class Measured:
     acknowledged: list[float] = field(default_factory=list)
     answered: list[float] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+    cost: dict[str, Any] = field(default_factory=dict)  # what running.Meter says of the computer
 
     def row(self) -> dict[str, Any]:
         """The run in a table's terms; latencies in milliseconds."""
@@ -58,7 +59,7 @@ class Measured:
             "max_ms": round(max(self.answered) * 1000, 2),
             "ack_p50_ms": milliseconds(self.acknowledged)[0],
             "client_cpu_s": round(self.client_cpu, 2),
-            "server_cpu_s": None if self.server_cpu is None else round(sum(self.server_cpu.values()), 2),
+            **self.cost,
         }
 
     def server_us(self) -> dict[str, int]:
