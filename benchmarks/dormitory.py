@@ -11,12 +11,10 @@ import argparse
 import asyncio
 import random
 import sqlite3
-import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from aoray.client import Client
@@ -26,7 +24,7 @@ from benchmarks.guests import PLAIN_FORMAT, Guest, guest
 from benchmarks.http import Connection, prepare
 from benchmarks.load import Measured, Prepared, exchange
 from benchmarks.report import Report
-from benchmarks.running import Meter
+from benchmarks.running import Meter, own_computer
 
 Row = dict[str, object]
 SPAWNS_AT_ONCE = 64
@@ -143,10 +141,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def dormitory_for(name: str, idle_seconds: int) -> Iterator[Dormitory]:
     """A computer of our own, whose processes hibernate after this time and not for want of room."""
     settings = {"AORAY_IDLE_SECONDS_MAX": str(idle_seconds), "AORAY_RESIDENT_PROCESSES_MAX": "1000000"}
-    with (
-        tempfile.TemporaryDirectory(prefix="aoray-benchmark-") as directory,
-        LocalComputer(Path(directory) / "data", environment=settings) as computer,
-    ):
+    with own_computer(environment=settings) as computer:
         yield Dormitory(computer, guest(name, "count", PLAIN_FORMAT))
 
 

@@ -82,16 +82,17 @@ async def make_ready(url: str, guest: Guest, processes: int, messages: int, seed
     async with Client(url, generate_ed25519()) as client:
         module = await guest.publish(client)
         spawned = await asyncio.gather(*(guest.spawn(client, module) for _ in range(processes)))
-        warmed = [await client.send(process, action="Ping") for process in spawned]
+        warmed = [await client.send(process, action=guest.action, data=guest.data) for process in spawned]
         for process, message in zip(spawned, warmed, strict=True):
             await client.result(process, message)
         targets = [spawned[n % processes] for n in range(messages)]
         random.Random(seed).shuffle(targets)
-        return [_prepared(client, target, number) for number, target in enumerate(targets)]
+        return [_prepared(client, guest, target, number) for number, target in enumerate(targets)]
 
 
-def _prepared(client: Client, process: str, number: int) -> Prepared:
-    item = client.message(process, action="Ping", tags=[Tag("Number", str(number))])
+def _prepared(client: Client, guest: Guest, process: str, number: int) -> Prepared:
+    tags = [Tag("Number", str(number))]
+    item = client.message(process, action=guest.action, tags=tags, data=guest.data)
     return Prepared(prepare("POST", "/", item.raw), prepare("GET", f"/result/{item.id}?process-id={process}"))
 
 

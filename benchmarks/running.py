@@ -12,6 +12,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -60,33 +61,59 @@ def actors_of(computer: LocalComputer) -> dict[int, str]:
     return {pid: kind for pid, kind in kinds.items() if kind in ACTORS}
 
 
-def add_arguments(parser: argparse.ArgumentParser, messages: int) -> None:
-    """The options of every benchmark."""
-    parser.add_argument("--module", default="lua", help="lua, aos, counter or a file; several with commas")
+def add_arguments(parser: argparse.ArgumentParser, messages: int, module: str = "lua") -> None:
+    """The options of every workload that sends messages over HTTP."""
+    parser.add_argument(
+        "--module", default=module, help=f"lua, aos, counter or a file; several with commas [{module}]"
+    )
     parser.add_argument("--processes", type=int, default=16)
     parser.add_argument("--messages", type=int, default=messages, help=f"for each row [{messages}]")
     parser.add_argument(
         "--program",
-        choices=("ping", "reply"),
+        choices=("ping", "reply", "busy"),
         default="ping",
-        help="what Lua handlers do: print, or send a reply",
+        help="what Lua handlers do: print, send a reply, or compute for a millisecond",
     )
     parser.add_argument("--format", default=PLAIN_FORMAT, help="Module-Format of a file")
     parser.add_argument("--url", default="", help="a running computer; without it one is started for the run")
+
+
+_shared: ContextVar[LocalComputer | None] = ContextVar("_shared", default=None)
+
+
+@contextmanager
+def shared(computer: LocalComputer) -> Iterator[None]:
+    """Every workload takes this computer, as it is, instead of one of its own: so tests start one for all."""
+    token = _shared.set(computer)
+    try:
+        yield
+    finally:
+        _shared.reset(token)
+
+
+@contextmanager
+def own_computer(
+    options: Sequence[str] = (), environment: Mapping[str, str] | None = None, data: Path | None = None
+) -> Iterator[LocalComputer]:
+    """A computer for as long as it is needed, as LocalComputer makes it."""
+    if (found := _shared.get()) is not None:
+        yield found
+        return
+    with tempfile.TemporaryDirectory(prefix="aoray-benchmark-") as directory:
+        where = data or Path(directory) / "data"
+        with LocalComputer(where, options, environment) as computer:
+            yield computer
 
 
 @contextmanager
 def computer_for(
     url: str, options: Sequence[str] = (), environment: Mapping[str, str] | None = None
 ) -> Iterator[tuple[str, LocalComputer | None]]:
-    """The computer at `url`, or one of our own (as LocalComputer makes it) for as long as it is needed."""
+    """The computer at `url`, or one of our own."""
     if url:
         yield url, None
         return
-    with (
-        tempfile.TemporaryDirectory(prefix="aoray-benchmark-") as directory,
-        LocalComputer(Path(directory) / "data", options, environment) as computer,
-    ):
+    with own_computer(options, environment) as computer:
         yield computer.url, computer
 
 
@@ -124,10 +151,11 @@ def report_of(
     arguments: argparse.Namespace,
     column: str,
     loads: Sequence[tuple[float, Run]],
+    change: Callable[[Guest], Guest] = lambda guest: guest,
 ) -> Report:
-    """A row for each module and each load; `column` says what tells the loads apart."""
+    """A row for each module (changed by `change`) and each load; `column` says what tells the loads apart."""
     rows = []
-    guests = guests_of(arguments)
+    guests = [change(each) for each in guests_of(arguments)]
     with computer_for(arguments.url) as (url, computer):
         for guest in guests:
             for value, load in loads:
