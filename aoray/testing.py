@@ -70,10 +70,10 @@ class LocalComputer:
         self.port = free_ports()
         self.log = data.with_name(data.name + ".log")
         self.health: Mapping[str, Any] = {}
-        self._options = options
+        self.options = options
         self._mark = uuid.uuid4().hex
         # Without SPT_NOENV Ray's process titles overwrite the environment that the mark is in.
-        self._environment = os.environ | {MARK: self._mark, "SPT_NOENV": "1"} | dict(environment or {})
+        self.environment = os.environ | {MARK: self._mark, "SPT_NOENV": "1"} | dict(environment or {})
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -103,11 +103,11 @@ class LocalComputer:
         command = [sys.executable, "-m", "aoray", "up", "--data", str(self.data), "--port", str(self.port)]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*command, *self._options],
+                [*command, *self.options],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=self._environment,
+                env=self.environment,
                 start_new_session=True,
             )
         self._wait_healthy(self._process)

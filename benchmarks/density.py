@@ -1,14 +1,14 @@
-"""What a process costs in memory: just after its messages, at rest, and asleep; and on disk.
-
-`…_mib` is what the whole computer holds, `…_kib_each` what its process actors hold for each process.
-"""
+"""What a process costs in memory: just after its messages, at rest (two seconds idle), and asleep
+(hibernated); and on disk. Many processes are spawned, each gets one to three messages, and then they are
+left alone. `…_mib` is what the whole computer holds, `…_kib_each` what its process actors hold for each
+process."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 
-from benchmarks.dormitory import Dormitory, add_arguments, dormitory_for, targets_of
+from benchmarks.dormitory import Dormitory, Row, add_arguments, report_of, targets_of
 from benchmarks.report import Report
 
 NAME = "density"
@@ -20,16 +20,10 @@ __all__ = ["add_arguments"]
 
 def run(arguments: argparse.Namespace) -> Report:
     """A row for each module."""
-    rows = []
-    hashes = {}
-    for guest in arguments.module.split(","):
-        with dormitory_for(guest, idle_seconds=arguments.idle_seconds) as dormitory:
-            rows.append(asyncio.run(_measured(dormitory, arguments)))
-            hashes[guest] = dormitory.guest.sha256
-    return Report(NAME, DESCRIPTION, vars(arguments) | {"module_sha256": hashes}, rows)
+    return report_of(NAME, DESCRIPTION, arguments, _measured)
 
 
-async def _measured(dormitory: Dormitory, arguments: argparse.Namespace) -> dict[str, object]:
+async def _measured(dormitory: Dormitory, arguments: argparse.Namespace) -> list[Row]:
     await dormitory.spawn(1)
     memory = [dormitory.memory()]
     seconds = await dormitory.spawn(arguments.processes)
@@ -44,16 +38,19 @@ async def _measured(dormitory: Dormitory, arguments: argparse.Namespace) -> dict
     empty = memory[0]
     count = len(processes)
     stages = dict(zip(("messaged", "resting", "asleep"), memory[1:], strict=True))
-    return {
-        "module": dormitory.guest.name,
-        "processes": count,
-        "failed": len(measured.wrong),
-        "spawned_per_s": round(arguments.processes / seconds, 1),
-        "empty_mib": round(empty.all / 2**20, 1),
-        **{f"{name}_mib": round(held.all / 2**20, 1) for name, held in stages.items()},
-        **{f"{name}_kib_each": _each(held.actors - empty.actors, count) for name, held in stages.items()},
-        "disk_kib_each": _each(size, files),
-    }
+    return [
+        {
+            "module": dormitory.guest.name,
+            "processes": count,
+            "failed": len(measured.wrong),
+            "spawned_per_s": round(arguments.processes / seconds, 1),
+            "empty_mib": round(empty.all / 2**20, 1),
+            **{f"{name}_mib": round(held.all / 2**20, 1) for name, held in stages.items()},
+            **{f"{name}_kib_each": _each(held.actors - empty.actors, count) for name, held in stages.items()},
+            "disk_kib_each": _each(size, files),
+            "restarted": measured.cost["restarted"],
+        }
+    ]
 
 
 def _each(size: int, count: int) -> float:

@@ -11,12 +11,10 @@ import argparse
 import asyncio
 import random
 import sqlite3
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from aoray.client import Client
@@ -25,7 +23,10 @@ from aoray.testing import LocalComputer
 from benchmarks.guests import PLAIN_FORMAT, Guest, guest
 from benchmarks.http import Connection, prepare
 from benchmarks.load import Measured, Prepared, exchange
+from benchmarks.report import Report
+from benchmarks.running import Meter, own_computer
 
+Row = dict[str, object]
 SPAWNS_AT_ONCE = 64
 MESSAGES_MAX = 3  # of each process, before it sleeps
 POLL_S = 0.1
@@ -84,6 +85,7 @@ class Dormitory:
                 await exchange(line, prepared, time.perf_counter(), expected, into)
             line.close()
 
+        meter = Meter(self.computer)
         began = time.perf_counter()
         number = {process: n for n, process in enumerate(self.counts)}
         shares: list[list[tuple[Prepared, Guest]]] = [[] for _ in range(clients)]
@@ -91,6 +93,7 @@ class Dormitory:
             shares[number[target] % clients].append(each)
         await asyncio.gather(*map(drive, shares))
         into.wall = time.perf_counter() - began
+        into.cost = meter.columns()
         return into
 
     async def asleep(self, seconds: float) -> float:
@@ -132,18 +135,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--processes", type=int, default=1000)
     parser.add_argument("--clients", type=int, default=4)
     parser.add_argument("--idle-seconds", type=int, default=30, help="after which a process hibernates")
-    parser.add_argument(
-        "--seed", type=int, default=1, help="of the order in which processes get messages [1]"
-    )
-    parser.add_argument("--json", default="", metavar="FILE", help="write JSON too; - for nothing but JSON")
 
 
 @contextmanager
 def dormitory_for(name: str, idle_seconds: int) -> Iterator[Dormitory]:
     """A computer of our own, whose processes hibernate after this time and not for want of room."""
     settings = {"AORAY_IDLE_SECONDS_MAX": str(idle_seconds), "AORAY_RESIDENT_PROCESSES_MAX": "1000000"}
-    with (
-        tempfile.TemporaryDirectory(prefix="aoray-benchmark-") as directory,
-        LocalComputer(Path(directory) / "data", environment=settings) as computer,
-    ):
+    with own_computer(environment=settings) as computer:
         yield Dormitory(computer, guest(name, "count", PLAIN_FORMAT))
+
+
+def report_of(
+    name: str,
+    description: str,
+    arguments: argparse.Namespace,
+    measured: Callable[[Dormitory, argparse.Namespace], Awaitable[Sequence[Row]]],
+) -> Report:
+    """The rows of each module, each with a computer of its own."""
+
+    async def rows_of(dormitory: Dormitory) -> Sequence[Row]:
+        return await measured(dormitory, arguments)
+
+    rows: list[Row] = []
+    hashes = {}
+    for guest_name in arguments.module.split(","):
+        with dormitory_for(guest_name, idle_seconds=arguments.idle_seconds) as dormitory:
+            rows += asyncio.run(rows_of(dormitory))
+            hashes[guest_name] = dormitory.guest.sha256
+    return Report(name, description, vars(arguments) | {"module_sha256": hashes}, rows)

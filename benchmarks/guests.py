@@ -23,6 +23,13 @@ AOS_FORMAT = "wasm64-unknown-emscripten-draft_2024_02_15"
 PLAIN_FORMAT = "wasm32-wasi"
 COUNTER_WAT = Path(__file__).with_name("counter.wat")
 PING = 'Handlers.add("ping", "Ping", function(msg) print("pong") end)'
+BUSY = """
+Handlers.add("ping", "Ping", function()
+  local sum = 0
+  for n = 1, 20000 do sum = (sum * 31 + n) % 1000003 end
+  print("pong " .. sum)
+end)
+"""
 COUNT = 'Handlers.add("ping", "Ping", function() N = (N or 0) + 1 print("pong " .. N) end)'
 PING_REPLY = 'Handlers.add("ping", "Ping", function(msg) msg.reply({ Action = "Pong", Data = "pong" }) end)'
 
@@ -36,6 +43,8 @@ class Guest:
     format: str = ""
     program: str = ""
     answer: bytes = b""
+    action: str = "Ping"
+    data: str = ""
 
     @property
     def sha256(self) -> str:
@@ -59,7 +68,7 @@ class Guest:
 
 def guest(name: str, program: str, module_format: str) -> Guest:
     """A guest by its name on the command line."""
-    source = {"ping": PING, "reply": PING_REPLY, "count": COUNT}[program]
+    source = {"ping": PING, "reply": PING_REPLY, "count": COUNT, "busy": BUSY}[program]
     if name == "lua":
         return Guest(name, LUA_WASM.read_bytes(), program=source, answer=b"pong")
     if name == "aos":

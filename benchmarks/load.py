@@ -43,6 +43,7 @@ class Measured:
     acknowledged: list[float] = field(default_factory=list)
     answered: list[float] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+    cost: dict[str, Any] = field(default_factory=dict)  # what running.Meter says of the computer
 
     def row(self) -> dict[str, Any]:
         """The run in a table's terms; latencies in milliseconds."""
@@ -58,7 +59,7 @@ class Measured:
             "max_ms": round(max(self.answered) * 1000, 2),
             "ack_p50_ms": milliseconds(self.acknowledged)[0],
             "client_cpu_s": round(self.client_cpu, 2),
-            "server_cpu_s": None if self.server_cpu is None else round(sum(self.server_cpu.values()), 2),
+            **self.cost,
         }
 
     def server_us(self) -> dict[str, int]:
@@ -81,16 +82,17 @@ async def make_ready(url: str, guest: Guest, processes: int, messages: int, seed
     async with Client(url, generate_ed25519()) as client:
         module = await guest.publish(client)
         spawned = await asyncio.gather(*(guest.spawn(client, module) for _ in range(processes)))
-        warmed = [await client.send(process, action="Ping") for process in spawned]
+        warmed = [await client.send(process, action=guest.action, data=guest.data) for process in spawned]
         for process, message in zip(spawned, warmed, strict=True):
             await client.result(process, message)
         targets = [spawned[n % processes] for n in range(messages)]
         random.Random(seed).shuffle(targets)
-        return [_prepared(client, target, number) for number, target in enumerate(targets)]
+        return [_prepared(client, guest, target, number) for number, target in enumerate(targets)]
 
 
-def _prepared(client: Client, process: str, number: int) -> Prepared:
-    item = client.message(process, action="Ping", tags=[Tag("Number", str(number))])
+def _prepared(client: Client, guest: Guest, process: str, number: int) -> Prepared:
+    tags = [Tag("Number", str(number))]
+    item = client.message(process, action=guest.action, tags=tags, data=guest.data)
     return Prepared(prepare("POST", "/", item.raw), prepare("GET", f"/result/{item.id}?process-id={process}"))
 
 

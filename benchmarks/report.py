@@ -1,5 +1,5 @@
-"""A benchmark's report: rows as a table for people, and as JSON with all that is needed to compare it with
-another."""
+"""A workload's report: rows as a table for people, and as JSON with all that is needed to compare it with
+another. Of several runs a row has the median of what was measured, and its spread."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import orjson
 from rich.console import Console
 from rich.table import Column, Table
 
+from benchmarks.compare import WIDTH_OF_FILES, measures
+
 ROOT = Path(__file__).parents[1]
-WIDTH_OF_FILES = 180
 PACKAGES = ("aoray", "ray", "wasmtime", "fastapi", "uvicorn", "uvloop", "httptools", "cryptography")
 
 
@@ -33,11 +35,12 @@ class Report:
 
     def print(self) -> None:
         """The rows as a table on standard output."""
-        names = [name for name, value in self.rows[0].items() if not isinstance(value, Mapping)]
+        named = dict.fromkeys(name for row in self.rows for name in row)
+        names = [name for name in named if not any(isinstance(row.get(name), Mapping) for row in self.rows)]
         columns = [Column(name, justify="right", no_wrap=True) for name in names]
         table = Table(*columns, title=f"{self.name}: {self.description}")
         for row in self.rows:
-            table.add_row(*("–" if row[name] is None else str(row[name]) for name in names))
+            table.add_row(*(_cell(row, name) for name in names))
         console = Console() if Console().is_terminal else Console(width=WIDTH_OF_FILES)
         console.print(table)
         for row in self.rows:
@@ -49,19 +52,55 @@ class Report:
             )
         console.print(f"{machine()['cpu']}, {os.cpu_count()} cores; commit {commit()}")
 
-    def json(self) -> str:
-        """Everything as one JSON document."""
-        document = {
+    def document(self) -> dict[str, Any]:
+        """Everything, as it is written down."""
+        parameters = dict(self.parameters)
+        return {
             "benchmark": self.name,
             "description": self.description,
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
             "machine": machine(),
             "commit": commit(),
             "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
-            "parameters": self.parameters,
+            "seed": parameters.get("seed"),
+            "modules": parameters.pop("module_sha256", {}),
+            "parameters": parameters,
             "rows": self.rows,
         }
-        return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
+
+    def json(self) -> str:
+        """The document as JSON."""
+        options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+        return orjson.dumps(self.document(), default=str, option=options).decode()
+
+
+def merged(reports: Sequence[Report]) -> Report:
+    """Several runs of one workload as one: medians, and in `spread` the least and the most of each column."""
+    first = reports[0]
+    if len(reports) == 1:
+        return first
+    rows = [_median(rows) for rows in zip(*(report.rows for report in reports), strict=True)]
+    return replace(first, rows=rows)
+
+
+def _median(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    merged = dict(rows[0])
+    merged["spread"] = spread = {}
+    for name in measures(rows[0]):
+        values = [row[name] for row in rows if row.get(name) is not None]
+        merged[name] = round(median(values), 2)
+        spread[name] = [min(values), max(values)]
+    restarted = sorted({row.get("restarted") or "" for row in rows} - {""})
+    return merged | ({"restarted": ", ".join(restarted)} if "restarted" in merged else {})
+
+
+def _cell(row: Mapping[str, Any], name: str) -> str:
+    """A figure as people read it; with its spread where there are several runs."""
+    value = row.get(name)
+    if value is None:
+        return "–"
+    least, most = row.get("spread", {}).get(name, (value, value))
+    return str(value) if least == most else f"{value} ({least}–{most})"
 
 
 def machine() -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""How many messages a second: each client posts its next presigned item when it has the last one's result."""
+"""How many messages a second. Presigned items are posted over HTTP to a number of processes, and each client
+sends its next when it has the last one's result (closed loop): what the computer can do at most, with
+signatures checked, everything durable, and every result seen."""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from functools import partial
 from benchmarks.load import closed_loop
 from benchmarks.report import Report
 from benchmarks.running import add_arguments as add_common
-from benchmarks.running import computer_for, guests_of, measure
+from benchmarks.running import report_of
 
 NAME = "throughput"
 DESCRIPTION = "presigned items over HTTP until their results are back, closed loop"
@@ -22,20 +24,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> Report:
     """A row for each module and number of clients."""
-    rows = []
-    guests = guests_of(arguments)
-    with computer_for(arguments.url) as (url, computer):
-        for guest in guests:
-            for clients in map(int, arguments.clients.split(",")):
-                load = partial(closed_loop, clients=clients)
-                measured = measure(url, computer, guest, load, arguments)
-                rows.append(
-                    {
-                        "module": guest.name,
-                        "clients": clients,
-                        **measured.row(),
-                        "server_us": measured.server_us(),
-                    }
-                )
-    hashes = {guest.name: guest.sha256 for guest in guests}
-    return Report(NAME, DESCRIPTION, vars(arguments) | {"module_sha256": hashes}, rows)
+    loads = [(n, partial(closed_loop, clients=n)) for n in map(int, arguments.clients.split(","))]
+    return report_of(NAME, DESCRIPTION, arguments, "clients", loads)

@@ -1,12 +1,13 @@
-"""How long a message takes that wakes its process from a checkpoint, beside one to an awake process."""
+"""How long a message takes that wakes its process from a checkpoint, beside one to an awake process. Many
+processes hibernate, each gets one message, in an order that the seed gives, and then one more. Each answer is
+the process's own count, so a state that was lost would be seen."""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import random
 
-from benchmarks.dormitory import Dormitory, add_arguments, dormitory_for
+from benchmarks.dormitory import Dormitory, Row, add_arguments, report_of
 from benchmarks.report import Report
 
 NAME = "wake"
@@ -19,16 +20,10 @@ __all__ = ["add_arguments"]
 
 def run(arguments: argparse.Namespace) -> Report:
     """Two rows for each module."""
-    rows = []
-    hashes = {}
-    for guest in arguments.module.split(","):
-        with dormitory_for(guest, idle_seconds=arguments.idle_seconds) as dormitory:
-            rows += asyncio.run(_measured(dormitory, arguments))
-            hashes[guest] = dormitory.guest.sha256
-    return Report(NAME, DESCRIPTION, vars(arguments) | {"module_sha256": hashes}, rows)
+    return report_of(NAME, DESCRIPTION, arguments, _measured)
 
 
-async def _measured(dormitory: Dormitory, arguments: argparse.Namespace) -> list[dict[str, object]]:
+async def _measured(dormitory: Dormitory, arguments: argparse.Namespace) -> list[Row]:
     await dormitory.spawn(arguments.processes)
     processes = list(dormitory.counts)
     random.Random(arguments.seed).shuffle(processes)

@@ -1,0 +1,123 @@
+"""Every workload of `python -m benchmarks` runs, at its smallest, and gives its columns; runs can be
+compared, and drawn. One computer serves all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from aoray.testing import LocalComputer
+from benchmarks import __main__, plot
+from benchmarks.compare import differences, read
+from benchmarks.report import Report, merged
+from benchmarks.running import shared
+from benchmarks.workloads import workloads
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+
+FEW = "--processes 2 --messages 20"
+SMALLEST = {
+    "throughput": (f"--module lua,counter {FEW} --clients 1,4", {"messages_per_s", "p99_ms", "server_us"}),
+    "latency": (f"{FEW} --rate 50,100", {"p50_ms", "p99_ms", "server_mib", "restarted"}),
+    "aos_eval": (f"--module lua {FEW} --clients 2", {"messages_per_s", "server_cpu_s"}),
+    "token_transfer": (f"{FEW} --clients 4", {"payments_per_s", "credits_after_s", "server_us"}),
+    "flush": (f"{FEW} --clients 4", {"entries_per_s", "oldest_s_max", "drained_s"}),
+    "scale": (f"{FEW} --clients 4 --cores 1,2", {"speedup", "messages_per_s"}),
+    "crypto": ("--seconds 0.01 --threads 1", {"per_s", "cpu_us_each"}),
+    "recovery": (
+        "--processes 2 --messages 1 --kill ProcessActor",
+        {"first_answer_s", "last_answer_s", "restarted"},
+    ),
+    "density": ("--processes 3 --idle-seconds 1", {"asleep_kib_each", "disk_kib_each"}),
+    "wake": ("--processes 3 --idle-seconds 1", {"p99_ms"}),
+}
+
+
+@pytest.fixture(scope="module")
+def computer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalComputer]:
+    settings = {"AORAY_IDLE_SECONDS_MAX": "1", "AORAY_FLUSH_INTERVAL_MS": "100"}
+    data = tmp_path_factory.mktemp("workloads") / "data"
+    with LocalComputer(data, environment=settings) as opened:
+        yield opened
+
+
+@pytest.fixture
+def no_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.density.REST_S", 0.0)
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_a_workload_gives_its_columns(
+    name: str, computer: LocalComputer, no_rest: None, tmp_path: Path
+) -> None:
+    options, columns = SMALLEST[name]
+    file = tmp_path / "run.json"
+    with shared(computer):
+        assert __main__.main([name, *options.split(), "--json", str(file)]) == 0
+    document = read(file)
+    assert document["rows"]
+    for row in document["rows"]:
+        assert columns <= row.keys()
+        assert not row.get("failed")
+    assert document["machine"]["cores"]
+    assert document["commit"]
+    assert document["seed"] == 1
+    assert all(len(sha256) == 64 for sha256 in document["modules"].values())
+    assert document["modules"] or name == "crypto"
+
+
+def test_every_workload_is_described() -> None:
+    text = __main__.listing(workloads())
+    for workload in workloads().values():
+        assert workload.name in text
+        assert len(workload.description) > 100
+
+
+def run_of(rows: list[dict[str, object]]) -> Report:
+    return Report("throughput", "a load", {"seed": 1}, rows)
+
+
+def test_repetitions_give_median_and_spread() -> None:
+    runs = [
+        run_of([{"module": "lua", "clients": 4, "messages_per_s": rate, "restarted": restarted}])
+        for rate, restarted in ((300.0, ""), (100.0, "ShardActor 1x"), (200.0, ""))
+    ]
+    (row,) = merged(runs).rows
+    assert row["messages_per_s"] == 200.0
+    assert row["clients"] == 4
+    assert row["spread"] == {"messages_per_s": [100.0, 300.0]}
+    assert row["restarted"] == "ShardActor 1x"
+
+
+def test_two_runs_are_compared_row_by_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    peer = tmp_path / "peer.json"
+    before = run_of(
+        [{"module": name, "clients": 4, "messages_per_s": 100.0, "failed": 0} for name in ("aos", "lua")]
+    )
+    peer.write_text(before.json())
+    mine = run_of([{"module": "lua", "clients": 4, "messages_per_s": 250.0, "failed": 0}])
+    __main__.say(mine, "", str(peer))
+    said = capsys.readouterr().out
+    assert "2.5" in said
+    assert "the same" in said
+    other = before.document() | {"commit": "other", "versions": {"ray": "1"}}
+    assert {"commit", "versions ray"} <= {
+        line.partition(":")[0] for line in differences(mine.document(), other)
+    }
+
+
+@pytest.mark.parametrize("kind", ["svg", "png"])
+def test_runs_are_drawn(kind: str, tmp_path: Path) -> None:
+    rows = [{"module": "lua", "clients": n, "messages_per_s": 100.0 * n} for n in (1, 16)]
+    latency = [{"module": "lua", "rate": r, "p50_ms": 1, "p90_ms": 2, "p99_ms": 3} for r in (10, 20)]
+    scale = [{"module": "lua", "cores": n, "nodes": 1, "messages_per_s": 100.0 * n} for n in (1, 2)]
+    files = []
+    for name, of_it in (("throughput", rows), ("latency", latency), ("scale", scale)):
+        files.append(tmp_path / f"{name}.json")
+        files[-1].write_text(Report(name, "", {}, of_it).json())
+    assert plot.main([*map(str, files), "--to", str(tmp_path / "to"), "--format", kind]) == 0
+    made = {file.name: file.read_bytes()[:4] for file in (tmp_path / "to").iterdir()}
+    assert made.keys() == {f"{name}.{kind}" for name in ("throughput", "latency", "cores")}
+    assert set(made.values()) == {b"<?xm" if kind == "svg" else b"\x89PNG"}
