@@ -63,8 +63,14 @@ class Client:
 
         With `on_boot` the data is Lua source that the process evaluates as it boots.
         """
+        return await self.post(await self.process(module=module, tags=tags, data=data, on_boot=on_boot))
+
+    async def process(
+        self, *, module: str = "", tags: Iterable[Tag] = (), data: str | bytes = "", on_boot: bool = False
+    ) -> DataItem:
+        """The signed item of a process, not yet spawned."""
         health = await self.health()
-        item = build(
+        return build(
             self.signer,
             anchor=unique_anchor(),
             tags=[
@@ -80,7 +86,6 @@ class Client:
             ],
             data=_bytes(data) or b" ",
         )
-        return await self.post(item)
 
     def message(
         self, process: str, *, action: str = "", tags: Iterable[Tag] = (), data: str | bytes = ""

@@ -6,9 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks import density, latency, throughput, wake
+from benchmarks import density, latency, spawn, throughput, wake
 
-BENCHMARKS = {module.NAME: module for module in (throughput, latency, density, wake)}
+BENCHMARKS = {module.NAME: module for module in (throughput, latency, spawn, density, wake)}
 
 
 def main() -> None:
