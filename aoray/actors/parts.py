@@ -9,6 +9,7 @@ from aoray.actors.modules import ModuleStore
 from aoray.actors.results import Results
 from aoray.arweave.client import ArweaveClient
 from aoray.calls import Call, RayCalls
+from aoray.modules.lua import LUA_WASM
 from aoray.scheduler.reader import ShardedReader, open_readers
 from aoray.settings import Settings
 from aoray.wasm import Engine
@@ -21,6 +22,7 @@ class Parts(NamedTuple):
     results: Results
     loader: Loader
     call: Call
+    built_in: bytes = b""  # a module to have ready before anybody asks for it
 
 
 def parts_of(settings: Settings) -> Parts:
@@ -31,4 +33,5 @@ def parts_of(settings: Settings) -> Parts:
         Results(settings.data / "results.sqlite"),
         Loader(modules, Engine(settings.data / "compiled")),
         RayCalls(),
+        LUA_WASM.read_bytes(),
     )
