@@ -32,8 +32,9 @@ from typing import Any, TypeVar
 import orjson
 
 from aoray import limits, logs
+from aoray.actors.activation import Activation, Outcome
 from aoray.actors.couriers import Couriers
-from aoray.actors.evaluation import Evaluation, Prepared, Slice
+from aoray.actors.evaluation import Beginning, Begun, Evaluation, Slice
 from aoray.actors.faults import backoff, log_fault, not_here
 from aoray.actors.hibernation import Residency
 from aoray.actors.machine import Activate, Close, Effect, Hibernate, Machine, Read
@@ -41,11 +42,12 @@ from aoray.actors.parts import Parts, open_checkpoints, parts_of
 from aoray.actors.placement import gateway_of
 from aoray.actors.results import ResultRow
 from aoray.calls import wire_host
-from aoray.errors import ClientError, StaleTerm, Unavailable, UnknownProcess
+from aoray.errors import AorayError, ClientError, StaleTerm, Unavailable, UnknownProcess
 from aoray.keyfiles import load_key
 from aoray.protocol.assignments import LogEntry
 from aoray.scheduler.stores import open_results
 from aoray.settings import Settings
+from aoray.wasm import Instance, Limits
 from aoray.wire import Address, Wire
 
 logger = logging.getLogger(__name__)
@@ -63,7 +65,7 @@ class ProcessActor:
         self._settings = settings
         self._wire = Wire(self, wire_host(settings))
         self._incarnation = secrets.token_hex(8)
-        self._log, self._results, self._loader, call = parts or parts_of(settings)
+        self._log, self._results, self._loader, call, built_in = parts or parts_of(settings)
         self._machine = Machine()
         checkpoints = open_checkpoints(settings)
         messenger = load_key(settings, "authority").address
@@ -75,7 +77,7 @@ class ProcessActor:
         self._couriers = Couriers(call)
         self._evaluating = ThreadPoolExecutor(1, thread_name_prefix="evaluating")
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="reading")
-        self._activations = asyncio.Semaphore(limits.ACTIVATIONS_IN_FLIGHT_MAX)
+        self._activation = Activation(self._machine, self._loader, self)
         self._watchers: dict[Key, set[str]] = {}
         self._catching_up: dict[str, list[tuple[int, asyncio.Future[None]]]] = {}
         self._dry_running = asyncio.Lock()
@@ -83,8 +85,10 @@ class ProcessActor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._counts = dict.fromkeys(("evaluated", "replayed", "slices", "faults", "fenced", "dry_runs"), 0)
         self._submit(checkpoints.sweep)
-        self._start(self._evaluate_for_ever())
-        self._start(self._hibernate_for_ever())
+        self.start(self._evaluate_for_ever())
+        self.start(self._hibernate_for_ever())
+        if built_in:
+            self.start(self._warm(built_in))
 
     # What others call
 
@@ -216,9 +220,12 @@ class ProcessActor:
     def _apply(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
             if isinstance(effect, Activate):
-                self._start(self._activate(effect))
+                if effect.attempt:
+                    self.start(self._activate_again(effect))
+                else:
+                    self._activation.put(effect)
             elif isinstance(effect, Read):
-                self._start(self._read(effect))
+                self.start(self._read(effect))
             elif isinstance(effect, Hibernate):
                 self._residency.gone(effect.process_id)
                 self._submit(self._evaluation.hibernate, *effect)
@@ -226,35 +233,43 @@ class ProcessActor:
                 self._close(effect)
         self._wake.set()
 
-    async def _activate(self, effect: Activate) -> None:
-        """Module, instance, then the log from where the instance is."""
-        process_id, generation, attempt = effect
-        await asyncio.sleep(backoff(attempt))
-        async with self._activations:
-            process = self._machine.current(process_id, generation)
-            if process is None:
-                return
-            term = process.term
-            try:
-                prepared = await self._prepared(process_id)
-                begun = await self._on(self._evaluating, self._evaluation.begin, process_id, term, prepared)
-            except StaleTerm:
-                self._apply(self._machine.fenced(process_id, term))
-            except UnknownProcess:
-                logger.warning("process %s is not in the log", process_id)
-                self._apply(self._machine.drop(process_id))
-            except Exception:  # down or a fault of ours: never the process's result; tried again
-                logger.exception("activation %d of %s failed", attempt, process_id)
-                self._fail(process_id, generation)
-            else:
-                self._apply(self._machine.activated(process_id, generation, *begun))
-                self._used(process_id)
+    # The hops of an activation
 
-    async def _prepared(self, process_id: str) -> Prepared:
-        record = await self._on(self._reading, self._log.process, process_id)
-        if record is None:
-            raise UnknownProcess(f"no process {process_id} in the log", process=process_id)
-        return await self._loader.prepared(process_id, record.item)
+    async def items(self, process_ids: Sequence[str]) -> Sequence[bytes | None]:
+        """The items that spawned these, from the log."""
+        records = await self._on(self._reading, lambda: [self._log.process(each) for each in process_ids])
+        return [record.item if record else None for record in records]
+
+    async def begin(self, batch: Sequence[Beginning]) -> Sequence[Outcome]:
+        """Instances, in the thread that evaluates."""
+        return await self._on(self._evaluating, self._evaluation.begin, batch)
+
+    def ended(self, effect: Activate, term: int, outcome: Outcome) -> None:
+        """What an activation came to."""
+        process_id, generation, _ = effect
+        if isinstance(outcome, Begun):
+            self._apply(self._machine.activated(process_id, generation, *outcome))
+            self._used(process_id)
+        elif isinstance(outcome, StaleTerm):
+            self._apply(self._machine.fenced(process_id, term))
+        elif isinstance(outcome, UnknownProcess):
+            logger.warning("process %s is not in the log", process_id)
+            self._apply(self._machine.drop(process_id))
+        else:  # down or a fault of ours: never the process's result; tried again
+            self._fail(process_id, generation)
+
+    async def _activate_again(self, effect: Activate) -> None:
+        await asyncio.sleep(backoff(effect.attempt))
+        self._activation.put(effect)
+
+    async def _warm(self, wasm: bytes) -> None:
+        """Have the boot image of the built-in module before its first process comes."""
+        try:
+            module = await asyncio.to_thread(self._loader.load, wasm)
+            instance = await self._on(self._evaluating, Instance.boot, module, Limits())
+            self._submit(instance.close)
+        except AorayError as error:  # whoever needs it finds that out for himself
+            logger.warning("the built-in module is not ready yet: %s", error)
 
     async def _read(self, effect: Read) -> None:
         """A page of the log, however often it takes."""
@@ -357,7 +372,8 @@ class ProcessActor:
         """For the evaluating thread, in order; nobody waits for it."""
         self._evaluating.submit(function, *arguments).add_done_callback(log_fault)
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run this beside the others; if it ends by a fault, so does the actor."""
         task = asyncio.get_event_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)

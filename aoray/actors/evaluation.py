@@ -81,6 +81,14 @@ class Prepared(NamedTuple):
     env: bytes
 
 
+class Beginning(NamedTuple):
+    """A process to begin with, in the term it is held in."""
+
+    process_id: str
+    term: int
+    prepared: Prepared
+
+
 class Begun(NamedTuple):
     """Where evaluation begins: the next nonce for this state, and the last one that has a result."""
 
@@ -140,12 +148,31 @@ class Evaluation:
         self._clock = clock
         self._loose = False  # memory was freed that the system does not have back
 
-    def begin(self, process_id: str, term: int, prepared: Prepared) -> Begun:
-        """Make the instance, and fence whoever held the process before (StaleTerm: that one is us)."""
-        self._results.claim(process_id, term)
+    def begin(self, batch: Sequence[Beginning]) -> list[Begun | Exception]:
+        """Make instances, and fence whoever held the processes before (StaleTerm: that one is us).
+
+        As many as fit into a slice's time, one at least: messages wait meanwhile.
+        """
+        deadline = self._clock() + limits.SLICE_SECONDS
+        stale = self._write({each.process_id: each.term for each in batch}, [])
+        outcomes: list[Begun | Exception] = []
+        for each in batch:
+            if outcomes and self._clock() >= deadline:
+                break
+            if each.process_id in stale:
+                outcomes.append(StaleTerm("a successor evaluates it", processes=[each.process_id]))
+                continue
+            try:
+                outcomes.append(self._begin(each.process_id, each.prepared))
+            except Exception as error:  # of this process; the others begin
+                logger.exception("%s does not begin", each.process_id)
+                outcomes.append(error)
+        return outcomes
+
+    def _begin(self, process_id: str, prepared: Prepared) -> Begun:
         known_nonce = self._results.last_nonce(process_id)
         self.close(process_id)
-        resident = self._restored(process_id, prepared, known_nonce)
+        resident = self._restored(process_id, prepared, known_nonce) if known_nonce >= 0 else None
         if resident is None:
             resident = Resident(evaluator_of(prepared), prepared.env)
         resident.used = self._clock()

@@ -17,7 +17,7 @@ from aoray.actors.evaluation import Prepared
 from aoray.actors.messages import ModuleInfo, environment_of
 from aoray.actors.modules import ModuleStore, limits_of
 from aoray.errors import ProcessError, TooLarge, UnknownModule, UnsupportedModule
-from aoray.protocol.items import parse
+from aoray.protocol.items import DataItem, parse
 from aoray.protocol.tags import ao_tag
 from aoray.wasm import Engine, Limits, Module
 
@@ -38,17 +38,27 @@ class Loader:
         self._modules = modules
         self._engine = engine
         self._loaded: dict[str, Loaded] = {}
+        self._kept: Module | None = None
+
+    def load(self, wasm: bytes) -> Module:
+        """A module, compiled now or before; it stays loaded."""
+        module = self._kept = self._engine.load(wasm)
+        return module
 
     async def prepared(self, process_id: str, item: bytes) -> Prepared:
         """What the process's instance is made of, or why it can't be."""
         process = parse(item)
-        module_id = ao_tag(process.tags, "Module", "")
         try:
-            info, module = await self._load(module_id)
-            granted = limits_of(process.tags, info.tags)
+            loaded = await self._load(ao_tag(process.tags, "Module", ""))
         except FOR_EVER as error:
             return Prepared(error.message, Limits(), b"")
-        return Prepared(module, granted, environment_of(process_id, process, info))
+        return _prepared(process_id, process, loaded)
+
+    def ready(self, process_id: str, item: bytes) -> Prepared | None:
+        """The same at once, if the module is loaded."""
+        process = parse(item)
+        loaded = self._loaded.get(ao_tag(process.tags, "Module", ""))
+        return _prepared(process_id, process, loaded) if loaded else None
 
     async def _load(self, module_id: str) -> Loaded:
         loaded = self._loaded.get(module_id)
@@ -58,3 +68,12 @@ class Loader:
             while len(self._loaded) > limits.MODULES_LOADED_MAX:
                 self._loaded.pop(next(iter(self._loaded)))
         return loaded
+
+
+def _prepared(process_id: str, process: DataItem, loaded: Loaded) -> Prepared:
+    info, module = loaded
+    try:
+        granted = limits_of(process.tags, info.tags)
+    except FOR_EVER as error:
+        return Prepared(error.message, Limits(), b"")
+    return Prepared(module, granted, environment_of(process_id, process, info))

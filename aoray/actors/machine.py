@@ -122,7 +122,7 @@ class Machine:
         effects: list[Effect] = []
         touched: dict[str, Process] = {}
         for term, entry in work:
-            process = self._holder(entry.process_id, term, effects)
+            process = self._holder(entry.process_id, term, effects, behind=False)
             if process is not None:
                 self._offer(process, entry)
                 touched[process.process_id] = process
@@ -133,7 +133,7 @@ class Machine:
     def activate(self, process_id: str, term: int) -> list[Effect]:
         """The process is ours from this term on; the log may hold entries that never came."""
         effects: list[Effect] = []
-        process = self._holder(process_id, term, effects)
+        process = self._holder(process_id, term, effects, behind=True)
         return effects + self.doubt(process_id) if process is not None else effects
 
     def doubt(self, process_id: str) -> list[Effect]:
@@ -168,6 +168,8 @@ class Machine:
         for nonce in [nonce for nonce in process.pending if nonce < next_nonce]:
             self._forget(process, nonce)
         process.frontier = next_nonce - 1
+        # If what comes next is at hand, what comes after will come too, or leave a gap.
+        process.behind = process.behind or next_nonce not in process.pending
         return self._next(process)
 
     def read(
@@ -245,22 +247,22 @@ class Machine:
         process = self.processes.get(process_id)
         return process if process is not None and process.generation == generation else None
 
-    def _holder(self, process_id: str, term: int, effects: list[Effect]) -> Process | None:
+    def _holder(self, process_id: str, term: int, effects: list[Effect], *, behind: bool) -> Process | None:
         """The process that this term may speak for; None if the term is over."""
         if term < self._floor.get(process_id, term):
             return None
         self._floor[process_id] = term
         process = self.processes.get(process_id)
         if process is None:
-            process = self._begin(process_id, term, attempt=0)
+            process = self._begin(process_id, term, attempt=0, behind=behind)
             effects.append(Activate(process_id, process.generation, 0))
         process.term = term
         return process
 
-    def _begin(self, process_id: str, term: int, *, attempt: int) -> Process:
+    def _begin(self, process_id: str, term: int, *, attempt: int, behind: bool = True) -> Process:
         self._generation += 1
         self.asleep.pop(process_id, None)
-        process = Process(process_id, term, self._generation, attempt=attempt)
+        process = Process(process_id, term, self._generation, attempt=attempt, behind=behind)
         self.processes[process_id] = process
         return process
 

@@ -11,6 +11,7 @@ from aoray.actors.results import Results
 from aoray.arweave.client import ArweaveClient
 from aoray.calls import Call, RayCalls
 from aoray.files import files_of
+from aoray.modules.lua import LUA_WASM
 from aoray.scheduler.reader import ShardedReader
 from aoray.scheduler.stores import open_index, open_readers, open_results
 from aoray.settings import Settings
@@ -24,6 +25,7 @@ class Parts(NamedTuple):
     results: Results
     loader: Loader
     call: Call
+    built_in: bytes = b""  # a module to have ready before anybody asks for it
 
 
 def parts_of(settings: Settings) -> Parts:
@@ -34,6 +36,7 @@ def parts_of(settings: Settings) -> Parts:
         open_results(settings),
         Loader(modules, Engine(settings.data / "compiled")),
         RayCalls(),
+        LUA_WASM.read_bytes(),
     )
 
 
