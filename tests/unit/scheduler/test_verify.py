@@ -6,9 +6,8 @@ where only it could tell them, and kept by an Arweave that verifies nothing in t
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
-import httpx
 import pytest
 from auditing import EVAL, MODULE, PAIRS, STRANGER, Auditor, tampered
 from scheduling import SCHEDULER, USER, bundle, item
@@ -16,6 +15,7 @@ from scheduling import SCHEDULER, USER, bundle, item
 from aoray import limits, verify
 from aoray.audit import comparison
 from aoray.client import Client
+from aoray.client.roads import Answer
 from aoray.errors import LogFault, MalformedInput
 from aoray.protocol.assignments import Head, LogEntry, next_assignment
 from aoray.protocol.items import build, parse
@@ -178,11 +178,21 @@ async def test_a_forged_result_is_found(auditor: Auditor, log: list[LogEntry]) -
         async with replayed(auditor.client, auditor.process, compiled=auditor.compiled, compare=compare):
             pass
 
-    def serve(request: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, content=right[request.url.path.rpartition("/")[2]])
+    class Computer:
+        """Answers with what is right by now."""
+
+        url = "http://computer"
+
+        async def ask(
+            self, method: str, path: str, params: Mapping[str, str], body: bytes, content_type: str
+        ) -> Answer:
+            return Answer(200, {}, right[path.rpartition("/")[2]])
+
+        async def close(self) -> None:
+            pass
 
     await run(keep)
-    async with Client("http://computer", USER, httpx.MockTransport(serve)) as computer:
+    async with Client("http://computer", USER, Computer()) as computer:
         await run(comparison(computer))
         right[log[4].message_id] = right[log[3].message_id]
         with pytest.raises(LogFault, match=r"nonce 4: the result of .* is not what evaluation gives"):
