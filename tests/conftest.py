@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -63,4 +62,4 @@ def stored(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
     if request.param == "sqlite":
         return Settings(data=tmp_path)
     server: PostgresServer = request.getfixturevalue("postgres")
-    return Settings(data=tmp_path, store=server.url(f"t_{secrets.token_hex(6)}"))
+    return Settings(data=tmp_path, store=server.new_url())

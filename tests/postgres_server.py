@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import secrets
 import shutil
 import signal
 import subprocess
@@ -48,6 +49,10 @@ class PostgresServer:
     def url(self, schema: str) -> str:
         """For `--store`."""
         return f"postgresql://aoray@127.0.0.1:{self.port}/postgres?schema={schema}"
+
+    def new_url(self) -> str:
+        """For `--store`, with a schema that nobody has used."""
+        return self.url(f"t_{secrets.token_hex(6)}")
 
     def __enter__(self) -> Self:
         data = str(self._folder / "data")

@@ -1,0 +1,61 @@
+"""A real S3 server for tests: moto's, in an OS process and on a port of its own; it ends with them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote
+
+import httpx
+
+from aoray.testing import free_ports
+
+SECONDS_MAX = 60
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+
+
+class S3Server:
+    """The server, from entering it on; what it holds is in its memory."""
+
+    def __init__(self) -> None:
+        self._endpoint = f"http://127.0.0.1:{free_ports()}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def uri(self, bucket: str) -> str:
+        """For `--files`; the bucket must be there."""
+        return f"s3://{bucket}/aoray?region=us-east-1&endpoint_override={quote(self._endpoint, safe='')}"
+
+    def make_bucket(self, name: str) -> str:
+        """An empty bucket; the URI of a folder in it."""
+        httpx.put(f"{self._endpoint}/{name}").raise_for_status()
+        return self.uri(name)
+
+    def __enter__(self) -> Self:
+        host, port = self._endpoint.removeprefix("http://").split(":")
+        moto = str(Path(sys.executable).with_name("moto_server"))
+        command = ["setpriv", "--pdeathsig", "KILL", sys.executable, moto, "-H", host, "-p", port]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + SECONDS_MAX
+        while True:
+            try:
+                httpx.get(self._endpoint)
+            except httpx.TransportError:
+                assert self._process.poll() is None and time.monotonic() < deadline, "moto does not start"
+            else:
+                return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+    def kill(self) -> None:
+        """End it at once, with all that it holds."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
