@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from aoray.errors import MalformedInput, TooLarge
 from aoray.limits import BUNDLE_BYTES_MAX, BUNDLE_ITEMS_MAX
 from aoray.protocol.ids import b64url_encode, id_bytes
-from aoray.protocol.items import DataItem, parse
+from aoray.protocol.items import DataItem, id_of, parse
 from aoray.protocol.tags import Tag, Tags
 
 BUNDLE_TAGS: Tags = (Tag("Bundle-Format", "binary"), Tag("Bundle-Version", "2.0.0"))
@@ -25,10 +25,15 @@ _ENTRY_BYTES = 2 * _NUMBER_BYTES
 
 def pack(items: Sequence[DataItem]) -> bytes:
     """The bytes of a bundle of these items; TooLarge beyond the bounds that `unpack` keeps."""
+    return pack_raw([item.raw for item in items])
+
+
+def pack_raw(items: Sequence[bytes]) -> bytes:
+    """As `pack`, of the raw bytes of items that were parsed before."""
     if len(items) > BUNDLE_ITEMS_MAX:
         raise TooLarge(f"A bundle has at most {BUNDLE_ITEMS_MAX} items.", field="count")
-    heads = b"".join(_number(len(item.raw)) + id_bytes(item.id) for item in items)
-    bundle = b"".join((_number(len(items)), heads, *(item.raw for item in items)))
+    heads = b"".join(_number(len(raw)) + id_of(raw) for raw in items)
+    bundle = b"".join((_number(len(items)), heads, *items))
     if len(bundle) > BUNDLE_BYTES_MAX:
         raise TooLarge(f"A bundle has at most {BUNDLE_BYTES_MAX} bytes.", field="body")
     return bundle

@@ -116,6 +116,12 @@ def _optional(raw: bytes, at: int, name: str) -> tuple[bytes, int]:
     return _take(raw, at + 1, 32, name), at + 33
 
 
+def id_of(raw: bytes) -> bytes:
+    """The 32 bytes of the id of an item that was parsed before, without taking it apart again."""
+    size = scheme_of(int.from_bytes(raw[:2], "little")).signature_bytes
+    return sha256(raw[2 : 2 + size]).digest()
+
+
 def verify(item: DataItem) -> None:
     """BadSignature, unless the owner signed this item."""
     message = _signing_hash(

@@ -23,8 +23,7 @@ from typing import Any
 from aoray import limits
 from aoray.arweave.uploaders import Signed, Uploader
 from aoray.errors import AorayError, InfrastructureError
-from aoray.protocol.bundles import pack
-from aoray.protocol.items import parse
+from aoray.protocol.bundles import pack_raw
 from aoray.scheduler.log import Log
 from aoray.scheduler.upload_rules import Policy, Sight, Step, next_step
 from aoray.scheduler.uploads import Backlog, Upload
@@ -42,8 +41,7 @@ Sleep = Callable[[float], Awaitable[None]]
 def packed(rows: Sequence[Sequence[bytes]]) -> bytes:
     """These raw items as the bytes of a bundle; one that comes twice (a message that was assigned to several
     processes) is in it once."""
-    items = dict.fromkeys(raw for row in rows for raw in row)
-    return pack([parse(raw) for raw in items])
+    return pack_raw(list(dict.fromkeys(raw for row in rows for raw in row)))
 
 
 def signed_of(upload: Upload) -> Signed:
