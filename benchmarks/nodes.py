@@ -16,34 +16,35 @@ MEMORY_BYTES = 128 * 1024 * 1024
 SCRIPT = """
 import sys
 from ray.cluster_utils import Cluster
-nodes, port, memory = map(int, sys.argv[1:])
-arguments = {"num_cpus": 1, "object_store_memory": memory, "include_dashboard": False}
-cluster = Cluster(initialize_head=True, head_node_args=arguments | {"gcs_server_port": port})
+nodes, port, memory = map(int, sys.argv[2:])
+head = {"num_cpus": 1, "object_store_memory": memory, "include_dashboard": False}
+head |= {"gcs_server_port": port, "temp_dir": sys.argv[1]}
+cluster = Cluster(initialize_head=True, head_node_args=head)
 for _ in range(nodes - 1):
     cluster.add_node(num_cpus=1, object_store_memory=memory)
 cluster.wait_for_nodes()
 print(cluster.address, flush=True)
 sys.stdin.read()
-cluster.shutdown()
 """
 
 
 @contextmanager
 def several_nodes(nodes: int) -> Iterator[LocalComputer]:
     """So many raylets, a process actor for each, and the computer on them; all gone at the end."""
-    command = [sys.executable, "-c", SCRIPT, str(nodes), str(free_ports()), str(MEMORY_BYTES)]
-    with tempfile.TemporaryDirectory(prefix="aoray-nodes-") as directory:
+    with tempfile.TemporaryDirectory(prefix="aor-nodes-", ignore_cleanup_errors=True) as directory:
         computer = LocalComputer(Path(directory) / "data")
+        words = [directory + "/ray", str(nodes), str(free_ports()), str(MEMORY_BYTES)]
         cluster = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=computer.environment
+            [sys.executable, "-c", SCRIPT, *words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=computer.environment,  # with the mark: its CPU and memory are the computer's
         )
-        assert cluster.stdin is not None
         assert cluster.stdout is not None
         try:
             address = cluster.stdout.readline().decode().strip()
             computer.options = ["--ray-address", address, "--actors-per-node", str(nodes)]
-            with computer:
-                yield computer
+            yield computer.start()
         finally:
-            cluster.stdin.close()
-            cluster.wait(60)
+            computer.kill()
+            cluster.communicate()
