@@ -93,7 +93,6 @@ class Connection:
     slots = iterating(AsyncConnection.slots)
     results = iterating(AsyncConnection.results)
 
-    @wraps(AsyncConnection.spawn_many)
     def spawn_many(
         self,
         spawns: int | Iterable[Spawn],
@@ -107,7 +106,6 @@ class Connection:
             self._connection.spawn_many(wanted, in_flight=in_flight, progress=progress, on_refusal=on_refusal)
         )
 
-    @wraps(AsyncConnection.send_many)
     def send_many(
         self,
         messages: Iterable[Message],
@@ -121,6 +119,9 @@ class Connection:
                 elsewhere(messages), in_flight=in_flight, progress=progress, on_refusal=on_refusal
             )
         )
+
+    spawn_many.__doc__ = AsyncConnection.spawn_many.__doc__
+    send_many.__doc__ = AsyncConnection.send_many.__doc__
 
     def _run(self, call: Coroutine[Any, Any, T]) -> T:
         running = asyncio.run_coroutine_threadsafe(call, self._loop)
