@@ -68,9 +68,13 @@ def _close(line: asyncio.Task[Line]) -> None:
 
 
 class RayCalls:
-    """`Call` to real actors. Peers are kept: to look one up costs as much as a Ray call."""
+    """`Call` to real actors. Peers are kept: to look one up costs as much as a Ray call.
 
-    def __init__(self) -> None:
+    The actors are those of `namespace`: of this program's own, unless it is named.
+    """
+
+    def __init__(self, namespace: str | None = None) -> None:
+        self._namespace = namespace
         self._peers: dict[str, Peer] = {}
 
     async def __call__(self, actor: str, method: str, *arguments: Any) -> Any:
@@ -86,7 +90,7 @@ class RayCalls:
     def _peer(self, actor: str) -> Peer:
         if actor not in self._peers:
             try:
-                self._peers[actor] = Peer(ray.get_actor(actor))
+                self._peers[actor] = Peer(ray.get_actor(actor, namespace=self._namespace))
             except ValueError as error:
                 raise Unavailable(f"{actor} is not there", hint="It is being started.") from error
         return self._peers[actor]

@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import select
 import signal
 import socket
@@ -201,6 +202,14 @@ class LocalComputer:
         for pid in self.members():
             found[part_of(command_of(pid))] += memory_of(pid)
         return found
+
+    def ray(self) -> tuple[str, str]:
+        """The address of its Ray, and its namespace there, as `aoray up` says them once it is ready."""
+        deadline = time.monotonic() + START_SECONDS_MAX
+        while (found := re.search(r"Ray +(\S+), namespace (\S+)", self.said())) is None:
+            assert time.monotonic() < deadline, self.said()
+            time.sleep(HEALTH_INTERVAL_S)
+        return found[1], found[2]
 
     def said(self, characters: int = 4000) -> str:
         """The end of what it printed."""

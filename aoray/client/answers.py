@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from aoray.protocol.tags import Tag
 
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 TagsGiven = Mapping[str, str] | Iterable[Tag]
 """Tags as people write them: a mapping, or pairs where a name comes twice."""
 
@@ -58,7 +60,7 @@ class Result:
     message: str
     """Its id; empty in a dry run, and in pages of results, which do not have it."""
     output: str
-    """What it printed or returned, as text."""
+    """What it printed or returned, as text, without a terminal's colours (Lua prints numbers in green)."""
     error: str
     """Why it failed, and left the state as it was; empty if it did not."""
     messages: tuple[Sent, ...]
@@ -104,7 +106,7 @@ def _output(output: Any) -> str:
     data = output.get("data", "") if isinstance(output, dict) else output
     if isinstance(data, dict):  # older modules of aos put it one deeper
         data = data.get("output", "")
-    return "" if data is None else str(data)
+    return "" if data is None else COLOURS.sub("", str(data))
 
 
 def _sent(each: Any) -> Sent:

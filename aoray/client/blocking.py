@@ -13,7 +13,7 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from aoray.client.answers import Message, Result, Spawn, Spawned
-from aoray.client.connection import IN_FLIGHT, TIMEOUT_S, AsyncConnection, connect_async
+from aoray.client.connection import IN_FLIGHT, TIMEOUT_S, AsyncConnection, client_of
 from aoray.client.flow import OnRefusal
 from aoray.client.wallets import Wallet
 
@@ -93,7 +93,6 @@ class Connection:
     slots = iterating(AsyncConnection.slots)
     results = iterating(AsyncConnection.results)
 
-    @wraps(AsyncConnection.spawn_many)
     def spawn_many(
         self,
         spawns: int | Iterable[Spawn],
@@ -107,7 +106,6 @@ class Connection:
             self._connection.spawn_many(wanted, in_flight=in_flight, progress=progress, on_refusal=on_refusal)
         )
 
-    @wraps(AsyncConnection.send_many)
     def send_many(
         self,
         messages: Iterable[Message],
@@ -121,6 +119,9 @@ class Connection:
                 elsewhere(messages), in_flight=in_flight, progress=progress, on_refusal=on_refusal
             )
         )
+
+    spawn_many.__doc__ = AsyncConnection.spawn_many.__doc__
+    send_many.__doc__ = AsyncConnection.send_many.__doc__
 
     def _run(self, call: Coroutine[Any, Any, T]) -> T:
         running = asyncio.run_coroutine_threadsafe(call, self._loop)
@@ -172,11 +173,18 @@ def connect(
     *,
     wallet: Wallet | None = None,
     timeout_s: float = TIMEOUT_S,
+    ray_address: str | None = None,
+    namespace: str | None = None,
 ) -> Connection:
     """A connection to the computer at `url` (`AORAY_URL`, or http://127.0.0.1:4000).
 
     `wallet` is a key file, a private JWK, or a signer such as `aoray.new_wallet()`; without one it is that of
     the command line (`AORAY_WALLET`, or `~/.aoray/wallet.json`, made on first use). A call has `timeout_s`
     seconds in all. `Unavailable` if nothing answers there.
+
+    With `ray_address` (`auto`, or as `aoray up` says it) this program is a driver on the computer's Ray
+    cluster, and reaches it by Ray calls instead of HTTP: the same requests, through the same checks.
+    `namespace` says which computer, where there are several. A program that has joined Ray already stays so.
     """
-    return Connection(lambda: connect_async(url, wallet=wallet, timeout_s=timeout_s))
+    client = client_of(url, wallet, ray_address, namespace)  # Ray wants to be joined in the main thread
+    return Connection(lambda: AsyncConnection(client, timeout_s))

@@ -28,6 +28,7 @@ from aoray.client.patience import patiently
 from aoray.client.slots import Slot, following
 from aoray.client.wallets import Wallet, wallet_of
 from aoray.client.wire import Client
+from aoray.errors import ClientError
 from aoray.protocol.items import DataItem
 from aoray.protocol.signatures import ARWEAVE
 
@@ -222,7 +223,23 @@ def connect_async(
     *,
     wallet: Wallet | None = None,
     timeout_s: float = TIMEOUT_S,
+    ray_address: str | None = None,
+    namespace: str | None = None,
 ) -> AsyncConnection:
     """A connection for `async with` (see `aoray.connect`, which has the same arguments)."""
-    where = url or os.environ.get("AORAY_URL", "http://127.0.0.1:4000")
-    return AsyncConnection(Client(where, wallet_of(wallet)), timeout_s)
+    return AsyncConnection(client_of(url, wallet, ray_address, namespace), timeout_s)
+
+
+def client_of(
+    url: str | None, wallet: Wallet | None, ray_address: str | None, namespace: str | None
+) -> Client:
+    """The client that the arguments of `connect` ask for."""
+    signer = wallet_of(wallet)
+    if ray_address is None and namespace is None:
+        return Client(url or os.environ.get("AORAY_URL", "http://127.0.0.1:4000"), signer)
+    if url is not None:
+        raise ClientError("a computer is reached by HTTP (url) or by Ray (ray_address), not by both")
+    from aoray.client.ray_road import ray_road
+
+    road = ray_road(ray_address or "auto", namespace)
+    return Client(road.url, signer, road)

@@ -64,7 +64,10 @@ def _stop(_number: int, _frame: Any) -> None:
 
 
 def _welcome(settings: Settings, health: Any) -> str:
+    import ray
+
     port = settings.port
+    joined = ray.get_runtime_context()
     unit = f"http://{settings.host}:{{}}".format
     return "\n".join(
         [
@@ -73,6 +76,7 @@ def _welcome(settings: Settings, health: Any) -> str:
             f"  module     {health['module']}",
             f"  scheduler  {health['scheduler']}",
             f"  authority  {health['authority']}",
+            f"  Ray        {joined.gcs_address}, namespace {joined.namespace}",
             "",
             f"export MU_URL={unit(port + 2)} CU_URL={unit(port + 4)} GATEWAY_URL={settings.arweave_url}",
             f"export AORAY_URL={settings.url} SCHEDULER={health['scheduler']} AUTHORITY={health['authority']}"

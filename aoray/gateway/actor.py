@@ -2,8 +2,8 @@
 
 It serves from `__init__` on, so one that Ray restarted serves again by itself: the log, the results and the
 outboxes not yet pushed are on disk, and what was in memory is only a cache. Other actors call `deliver`
-(results that were waited for) and `push` (results with outboxes); to lose such a call is harmless. A port
-in use is said by `ready`.
+(results that were waited for) and `push` (results with outboxes); to lose such a call is harmless. Drivers on
+the cluster call `exchange`. A port in use is said by `ready`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from aoray.calls import RayCalls, wire_host
 from aoray.errors import ClientError
 from aoray.gateway import apps
 from aoray.gateway.connections import BoundedProtocol
+from aoray.gateway.drivers import Answered, Ask, Drivers
 from aoray.gateway.gateway import Gateway
 from aoray.gateway.outgoing import Outgoing
 from aoray.gateway.pusher import Reference
@@ -92,6 +93,12 @@ class GatewayActor:
         """Results with outboxes, of processes whose gateway this is."""
         self._gateway.pusher.push((process_id, nonce) for process_id, nonce in references)
 
+    async def exchange(self, driver: str, asks: list[Ask]) -> list[Answered]:
+        """Requests of a driver on the cluster (`gateway.drivers`), and answers that are ready for it."""
+        if self._fault:
+            raise self._fault
+        return await self._drivers.exchange(driver, asks)
+
     async def stats(self) -> dict[str, int]:
         return self._gateway.counts()
 
@@ -103,6 +110,7 @@ class GatewayActor:
             arweave = arweave_router(ArweaveStore(settings.data / "arweave.sqlite", trusted=trusted))
         made = applications(self._gateway, arweave)
         sockets = {port: listen(settings.host, port, shared=settings.gateways > 1) for port in made}
+        self._drivers = Drivers(made[settings.port])
         for port, app in made.items():
             self._keep(serve(app, sockets[port]), f"the server on port {port}")
 

@@ -16,6 +16,7 @@ from aoray.errors import AorayError, body_of, status_of
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "aoray"
 OURS = sorted(PACKAGE.rglob("*.py")) + sorted((ROOT / "benchmarks").rglob("*.py"))
+OURS += sorted((ROOT / "examples").rglob("*.py"))
 FILE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 60
 

@@ -1,0 +1,138 @@
+"""The road of a driver on the Ray cluster: Ray calls to a gateway's actor, no HTTP.
+
+Requests gather while calls are under way, and go in batches; see `gateway.drivers`, which answers them by
+the same application as HTTP's. While requests are unanswered one call is always under way, so the death of
+the gateway is seen: whatever was unanswered is then `Unavailable`, and `patience` sends it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import uuid
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from urllib.parse import urlencode
+
+import ray
+
+from aoray import limits
+from aoray.calls import RayCalls
+from aoray.client.roads import REQUEST_SECONDS_MAX, Answer
+from aoray.errors import AorayError, ClientError, Unavailable
+from aoray.gateway.drivers import Answered, Ask
+
+CALLS_IN_FLIGHT_MAX = 2
+
+Exchange = Callable[[list[Ask]], Awaitable[list[Answered]]]
+
+
+class RayRoad:
+    """A `Road` over `exchange`. With `close` it also lets go of Ray, if it was `ray_road` that joined it."""
+
+    def __init__(self, url: str, exchange: Exchange, *, joined: bool = False) -> None:
+        self.url = url
+        self._exchange = exchange
+        self._joined = joined
+        self._numbers = 0
+        self._queue: deque[Ask] = deque()
+        self._waiting: dict[int, asyncio.Future[Answer]] = {}  # in the order in which they were asked
+        self._calls: set[asyncio.Task[None]] = set()
+
+    async def ask(
+        self, method: str, path: str, params: Mapping[str, str], body: bytes, content_type: str
+    ) -> Answer:
+        self._numbers += 1
+        number = self._numbers
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = answer
+        self._queue.append(Ask(number, method, path, urlencode(params).encode(), body, content_type))
+        self._go_on()
+        try:
+            async with asyncio.timeout(REQUEST_SECONDS_MAX):
+                return await answer
+        except TimeoutError as error:
+            raise Unavailable(f"{self.url} does not answer") from error
+        finally:
+            self._waiting.pop(number, None)
+
+    async def close(self) -> None:
+        for call in self._calls:
+            call.cancel()
+        await asyncio.gather(*self._calls, return_exceptions=True)
+        if self._joined:
+            ray.shutdown()
+
+    def _go_on(self) -> None:
+        """One more call, if there is something to send, or nobody who would bring an answer."""
+        if (self._queue and len(self._calls) < CALLS_IN_FLIGHT_MAX) or (self._waiting and not self._calls):
+            call = asyncio.ensure_future(self._call(self._batch()))
+            self._calls.add(call)
+            call.add_done_callback(self._ended)
+
+    def _batch(self) -> list[Ask]:
+        batch: list[Ask] = []
+        size = 0
+        while self._queue and len(batch) < limits.BATCH_MESSAGES_MAX and size < limits.BATCH_BYTES_MAX:
+            batch.append(self._queue.popleft())
+            size += len(batch[-1].body)
+        return batch
+
+    async def _call(self, batch: list[Ask]) -> None:
+        try:
+            answered = await self._exchange(batch)
+        except AorayError as error:
+            queued = {ask.number for ask in self._queue}
+            for number, waiting in self._waiting.items():
+                if number not in queued and not waiting.done():
+                    waiting.set_exception(Unavailable(error.message, hint=error.hint))
+            return
+        for number, status, headers, body in answered:
+            found = self._waiting.get(number)
+            if found is not None and not found.done():
+                found.set_result(Answer(status, headers, body))
+                del self._waiting[number]
+
+    def _ended(self, call: asyncio.Task[None]) -> None:
+        self._calls.discard(call)
+        if not call.cancelled():
+            call.result()
+            self._go_on()
+
+
+def ray_road(ray_address: str = "auto", namespace: str | None = None) -> RayRoad:
+    """The road to the computer on a Ray cluster, which is joined if this program has not yet. `namespace`
+    says which, where there are several: `aoray up` names it."""
+    joined = not ray.is_initialized()
+    if joined:
+        try:
+            ray.init(address=ray_address, log_to_driver=False, logging_level="ERROR")
+        except ConnectionError as error:
+            raise Unavailable(
+                f"no Ray cluster at {ray_address}: {error}", hint="`aoray up` says where its Ray is."
+            ) from error
+    try:
+        where, gateway = _gateway(namespace)
+    except ClientError:
+        if joined:
+            ray.shutdown()
+        raise
+    call, driver = RayCalls(where), uuid.uuid4().hex
+    return RayRoad(
+        f"ray:{where}/{gateway}", lambda asks: call(gateway, "exchange", driver, asks), joined=joined
+    )
+
+
+def _gateway(namespace: str | None) -> tuple[str, str]:
+    """The namespace of the computer that is meant, and one of its gateways."""
+    actors = ray.util.list_named_actors(all_namespaces=True)
+    gateways = [each for each in actors if each["name"].startswith("gateway-")]
+    spaces = sorted({each["namespace"] for each in gateways if namespace in (None, each["namespace"])})
+    if len(spaces) != 1:
+        found = ", ".join(spaces) or "none"
+        raise ClientError(
+            f"which computer on this Ray cluster? There are: {found}",
+            hint="Name it: connect(ray_address=…, namespace=…); `aoray up` says both.",
+        )
+    names = [each["name"] for each in gateways if each["namespace"] == spaces[0]]
+    return spaces[0], random.choice(names)

@@ -1,0 +1,120 @@
+"""`aoray.connect` and its twin against a real computer: what people's programs rely on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import aoray
+from aoray.errors import UnknownProcess
+from aoray.protocol.keys import signer_to_jwk
+from aoray.testing import LocalComputer
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+
+COUNTER = """
+Count = 0
+Handlers.add("add", "Add", function(msg)
+  Count = Count + math.tointeger(tonumber(msg.N))
+  if msg.Tell then Send({Target = msg.Tell, Action = "Told", Data = "so many: " .. Count}) end
+  print(Count)
+end)
+"""
+
+
+@pytest.fixture(scope="module")
+def ao(computer: LocalComputer) -> Iterator[aoray.Connection]:
+    with aoray.connect(computer.url, wallet=aoray.new_wallet()) as opened:
+        yield opened
+
+
+def test_what_is_sent_is_answered_typed(ao: aoray.Connection) -> None:
+    process = ao.spawn(COUNTER, tags={"Name": "counter"})
+    message = ao.send(process, "Add", tags={"N": "2", "Tell": ao.address})
+    result = ao.result(process, message)
+    assert (result.process, result.message, result.output, result.ok) == (process, message, "2", True)
+    (told,) = result.messages
+    assert (told.target, told.action, told.data) == (ao.address, "Told", "so many: 2")
+    failed = ao.ask(process, "Add")
+    assert not failed.ok and "nil" in failed.error
+    assert ao.dryrun(process, "Add", tags={"N": "5"}).output == "7"
+    assert ao.eval(process, "return Count").output == "2"
+    other = ao.spawn(COUNTER + "ao.addAssignable('add', {Action = 'Add'})")
+    assignment = ao.assign(other, message)
+    assert ao.result(other, assignment).output == "2"
+
+
+def test_refusals_are_the_computers_own_errors(ao: aoray.Connection) -> None:
+    with pytest.raises(UnknownProcess) as refused:
+        ao.send("A" * 43, "Add")
+    assert refused.value.code == "unknown_process"
+    assert refused.value.details["status"] == 404
+    ends = [aoray.Message("A" * 43), aoray.Message(ao.spawn(COUNTER), "Add", tags={"N": "1"})]
+    seen: list[tuple[int, str]] = []
+    answered = list(ao.send_many(ends, on_refusal=lambda index, error: seen.append((index, error.code))))
+    assert seen == [(0, "unknown_process")]
+    assert [(each.index, each.output) for each in answered] == [(1, "1")]
+    with pytest.raises(UnknownProcess):
+        list(ao.send_many(ends))
+
+
+def test_many_are_sent_once_each_even_from_what_the_same_connection_computes(ao: aoray.Connection) -> None:
+    spawned = ao.spawn_many([aoray.Spawn(COUNTER)] * 6, in_flight=3)
+    processes: dict[str, int] = {}
+
+    def messages() -> Iterator[aoray.Message]:
+        for each in spawned:  # asks this very connection while `send_many` runs
+            processes[each.process] = each.index
+            for _ in range(5):
+                yield aoray.Message(each.process, "Add", tags={"N": "1"})
+
+    results = list(ao.send_many(messages(), in_flight=8))
+    assert sorted(result.index for result in results) == list(range(30))
+    assert sorted(processes.values()) == list(range(6))
+    assert {ao.dryrun(process, "Add", tags={"N": "0"}).output for process in processes} == {"5"}
+
+
+async def test_results_are_followed_in_the_order_of_the_log_errors_too(computer: LocalComputer) -> None:
+    async with aoray.connect_async(computer.url, wallet=aoray.new_wallet()) as ao:
+        process = await ao.spawn(COUNTER)
+        followed = ao.results(process, after=0, follow=True)
+        said = []
+        for tags in ({"N": "1"}, {}, {"N": "3"}):
+            sent = await ao.send(process, "Add", tags=tags)
+            async with asyncio.timeout(30):
+                result = await anext(followed)
+            assert result.message == sent
+            said.append((result.index, result.output, result.ok))
+        assert said == [(1, "1", True), (2, "", False), (3, "4", True)]
+        again = [result.index async for result in ao.results(process)]
+        assert again == [0, 1, 2, 3]
+        slots = [slot async for slot in ao.slots(process, after=1)]
+        assert [slot.nonce for slot in slots] == [2, 3]
+        assert all(slot.owner == ao.address for slot in slots)
+
+
+def test_any_wallet_speaks(computer: LocalComputer, ao: aoray.Connection, tmp_path: Path) -> None:
+    rsa = aoray.new_wallet("arweave")
+    file = tmp_path / "wallet.json"
+    file.touch(mode=0o600)
+    file.write_text(json.dumps(signer_to_jwk(rsa)))
+    with (
+        aoray.connect(computer.url, wallet=file) as first,
+        aoray.connect(computer.url, wallet=signer_to_jwk(rsa)) as second,
+    ):
+        assert first.address == second.address == rsa.address
+        process = first.spawn()
+        assert second.eval(process, "return Owner").output == rsa.address
+    assert ao.eval(process, "return Owner").output != rsa.address  # a stranger evaluates nothing there
+
+
+def test_crons_start_and_stop(ao: aoray.Connection) -> None:
+    process = ao.spawn(COUNTER, tags={"Cron-Interval": "1-hour", "Cron-Tag-Action": "Tick"})
+    ao.monitor(process)
+    assert ao.monitored(process)["monitored"]
+    ao.unmonitor(process)
+    assert not ao.monitored(process)["monitored"]
