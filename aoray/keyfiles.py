@@ -50,9 +50,12 @@ def load_or_make(path: Path, generate: Callable[[], KeySigner] = generate_ed2551
 def load_key(settings: Settings, name: KeyName) -> KeySigner:
     """One of the computer's own keys.
 
-    On a laptop the first who asks makes it. On a cluster only `aoray up` does: on each other node they have
-    to be there, since an actor that made a key of its own would sign as somebody else.
+    On a laptop the first who asks makes it. On a cluster only `aoray up` does: it hands them to the actors on
+    other nodes, or they have to be there (`--keys`), since an actor that made a key of its own would sign as
+    somebody else.
     """
+    if settings.handed is not None and name in settings.handed.keys:
+        return signer_from_jwk(orjson.loads(settings.handed.keys[name]))
     path = settings.keys_directory / f"{name}.json"
     if not settings.store:
         return load_or_make(path)
@@ -78,6 +81,15 @@ def load(path: Path) -> KeySigner:
         return signer_from_jwk(jwk)
     except MalformedInput as error:
         raise MalformedInput(f"{path}: {error.message}", field=str(path)) from None
+
+
+def arweave_wallet(settings: Settings) -> RsaSigner | None:
+    """The wallet that pays for what goes to Arweave, if there is one."""
+    if settings.handed is not None and "wallet" in settings.handed.keys:
+        handed = signer_from_jwk(orjson.loads(settings.handed.keys["wallet"]))
+        assert isinstance(handed, RsaSigner)  # it was looked at before it was handed over
+        return handed
+    return load_wallet(Path(settings.arweave_wallet)) if settings.arweave_wallet else None
 
 
 def load_wallet(path: Path) -> RsaSigner:

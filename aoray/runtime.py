@@ -8,20 +8,21 @@ everything that matters is on disk by then.
 
 A Ray of its own is set up by `ray_environment.prepare`, which must run before this module is imported.
 
-An actor that dies is restarted by Ray and recovers from disk by itself; nothing here watches over it. Only
-when Ray itself ends (`watch`) does the computer, so that whoever supervises it starts it again.
+An actor that dies is restarted by Ray and recovers from disk by itself; on a cluster of several nodes the
+`Crew` moves actors as nodes come and go. Only when Ray itself ends (`watch`) does the computer, so that
+whoever supervises it starts it again.
 """
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
-import os
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -30,29 +31,26 @@ import httpx
 import orjson
 import ray
 
-from aoray import durable, logs
-from aoray.actors.actor import ProcessActor
+from aoray import durable, logs, nodes
 from aoray.actors.modules import keep_module
 from aoray.client import OCTET_STREAM, module_tags
+from aoray.crew import Crew, capacity
 from aoray.errors import ClientError, Unavailable
 from aoray.files import files_of, keep_files
-from aoray.gateway.actor import GatewayActor
 from aoray.gateway.admission import Admission
-from aoray.keyfiles import load_key, load_or_make, load_wallet
+from aoray.keyfiles import load_key, load_or_make, load_wallet, private
 from aoray.modules.lua import LUA_MODULE_FORMAT, LUA_WASM
 from aoray.protocol.items import DataItem, build
 from aoray.protocol.keys import Signer
 from aoray.protocol.tags import Tag
-from aoray.scheduler.shard import ShardActor
 from aoray.scheduler.stores import check_versions, keep_store
-from aoray.settings import Settings
+from aoray.settings import Handed, Settings
 from aoray.wasm.engine import Engine
 
 START_SECONDS_MAX = 120
-WATCH_SECONDS = 2.0
+WATCH_SECONDS = 1.0
 OBJECT_STORE_BYTES = 128 * 1024 * 1024  # batches are small; the default would take a third of the memory
-ACTOR_OPTIONS: Mapping[str, Any] = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": 0}
-CONCURRENCY_MAX = 10_000
+KEY_NAMES = ("scheduler", "authority", "compute")
 PORT_MAX = 65_535
 LOCATION_TTL_MS = str(3_600_000)
 
@@ -79,10 +77,12 @@ class Computer:
             stack.enter_context(keep_store(self.settings, scheduler))
             keep_files(self.settings, scheduler)
             stack.enter_context(ray_for(self.settings))
-            actors = start_actors(self.settings)
+            self.settings = joined(self.settings)
+            self._crew = Crew(self.settings)
+            stack.callback(self._crew.stop)
+            self._crew.start()
             compile_lua(self.settings)
-            stack.callback(stop_actors, actors)
-            wait_ready(actors, self.settings.data)
+            wait_ready(self._crew.actors, self.settings.data)
             publish_lua(self.settings)
             publish_location(self.settings)
             self.health = wait_healthy(self.settings)
@@ -97,8 +97,8 @@ class Computer:
     def watch(self) -> None:
         """Blocks for as long as Ray's node on this machine lives. Its actors end with it, and nobody restarts
         them: `Unavailable`."""
-        own = ray.get_runtime_context().get_node_id()
-        while any(node["Alive"] for node in ray.nodes() if node["NodeID"] == own):
+        while is_alive(nodes.own_node()):
+            self._crew.look()
             time.sleep(WATCH_SECONDS)
         raise Unavailable(
             "Ray has ended on this machine, and the actors with it",
@@ -161,7 +161,7 @@ def keep_shards(settings: Settings) -> None:
 
 def make_keys(settings: Settings) -> None:
     """Every key is there before an actor asks for it, and what is wrong with one is said here."""
-    for name in ("scheduler", "authority", "compute"):
+    for name in KEY_NAMES:
         load_or_make(settings.keys_directory / f"{name}.json")
 
 
@@ -194,25 +194,48 @@ def ray_for(settings: Settings) -> Iterator[None]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def start_actors(settings: Settings) -> list[Any]:
-    """Every actor of the computer, made by name; they come up side by side."""
-    pool = [f"process-actor-{index}" for index in range(settings.actors_per_node or os.cpu_count() or 1)]
-    return [
-        *(_actor(ProcessActor, name, settings, name) for name in pool),
-        *(_actor(ShardActor, f"shard-{index}", settings, index) for index in range(settings.shards)),
-        *(_actor(GatewayActor, f"gateway-{index}", settings, index) for index in range(settings.gateways)),
-    ]
+def is_alive(node: str) -> bool:
+    """Whether a node lives; as long as nobody knows (the GCS is away), it does."""
+    try:
+        return any(each["Alive"] for each in ray.nodes() if each["NodeID"] == node)
+    except ray.exceptions.RayError:
+        return True
 
 
-def _actor(cls: type, name: str, *arguments: Any) -> Any:
-    options = {**ACTOR_OPTIONS, "name": name, "max_concurrency": CONCURRENCY_MAX}
-    return ray.remote(cls).options(**options).remote(*arguments)
+def joined(settings: Settings) -> Settings:
+    """The settings as the actors get them: on a cluster with what its nodes can't find out by themselves."""
+    alive = nodes.living() if settings.ray_address else []
+    if not settings.store:
+        if len(alive) > 1:
+            raise ClientError(
+                f"this Ray cluster has {len(alive)} nodes, and the log would be SQLite: a file on one of"
+                " them, which the actors on the others can't read",
+                hint="Name a PostgreSQL that all nodes reach: --store postgresql://user@host/database.",
+            )
+        return settings
+    if not settings.ray_address:
+        return settings
+    if len(alive) > 1 and settings.host in nodes.LOOPBACKS:
+        raise ClientError(
+            f"the other {len(alive) - 1} nodes of this Ray cluster can't reach {settings.host}",
+            hint="Give the address of this node that they reach: --host ADDRESS (0.0.0.0: all it has).",
+        )
+    head = ray.util.get_node_ip_address()
+    reached = head if settings.host in nodes.WILDCARDS else settings.host
+    handed = Handed(
+        head=head,
+        arweave_url=f"http://{reached}:{settings.port + 1}",
+        offered=frozenset(k for k in nodes.KINDS if any(node.resources.get(f"aoray_{k}") for node in alive)),
+        module=lua_item(load_key(settings, "authority")).id,
+        keys={} if settings.keys else private_keys(settings),
+    )
+    return replace(settings, actors=settings.actors or capacity(alive, settings), handed=handed)
 
 
-def stop_actors(actors: list[Any]) -> None:
-    """End every actor at once. There is nothing to save: what was acknowledged is on disk."""
-    for actor in actors:
-        ray.kill(actor, no_restart=True)
+def private_keys(settings: Settings) -> dict[str, bytes]:
+    """The keys that actors on other nodes sign with."""
+    found = {name: private(settings.keys_directory / f"{name}.json") for name in KEY_NAMES}
+    return found | ({"wallet": private(Path(settings.arweave_wallet))} if settings.arweave_wallet else {})
 
 
 def wait_ready(actors: list[Any], data: Path) -> None:

@@ -8,12 +8,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
 from aoray import limits
 from aoray.errors import ClientError
+
+
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """What `aoray up` hands to actors on all nodes of a cluster (see `aoray.nodes`), and nobody sets."""
+
+    head: str
+    """The address of the node of `aoray up`."""
+    arweave_url: str
+    """Where all nodes reach the embedded Arweave."""
+    offered: frozenset[str]
+    """The kinds of actors (`gateway`, `shard`, `process`) that some nodes say they are for."""
+    module: str
+    """The id of the built-in module."""
+    keys: Mapping[str, bytes] = field(repr=False)
+    """Private keys (JWK) by name; none if `--keys` names a directory that each node has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +67,8 @@ class Settings:
     gateways: int = 1
     actors_per_node: int = 0
     """Process actors in the pool; 0 means one for each core."""
+    actors: int = 0
+    """Process actors of the whole computer; 0: as many as all its nodes offer."""
     actor_per_process: bool = False
     """Each process is a Ray actor for itself (a process can ask for it with the tag `Actor: own`)."""
     resident_processes_max: int = limits.RESIDENT_PROCESSES_MAX
@@ -70,6 +88,8 @@ class Settings:
     """How often what messages gave is signed for Arweave, one attestation for each process that had some."""
     log_level: str = "warning"
     """What actors write into their logs: debug, info, warning, error or critical, and what is worse."""
+    handed: Handed | None = None
+    """Only on a cluster of several nodes."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ, **overrides: Any) -> Self:
@@ -77,7 +97,7 @@ class Settings:
         found = {
             f.name: _parse(f.name, f.default, environment[variable])
             for f in fields(cls)
-            if (variable := f"AORAY_{f.name.upper()}") in environment
+            if f.name != "handed" and (variable := f"AORAY_{f.name.upper()}") in environment
         }
         return cls(**found | {key: value for key, value in overrides.items() if value is not None})
 
@@ -93,6 +113,11 @@ class Settings:
         return Path(self.keys) if self.keys else self.data / "keys"
 
     @property
+    def pool(self) -> int:
+        """How many process actors there are."""
+        return self.actors or self.actors_per_node or os.cpu_count() or 1
+
+    @property
     def url(self) -> str:
         """Where all units answer."""
         return f"http://{self.host}:{self.port}"
@@ -105,7 +130,8 @@ class Settings:
     @property
     def arweave_url(self) -> str:
         """Where Arweave answers: the configured gateway, or the embedded one."""
-        return self.gateway_url or f"http://{self.host}:{self.port + 1}"
+        embedded = self.handed.arweave_url if self.handed else f"http://{self.host}:{self.port + 1}"
+        return self.gateway_url or embedded
 
 
 def _parse(name: str, default: Any, text: str) -> Any:

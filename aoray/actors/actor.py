@@ -31,7 +31,7 @@ from typing import Any, TypeVar
 
 import orjson
 
-from aoray import limits, logs
+from aoray import limits, logs, nodes
 from aoray.actors.activation import Activation, Outcome
 from aoray.actors.couriers import Couriers
 from aoray.actors.evaluation import Beginning, Begun, Evaluation, Slice
@@ -61,6 +61,7 @@ class ProcessActor:
 
     def __init__(self, settings: Settings, name: str, parts: Parts | None = None) -> None:
         logs.begin(settings.log_level)
+        settings = nodes.here(settings)
         self.name = name
         self._settings = settings
         self._wire = Wire(self, wire_host(settings))
@@ -98,7 +99,9 @@ class ProcessActor:
 
     async def ready(self) -> dict[str, Any]:
         """Answers once the actor takes work."""
-        return {"actor": self.name, "incarnation": self._incarnation, "pid": os.getpid()}
+        return {"actor": self.name, "incarnation": self._incarnation, "pid": os.getpid()} | {
+            "node": nodes.own_node()
+        }
 
     async def stats(self) -> dict[str, Any]:
         """Counters for people and metrics."""

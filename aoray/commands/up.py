@@ -27,7 +27,10 @@ from aoray.settings import Settings
 @click.option(
     "--arweave-wallet", help="Arweave wallet (JWK) that pays; without a bundler: layer-1 transactions."
 )
-@click.option("--actors-per-node", type=int, help="Process actors in the pool. [one a core]")
+@click.option("--actors-per-node", type=int, help="Process actors of each node. [one a core]")
+@click.option("--actors", type=int, help="Process actors of all nodes. [as many as they offer]")
+@click.option("--shards", type=int, help="Scheduler shards; fixed when the log is begun. [1]")
+@click.option("--gateways", type=int, help="Gateways, spread over the nodes. [1]")
 @click.option(
     "--actor-per-process", is_flag=True, default=None, help="Each process is a Ray actor for itself."
 )

@@ -21,7 +21,7 @@ import uvicorn
 from fastapi import APIRouter
 from starlette.types import ASGIApp
 
-from aoray import logs
+from aoray import logs, nodes
 from aoray.arweave.client import ArweaveClient
 from aoray.arweave.routes import router as arweave_router
 from aoray.arweave.store import ArweaveStore
@@ -53,6 +53,7 @@ class GatewayActor:
 
     def __init__(self, settings: Settings, index: int) -> None:
         logs.begin(settings.log_level)
+        settings = nodes.here(settings)
         self._fault: ClientError | None = None
         self._running: set[asyncio.Task[None]] = set()
         self._wire = Wire(self, wire_host(settings))
@@ -83,7 +84,7 @@ class GatewayActor:
         """Answers once the ports are open; raises what kept one from it."""
         if self._fault:
             raise self._fault
-        return {"gateway": self._gateway.name, "incarnation": os.getpid()}
+        return {"gateway": self._gateway.name, "incarnation": os.getpid(), "node": nodes.own_node()}
 
     async def deliver(self, results: list[Delivery]) -> None:
         """Results that this gateway watches for."""
@@ -104,7 +105,7 @@ class GatewayActor:
 
     def _serve(self, settings: Settings) -> None:
         arweave = None
-        if not settings.gateway_url:
+        if not settings.gateway_url and nodes.is_head(settings):
             # What our own scheduler bundles was verified at the door; nobody else's bundle is trusted.
             trusted = {self._gateway.addresses.scheduler}
             arweave = arweave_router(ArweaveStore(settings.data / "arweave.sqlite", trusted=trusted))

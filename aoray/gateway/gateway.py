@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
@@ -100,8 +99,9 @@ class Gateway:
 
     def actor_names(self) -> list[str]:
         """Everything that must answer before this computer takes work."""
-        pool = self.settings.actors_per_node or os.cpu_count() or 1
-        return [f"shard-{n}" for n in range(self.settings.shards)] + [pool_actor(n) for n in range(pool)]
+        return [f"shard-{n}" for n in range(self.settings.shards)] + [
+            pool_actor(n) for n in range(self.settings.pool)
+        ]
 
     def counts(self) -> dict[str, int]:
         """For `/metrics`."""

@@ -57,7 +57,10 @@ class Health:
         return ""
 
     def _module(self) -> str:
-        path = self._gateway.settings.data / "lua-module.json"
+        settings = self._gateway.settings
+        if settings.handed is not None:
+            return settings.handed.module
+        path = settings.data / "lua-module.json"
         try:
             return str(orjson.loads(path.read_bytes())["id"])
         except FileNotFoundError:

@@ -25,19 +25,18 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import ray
 
-from aoray import limits, logs
+from aoray import limits, logs, nodes
 from aoray.actors.placement import Placement
 from aoray.arweave.client import ArweaveClient
 from aoray.arweave.uploaders import uploader_of
 from aoray.calls import wire_host
 from aoray.errors import AorayError, Overloaded, StaleTerm, Unavailable
 from aoray.fair import Fair
-from aoray.keyfiles import load_key, load_wallet
+from aoray.keyfiles import arweave_wallet, load_key
 from aoray.protocol.items import parse
 from aoray.protocol.keys import Signer
 from aoray.protocol.ticks import Moment
@@ -59,12 +58,6 @@ RETRY_SECONDS = 0.2
 SWITCH_SECONDS = (
     0.001  # the log's thread computes: with Python's 5 ms, each call waits that long for the loop
 )
-ACTOR_OPTIONS: Mapping[str, Any] = {
-    "num_cpus": 0,
-    "max_restarts": -1,
-    "max_task_retries": 0,
-    "max_concurrency": 10_000,
-}
 
 
 def now_ms() -> int:
@@ -84,6 +77,7 @@ class ShardActor:
 
     def __init__(self, settings: Settings, index: int) -> None:
         logs.begin(settings.log_level)
+        self._given, settings = settings, nodes.here(settings)
         sys.setswitchinterval(SWITCH_SECONDS)
         self._settings = settings
         self._index = index
@@ -95,7 +89,7 @@ class ShardActor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._committed = 0
         signer = load_key(settings, "scheduler")
-        size = settings.actors_per_node or os.cpu_count() or 1
+        size = settings.pool
         offset = index * size // settings.shards  # where its ties begin: the shards spread over the pool
         placement = Placement(size, offset=offset, all_own=settings.actor_per_process)
         self._pool = frozenset(placement.pool)
@@ -174,7 +168,12 @@ class ShardActor:
 
     async def ready(self) -> dict[str, Any]:
         """Answers once the shard takes work."""
-        return {"shard": self._index, "term": self._term, "incarnation": os.getpid()}
+        return {
+            "shard": self._index,
+            "term": self._term,
+            "incarnation": os.getpid(),
+            "node": nodes.own_node(),
+        }
 
     async def stats(self) -> dict[str, Any]:
         """Counters for people and metrics."""
@@ -277,8 +276,8 @@ class ShardActor:
         """
         if name in self._pool:
             return ray.get_actor(name)
-        options = {**ACTOR_OPTIONS, "name": name, "get_if_exists": True}
-        return ray.remote(self._process_actor()).options(**options).remote(self._settings, name)
+        options = nodes.options(self._given, "process") | {"name": name, "get_if_exists": True}
+        return ray.remote(self._process_actor()).options(**options).remote(self._given, name)
 
     def _process_actor(self) -> type:
         from aoray.actors.actor import ProcessActor  # it needs wasmtime, which shards mostly do without
@@ -322,7 +321,7 @@ class ShardActor:
     def _make_flusher(self, signer: Signer) -> Flusher:
         settings = self._settings
         bundler = ArweaveClient(settings.bundler_url) if settings.bundler_url else self._arweave
-        wallet = load_wallet(Path(settings.arweave_wallet)) if settings.arweave_wallet else None
+        wallet = arweave_wallet(settings)
         return Flusher(
             self._on_log,
             uploader_of(settings, self._arweave, bundler, signer, wallet),

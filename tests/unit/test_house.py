@@ -21,14 +21,15 @@ FILE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 60
 
 FLOORS = [
-    {"errors", "limits", "lags", "testing", "durable", "wording", "bounded", "sql", "__init__"},
+    {"errors", "limits", "lags", "testing", "durable", "wording", "bounded", "sql", "balance", "__init__"},
     {"settings", "bodies", "fair", "logs", "wire"},
-    {"calls", "files", "postgres"},
+    {"calls", "files", "postgres", "nodes"},
     {"protocol"},
     {"keyfiles", "wasm", "arweave", "modules", "verify"},
     {"scheduler", "actors"},
     {"gateway", "judging"},
     {"client", "drawing", "ray_environment", "published"},
+    {"crew"},
     {"runtime", "replay"},
     {"audit", "demo"},
     {"commands"},

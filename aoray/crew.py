@@ -1,0 +1,146 @@
+"""The named Ray actors of a computer: made, placed, moved and ended. `aoray.nodes` says how and why.
+
+The crew belongs to the OS process of `aoray up`, and ends with it. An actor that dies is restarted by Ray and
+recovers by itself. On a cluster of several nodes `look` is called once a second, and does what Ray does not:
+it moves actors to a node that joined, and away from one that is being drained, and makes an actor anew that
+Ray gave up (its `__init__` failed, say while the store was away).
+
+To move is to end an actor and to make it again by its name elsewhere. That is safe at any moment, as a
+`kill -9` is: what was acknowledged is in the store, and terms fence whoever still runs. To be gentle, actors
+move one at a time when all are there; those of a node that is being drained go at once.
+
+On failure: while the GCS is away nothing is moved. A move that was cut short is ended at the next look.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import ray
+from ray.exceptions import ActorDiedError, RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from aoray import balance, nodes
+from aoray.actors.actor import ProcessActor
+from aoray.actors.placement import pool_actor
+from aoray.errors import Unavailable
+from aoray.gateway.actor import GatewayActor
+from aoray.nodes import Kind, Node
+from aoray.scheduler.shard import ShardActor
+from aoray.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+NAME_SECONDS_MAX = 30.0  # until the name of an actor that was ended is free
+LOOK_SECONDS_MAX = 1.0  # for an actor to say where it is
+HEAD_ACTOR = "gateway-0"
+
+
+class Crew:
+    """Every actor of one computer, by name."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._arguments: dict[Kind, dict[str, tuple[type, Any]]] = {
+            "process": {pool_actor(n): (ProcessActor, pool_actor(n)) for n in range(settings.pool)},
+            "shard": {f"shard-{n}": (ShardActor, n) for n in range(settings.shards)},
+            "gateway": {f"gateway-{n}": (GatewayActor, n) for n in range(settings.gateways)},
+        }
+        self._head = nodes.own_node()
+        self._handles: dict[str, Any] = {}
+
+    @property
+    def actors(self) -> list[Any]:
+        """The handles of all."""
+        return list(self._handles.values())
+
+    def start(self) -> None:
+        """Make all of them; they come up side by side."""
+        spread = self._settings.handed is not None
+        alive = nodes.living() if spread else []
+        for kind, arguments in self._arguments.items():
+            names = [name for name in arguments if name != HEAD_ACTOR]
+            chosen = balance.place(names, self._pinned(kind), nodes.weights(kind, alive)) if spread else {}
+            for name in arguments:
+                self._make(kind, name, chosen.get(name, ""))
+        nodes.request(self._settings)
+
+    def stop(self) -> None:
+        """End every actor at once. There is nothing to save: what was acknowledged is on disk."""
+        for actor in self.actors:
+            ray.kill(actor, no_restart=True)
+
+    def look(self) -> None:
+        """Move who should be elsewhere, and make who is no more. Only on a cluster of several nodes."""
+        if self._settings.handed is None:
+            return
+        try:
+            alive = nodes.living()
+            for kind in nodes.KINDS:
+                self._balance(kind, alive)
+        except (RayError, Unavailable) as error:
+            logger.warning("the actors can't be looked after just now: %s", error)
+
+    def _balance(self, kind: Kind, alive: list[Node]) -> None:
+        weights = nodes.weights(kind, alive)
+        if not weights:
+            return
+        where, lost = self._where(kind)
+        for name, node in balance.place(lost, [*where.values(), *self._pinned(kind)], weights).items():
+            self._make(kind, name, node)
+        leaving = {node.id for node in alive if node.draining}
+        wanted = balance.moves(where, weights, self._pinned(kind))
+        hurried = {name: node for name, node in wanted.items() if where[name] in leaving}
+        settled = len(where) + len(self._pinned(kind)) == len(self._arguments[kind])
+        first = dict(list(wanted.items())[:1]) if settled else {}
+        for name, node in (hurried or first).items():
+            logger.warning("%s moves to node %s", name, node)
+            ray.kill(self._handles.pop(name), no_restart=True)
+            self._make(kind, name, node)
+
+    def _pinned(self, kind: Kind) -> list[str]:
+        """The nodes of the actors of a kind that do not move."""
+        return [self._head] if kind == "gateway" else []
+
+    def _where(self, kind: Kind) -> tuple[dict[str, str], list[str]]:
+        """The nodes of the actors that answer; and those that are no more."""
+        names = [name for name in self._arguments[kind] if name != HEAD_ACTOR]
+        lost = [name for name in names if name not in self._handles]
+        asked = {self._handles[name].ready.remote(): name for name in names if name not in lost}
+        done, _ = (
+            ray.wait(list(asked), num_returns=len(asked), timeout=LOOK_SECONDS_MAX) if asked else ([], [])
+        )
+        where = {}
+        for answer in done:
+            try:
+                where[asked[answer]] = ray.get(answer)["node"]
+            except ActorDiedError:
+                lost.append(asked[answer])
+            except RayError:  # Ray is restarting it
+                continue
+        return where, lost
+
+    def _make(self, kind: Kind, name: str, node: str) -> None:
+        cls, argument = self._arguments[kind][name]
+        options = nodes.options(self._settings, kind, node) | {"name": name}
+        if name == HEAD_ACTOR and self._settings.ray_address:
+            pinned = NodeAffinitySchedulingStrategy(self._head, soft=False)
+            options |= {"num_cpus": 0, "resources": None, "scheduling_strategy": pinned}
+        deadline = time.monotonic() + NAME_SECONDS_MAX
+        while True:
+            try:
+                self._handles[name] = ray.remote(cls).options(**options).remote(self._settings, argument)
+                return
+            except ValueError as error:  # a predecessor has the name for some moments more
+                if time.monotonic() > deadline:
+                    raise Unavailable(f"another {name} does not end: {error}") from error
+            time.sleep(0.05)
+
+
+def capacity(alive: Iterable[Node], settings: Settings) -> int:
+    """How many process actors these nodes are good for."""
+    found: Mapping[str, float] = nodes.weights("process", list(alive))
+    return max(1, int(sum(settings.actors_per_node or amount for amount in found.values())))

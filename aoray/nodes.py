@@ -1,0 +1,120 @@
+"""The nodes of a Ray cluster: which of them a computer uses for what, and how an actor finds itself on one.
+
+Names: `gateway-N`, `shard-N` and `process-actor-N` are named Ray actors, wherever they are; a process with an
+actor of its own is in `process-<id>`. Whoever calls one knows its name only, so it may move.
+
+Node types: a node says by Ray's custom resources what it is for: `aoray_gateway`, `aoray_shard`,
+`aoray_process`, with the number of actors it is good for (`ray start --resources '{"aoray_process": 4}'`). A
+kind that no node offers may be on all of them; a node then counts as many as it has CPUs. An actor takes only
+`SHARE` of what it needs: the number says how actors are spread, and when a node dies the others take its
+actors at once, however many they have. A kind that is offered by no living node waits for one.
+
+Pool: as many process actors as the nodes offer when the computer starts, or `--actors`. What is missing is
+asked of Ray's autoscaler (`request_resources`), which then adds nodes of that type.
+
+Placement: an actor is made with a soft affinity to a node that `aoray.balance` chooses, `max_restarts=-1` and
+`max_task_retries=0`. Ray restarts the actors of a dead node elsewhere; the balancer in `aoray up` moves them
+when a node joins or is drained. `gateway-0` stays on the node of `aoray up`, where the embedded Arweave is.
+SQLite is a file of one machine: without `--store`, all actors are pinned to the node of `aoray up`.
+
+On its node an actor asks `here` for its settings: AORAY_DATA and AORAY_HOST of that node's raylet hold there,
+and the keys come with `Settings.handed`. On failure: `Unavailable` while Ray's control store (GCS) is away.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from aoray.errors import Unavailable
+from aoray.settings import Settings
+
+Kind = Literal["gateway", "shard", "process"]
+KINDS: tuple[Kind, ...] = ("process", "shard", "gateway")
+SHARE = 0.001
+WILDCARDS = ("0.0.0.0", "::")
+LOOPBACKS = ("127.0.0.1", "::1", "localhost")
+ACTOR_OPTIONS: Mapping[str, Any] = {"max_restarts": -1, "max_task_retries": 0, "max_concurrency": 10_000}
+
+
+class Node(NamedTuple):
+    """A living node."""
+
+    id: str
+    address: str
+    resources: Mapping[str, float]
+    draining: bool = False
+
+
+def living() -> list[Node]:
+    """The nodes of the cluster that live, drained ones too. `Unavailable` while the GCS is away."""
+    from ray._private.state import state  # that a node is being drained is said nowhere else
+
+    try:
+        draining = state.get_draining_nodes()
+        return [
+            Node(each["NodeID"], each["NodeManagerAddress"], each["Resources"], each["NodeID"] in draining)
+            for each in ray.nodes()
+            if each["Alive"]
+        ]
+    except RayError as error:
+        raise Unavailable(f"Ray's control store does not answer: {error}") from error
+
+
+def own_node() -> str:
+    """The id of the node that this OS process is on; empty without Ray."""
+    return str(ray.get_runtime_context().get_node_id()) if ray.is_initialized() else ""
+
+
+def weights(kind: Kind, nodes: list[Node]) -> dict[str, float]:
+    """The nodes that may hold actors of a kind, and how many each is good for; not those being drained."""
+    offering = [node for node in nodes if node.resources.get(f"aoray_{kind}")]
+    amount = f"aoray_{kind}" if offering else "CPU"
+    candidates = {node.id: float(node.resources.get(amount, 1)) for node in offering or nodes}
+    return {node.id: candidates[node.id] for node in nodes if node.id in candidates and not node.draining}
+
+
+def options(settings: Settings, kind: Kind, node: str = "") -> dict[str, Any]:
+    """Ray's options for an actor of a kind, best put on that node."""
+    if not settings.ray_address:
+        return {**ACTOR_OPTIONS, "num_cpus": 0}
+    if settings.handed is None:  # the log is a file of this machine
+        pinned = NodeAffinitySchedulingStrategy(own_node(), soft=False)
+        return {**ACTOR_OPTIONS, "num_cpus": 0, "scheduling_strategy": pinned}
+    offered = kind in settings.handed.offered
+    need = {"num_cpus": 0, "resources": {f"aoray_{kind}": SHARE}} if offered else {"num_cpus": SHARE}
+    # Ray ignores the affinity of an actor that needs nothing at all.
+    strategy = NodeAffinitySchedulingStrategy(node, soft=True) if node else "SPREAD"
+    return {**ACTOR_OPTIONS, **need, "scheduling_strategy": strategy}
+
+
+def request(settings: Settings) -> None:
+    """Ask Ray's autoscaler, if there is one, for nodes that are good for the whole pool."""
+    from ray.autoscaler.sdk import request_resources
+
+    if settings.handed is not None and "process" in settings.handed.offered:
+        request_resources(bundles=[{"aoray_process": 1}] * settings.pool)
+
+
+def here(settings: Settings, environment: Mapping[str, str] = os.environ) -> Settings:
+    """The settings as they hold on the node of this actor."""
+    if settings.handed is None or (address := ray.util.get_node_ip_address()) == settings.handed.head:
+        return settings
+    host = settings.host if settings.host in WILDCARDS else address
+    return replace(
+        settings,
+        data=Path(environment.get("AORAY_DATA", settings.data)).expanduser().resolve(),
+        host=environment.get("AORAY_HOST", host),
+    )
+
+
+def is_head(settings: Settings) -> bool:
+    """Whether these are the settings as they hold on the node of `aoray up`, with the embedded Arweave."""
+    return settings.handed is None or ray.util.get_node_ip_address() == settings.handed.head
