@@ -22,7 +22,7 @@ from aoray.protocol.keys import generate_ed25519
 from aoray.testing import LocalComputer
 from benchmarks.guests import PLAIN_FORMAT, Guest, guest
 from benchmarks.http import Connection, prepare
-from benchmarks.load import Measured, Prepared, exchange
+from benchmarks.load import Measured, Prepared, closed_loop, exchange
 from benchmarks.report import Report
 from benchmarks.running import Meter, own_computer
 
@@ -53,17 +53,19 @@ class Dormitory:
     async def spawn(self, processes: int) -> float:
         """Spawn so many, and wait until all have booted; seconds."""
         async with Client(self.computer.url, generate_ed25519()) as client:
-            module = await self.guest.publish(client)
-            began = time.perf_counter()
-            turns = asyncio.Semaphore(SPAWNS_AT_ONCE)
-
-            async def one() -> str:
-                async with turns:
-                    return await self.guest.spawn(client, module)
-
-            spawned = await asyncio.gather(*(one() for _ in range(processes)))
-            self.counts |= dict.fromkeys(spawned, 0)
-            return time.perf_counter() - began
+            module, health = await self.guest.publish(client), await client.health()
+            program = self.guest.program
+            items = [
+                client.process(health, module=module, data=program, on_boot=bool(program))
+                for _ in range(processes)
+            ]
+        heads = [prepare("GET", f"/result/{item.id}?process-id={item.id}") for item in items]
+        spawns = [Prepared(prepare("POST", "/", i.raw), head) for i, head in zip(items, heads, strict=True)]
+        booted = await closed_loop(self.computer.url, replace(self.guest, answer=b""), spawns, SPAWNS_AT_ONCE)
+        if booted.wrong:
+            raise RuntimeError(f"{self.guest.name} does not boot: {booted.wrong[0]}")
+        self.counts |= dict.fromkeys((item.id for item in items), 0)
+        return booted.wall
 
     async def message(self, targets: Sequence[str], clients: int) -> Measured:
         """One message after another to these processes, by so many clients; every answer is checked."""
@@ -110,6 +112,11 @@ class Dormitory:
         files, size = self._ask(KEPT)
         return files, size or 0
 
+    def disk_bytes(self) -> int:
+        """What its directory takes of the disk, logs, results and Arweave and all."""
+        files = (file.stat() for file in self.computer.data.rglob("*") if file.is_file())
+        return sum(512 * stat.st_blocks for stat in files)
+
     def memory(self) -> Memory:
         """Bytes that the whole computer holds, and those of its process actors."""
         parts = self.computer.memory_bytes()
@@ -138,9 +145,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
-def dormitory_for(name: str, idle_seconds: int) -> Iterator[Dormitory]:
-    """A computer of our own, whose processes hibernate after this time and not for want of room."""
-    settings = {"AORAY_IDLE_SECONDS_MAX": str(idle_seconds), "AORAY_RESIDENT_PROCESSES_MAX": "1000000"}
+def dormitory_for(name: str, idle_seconds: int, residents: int = 1_000_000) -> Iterator[Dormitory]:
+    """A computer of our own, whose processes hibernate after this time, or for want of room if there is no
+    more than for so many in one actor."""
+    settings = {
+        "AORAY_IDLE_SECONDS_MAX": str(idle_seconds),
+        "AORAY_RESIDENT_PROCESSES_MAX": str(residents),
+    }
     with own_computer(environment=settings) as computer:
         yield Dormitory(computer, guest(name, "count", PLAIN_FORMAT))
 

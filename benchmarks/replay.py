@@ -14,7 +14,7 @@ import resource
 import sys
 import time
 from asyncio.subprocess import PIPE
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -67,9 +67,11 @@ def run(arguments: argparse.Namespace) -> Report:
 
 def _measured(computer: LocalComputer, guest: Guest, arguments: argparse.Namespace) -> dict[str, Any]:
     load = partial(closed_loop, clients=arguments.clients)
+    others = set(asyncio.run(_processes(computer)))
     live = measure(computer.url, computer, guest, load, arguments)
     _settle(computer)
-    verified = asyncio.run(_verified(computer, arguments.at_once))
+    processes = set(asyncio.run(_processes(computer))) - others
+    verified = asyncio.run(_verified(computer, processes, arguments.at_once))
     messages = sum(report["messages"] for report in verified.reports)
     # Those side by side share the machine, so the speed of all is the sum of what each says of itself
     side_by_side = min(arguments.at_once, len(verified.reports))
@@ -109,8 +111,8 @@ async def _processes(computer: LocalComputer) -> list[str]:
     return [edge["node"]["id"] for edge in answer["transactions"]["edges"]]
 
 
-async def _verified(computer: LocalComputer, at_once: int) -> Verified:
-    """Every process of the computer, by the command line."""
+async def _verified(computer: LocalComputer, processes: Collection[str], at_once: int) -> Verified:
+    """These processes, by the command line."""
     turns = asyncio.Semaphore(at_once)
 
     async def one(process: str) -> dict[str, Any]:
@@ -123,7 +125,6 @@ async def _verified(computer: LocalComputer, at_once: int) -> Verified:
             raise RuntimeError(report["error"])
         return report
 
-    processes = await _processes(computer)
     began, before = time.perf_counter(), _children_cpu()
     reports = await asyncio.gather(*map(one, processes))
     return Verified(reports, time.perf_counter() - began, _children_cpu() - before)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from aoray.errors import ClientError, MalformedInput, TooLarge
 from aoray.limits import BUNDLE_BYTES_MAX, BUNDLE_ITEMS_MAX, ITEM_BYTES_MAX
-from aoray.protocol.bundles import pack, unpack
+from aoray.protocol.bundles import pack, places, unpack
 from aoray.protocol.items import build
 from aoray.protocol.keys import Ed25519Signer
 from aoray.protocol.tags import Tag
@@ -63,6 +63,15 @@ def test_a_lying_bundle_names_the_part_at_fault(bundle: bytes, field: str) -> No
     with pytest.raises(MalformedInput) as caught:
         unpack(bundle)
     assert caught.value.field == field
+    if "." not in field:  # nothing of an item is wrong
+        with pytest.raises(MalformedInput):
+            places(bundle)
+
+
+def test_the_header_says_where_each_item_is() -> None:
+    assert {id: BUNDLE[slice(*place)] for id, place in places(BUNDLE).items()} == {
+        item.id: item.raw for item in ITEMS
+    }
 
 
 def test_bounds_hold_in_both_directions() -> None:

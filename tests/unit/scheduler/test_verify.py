@@ -6,6 +6,7 @@ where only it could tell them, and kept by an Arweave that verifies nothing in t
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Awaitable, Callable, Mapping
 
 import pytest
@@ -16,7 +17,8 @@ from aoray import limits, verify
 from aoray.audit import comparison
 from aoray.client import Client
 from aoray.client.roads import Answer
-from aoray.errors import LogFault, MalformedInput
+from aoray.errors import LogFault, MalformedInput, Unavailable
+from aoray.judging import Judges, Page
 from aoray.protocol.assignments import Head, LogEntry, next_assignment
 from aoray.protocol.items import build, parse
 from aoray.protocol.tags import Tag
@@ -256,3 +258,46 @@ def answering(found: object) -> Callable[..., Awaitable[dict[str, object]]]:
 async def test_an_item_over_the_bounds_is_a_fault(auditor: Auditor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verify, "ITEM_BYTES_MAX", len(auditor.pairs[3][0]) - 1)
     assert "has over" in (await auditor.lie()).message
+
+
+@pytest.mark.parametrize(
+    ("tell", "nonce"), [(tamper_message, 3), (exchange, 4), (one_for_two_nonces, 3), (drop_slot, 3)]
+)
+async def test_other_os_processes_find_the_same_lie_first(
+    auditor: Auditor, monkeypatch: pytest.MonkeyPatch, tell: Callable[[Auditor], None], nonce: int
+) -> None:
+    """The slots behind it, which are judged at the same time, are wrong too."""
+    judge_apart(monkeypatch)
+    raw, assignment = auditor.pairs[6]
+    auditor.pairs[6] = tampered(raw), assignment
+    tell(auditor)
+    assert (await auditor.lie()).details["nonce"] == nonce
+
+
+async def test_other_os_processes_find_the_same_truth(
+    auditor: Auditor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    auditor.publish()
+    here = await auditor.verify()
+    judge_apart(monkeypatch)
+    timing = {"seconds": 0, "messages_per_second": 0}
+    assert await auditor.verify() | timing == here | timing
+
+
+async def test_an_os_process_that_dies_is_no_lie(auditor: Auditor, monkeypatch: pytest.MonkeyPatch) -> None:
+    judge_apart(monkeypatch)
+    (assignment, message), *_ = [tuple(map(parse, pair[::-1])) for pair in auditor.pairs]
+    judges = Judges(verify.facts_of(message), PAIRS)
+    page = Page(0, assignment.raw, b"", [(assignment.raw, message.raw)])
+    assert [each.entry.message_id for each in await judges.judge(page)] == [message.id]
+    for child in multiprocessing.active_children():
+        child.kill()
+    with pytest.raises(Unavailable, match="has died"):
+        while True:
+            await judges.judge(page)
+    judges.close()
+
+
+def judge_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "VERIFY_APART_SLOTS_MIN", 1)
+    monkeypatch.setattr(limits, "VERIFY_PAGE_ENTRIES", 2)
