@@ -57,6 +57,11 @@ class Fair(Generic[Item]):
         """What `take` would give."""
         return next(iter(self._queues.values()))[0]
 
+    def first(self, key: str) -> Item | None:
+        """The first item of a key, if it has one."""
+        queue = self._queues.get(key)
+        return queue[0] if queue else None
+
     def take(self) -> Item:
         """The first item of the key whose turn it is."""
         key, queue = self._queues.popitem(last=False)

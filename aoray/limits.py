@@ -72,7 +72,8 @@ GATEWAY_QUEUE_BYTES_MAX = 256 * MIB
 # Overload: a message is refused while those before it come late, unless no more than so many are waiting.
 QUEUE_MESSAGES_FREE = 500  # to be ordered
 RESULTS_AWAITED_FREE = 1_000  # to be evaluated
-ORDER_LAG_SECONDS_MAX = 1.0  # from a gateway's queue to its answer
+ORDER_LAG_SECONDS_MAX = 1.0  # in a gateway's queue
+SUBMIT_MESSAGES_MAX = 250  # of one call: more save nothing, and what waits in the shard is refused too late
 RESULT_LAG_SECONDS_MAX = 2.0  # from there to the result
 LAG_KNOWN_SECONDS = 1.0  # so long a lag counts that was measured
 RETRY_SECONDS_MAX = 30.0  # a batch is sent again for this long while an actor is being restarted

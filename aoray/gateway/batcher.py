@@ -55,7 +55,6 @@ class Batcher(Generic[Sent, Answer]):
         self._patience_s = patience_s
         self._sleep = sleep
         self._queue: Fair[Queued[Sent, Answer]] = Fair(lambda queued: size_of(queued[0]))
-        self._lag_s = 0.0  # of the youngest item of the last batch, from when it was put to its answer
         self.calls_total = 0
         self._calls = 0
         self._drains: set[asyncio.Task[None]] = set()
@@ -63,10 +62,13 @@ class Batcher(Generic[Sent, Answer]):
     def __len__(self) -> int:
         return len(self._queue)
 
-    @property
-    def is_late(self) -> bool:
-        """Whether answers come late, and many items wait."""
-        return len(self._queue) > limits.QUEUE_MESSAGES_FREE and self._lag_s > limits.ORDER_LAG_SECONDS_MAX
+    def is_late(self, key: str) -> bool:
+        """Whether many items wait, and for long: the next one, or the first of this key."""
+        if len(self._queue) <= limits.QUEUE_MESSAGES_FREE:
+            return False
+        since = asyncio.get_running_loop().time() - limits.ORDER_LAG_SECONDS_MAX
+        own = self._queue.first(key)
+        return self._queue.peek()[2] < since or (own is not None and own[2] < since)
 
     def put(self, item: Sent) -> asyncio.Future[Answer]:
         loop = asyncio.get_running_loop()
@@ -96,7 +98,6 @@ class Batcher(Generic[Sent, Answer]):
             except Exception:  # a bug; its callers must not wait for ever
                 log.exception("a call with %d items failed", len(batch))
                 answers = [AorayError("internal error", hint="The gateway's log says more.")] * len(batch)
-            self._lag_s = asyncio.get_running_loop().time() - batch[-1][2]
             for (_, waiting, _), answer in zip(batch, answers, strict=True):
                 _resolve(waiting, answer)
         # Here and not when the task is done: a caller that was answered may put before that.
@@ -105,7 +106,9 @@ class Batcher(Generic[Sent, Answer]):
     def _next_batch(self) -> list[Queued[Sent, Answer]]:
         batch: list[Queued[Sent, Answer]] = []
         batch_bytes = 0
-        while self._queue and len(batch) < limits.BATCH_MESSAGES_MAX and batch_bytes < limits.BATCH_BYTES_MAX:
+        while (
+            self._queue and len(batch) < limits.SUBMIT_MESSAGES_MAX and batch_bytes < limits.BATCH_BYTES_MAX
+        ):
             batch.append(self._queue.take())
             batch_bytes += self._size_of(batch[-1][0])
         return batch

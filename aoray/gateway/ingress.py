@@ -106,7 +106,7 @@ class Ingress:
     def _check_room(self, process_id: str) -> None:
         """Refuse what would only wait."""
         late = self._waiting.refuses(process_id)
-        if late or self._batchers[shard_of(process_id, len(self._batchers))].is_late:
+        if late or self._batchers[shard_of(process_id, len(self._batchers))].is_late(process_id):
             self.refused_total += 1
             behind = "evaluation" if late else "the scheduler"
             raise Overloaded(

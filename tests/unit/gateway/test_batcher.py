@@ -104,7 +104,7 @@ async def test_the_queue_is_bounded_in_items_and_bytes(monkeypatch: pytest.Monke
 
 async def test_many_for_one_hold_up_no_other_and_leave_room_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "GATEWAY_QUEUE_MESSAGES_MAX", 5000)
-    monkeypatch.setattr(limits, "BATCH_MESSAGES_MAX", 100)
+    monkeypatch.setattr(limits, "SUBMIT_MESSAGES_MAX", 100)
     other = Other()
     batcher: Batcher[int, int] = Batcher(other, key_of=lambda number: "other" if number == 1 else "hot")
     for _ in range(CALLS_IN_FLIGHT_MAX):  # take what there is, and are held
@@ -122,7 +122,7 @@ async def test_many_for_one_hold_up_no_other_and_leave_room_for_it(monkeypatch: 
 
 
 async def test_batches_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "BATCH_MESSAGES_MAX", 3)
+    monkeypatch.setattr(limits, "SUBMIT_MESSAGES_MAX", 3)
     monkeypatch.setattr(limits, "BATCH_BYTES_MAX", 50)
     other = Other()
     other.release.set()
@@ -150,3 +150,22 @@ async def test_who_is_answered_may_put_again_at_once() -> None:
         return sum([await batcher.put(2) for _ in range(50)])
 
     assert await asyncio.gather(chain(), chain(), chain()) == [1000] * 3
+
+
+async def test_it_is_late_for_whose_items_wait_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "QUEUE_MESSAGES_FREE", 2)
+    monkeypatch.setattr(limits, "ORDER_LAG_SECONDS_MAX", 0.0)
+    other = Other()
+    batcher: Batcher[int, int] = Batcher(other, key_of=lambda number: "hot")
+    for _ in range(CALLS_IN_FLIGHT_MAX):  # take what there is, and are held
+        batcher.put(0)
+        await settle()
+    waiting = [batcher.put(0) for _ in range(2)]
+    assert not batcher.is_late("hot")  # few
+    waiting.append(batcher.put(0))
+    await settle()
+    assert batcher.is_late("hot")
+    monkeypatch.setattr(limits, "ORDER_LAG_SECONDS_MAX", 60.0)
+    assert not batcher.is_late("hot")  # not long
+    other.release.set()
+    await asyncio.gather(*waiting)
