@@ -17,14 +17,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Coroutine, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Awaitable, Sequence
+from typing import NamedTuple, Protocol
 
 from aoray import limits
 from aoray.actors.evaluation import Beginning, Begun, Prepared
 from aoray.actors.loading import Loader
 from aoray.actors.machine import Activate, Machine
 from aoray.errors import UnknownProcess
+from aoray.tasks import Tasks
 
 logger = logging.getLogger(__name__)
 
@@ -39,21 +40,21 @@ class Waiting(NamedTuple):
 
 
 class Hops(Protocol):
-    """What is done in other threads, and who looks after tasks."""
+    """What is done in other threads."""
 
     def items(self, process_ids: Sequence[str]) -> Awaitable[Sequence[bytes | None]]: ...
     def begin(self, batch: Sequence[Beginning]) -> Awaitable[Sequence[Outcome]]: ...
-    def start(self, work: Coroutine[Any, Any, None]) -> None: ...
     def ended(self, effect: Activate, term: int, outcome: Outcome) -> None: ...
 
 
 class Activation:
     """The queue of one process actor. For its event loop."""
 
-    def __init__(self, machine: Machine, loader: Loader, hops: Hops) -> None:
+    def __init__(self, machine: Machine, loader: Loader, hops: Hops, tasks: Tasks) -> None:
         self._machine = machine
         self._loader = loader
         self._hops = hops
+        self._tasks = tasks
         self._queue: deque[Waiting] = deque()
         self._running = False
         self._loads = asyncio.Semaphore(limits.ACTIVATIONS_IN_FLIGHT_MAX)
@@ -66,7 +67,7 @@ class Activation:
         self._queue.append(waiting)
         if not self._running:
             self._running = True
-            self._hops.start(self._run())
+            self._tasks.start(self._run())
 
     async def _run(self) -> None:
         try:
@@ -110,7 +111,7 @@ class Activation:
             if item is not None:
                 prepared = self._loader.ready(effect.process_id, item)
                 if prepared is None:
-                    self._hops.start(self._load(effect, item))
+                    self._tasks.start(self._load(effect, item))
                 else:
                     ready.append(Waiting(effect, prepared))
         return ready

@@ -24,7 +24,7 @@ import os
 import secrets
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -47,6 +47,7 @@ from aoray.keyfiles import load_key
 from aoray.protocol.assignments import LogEntry
 from aoray.scheduler.stores import open_results
 from aoray.settings import Settings
+from aoray.tasks import Tasks
 from aoray.wasm import Instance, Limits
 from aoray.wire import Address, Wire
 
@@ -78,18 +79,18 @@ class ProcessActor:
         self._couriers = Couriers(call)
         self._evaluating = ThreadPoolExecutor(1, thread_name_prefix="evaluating")
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="reading")
-        self._activation = Activation(self._machine, self._loader, self)
+        self._tasks = Tasks(name)
+        self._activation = Activation(self._machine, self._loader, self, self._tasks)
         self._watchers: dict[Key, set[str]] = {}
         self._catching_up: dict[str, list[tuple[int, asyncio.Future[None]]]] = {}
         self._dry_running = asyncio.Lock()
         self._wake = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
         self._counts = dict.fromkeys(("evaluated", "replayed", "slices", "faults", "fenced", "dry_runs"), 0)
         self._submit(checkpoints.sweep)
-        self.start(self._evaluate_for_ever())
-        self.start(self._hibernate_for_ever())
+        self._tasks.start(self._evaluate_for_ever())
+        self._tasks.start(self._hibernate_for_ever())
         if built_in:
-            self.start(self._warm(built_in))
+            self._tasks.start(self._warm(built_in))
 
     # What others call
 
@@ -224,11 +225,11 @@ class ProcessActor:
         for effect in effects:
             if isinstance(effect, Activate):
                 if effect.attempt:
-                    self.start(self._activate_again(effect))
+                    self._tasks.start(self._activate_again(effect))
                 else:
                     self._activation.put(effect)
             elif isinstance(effect, Read):
-                self.start(self._read(effect))
+                self._tasks.start(self._read(effect))
             elif isinstance(effect, Hibernate):
                 self._residency.gone(effect.process_id)
                 self._submit(self._evaluation.hibernate, *effect)
@@ -375,26 +376,10 @@ class ProcessActor:
         """For the evaluating thread, in order; nobody waits for it."""
         self._evaluating.submit(function, *arguments).add_done_callback(log_fault)
 
-    def start(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run this beside the others; if it ends by a fault, so does the actor."""
-        task = asyncio.get_event_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        """A task that ends by an error we do not know is a fault of ours: begin again from the log."""
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            logger.critical("%s ends: %r", self.name, error, exc_info=error)
-            os._exit(1)
-
     async def close(self) -> None:
         """Let go of everything (tests; a real actor is killed)."""
         self._evaluation.closing.set()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._tasks.cancel()
         await self._on(self._evaluating, self._evaluation.close_all)
         self._evaluating.shutdown()
         self._reading.shutdown()

@@ -23,7 +23,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -49,6 +49,7 @@ from aoray.scheduler.rules import Receipt, Submission, turn_of
 from aoray.scheduler.stores import open_log, open_results
 from aoray.scheduler.ticker import Ticker
 from aoray.settings import Settings
+from aoray.tasks import Tasks
 from aoray.wire import Address, Wire
 
 logger = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ class ShardActor:
         self._queue: Fair[Queued] = Fair(lambda queued: len(queued.submission.item))
         self._wake = asyncio.Event()
         self._lanes: dict[str, Lane] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks(f"shard-{index}")
         self._committed = 0
         signer = load_key(settings, "scheduler")
         size = settings.pool
@@ -102,16 +103,16 @@ class ShardActor:
         self._cron_wake = asyncio.Event()
         self._arweave = ArweaveClient(settings.arweave_url)
         self._flusher = self._make_flusher(signer)
-        self._start(self._commit_loop())
+        self._tasks.start(self._commit_loop())
         self._to_scan = self._scan_afresh = False
         self._begin_scan()
-        self._start(self._flusher.run(settings.flush_interval_ms / 1000))
-        self._start(self._flusher.watch(settings.flush_interval_ms / 1000))
+        self._tasks.start(self._flusher.run(settings.flush_interval_ms / 1000))
+        self._tasks.start(self._flusher.watch(settings.flush_interval_ms / 1000))
         results = open_results(settings)  # its own: it reads for long
         self._attester = Attester(self._on_log, results, load_key(settings, "compute"))
-        self._start(self._attester.run(settings.attest_interval_ms / 1000))
-        self._start(self._watch_height())
-        self._start(self._tick_for_ever())
+        self._tasks.start(self._attester.run(settings.attest_interval_ms / 1000))
+        self._tasks.start(self._watch_height())
+        self._tasks.start(self._tick_for_ever())
 
     # What others call
 
@@ -262,7 +263,7 @@ class ShardActor:
         lane = self._lanes.get(name)
         if lane is None:
             lane = self._lanes[name] = Lane(name, self._connect, self._lagging)
-            self._start(lane.run())
+            self._tasks.start(lane.run())
         return lane
 
     def _activate(self, by_actor: Mapping[str, Terms]) -> None:
@@ -292,7 +293,7 @@ class ShardActor:
         """One at a time; one that runs begins again."""
         if not self._to_scan:
             self._to_scan = True
-            self._start(self._scan())
+            self._tasks.start(self._scan())
         self._scan_afresh = True
 
     async def _scan(self) -> None:
@@ -353,15 +354,3 @@ class ShardActor:
 
     async def _on_log(self, function: Callable[[Log], Any]) -> Any:
         return await self._run(self._committer.on_log, function)
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_event_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        """A loop that ends by an error we do not know is a fault of ours: begin again from the log."""
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            logger.critical("shard %d ends: %r", self._index, error, exc_info=error)
-            os._exit(1)

@@ -1,12 +1,12 @@
-"""A Ray cluster of several nodes on one machine: each node has its raylet, its loopback address (127.0.0.2 and
-up), its ports, its Ray directory and its aoray data directory, so that nodes share nothing by accident.
+"""A Ray cluster of several nodes on one machine: each node has its raylet, its loopback address (127.0.0.2
+and up), its ports, its Ray directory and its aoray data directory, so that nodes share nothing by accident.
 
     with Raylets(tmp_path) as cluster:
         cluster.head({"aoray_gateway": 1})
         cluster.join("one", {"aoray_process": 2})
 
-Nodes are started by `ray start`, as people do; behind the head's GCS is a real Redis. What belongs to a node is
-found by a mark in its environment, which its orphans have too: only such pids are ever signalled.
+Nodes are started by `ray start`, as people do; behind the head's GCS is a real Redis. What belongs to a node
+is found by a mark in its environment, which its orphans have too: only such pids are ever signalled.
 """
 
 from __future__ import annotations

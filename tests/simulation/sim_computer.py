@@ -24,6 +24,7 @@ from sim_disk import Disk, SimLog, SimResults, opened
 from sim_guest import MODULE, SimLoader, Token
 from sim_world import HOST, Faults, Handle, SimThread, World
 
+from aoray import tasks as tasks_module
 from aoray.actors import actor as actor_module
 from aoray.actors import evaluation as evaluation_module
 from aoray.actors.actor import ProcessActor
@@ -240,6 +241,7 @@ class Simulation:
                 open_checkpoints=lambda settings: NoCheckpoints(settings.data),
                 ThreadPoolExecutor=SimThread,
             ),
+            patch.object(tasks_module, "os", os),
             patch.object(evaluation_module, "Instance", Token),
         ):
             yield

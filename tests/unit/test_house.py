@@ -21,8 +21,20 @@ FILE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 60
 
 FLOORS = [
-    {"errors", "limits", "lags", "testing", "durable", "wording", "bounded", "sql", "balance", "__init__"},
-    {"settings", "bodies", "fair", "logs", "wire"},
+    {
+        "errors",
+        "limits",
+        "lags",
+        "testing",
+        "durable",
+        "tasks",
+        "wording",
+        "bounded",
+        "sql",
+        "balance",
+        "__init__",
+    },
+    {"settings", "bodies", "fair", "logs", "tasks", "wire"},
     {"calls", "files", "postgres", "nodes"},
     {"protocol"},
     {"keyfiles", "wasm", "arweave", "modules", "verify"},

@@ -22,17 +22,15 @@ class LonelyShard(ShardActor):
     def _connect(self, name: str) -> Any:
         raise Unavailable(f"there is no {name}")
 
-    def stop(self) -> None:
-        for task in self._tasks:
-            task.remove_done_callback(self._ended)
-            task.cancel()
+    async def stop(self) -> None:
+        await self._tasks.cancel()
 
 
 @pytest.fixture
 async def shard(tmp_path: Path) -> Any:
     made = LonelyShard(Settings(data=tmp_path, port=1), 0)
     yield made
-    made.stop()
+    await made.stop()
 
 
 async def test_what_does_not_fit_into_the_queue_is_refused_and_the_rest_is_not(
@@ -101,7 +99,7 @@ async def test_actors_that_are_not_there_stop_no_receipt(shard: LonelyShard) -> 
 async def test_a_log_that_fails_is_opened_anew_whoever_meets_the_fault(shard: LonelyShard) -> None:
     process = spawn()
     await shard.submit([process])
-    shard.stop()  # or the attester or the flusher may meet the fault first
+    await shard.stop()  # or the attester or the flusher may meet the fault first
     for work in (
         lambda: shard.publish([item((), data=b"news").raw]),
         lambda: shard.locate([process.process_id]),
