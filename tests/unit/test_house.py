@@ -27,7 +27,6 @@ FLOORS = [
         "lags",
         "testing",
         "durable",
-        "tasks",
         "wording",
         "bounded",
         "sql",
