@@ -1,4 +1,4 @@
-"""Modules and checkpoints on a real S3 server: any node goes on with a process, be the server there or not."""
+"""Modules and checkpoints on a real S3 server: any node goes on with a process, also when it is away."""
 
 from __future__ import annotations
 
