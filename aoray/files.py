@@ -15,10 +15,13 @@ have the time limits of pyarrow and are tried a few times, so nobody waits for e
 from __future__ import annotations
 
 import contextlib
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from aoray import durable
+from aoray import durable, limits
 from aoray.errors import ClientError, Unavailable
 from aoray.settings import Settings
 
@@ -62,33 +65,55 @@ class LocalFiles:
 
 
 class RemoteFiles:
-    """The files under one path of a `pyarrow.fs.FileSystem`, which appear when they are written whole."""
+    """The files under one path of a `pyarrow.fs.FileSystem`, which appear when they are written whole.
 
-    def __init__(self, system: Any, path: str) -> None:
+    A store that fails is left alone for a while, in which everything fails at once: whoever evaluates
+    messages must not wait for it again and again.
+    """
+
+    def __init__(self, system: Any, path: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._system = system
         self._path = path
+        self._clock = clock
+        self._fault: OSError | None = None
+        self._rests_until = 0.0
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        if self._fault is not None and self._clock() < self._rests_until:
+            raise OSError(f"it failed a moment ago: {self._fault}")
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            self._fault, self._rests_until = error, self._clock() + limits.FILES_REST_SECONDS
+            raise
 
     def read(self, name: str) -> bytes:
-        with self._system.open_input_file(f"{self._path}/{name}") as file:
+        with self._working(), self._system.open_input_file(f"{self._path}/{name}") as file:
             return bytes(file.read())
 
     def write(self, name: str, content: bytes) -> None:
-        with self._system.open_output_stream(f"{self._path}/{name}") as file:
+        with self._working(), self._system.open_output_stream(f"{self._path}/{name}") as file:
             file.write(content)
 
     def exists(self, name: str) -> bool:
-        return bool(self._system.get_file_info(f"{self._path}/{name}").is_file)
+        with self._working():
+            return bool(self._system.get_file_info(f"{self._path}/{name}").is_file)
 
     def remove(self, name: str) -> None:
         """Be it there or not."""
-        with contextlib.suppress(FileNotFoundError):
+        with self._working(), contextlib.suppress(FileNotFoundError):
             self._system.delete_file(f"{self._path}/{name}")
 
     def names(self) -> list[str]:
+        """Of all files."""
         from pyarrow import fs
 
         selected = fs.FileSelector(self._path, allow_not_found=True)
-        return [found.base_name for found in self._system.get_file_info(selected) if found.is_file]
+        with self._working():
+            return [found.base_name for found in self._system.get_file_info(selected) if found.is_file]
 
 
 def files_of(settings: Settings, folder: str) -> Files:

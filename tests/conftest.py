@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 from postgres_server import PostgresServer
+from s3_server import S3Server
 
 from aoray.client import OCTET_STREAM, Client, module_tags
 from aoray.protocol.items import build
@@ -63,3 +64,10 @@ def stored(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
         return Settings(data=tmp_path)
     server: PostgresServer = request.getfixturevalue("postgres")
     return Settings(data=tmp_path, store=server.new_url())
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Server]:
+    """An S3 server, the same for the whole session."""
+    with S3Server() as running:
+        yield running

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import subprocess
 import sys
 import time
@@ -25,16 +26,18 @@ class S3Server:
         self._endpoint = f"http://127.0.0.1:{free_ports()}"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def uri(self, bucket: str) -> str:
-        """For `--files`; the bucket must be there."""
+    def new_uri(self) -> str:
+        """For `--files`: a folder in an empty bucket of its own."""
+        bucket = f"aoray-{secrets.token_hex(6)}"
+        httpx.put(f"{self._endpoint}/{bucket}").raise_for_status()
         return f"s3://{bucket}/aoray?region=us-east-1&endpoint_override={quote(self._endpoint, safe='')}"
 
-    def make_bucket(self, name: str) -> str:
-        """An empty bucket; the URI of a folder in it."""
-        httpx.put(f"{self._endpoint}/{name}").raise_for_status()
-        return self.uri(name)
-
     def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def start(self) -> None:
+        """Run it, and wait until it answers."""
         host, port = self._endpoint.removeprefix("http://").split(":")
         moto = str(Path(sys.executable).with_name("moto_server"))
         command = ["setpriv", "--pdeathsig", "KILL", sys.executable, moto, "-H", host, "-p", port]
@@ -46,7 +49,7 @@ class S3Server:
             except httpx.TransportError:
                 assert self._process.poll() is None and time.monotonic() < deadline, "moto does not start"
             else:
-                return self
+                return
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -38,8 +38,10 @@ OVER = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
 class ResultsDatabase(Database):
     """A connection to the results: `actors.results.Database`."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, *, is_made: bool = False) -> None:
         super().__init__(place, place.schema)
+        if is_made:
+            return
         script = SCHEMA + DELIVERIES_SCHEMA
         written = "".join(WRITTEN.format(table=table) for table in Mark._fields)
         try:
@@ -66,7 +68,7 @@ class PostgresResults(Results):
     """One process's access to the results. Threads may share it: one reads and one writes at a time."""
 
     def __init__(self, place: Place) -> None:
-        self._use(ResultsDatabase(place), ResultsDatabase(place))
+        self._use(ResultsDatabase(place), ResultsDatabase(place, is_made=True))  # made when it writes
 
     def mark(self) -> Mark:
         """Before what is not yet written by now."""

@@ -26,18 +26,12 @@ PAYMENTS = 200
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3Server]:
-    with S3Server() as running:
-        yield running
-
-
 @pytest.fixture
 def files(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
     """A URI for `--files`; this process may use it too."""
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
-    return s3.make_bucket("kept")
+    return s3.new_uri()
 
 
 @pytest.fixture

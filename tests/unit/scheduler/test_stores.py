@@ -18,6 +18,7 @@ from aoray.actors.results import ResultRow, Results
 from aoray.errors import ClientError, StaleTerm, Unavailable
 from aoray.files import keep_files
 from aoray.postgres import Database, Session, place_of
+from aoray.scheduler import postgres_owner
 from aoray.scheduler.committer import Committer
 from aoray.scheduler.rules import Receipt
 from aoray.scheduler.stores import check_versions, keep_store, open_log, open_readers, open_results
@@ -193,7 +194,8 @@ def test_what_strangers_write_can_be_kept(shared: Settings) -> None:
     assert results.get("\0", "%") is None
 
 
-def test_two_computers_on_one_store_do_not_mix(shared: Settings) -> None:
+def test_two_computers_on_one_store_do_not_mix(shared: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres_owner, "HOLD_SECONDS_MAX", 0.2)
     refused = pytest.raises(ClientError, match="in use")
     with keep_store(shared, "alice"), refused, keep_store(shared, "alice"):
         pass
