@@ -139,9 +139,8 @@ class Evaluation:
         self.residents: dict[str, Resident] = {}
         self.closing = threading.Event()
         self.checkpoints_written = self.checkpoints_used = 0
-        self.cron_lags = Lags(
-            limits.CRON_LAGS_KEPT
-        )  # from when ticks were due to when they had their results
+        # From when ticks were due to when they had their results
+        self.cron_lags = Lags(limits.CRON_LAGS_KEPT)
         self._results = results
         self._checkpoints = checkpoints
         self._messenger = messenger
@@ -217,9 +216,12 @@ class Evaluation:
         latest = self._clock() - limits.REST_SECONDS
         idle = (each for each in self.residents.values() if not each.rests and each.used < latest)
         some = list(islice(idle, limits.RESTS_AT_ONCE_MAX))
+        deadline = self._clock() + limits.SLICE_SECONDS
         for resident in some:
             resident.evaluator.rest()
             resident.rests = self._loose = True
+            if self._clock() >= deadline:  # messages wait: the large ones take milliseconds
+                break
         return bool(some)
 
     def give_back(self) -> None:

@@ -130,10 +130,12 @@ class Instance:
             self._renew()
 
     def rest(self) -> None:
-        """Hold as little memory as can be, until the next message; it costs a fraction of a millisecond."""
+        """Hold as little memory as can be, until the next message; it costs a fraction of a millisecond, and
+        some of them if much of the memory has changed."""
         self._fold()
         if not self._resting:
-            self._images.rest(self._guest.base, self._image)
+            image = self._images.rest(self._guest.base, self._image, self._base.image)
+            self._become(image, self._globals)
             self._resting = True
 
     def close(self) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import gc
 import os
 
-from guests import ENV, message
+from guests import AOS, ENV, message
 
-from aoray.limits import GIB
+from aoray.limits import GIB, MIB
 from aoray.modules.lua import LUA_WASM
 from aoray.testing import memory_of
 from aoray.wasm import Engine, Instance, Limits, memory
 
 RESIDENTS = 2000
+AOS_RESIDENTS = 20
 PROGRAM = "Handlers.add('ping', 'Ping', function() N = (N or 0) + 1 print('pong ' .. N) end)"
 
 
@@ -48,3 +49,26 @@ def test_two_thousand_lua_processes_fit_in_a_gibibyte(engine: Engine) -> None:
         process.close()
     assert held() - before < (resting - before) / 2
     print(f"KiB each: {[(size - before) / RESIDENTS / 1024 for size in (awake, resting, held())]}")
+
+
+def test_aos_processes_at_rest_hold_a_part_and_keep_their_states(engine: Engine) -> None:
+    """Each has written more than fits into an overlay while it is awake."""
+    module = engine.load((AOS / "aos2_0_6.wasm").read_bytes())
+    processes = [Instance.boot(module, Limits()) for _ in range(AOS_RESIDENTS)]
+    for process in processes:
+        for nonce, (text, action) in enumerate([("", ""), (PROGRAM, "Eval")]):
+            assert process.evaluate(message(nonce, text, action), ENV).error is None
+        assert ping(process, 2) == "pong 1"
+    states = {process.state_hash() for process in processes}
+    awake = held()
+    for process in processes:
+        process.rest()
+    assert awake - held() > AOS_RESIDENTS * MIB
+    assert {process.state_hash() for process in processes} == states
+    assert len(states) == 1
+    assert {ping(process, 3) for process in processes} == {"pong 2"}
+    for process in processes:
+        process.rest()
+        assert process.evaluate(message(4, "error('no')", "Eval"), ENV).error is not None
+        assert ping(process, 5) == "pong 3"
+        process.close()

@@ -51,7 +51,7 @@ def test_folds_and_rollbacks_follow_a_model(
             image, model = way.fold(base, size, image), bytes(memory[:size])
         elif size == image.size:
             if turn % 2:
-                way.rest(base, image)
+                image = way.rest(base, image, shared)
             way.roll_back(base, image)
         assert bytes(memory[: image.size]) == model[: image.size]
     offsets = tuple(range(0, image.size, pages.UNIT))
