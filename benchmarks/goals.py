@@ -1,10 +1,10 @@
-"""The table of goals: `make goals`, or `python -m benchmarks.goals [--only NAME,…] [--profile] [--to DIRECTORY]`.
+"""The table of goals: `make goals`, or `python -m benchmarks.goals [--only NAME,…] [--profile] [--to DIR]`.
 
 Runs one command for each row, one after another, keeps each one's JSON in the directory (benchmarks/results),
 and writes the table `goals.md` there: command, goal, result, peer, verdict, and the three hottest costs. With
-`--profile` each command runs a second time, under py-spy, and the costs are functions of ours by their own time
-and that of what they call outside of aoray; without, they are the parts of the computer by CPU time. A command
-that fails or takes too long is a row that says so; the others go on. On a quiet machine.
+`--profile` each command runs a second time, under py-spy, and the costs are functions of ours with what they
+call outside of aoray; without, they are the parts of the computer by CPU time. A command that fails or takes
+too long is a row that says so; the others go on. On a quiet machine.
 """
 
 from __future__ import annotations
@@ -31,6 +31,15 @@ SECONDS_MAX = 240.0
 MARK = "AORAY_GOALS_MARK"
 PROFILE_S = 5
 COSTS = 3
+WAITING = (
+    "_worker (",
+    "Worker.main_loop",
+    "main_loop (",
+    "Thread.run (",
+    "wait (",
+    "select (",
+    "run_forever (",
+)
 Row = Mapping[str, Any]
 Figure = Callable[[Sequence[Row]], float]
 
@@ -188,7 +197,8 @@ def main(words: Sequence[str] | None = None) -> int:
     return 0
 
 
-HEAD = "| workload | command | goal | result | peer | verdict | three hottest costs |\n|---|---|---|---|---|---|---|"
+HEAD = """| workload | command | goal | result | peer | verdict | three hottest costs |
+|---|---|---|---|---|---|---|"""
 
 
 def row_of(goal: Goal, document: Document | str, costs: Sequence[str]) -> str:
@@ -211,7 +221,8 @@ def told(documents: Iterable[Document | str]) -> list[str]:
     machine = first["machine"]
     return [
         f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB,"
-        f" load average {machine['load_average']:.2f} at the first; commit `{first['commit']}`, {first['time']}."
+        f" load average {machine['load_average']:.2f} at the first;"
+        f" commit `{first['commit']}`, {first['time']}."
     ]
 
 
@@ -263,9 +274,8 @@ def profiled(words: str) -> list[str]:
     try:
         while process.poll() is None and time.monotonic() < end:
             actors = marked_actors(mark)
-            threads = [
-                threading.Thread(target=sample, args=(pid, kind, costs)) for pid, kind in actors.items()
-            ]
+            samples = [(pid, kind, costs) for pid, kind in actors.items()]
+            threads = [threading.Thread(target=sample, args=each) for each in samples]
             for thread in threads:
                 thread.start()
             for thread in threads:
@@ -299,19 +309,32 @@ def _has(pid: int, text: bytes) -> bool:
 def sample(pid: int, kind: str, costs: Counter[str]) -> None:
     """Some seconds of an actor's stacks: each sample counts for the innermost function of ours in it."""
     py_spy = Path(sys.executable).with_name("py-spy")
-    command = [py_spy, "record", "-p", str(pid), "-d", str(PROFILE_S), "-F", "-f", "raw", "-o", "/dev/stdout"]
+    command = [
+        str(py_spy),
+        "record",
+        "-p",
+        str(pid),
+        "-d",
+        str(PROFILE_S),
+        "-F",
+        "-f",
+        "raw",
+        "-o",
+        "/dev/stdout",
+    ]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     for line in done.stdout.decode(errors="replace").splitlines():
         stack, _, count = line.rpartition(" ")
-        if count.isdigit():
-            costs[f"{kind}: {cost_of(stack.split(';'))}"] += int(count)
+        cost = cost_of(stack.split(";"))
+        if count.isdigit() and cost:
+            costs[f"{kind}: {cost}"] += int(count)
 
 
 def cost_of(frames: Sequence[str]) -> str:
-    """The innermost frame of aoray's, and what it calls; or the innermost of all."""
+    """The innermost frame of aoray's, and what it calls; or the innermost of all; nothing if it waits."""
     ours = [index for index, frame in enumerate(frames) if "aoray/" in frame]
     if not ours:
-        return frames[-1]
+        return "" if frames[-1].startswith(WAITING) else frames[-1]
     name = frames[ours[-1]]
     called = frames[ours[-1] + 1 : ours[-1] + 2]
     return f"{name} → {called[0]}" if called else name
