@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 NODE_MODULES := tests/node/node_modules/.installed
 
-.PHONY: install demo test test-computers test-rooms check lint format lock soak cron-soak chaos fuzz clean
+.PHONY: install demo test test-computers test-rooms check lint format lock soak cron-soak chaos fuzz goals clean
 
 install: .venv/.installed
 
@@ -70,6 +70,11 @@ chaos: install
 FUZZ_SECONDS ?= 300
 fuzz: install $(NODE_MODULES)
 	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest tests/fuzz
+
+# Every row of the table of goals, its JSON and the table in benchmarks/results: about a quarter of an hour, on a quiet
+# machine. GOALS=--profile runs each a second time under py-spy.
+goals: install $(NODE_MODULES)
+	$(BIN)/python -m benchmarks.goals $(GOALS)
 
 lock:
 	uv pip compile pyproject.toml --group dev --universal --generate-hashes \

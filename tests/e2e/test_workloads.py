@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from aoray.testing import LocalComputer
-from benchmarks import __main__, plot
+from benchmarks import __main__, goals, plot
 from benchmarks.compare import differences, read
 from benchmarks.report import Report, merged
 from benchmarks.running import shared
@@ -123,3 +123,24 @@ def test_runs_are_drawn(kind: str, tmp_path: Path) -> None:
     made = {file.name: file.read_bytes()[:4] for file in (tmp_path / "to").iterdir()}
     assert made.keys() == {f"{name}.{kind}" for name in ("throughput", "latency", "cores")}
     assert set(made.values()) == {b"<?xm" if kind == "svg" else b"\x89PNG"}
+
+
+def test_a_row_of_the_goals_says_what_came_of_its_command() -> None:
+    goal = next(goal for goal in goals.GOALS if goal.words.startswith("throughput --module lua"))
+    rows = [
+        {"module": "lua", "messages_per_s": 2000.0, "server_us": {"GatewayActor": 300, "ShardActor": 100}}
+    ]
+    document = Report("throughput", "", {}, rows).document()
+    said = goals.row_of(goal, document, [])
+    assert "**2,000.0** msg/s" in said
+    assert "| met | GatewayActor 300 µs; ShardActor 100 µs |" in said
+    assert "not measured: it took too long" in goals.row_of(goal, "it took too long", [])
+    assert goals.half_of_peak({goal.words: document}) == "1000"
+
+
+def test_the_commands_of_the_goals_are_commands() -> None:
+    known = workloads()
+    for goal in goals.GOALS:
+        words = goal.words.format(half="100").split()
+        if words[0] in known:
+            assert __main__.parser_of(known).parse_args(words).name == words[0]
