@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aoray.client.answers import Message, Result, Sent, Spawn, Spawned
-    from aoray.client.blocking import Connection, connect
+    from aoray.client.blocking import Connection, connect, log
     from aoray.client.connection import AsyncConnection, connect_async
     from aoray.client.wallets import new_wallet
 
@@ -26,12 +26,13 @@ __all__ = [
     "Spawned",
     "connect",
     "connect_async",
+    "log",
     "new_wallet",
 ]
 
 _ROOMS = {
     "answers": ("Message", "Result", "Sent", "Spawn", "Spawned"),
-    "blocking": ("Connection", "connect"),
+    "blocking": ("Connection", "connect", "log"),
     "connection": ("AsyncConnection", "connect_async"),
     "wallets": ("new_wallet",),
 }

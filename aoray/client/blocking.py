@@ -10,12 +10,15 @@ import asyncio
 import threading
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sized
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 from aoray.client.answers import Message, Result, Spawn, Spawned
 from aoray.client.connection import IN_FLIGHT, TIMEOUT_S, AsyncConnection, client_of
 from aoray.client.flow import OnRefusal
-from aoray.client.wallets import Wallet
+from aoray.client.wallets import Wallet, new_wallet
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -92,6 +95,8 @@ class Connection:
     publish_module = waiting(AsyncConnection.publish_module)
     slots = iterating(AsyncConnection.slots)
     results = iterating(AsyncConnection.results)
+    log = waiting(AsyncConnection.log)
+    log_batches = iterating(AsyncConnection.log_batches)
 
     def spawn_many(
         self,
@@ -188,3 +193,9 @@ def connect(
     """
     client = client_of(url, wallet, ray_address, namespace)  # Ray wants to be joined in the main thread
     return Connection(lambda: AsyncConnection(client, timeout_s))
+
+
+def log(processes: str | Iterable[str], url: str | None = None, *, data: bool = False) -> pa.Table:
+    """The logs of one or more processes of the computer at `url` as an Arrow table (`Connection.log`)."""
+    with connect(url, wallet=new_wallet()) as ao:  # to read, nobody needs to be known
+        return ao.log(processes, data=data)

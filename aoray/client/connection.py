@@ -17,12 +17,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from aoray.client.answers import Message, Result, Spawn, Spawned, TagsGiven, result_of, tags_of
+from aoray.client.columns import batches, schema
 from aoray.client.flow import Items, OnRefusal, flow
 from aoray.client.patience import patiently
 from aoray.client.slots import Slot, following
@@ -31,6 +32,9 @@ from aoray.client.wire import Client
 from aoray.errors import ClientError
 from aoray.protocol.items import DataItem
 from aoray.protocol.signatures import ARWEAVE
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 TIMEOUT_S = 120.0
 IN_FLIGHT = 64
@@ -181,6 +185,22 @@ class AsyncConnection:
         async for slot in self.slots(process, after=after, follow=follow):
             raw = await self._try(partial(self._client.result, process, slot.message))
             yield result_of(raw, process, slot.message, index=slot.nonce)
+
+    async def log_batches(
+        self, processes: str | Iterable[str], *, after: int = -1, data: bool = False
+    ) -> AsyncIterator[pa.RecordBatch]:
+        """The logs of one or more processes as Arrow record batches, from the nonce behind `after`, with the
+        messages' `data` if that is asked for. The columns are those of `aoray.client.columns`."""
+        asked = [processes] if isinstance(processes, str) else processes
+        async for batch in batches(self._client, self._try, asked, after=after, data=data):
+            yield batch
+
+    async def log(self, processes: str | Iterable[str], *, after: int = -1, data: bool = False) -> pa.Table:
+        """The same as one Arrow table, in memory."""
+        import pyarrow as pa
+
+        found = [batch async for batch in self.log_batches(processes, after=after, data=data)]
+        return pa.Table.from_batches(found, schema())
 
     async def _spawn(self, wanted: Spawn) -> str:
         health = await self._try(self._client.health)

@@ -127,6 +127,12 @@ class Client:
             if answer.status != ACCEPTED:
                 return json_object(answer, self.url)
 
+    async def peek(self, process: str, message: str) -> dict[str, Any] | None:
+        """The result of a message, or None if there is none yet. (Other compute units wait for it.)"""
+        params = {"process-id": process, "wait": "0"}
+        answer = await self._request("GET", f"/result/{message}", params=params)
+        return None if answer.status == ACCEPTED else json_object(answer, self.url)
+
     async def eval(self, process: str, code: str) -> dict[str, Any]:
         """Evaluate Lua in a process that this signer owns, and give the result."""
         return await self.result(process, await self.send(process, action="Eval", data=code))

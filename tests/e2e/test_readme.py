@@ -64,6 +64,13 @@ def test_the_curl_lines_answer_with_json(computer: LocalComputer, aoray: Command
         assert "error" not in json.loads(answer), (line, answer)
 
 
+def test_the_python_program_runs_as_it_stands(computer: LocalComputer, tmp_path: Path) -> None:
+    (program,) = blocks("python")
+    wallet = str(tmp_path / "wallet.json")
+    said = run(sys.executable, "-c", program, AORAY_URL=computer.url, AORAY_WALLET=wallet).splitlines()
+    assert said == ["9.0", "100 600.0", "120 ['process', 'nonce', 'message']"]
+
+
 @pytest.mark.node
 def test_the_aoconnect_program_prints_42(computer: LocalComputer, tmp_path: Path) -> None:
     (program,) = blocks("js")
