@@ -108,7 +108,8 @@ def row_of(
         "p50_ms": milliseconds(offered.answered)[0],
         "p99_ms": milliseconds(offered.answered)[2],
         "refused_p99_ms": milliseconds(offered.refused)[2] if offered.refused else None,
-        "memory_mib": None if computer is None else f"{before} → {memory(computer)}",
+        "memory_mib_before": before,
+        "memory_mib": memory(computer),
     }
 
 

@@ -55,6 +55,7 @@ class Batcher(Generic[Sent, Answer]):
         self._patience_s = patience_s
         self._sleep = sleep
         self._queue: Fair[Queued[Sent, Answer]] = Fair(lambda queued: size_of(queued[0]))
+        self._least_wait_s = 0.0  # of the last batch: of who was served best
         self.calls_total = 0
         self._calls = 0
         self._drains: set[asyncio.Task[None]] = set()
@@ -63,12 +64,12 @@ class Batcher(Generic[Sent, Answer]):
         return len(self._queue)
 
     def is_late(self, key: str) -> bool:
-        """Whether many items wait, and for long: the next one, or the first of this key."""
+        """Whether many items wait, and for long: the first of this key, or all that went last."""
         if len(self._queue) <= limits.QUEUE_MESSAGES_FREE:
             return False
-        since = asyncio.get_running_loop().time() - limits.ORDER_LAG_SECONDS_MAX
         own = self._queue.first(key)
-        return self._queue.peek()[2] < since or (own is not None and own[2] < since)
+        own_s = asyncio.get_running_loop().time() - own[2] if own else 0.0
+        return max(own_s, self._least_wait_s) > limits.ORDER_LAG_SECONDS_MAX
 
     def put(self, item: Sent) -> asyncio.Future[Answer]:
         loop = asyncio.get_running_loop()
@@ -111,6 +112,7 @@ class Batcher(Generic[Sent, Answer]):
         ):
             batch.append(self._queue.take())
             batch_bytes += self._size_of(batch[-1][0])
+        self._least_wait_s = asyncio.get_running_loop().time() - max(queued[2] for queued in batch)
         return batch
 
 

@@ -30,6 +30,7 @@ SMALLEST = {
         "--processes 2 --messages 1 --kill ProcessActor",
         {"first_answer_s", "last_answer_s", "restarted"},
     ),
+    "overload": (f"{FEW} --clients 4 --seconds 1", {"kept", "refused", "p99_ms", "memory_mib"}),
     "density": ("--processes 3 --idle-seconds 1", {"asleep_kib_each", "disk_kib_each"}),
     "many": ("--processes 20 --messaged 4 --seconds 0.1", {"disk_kib_each", "maps_max", "restarted"}),
     "replay": (f"{FEW} --clients 4 --at-once 2", {"verify_per_s", "times_live", "attested"}),

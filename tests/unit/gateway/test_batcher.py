@@ -160,12 +160,28 @@ async def test_it_is_late_for_whose_items_wait_long(monkeypatch: pytest.MonkeyPa
     for _ in range(CALLS_IN_FLIGHT_MAX):  # take what there is, and are held
         batcher.put(0)
         await settle()
+    batcher._least_wait_s = 0.0
     waiting = [batcher.put(0) for _ in range(2)]
     assert not batcher.is_late("hot")  # few
     waiting.append(batcher.put(0))
     await settle()
     assert batcher.is_late("hot")
+    assert not batcher.is_late("another")
     monkeypatch.setattr(limits, "ORDER_LAG_SECONDS_MAX", 60.0)
     assert not batcher.is_late("hot")  # not long
+    other.release.set()
+    await asyncio.gather(*waiting)
+
+
+async def test_everybody_is_late_when_who_was_served_best_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "QUEUE_MESSAGES_FREE", 2)
+    monkeypatch.setattr(limits, "SUBMIT_MESSAGES_MAX", 1)
+    monkeypatch.setattr(limits, "ORDER_LAG_SECONDS_MAX", 0.0)
+    other = Other()
+    batcher: Batcher[int, int] = Batcher(other, key_of=str)
+    waiting = [batcher.put(number * 2) for number in range(6)]
+    await settle()
+    assert len(batcher) > limits.QUEUE_MESSAGES_FREE
+    assert batcher.is_late("another")
     other.release.set()
     await asyncio.gather(*waiting)

@@ -1,0 +1,56 @@
+"""Three times the load that it can take: what was accepted gets its result, and soon; the rest is refused."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+from loading import check_log, log_of
+
+from aoray import limits
+from aoray.client import Client
+from aoray.testing import LocalComputer
+from benchmarks import overload
+from benchmarks.guests import Guest, guest
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+
+PROCESSES = 8
+KEPT_MIN = 0.5  # of the peak; the benchmark shows 0.9 and more where nothing else runs
+MEMORY_MIB_MAX = 400  # that it may grow by: queues, caches and instances, which are bounded
+
+
+def options(words: Sequence[str] = ()) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seed", type=int, default=1)
+    overload.add_arguments(parser)
+    return parser.parse_args([f"--processes={PROCESSES}", *words])
+
+
+def test_three_times_its_peak_costs_no_throughput_and_nothing_accepted_is_lost(
+    own_computer: LocalComputer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spawned: list[str] = []
+    spawn = Guest.spawn
+
+    async def noted(self: Guest, client: Client, module: str) -> str:
+        spawned.append(await spawn(self, client, module))
+        return spawned[-1]
+
+    monkeypatch.setattr(Guest, "spawn", noted)
+    words = ["--messages=400", "--clients=32", "--seconds=2", "--offered-max=6000"]
+    row = overload.row_of(own_computer.url, own_computer, guest("lua", "ping", ""), options(words))
+    assert row["failed"] == 0, row  # each accepted has its result, each refused its Retry-After
+    assert row["accepted"] + row["refused"] == row["offered"], row
+    assert row["refused"] > 0, row
+    assert row["kept"] >= KEPT_MIN, row
+    assert row["memory_mib"] - row["memory_mib_before"] < MEMORY_MIB_MAX, row
+    # All that it lets wait, at the rate that it has.
+    waiting = limits.QUEUE_MESSAGES_FREE + 2 * limits.SUBMIT_MESSAGES_MAX + limits.RESULTS_AWAITED_FREE
+    bound_s = limits.ORDER_LAG_SECONDS_MAX + limits.RESULT_LAG_SECONDS_MAX + waiting / row["results_per_s"]
+    assert row["p99_ms"] < 2000 * bound_s, row
+    logs = [asyncio.run(log_of(own_computer, process)) for process in spawned[-PROCESSES:]]
+    found = [check_log(process, nodes) for process, nodes in zip(spawned[-PROCESSES:], logs, strict=True)]
+    assert sum(map(len, found)) == row["accepted"] + PROCESSES  # and the one that warmed each
