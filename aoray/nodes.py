@@ -73,6 +73,11 @@ def own_node() -> str:
     return str(ray.get_runtime_context().get_node_id()) if ray.is_initialized() else ""
 
 
+def whereabouts() -> dict[str, Any]:
+    """The OS process and the node that an actor is on, as `ready` says it."""
+    return {"pid": os.getpid(), "node": own_node()}
+
+
 def weights(kind: Kind, nodes: list[Node]) -> dict[str, float]:
     """The nodes that may hold actors of a kind, and how many each is good for; not those being drained."""
     offering = [node for node in nodes if node.resources.get(f"aoray_{kind}")]

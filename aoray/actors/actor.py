@@ -62,9 +62,8 @@ class ProcessActor:
 
     def __init__(self, settings: Settings, name: str, parts: Parts | None = None) -> None:
         logs.begin(settings.log_level)
-        settings = nodes.here(settings)
         self.name = name
-        self._settings = settings
+        self._settings = settings = nodes.here(settings)
         self._wire = Wire(self, wire_host(settings))
         self._incarnation = secrets.token_hex(8)
         self._log, self._results, self._loader, call, built_in = parts or parts_of(settings)
@@ -100,9 +99,7 @@ class ProcessActor:
 
     async def ready(self) -> dict[str, Any]:
         """Answers once the actor takes work."""
-        return {"actor": self.name, "incarnation": self._incarnation, "pid": os.getpid()} | {
-            "node": nodes.own_node()
-        }
+        return {"actor": self.name, "incarnation": self._incarnation, **nodes.whereabouts()}
 
     async def stats(self) -> dict[str, Any]:
         """Counters for people and metrics."""

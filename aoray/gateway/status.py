@@ -12,7 +12,7 @@ import orjson
 from fastapi import APIRouter
 from starlette.responses import PlainTextResponse, Response
 
-from aoray import __version__, limits
+from aoray import __version__, limits, nodes
 from aoray.errors import AorayError, InfrastructureError, Unavailable
 from aoray.gateway.gateway import Gateway
 from aoray.gateway.web import json_response
@@ -58,7 +58,7 @@ class Health:
 
     def _module(self) -> str:
         settings = self._gateway.settings
-        if settings.handed is not None:
+        if settings.handed is not None and not nodes.is_head(settings):
             return settings.handed.module
         path = settings.data / "lua-module.json"
         try:

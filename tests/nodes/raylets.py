@@ -1,5 +1,5 @@
-"""A Ray cluster of several nodes on one machine: each node has its raylet, its loopback address (127.0.0.2
-and up), its ports, its Ray directory and its aoray data directory, so that nodes share nothing by accident.
+"""A Ray cluster of several nodes on one machine: each has its raylet, its address (127.0.0.2 and up), its
+ports, its Ray directory and its aoray data directory, so that nodes share nothing by accident.
 
     with Raylets(tmp_path) as cluster:
         cluster.head({"aoray_gateway": 1})
@@ -11,6 +11,7 @@ is found by a mark in its environment, which its orphans have too: only such pid
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -63,7 +64,8 @@ class Marked:
     def members(self) -> list[int]:
         """The pids of all that runs for it, orphans too."""
         mark = f"{MARK}={self._mark}".encode()
-        return [pid for pid in running() if mark in _environment(pid)]
+        own = {self.process.pid} if self.process is not None else set()
+        return [pid for pid in running() if pid in own or mark in _environment(pid)]
 
     def pids(self, title: str) -> list[int]:
         """Those members whose title begins so (`ray::ShardActor`), or that run this program (`raylet`)."""
@@ -73,6 +75,12 @@ class Marked:
             for pid, command in commands.items()
             if command.startswith(title) or Path(command.partition(" ")[0]).name == title
         ]
+
+    def send(self, number: signal.Signals) -> None:
+        """A signal to all of it."""
+        for pid in self.members():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def kill(self) -> None:
         """SIGKILL to all of it at once, as when a machine loses its power."""
@@ -107,11 +115,6 @@ class Node(Marked):
         """Wait until `ray start` has ended; what it started goes on."""
         assert self.process is not None
         assert self.process.wait(START_SECONDS_MAX) == 0, self.said()
-
-    def kill_raylet(self) -> None:
-        """SIGKILL to the raylet alone: its workers are orphans, which may answer for some seconds."""
-        [raylet] = self.pids("raylet")
-        os.kill(raylet, signal.SIGKILL)
 
     def restart_gcs(self) -> None:
         """SIGKILL to the GCS, and the same command again."""
@@ -185,6 +188,11 @@ class Raylets:
         """One node more; it is there when `started` returns."""
         return self._start(f"node-{len(self.nodes)}", ["--address", self.address], resources)
 
+    def logs(self, node: Node) -> Path:
+        """Ray's logs of a node."""
+        [session] = [each for each in (self._scratch / node.name).glob("session_*") if not each.is_symlink()]
+        return session / "logs"
+
     def _start(self, name: str, own: list[str], resources: Mapping[str, float], **variables: str) -> Node:
         number = len(self.nodes) + 2
         node = self.nodes[name] = Node(name, f"127.0.0.{number}", self.root)
@@ -198,7 +206,14 @@ class Raylets:
         }
         words = [word for pair in given.items() for word in pair]
         command = [RAY, "start", "--disable-usage-stats", *own, *words]
-        node.run(command, {**self.environment, **variables, "AORAY_DATA": str(node.data)})
+        node.run(
+            command,
+            {
+                **self.environment,
+                **variables,
+                "AORAY_DATA": str(node.data if not os.environ.get("TMPSQ") else self.root / "data-head"),
+            },
+        )
         return node
 
 

@@ -1,0 +1,88 @@
+"""A cluster of three nodes loses nothing and doubles nothing when one of them, or Ray's own head, dies.
+
+While payments between processes are under way (signed messages over HTTP, each pushing another), a node is
+killed, or drained, or joins, or the GCS is killed with Redis behind it. When all has come to rest, every
+acknowledged payment was made and credited once, no token is gone or new, and each log is whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from spread import ALL, SpreadComputer
+
+from aoray.client import Client
+from aoray.protocol.keys import generate_ed25519
+from aoray.testing import wait_gone
+from tests.e2e.paying import check_conserved, payments, spawn
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+
+PAYMENTS = 300
+
+
+@asynccontextmanager
+async def under_load(computer: SpreadComputer) -> AsyncIterator[None]:
+    """A third of the payments before what happens inside, the rest during and after it; then the books."""
+    await asyncio.to_thread(computer.whole)
+    async with Client(computer.url, generate_ed25519()) as client:
+        processes = await spawn(client)
+        load = payments(client, processes, PAYMENTS)
+    running = asyncio.create_task(load.run(computer))
+    await load.reached(PAYMENTS // 3)
+    yield
+    await running
+    assert len(load.acknowledged) == PAYMENTS
+    await check_conserved(computer, processes, PAYMENTS)
+
+
+async def test_a_node_that_is_killed_with_all_its_actors_loses_nothing(computer: SpreadComputer) -> None:
+    async with under_load(computer):
+        victim = computer.workers[0]
+        assert computer.count(victim) == (2, 1)
+        await asyncio.to_thread(victim.kill)
+        [other] = computer.workers
+        await asyncio.to_thread(computer.until, lambda: computer.count(other) == (4, 2))
+
+
+async def test_a_shard_that_is_cut_off_and_still_runs_can_write_nothing(computer: SpreadComputer) -> None:
+    async with under_load(computer):
+        victim, other = computer.workers
+        [shard] = victim.pids("ray::ShardActor")
+        victim.send(signal.SIGSTOP)  # all of it, as behind a network that stands still
+        await asyncio.to_thread(computer.until, lambda: computer.count(other) == (4, 2))
+        os.kill(shard, signal.SIGCONT)  # it goes on with what it was told before, and is told no more
+        assert not await asyncio.to_thread(wait_gone, [shard], 30)
+        assert "has a successor" in computer.said_on(victim)
+        await asyncio.to_thread(victim.kill)
+
+
+async def test_ray_goes_on_when_its_gcs_is_killed_and_started_again_on_redis(
+    computer: SpreadComputer,
+) -> None:
+    async with under_load(computer):
+        await asyncio.to_thread(computer.head.restart_gcs)
+    await test_a_node_that_joins_takes_actors(computer)
+
+
+async def test_a_node_that_joins_takes_actors(computer: SpreadComputer) -> None:
+    await asyncio.to_thread(computer.whole)
+    async with under_load(computer):
+        joined = computer.raylets.join(ALL)
+        await asyncio.to_thread(joined.started)
+        await asyncio.to_thread(computer.until, lambda: computer.count(joined)[0] == 1)
+    await asyncio.to_thread(joined.kill)
+
+
+async def test_a_node_that_is_drained_has_no_actors_when_it_goes(computer: SpreadComputer) -> None:
+    async with under_load(computer):
+        leaving, other = computer.workers
+        await asyncio.to_thread(computer.drain, leaving)
+        await asyncio.to_thread(computer.until, lambda: computer.count(leaving) == (0, 0))
+        await asyncio.to_thread(computer.until, lambda: computer.count(other) == (4, 2))
+        await asyncio.to_thread(leaving.kill)
