@@ -23,7 +23,7 @@ from __future__ import annotations
 import itertools
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
@@ -43,8 +43,6 @@ CREATE TABLE IF NOT EXISTS results (
     has_error INTEGER NOT NULL, pushed_for TEXT NOT NULL, pushed INTEGER NOT NULL
 );
 CREATE UNIQUE INDEX IF NOT EXISTS results_by_nonce ON results (process_id, nonce);
-CREATE INDEX IF NOT EXISTS results_by_message ON results (message_id, process_id);
-CREATE INDEX IF NOT EXISTS results_by_assignment ON results (assignment_id);
 CREATE INDEX IF NOT EXISTS results_unpushed ON results (process_id, nonce) WHERE pushed = 0;
 CREATE INDEX IF NOT EXISTS results_of_ticks ON results (process_id, nonce) WHERE pushed_for = '';
 CREATE TABLE IF NOT EXISTS checkpoints (
@@ -59,9 +57,15 @@ CREATE TABLE IF NOT EXISTS states (  -- of every checkpoint there ever was, to b
     UNIQUE (process_id, nonce)
 );
 """
+# Earlier stores had them. Ids are random, so a row wrote two pages of 4 KiB more; the log has such indices.
+NO_LONGER = """
+DROP INDEX IF EXISTS results_by_message;
+DROP INDEX IF EXISTS results_by_assignment;
+"""
 BUSY_SECONDS = 30.0
 
 Sort = Literal["ASC", "DESC"]
+NonceOf = Callable[[str, str], int | None]  # of a process's message or assignment; None if the log has none
 
 
 class ResultRow(NamedTuple):
@@ -103,8 +107,10 @@ class Database(Protocol):
 class Results:
     """One process's access to the store. Threads may share it: one reads and one writes at a time."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, nonce_of: NonceOf | None = None) -> None:
+        """`nonce_of` finds a message or an assignment in the log; without it, `get` reads what it passes."""
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._nonce_of = nonce_of
         self._use(Connection(path), Connection(path))
 
     def _use(self, reads: Database, writes: Database) -> None:
@@ -127,9 +133,10 @@ class Results:
 
     def get(self, process_id: str, any_id: str) -> ResultRow | None:
         """The result of a message, by its id or its assignment's; by the process's own id that of nonce 0."""
-        return self._one("message_id = ? AND process_id = ?", any_id, process_id) or self._one(
-            "assignment_id = ? AND process_id = ?", any_id, process_id
-        )
+        if self._nonce_of is None:
+            return self._one("process_id = ? AND ? IN (message_id, assignment_id)", process_id, any_id)
+        nonce = self._nonce_of(process_id, any_id)
+        return None if nonce is None else self.at(process_id, nonce)
 
     def at(self, process_id: str, nonce: int) -> ResultRow | None:
         """The result of a slot."""
@@ -260,7 +267,7 @@ class Connection:
             if self._db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
                 self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.executescript(SCHEMA + DELIVERIES_SCHEMA)
+            self._db.executescript(SCHEMA + DELIVERIES_SCHEMA + NO_LONGER)
             self._db.create_function("result_hash", 1, result_hash, deterministic=True)
 
     def rows(self, query: str, *values: Any) -> list[Any]:

@@ -85,7 +85,9 @@ async def find_result(
 
 
 def _stored(gateway: Gateway, process_id: str, any_id: str) -> bytes | None:
-    row = gateway.results.get(process_id, any_id)
+    receipt = gateway.ingress.receipts.get((process_id, any_id))
+    results = gateway.results
+    row = results.at(process_id, receipt.nonce) if receipt else results.get(process_id, any_id)
     return row.result if row else None
 
 

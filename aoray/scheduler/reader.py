@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from aoray import limits
 from aoray.errors import Unavailable
 from aoray.protocol.assignments import LogEntry
-from aoray.protocol.ids import b64url_decode
+from aoray.protocol.ids import b64url_decode, is_id
 from aoray.scheduler.log import BUSY_SECONDS, SCHEMA_VERSION
 from aoray.settings import Settings
 
@@ -61,6 +61,12 @@ class LogReader:
         """The entry of a process by the id of its message or of its assignment."""
         found = self._one("message_id = ? AND process_id = ?", any_id, process_id)
         return found or self._one("assignment_id = ? AND process_id = ?", any_id, process_id)
+
+    def nonce_of(self, process_id: str, any_id: str) -> int | None:
+        """Where `entry` would find it."""
+        query = "SELECT nonce FROM entries WHERE {} = ? AND process_id = ?"
+        found = self._value(query.format("message_id"), any_id, process_id)
+        return self._value(query.format("assignment_id"), any_id, process_id) if found is None else found
 
     def entries(
         self,
@@ -194,6 +200,9 @@ class ShardedReader:
 
     def entry(self, process_id: str, any_id: str) -> LogEntry | None:
         return self.of(process_id).entry(process_id, any_id)
+
+    def nonce_of(self, process_id: str, any_id: str) -> int | None:
+        return self.of(process_id).nonce_of(process_id, any_id) if is_id(process_id) else None
 
     def entries(
         self,

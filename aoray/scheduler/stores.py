@@ -36,7 +36,7 @@ def open_results(settings: Settings) -> Results:
         from aoray.postgres import place_of
 
         return PostgresResults(place_of(settings.store))
-    return Results(settings.data / "results.sqlite")
+    return Results(settings.data / "results.sqlite", open_readers(settings).nonce_of)
 
 
 def open_index(settings: Settings) -> Database:

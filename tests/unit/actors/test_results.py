@@ -29,7 +29,8 @@ def results(stored: Settings) -> Iterator[Results]:
     store.close()
 
 
-def test_a_result_is_found_by_message_assignment_process_and_nonce(results: Results) -> None:
+def test_a_result_is_found_by_message_assignment_process_and_nonce(stored: Settings) -> None:
+    results = open_results(stored) if stored.store else Results(stored.data / "results.sqlite")
     rows = [row("p", 0), row("p", 1), row("q", 1)]
     results.commit({"p": 1, "q": 1}, rows)
     assert results.get("p", "p") == rows[0]

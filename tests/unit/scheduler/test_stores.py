@@ -260,3 +260,26 @@ def set_on_server(server: PostgresServer, setting: str, value: str) -> None:
 def test_a_store_that_can_not_be_is_said_at_once(store: str) -> None:
     with pytest.raises(ClientError):
         place_of(store)
+
+
+def test_a_result_is_found_by_the_ids_that_the_log_has(stored: Settings) -> None:
+    writer = Committer(lambda: open_log(stored, 0), Placement(2), SCHEDULER, lambda _: -1)
+    process = spawn()
+    sent = writer.commit([process, message(process.process_id)], now_ms=1, block_height=0)
+    entries = [work.entry for works in sent.work.values() for work in works]
+    results = open_results(stored)
+    results.commit(
+        {process.process_id: 1},
+        [
+            row(entry.nonce, entry.process_id)._replace(
+                message_id=entry.message_id, assignment_id=entry.assignment_id
+            )
+            for entry in entries
+        ],
+    )
+    for entry in entries:
+        found = results.at(entry.process_id, entry.nonce)
+        assert found is not None
+        assert results.get(entry.process_id, entry.message_id) == found
+        assert results.get(entry.process_id, entry.assignment_id) == found
+        assert results.get(entries[1].message_id, entry.message_id) is None
