@@ -31,6 +31,9 @@ SMALLEST = {
         {"first_answer_s", "last_answer_s", "restarted"},
     ),
     "density": ("--processes 3 --idle-seconds 1", {"asleep_kib_each", "disk_kib_each"}),
+    "spawn": ("--spawns 8 --clients 1,4", {"spawns_per_s", "p99_ms", "server_us"}),
+    "ring": ("--processes 3 --hops 12 --tokens 1,2", {"hops_per_s", "hop_ms", "server_us"}),
+    "fan_out": ("--fan 5 --rounds 2", {"messages_per_s", "server_us"}),
     "wake": ("--processes 3 --idle-seconds 1", {"p99_ms"}),
 }
 
