@@ -82,6 +82,11 @@ PUSHES_IN_FLIGHT_MAX = 128  # results of one gateway whose outboxes are being se
 PUSH_RESTING_RESULTS_MAX = 10_000  # that wait for something; beyond it they are left to the scan
 PUSH_UPLOADS_MAX = 1_000  # outbox messages on their way to Arweave
 PUSH_SLICE_MESSAGES = 50  # of one outbox, signed and sent at once: a long one must not hold up the others
+PUSH_HANDED_BYTES_MAX = (
+    16 * KIB
+)  # of a result that is handed over with its announcement, not read from the store
+PUSH_HELD_BYTES_MAX = 64 * MIB  # of such results in one gateway
+PUSH_SETTLE_S = 0.02  # what became of outboxes gathers for so long: nobody waits for it but who looks
 PUSH_SCAN_S = 10.0  # how often the store is scanned for outboxes that nobody announced
 PUSH_BACKOFF_MAX_S = 10.0
 PUSH_FOREIGN_ATTEMPTS_MAX = 360  # towards another network, so about an hour; towards our own there is no end

@@ -200,7 +200,7 @@ class ProcessActor:
             self._tell_watchers(row)
             if not row.pushed:
                 gateway = gateway_of(row.process_id, self._settings.gateways)
-                self._couriers.push(f"gateway-{gateway}", row.process_id, row.nonce)
+                self._couriers.push(f"gateway-{gateway}", row)
         for process_id, term in done.fenced:
             self._counts["fenced"] += 1
             self._apply(self._machine.fenced(process_id, term))

@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aoray import limits
+from aoray.actors.results import ResultRow
 from aoray.calls import Call
 from aoray.errors import AorayError
 
@@ -73,9 +74,11 @@ class Couriers:
             (process_id, message_id, result)
         )
 
-    def push(self, gateway: str, process_id: str, nonce: int) -> None:
-        """A result with an outbox, for the gateway that pushes for this process."""
-        self._courier(gateway, "push", lambda _: 0).put((process_id, nonce))
+    def push(self, gateway: str, row: ResultRow) -> None:
+        """A result with an outbox, for the gateway that pushes for this process: so that it need not be read
+        from the store, or, if it is large, where it is there."""
+        small = len(row.result) <= limits.PUSH_HANDED_BYTES_MAX
+        self._courier(gateway, "push", _size).put(row if small else row[:2])
 
     def _courier(self, gateway: str, method: str, size_of: Callable[[Any], int]) -> Courier:
         courier = self._couriers.get((gateway, method))
@@ -86,3 +89,7 @@ class Couriers:
 
             courier = self._couriers[gateway, method] = Courier(send, size_of)
         return courier
+
+
+def _size(announced: ResultRow | tuple[str, int]) -> int:
+    return len(announced.result) if isinstance(announced, ResultRow) else 0

@@ -22,6 +22,7 @@ from fastapi import APIRouter
 from starlette.types import ASGIApp
 
 from aoray import logs, nodes
+from aoray.actors.results import ResultRow
 from aoray.arweave.client import ArweaveClient
 from aoray.arweave.routes import router as arweave_router
 from aoray.arweave.store import ArweaveStore
@@ -90,9 +91,9 @@ class GatewayActor:
         """Results that this gateway watches for."""
         self._gateway.waiting.deliver(results)
 
-    async def push(self, references: list[Reference]) -> None:
+    async def push(self, announced: list[Reference | ResultRow]) -> None:
         """Results with outboxes, of processes whose gateway this is."""
-        self._gateway.pusher.push((process_id, nonce) for process_id, nonce in references)
+        self._gateway.pusher.push(announced)
 
     async def exchange(self, driver: str, asks: list[Ask]) -> list[Answered]:
         """Requests of a driver on the cluster (`gateway.drivers`), and answers that are ready for it."""

@@ -4,6 +4,7 @@
 Fair: whoever items are for (`key_of`) take turns, so that many for one process hold up no other.
 
 No timers: an idle batcher sends the first item at once, alone; under load the batches grow by themselves.
+(But for what nobody waits for: with `gather_s` a call takes what has queued in that time.)
 Up to `CALLS_IN_FLIGHT_MAX` calls run side by side, so one batch is under way while the next gathers. The
 queue is bounded in items and bytes, and each key holds as much as is still free; beyond that a caller gets
 `Overloaded`.
@@ -47,9 +48,11 @@ class Batcher(Generic[Sent, Answer]):
         size_of: Callable[[Sent], int] = lambda _: 1,
         key_of: Callable[[Sent], str] = lambda _: "",
         patience_s: float = limits.RETRY_SECONDS_MAX,
+        gather_s: float = 0.0,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._send = send
+        self._gather_s = gather_s
         self._size_of = size_of
         self._key_of = key_of
         self._patience_s = patience_s
@@ -88,7 +91,11 @@ class Batcher(Generic[Sent, Answer]):
 
     async def _drain(self) -> None:
         while self._queue:
+            if self._gather_s:
+                await self._sleep(self._gather_s)
             batch = self._next_batch()
+            if not batch:  # another call took it meanwhile
+                break
             self.calls_total += 1
             try:
                 send = functools.partial(self._send, [queued[0] for queued in batch])

@@ -27,6 +27,7 @@ from typing import Protocol
 from aoray import limits
 from aoray.actors.deliveries import Deliveries, Delivery, Settlement
 from aoray.actors.results import ResultRow
+from aoray.bounded import Bounded
 from aoray.errors import InfrastructureError, MalformedInput, NotFound, Unavailable
 from aoray.fair import Fair
 from aoray.gateway.batcher import Batcher, Sleep
@@ -70,19 +71,31 @@ class Pusher:
         self._resting = 0  # of those under way: wait for their next attempt, or for Arweave
         self._scanned = BEGIN
         self._settlements: Batcher[Settlement, None] = Batcher(
-            self._settle, key_of=lambda settlement: settlement.process_id
+            self._settle,
+            key_of=lambda settlement: settlement.process_id,
+            gather_s=limits.PUSH_SETTLE_S,
+            sleep=sleep,
+        )
+        self._handed: Bounded[Reference, ResultRow] = Bounded(
+            limits.PUSH_QUEUE_RESULTS_MAX, limits.PUSH_HELD_BYTES_MAX, lambda row: len(row.result)
         )
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._under_way)
 
-    def push(self, references: Iterable[Reference]) -> None:
-        """Take note of results with outboxes. Beyond the bound they are left to the next scan."""
-        for reference in references:
+    def push(self, announced: Iterable[Reference | ResultRow]) -> None:
+        """Take note of results with outboxes. Beyond the bound they are left to the next scan.
+
+        One that comes as it is was evaluated just now, so nobody has tried to push it.
+        """
+        for each in announced:
+            reference = each[0], each[1]
             known = reference in self._under_way or reference in self._listed
             if not known and self._waiting.fits(reference[0], reference, limits.PUSH_QUEUE_RESULTS_MAX, 0):
                 self._waiting.put(reference[0], reference)
                 self._listed.add(reference)
+                if isinstance(each, ResultRow):
+                    self._handed[reference] = each
         self._begin()
 
     async def scan_forever(self) -> None:
@@ -177,11 +190,12 @@ class Pusher:
     async def _push_once(self, reference: Reference) -> bool:
         """Attempt what of an outbox is pending. Says whether all has come to its end, and is written."""
         try:
-            row = self._results.at(*reference)
+            handed = self._handed.pop(reference)
+            row = handed or self._results.at(*reference)
             if row is None or row.pushed:
                 return True
             parcels = self._courier.parcels(row)
-            known = self._results.deliveries.of(*reference)
+            known = [] if handed else self._results.deliveries.of(*reference)
             before = known or [untried(*reference, parcel) for parcel in parcels]
             after = await self._attempt(parcels, before)
             settled = settlement(*reference, after)

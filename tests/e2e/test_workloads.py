@@ -34,6 +34,9 @@ SMALLEST = {
     "density": ("--processes 3 --idle-seconds 1", {"asleep_kib_each", "disk_kib_each"}),
     "many": ("--processes 20 --messaged 4 --seconds 0.1", {"disk_kib_each", "maps_max", "restarted"}),
     "replay": (f"{FEW} --clients 4 --at-once 2", {"verify_per_s", "times_live", "attested"}),
+    "spawn": ("--spawns 8 --clients 1,4", {"spawns_per_s", "p99_ms", "server_us"}),
+    "ring": ("--processes 3 --hops 12 --tokens 1,2", {"hops_per_s", "hop_ms", "server_us"}),
+    "fan_out": ("--fan 5 --rounds 2", {"messages_per_s", "server_us"}),
     "wake": ("--processes 3 --idle-seconds 1", {"p99_ms"}),
 }
 

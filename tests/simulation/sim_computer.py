@@ -111,8 +111,8 @@ class SimGateway:
         self.gateway = gateway
         self._scan = asyncio.get_event_loop().create_task(gateway.pusher.scan_forever())
 
-    async def push(self, references: list[tuple[str, int]]) -> None:
-        self.gateway.pusher.push(references)
+    async def push(self, announced: list[Any]) -> None:
+        self.gateway.pusher.push(announced)
 
     async def deliver(self, results: list[Any]) -> None:
         """Nobody waits here."""

@@ -67,7 +67,7 @@ class Gateway:
 
     def __init__(self) -> None:
         self.delivered: dict[tuple[str, str], asyncio.Future[dict[str, Any]]] = {}
-        self.pushed: asyncio.Queue[tuple[str, int]] = asyncio.Queue()
+        self.pushed: asyncio.Queue[tuple[Any, ...]] = asyncio.Queue()
         self.calls: list[tuple[str, str, int]] = []
 
     async def __call__(self, actor: str, method: str, batch: list[Any]) -> None:
