@@ -65,8 +65,10 @@ class LogReader:
     def nonce_of(self, process_id: str, any_id: str) -> int | None:
         """Where `entry` would find it."""
         query = "SELECT nonce FROM entries WHERE {} = ? AND process_id = ?"
-        found = self._value(query.format("message_id"), any_id, process_id)
-        return self._value(query.format("assignment_id"), any_id, process_id) if found is None else found
+        found: int | None = self._value(query.format("message_id"), any_id, process_id)
+        if found is None:
+            found = self._value(query.format("assignment_id"), any_id, process_id)
+        return found
 
     def entries(
         self,
