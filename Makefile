@@ -1,4 +1,4 @@
-# The chores of aoray. `make demo` and `make test` need only Python 3.11+, make, and (for `test`) node and PostgreSQL.
+# The chores of aoray. `make demo` and `make test` need only Python 3.11+, make, and (for `test`) node, PostgreSQL and Redis.
 PYTHON ?= python3
 BIN := .venv/bin
 NODE_MODULES := tests/node/node_modules/.installed
