@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -180,6 +182,60 @@ def test_a_lost_connection_is_unavailable_and_the_batch_may_be_sent_again(
     tries = [writer.commit(sent, now_ms=1, block_height=0).outcomes for _ in range(2)]
     assert tries[1][0] == first[0]
     assert [each.nonce for each in tries[1] if isinstance(each, Receipt)] == [0, 1]
+
+
+class LosesAnswers:
+    """A way to the server that, once told to, ends with the commit that goes over it: `done` or not."""
+
+    def __init__(self, server: PostgresServer) -> None:
+        self.done: bool | None = None
+        self._server = server.port
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listening.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # it is closed at the end
+            while True:
+                client, server = (
+                    self._listening.accept()[0],
+                    socket.create_connection(("127.0.0.1", self._server)),
+                )
+                threading.Thread(target=self._carry, args=(client, server, True), daemon=True).start()
+                threading.Thread(target=self._carry, args=(server, client, False), daemon=True).start()
+
+    def _carry(self, source: socket.socket, to: socket.socket, is_client: bool) -> None:
+        with contextlib.suppress(OSError), source, to:
+            while data := source.recv(2**16):
+                if is_client and b"COMMIT" in data and self.done is not None:
+                    done, self.done = self.done, None
+                    source.shutdown(socket.SHUT_RDWR)
+                    if done:
+                        to.sendall(data)
+                    return
+                to.sendall(data)
+
+    def close(self) -> None:
+        self._listening.close()
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_a_batch_whose_commit_got_no_answer_is_looked_up_and_is_there_once(
+    shared: Settings, postgres: PostgresServer, done: bool
+) -> None:
+    way = LosesAnswers(postgres)
+    writer = writer_of(replace(shared, store=shared.store.replace(str(postgres.port), str(way.port))))
+    batch = [spawn() for _ in range(3)]
+    way.done = done
+    lost = writer.commit(batch, now_ms=1, block_height=0).outcomes
+    assert all(isinstance(each, Unavailable) for each in lost)
+    term = writer.term
+    found = writer.commit(batch, now_ms=1000, block_height=0).outcomes
+    assert writer.term == term + 1
+    for submission, receipt in zip(batch, found, strict=True):
+        assert isinstance(receipt, Receipt) and (receipt.timestamp < 1000) == done
+        assert len(reader_of(shared).entries(submission.process_id)) == 1
+    way.close()
 
 
 def test_what_strangers_write_can_be_kept(shared: Settings) -> None:
