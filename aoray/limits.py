@@ -129,7 +129,7 @@ BACKLOG_ROWS_WEIGHED_MAX = 10_000  # of what waits for Arweave; the bytes of mor
 
 # A store on PostgreSQL.
 STORE_CONNECT_SECONDS_MAX = 10
-STORE_STATEMENT_SECONDS_MAX = 60  # half of it for a lock, and for a transaction that says nothing
+STORE_STATEMENT_SECONDS_MAX = 60  # half of it for a lock, a quarter for a transaction that says nothing
 FILES_REST_SECONDS = 30  # in which shared files that failed are not asked for again
 STORE_READERS_MAX = 4  # connections with which one OS process reads the log of one shard
 

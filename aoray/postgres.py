@@ -119,7 +119,7 @@ def connect(place: Place, schema: str) -> psycopg.Connection[Any]:
         "synchronous_commit": "on",
         "statement_timeout": milliseconds,
         "lock_timeout": milliseconds // 2,
-        "idle_in_transaction_session_timeout": milliseconds // 2,
+        "idle_in_transaction_session_timeout": milliseconds // 4,  # before who waits for its locks gives up
         "client_encoding": "UTF8",
         **{f"tcp_{name}": value for name, value in keepalive.items()},
     }

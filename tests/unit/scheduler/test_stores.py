@@ -212,6 +212,7 @@ class LosesAnswers:
                     source.shutdown(socket.SHUT_RDWR)
                     if done:
                         to.sendall(data)
+                    to.shutdown(socket.SHUT_WR if done else socket.SHUT_RDWR)
                     return
                 to.sendall(data)
 
