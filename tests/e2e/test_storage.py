@@ -54,7 +54,7 @@ async def test_a_computer_goes_on_when_its_actors_and_then_all_its_disks_are_los
 ) -> None:
     async with Client(spread.url, generate_ed25519()) as client:
         processes = await spawn(client)
-        items = payments(client, processes).items
+        items = payments(client, processes, 2 * PAYMENTS).items
     first, second = (Load(items[start:][:PAYMENTS], clients=16) for start in (0, PAYMENTS))
     running = asyncio.create_task(first.run(spread))
     for share, kind in enumerate(("ShardActor", "ProcessActor", "GatewayActor")):
