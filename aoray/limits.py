@@ -101,6 +101,7 @@ SHARD_QUEUE_BYTES_MAX = 256 * MIB
 LANE_BYTES_MAX = 64 * MIB  # waiting in a shard for one process actor; the rest the actor reads from the log
 LOG_PAGE_BYTES_MAX = 64 * MIB  # a page of the log ends early there, and says that there is more
 ASSIGNMENT_EXCLUDES_MAX = 100
+COLLECT_AFTER = 20_000, 20, 100  # objects, and rounds: messages leave no cycles, and a look at all takes long
 ACTOR_QUEUE_MESSAGES_MAX = 50_000  # beyond it the actor drops payloads, and reads them again from the log
 REPLAY_PAGE_ENTRIES = 500
 SLICE_ENTRIES_MAX = 512  # messages that a process actor evaluates before it writes their results

@@ -19,8 +19,10 @@ down is never a result. If the evaluating loop itself ends, so does this OS proc
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import secrets
+import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -52,6 +54,7 @@ from aoray.wire import Address, Wire
 
 logger = logging.getLogger(__name__)
 
+SWITCH_SECONDS = 0.001  # as in a shard: the evaluating thread must not keep the event loop waiting
 T = TypeVar("T")
 Key = tuple[str, str]  # process id, message id
 
@@ -61,6 +64,8 @@ class ProcessActor:
 
     def __init__(self, settings: Settings, name: str, parts: Parts | None = None) -> None:
         logs.begin(settings.log_level)
+        sys.setswitchinterval(SWITCH_SECONDS)
+        gc.set_threshold(*limits.COLLECT_AFTER)
         self.name = name
         self._settings = settings = nodes.here(settings)
         self._wire = Wire(self, wire_host(settings))

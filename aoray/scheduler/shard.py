@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import sys
@@ -80,6 +81,7 @@ class ShardActor:
         logs.begin(settings.log_level)
         self._given, settings = settings, nodes.here(settings)
         sys.setswitchinterval(SWITCH_SECONDS)
+        gc.set_threshold(*limits.COLLECT_AFTER)
         self._settings = settings
         self._index = index
         self._wire = Wire(self, wire_host(settings))
