@@ -52,7 +52,7 @@ class Page(NamedTuple):
 class Judged(NamedTuple):
     """A slot that is true."""
 
-    entry: LogEntry
+    entry: LogEntry  # without its items: `given` is what is left of them, and they would travel
     given: Given
     head: Head
     is_assigned: bool  # its message was sent to another process
@@ -113,7 +113,8 @@ def judge(facts: Facts, page: Page) -> list[Judged]:
         head, entry = check_slot(facts, head, assignment, message)
         check_tick(facts, spawned, entry, assignment, message)
         is_assigned = nonce > 0 and message.target_id != entry.process_id
-        judged.append(Judged(entry, given_of(entry, message, assignment), head, is_assigned))
+        message_given = given_of(entry, message, assignment)
+        judged.append(Judged(entry._replace(item=b"", assignment=b""), message_given, head, is_assigned))
     return judged
 
 

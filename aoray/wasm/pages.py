@@ -8,7 +8,7 @@ make copies of single pages. What an instance has written itself is one of two t
   An instance costs its own pages and some tenth of them; at rest, only the tenth. A fold takes 0.5 ms.
 * beyond, a `MappedImage` of its own, which the guest's memory maps in place of the shared one: a fold writes
   only what was written since the last one (0.3 ms for an aos message), a rollback drops it. At rest it is an
-  overlay too, up to REST_BYTES_MAX of them: 4 ms for an aos process, which then holds a fifth.
+  overlay too, up to REST_BYTES_MAX of them: 4 ms for an aos process, which then holds two fifths.
 
 Where the kernel does not say which pages were written, `Copies` does the same with whole copies.
 
