@@ -39,6 +39,10 @@ class SpreadComputer:
     def url(self) -> str:
         return f"http://{self.head.address}:{self.port}"
 
+    def store(self, schema: str) -> str:
+        """A schema of the PostgreSQL behind it."""
+        return self._postgres.url(schema)
+
     def unit(self, offset: int) -> str:
         return f"http://{self.head.address}:{self.port + offset}"
 
@@ -57,7 +61,7 @@ class SpreadComputer:
             for node in [self.raylets.join(ALL) for _ in range(2)]:
                 node.started()
             command = [sys.executable, "-m", "aoray", "up", "--ray-address", self.raylets.address]
-            command += ["--store", self._postgres.url("nodes"), "--data", str(head.data)]
+            command += ["--store", self.store("nodes"), "--data", str(head.data)]
             command += ["--host", head.address, "--port", str(self.port), "--shards", str(SHARDS)]
             self._up.run([*command, "--gateways", str(GATEWAYS)], self.raylets.environment)
             self.whole()

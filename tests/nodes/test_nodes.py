@@ -10,20 +10,23 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from spread import ALL, SpreadComputer
 
 from aoray.client import Client
 from aoray.protocol.keys import generate_ed25519
-from aoray.testing import wait_gone
+from aoray.testing import free_ports, wait_gone
 from tests.e2e.paying import check_conserved, payments, spawn
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
-PAYMENTS = 300
+PAYMENTS = 240
 
 
 @asynccontextmanager
@@ -67,15 +70,19 @@ async def test_ray_goes_on_when_its_gcs_is_killed_and_started_again_on_redis(
 ) -> None:
     async with under_load(computer):
         await asyncio.to_thread(computer.head.restart_gcs)
-    await test_a_node_that_joins_takes_actors(computer)
+        await joins(computer)
 
 
 async def test_a_node_that_joins_takes_actors(computer: SpreadComputer) -> None:
-    await asyncio.to_thread(computer.whole)
     async with under_load(computer):
-        joined = computer.raylets.join(ALL)
-        await asyncio.to_thread(joined.started)
-        await asyncio.to_thread(computer.until, lambda: computer.count(joined)[0] == 1)
+        await joins(computer)
+
+
+async def joins(computer: SpreadComputer) -> None:
+    """A third worker takes one of the four process actors, and dies with it."""
+    joined = computer.raylets.join(ALL)
+    await asyncio.to_thread(joined.started)
+    await asyncio.to_thread(computer.until, lambda: computer.count(joined)[0] == 1)
     await asyncio.to_thread(joined.kill)
 
 
@@ -86,3 +93,20 @@ async def test_a_node_that_is_drained_has_no_actors_when_it_goes(computer: Sprea
         await asyncio.to_thread(computer.until, lambda: computer.count(leaving) == (0, 0))
         await asyncio.to_thread(computer.until, lambda: computer.count(other) == (4, 2))
         await asyncio.to_thread(leaving.kill)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "--store postgresql://"),
+        (["--store", "STORE"], "--host ADDRESS"),
+    ],
+)
+def test_what_several_nodes_can_not_share_is_refused(
+    computer: SpreadComputer, tmp_path: Path, options: list[str], said: str
+) -> None:
+    options = [computer.store("other") if word == "STORE" else word for word in options]
+    command = [sys.executable, "-m", "aoray", "up", "--ray-address", computer.raylets.address]
+    command += ["--data", str(tmp_path / "data"), "--port", str(free_ports()), *options]
+    ended = subprocess.run(command, env=computer.raylets.environment, capture_output=True, text=True)
+    assert ended.returncode == 1 and said in ended.stderr, ended.stderr
