@@ -235,7 +235,6 @@ class Simulation:
             ),
             patch.multiple(
                 actor_module,
-                os=os,
                 Evaluation=self._evaluation,
                 open_results=self._results,
                 open_checkpoints=lambda settings: NoCheckpoints(settings.data),
