@@ -13,8 +13,9 @@ from typing import Any
 from aoray.client import Client
 from aoray.protocol.keys import generate_ed25519
 from aoray.testing import LocalComputer
+from benchmarks.guests import PLAIN_FORMAT, guest
 from benchmarks.report import Report
-from benchmarks.running import Meter, computer_for, run_loop
+from benchmarks.running import Meter, computer_for, hashes_of, run_loop
 
 NAME = "fan_out"
 DESCRIPTION = "one process sends to many, until each has evaluated its message"
@@ -48,7 +49,8 @@ def run(arguments: argparse.Namespace) -> Report:
     """A row for each round."""
     with computer_for(arguments.url) as (url, computer):
         rows = run_loop(_measured(url, computer, arguments))
-    return Report(NAME, DESCRIPTION, vars(arguments), rows)
+    lua = guest("lua", "ping", PLAIN_FORMAT)
+    return Report(NAME, DESCRIPTION, vars(arguments) | {"module_sha256": hashes_of([lua])}, rows)
 
 
 async def _measured(

@@ -17,8 +17,9 @@ from aoray.client import Client
 from aoray.protocol.keys import generate_ed25519
 from aoray.protocol.tags import Tag
 from aoray.testing import LocalComputer
+from benchmarks.guests import PLAIN_FORMAT, guest
 from benchmarks.report import Report
-from benchmarks.running import Meter, computer_for, run_loop
+from benchmarks.running import Meter, computer_for, hashes_of, run_loop
 
 NAME = "ring"
 DESCRIPTION = "processes pass tokens round, each hop signed, durable and evaluated"
@@ -55,7 +56,8 @@ def run(arguments: argparse.Namespace) -> Report:
     """A row for each number of tokens."""
     with computer_for(arguments.url) as (url, computer):
         rows = run_loop(_measured(url, computer, arguments))
-    return Report(NAME, DESCRIPTION, vars(arguments), rows)
+    lua = guest("lua", "ping", PLAIN_FORMAT)
+    return Report(NAME, DESCRIPTION, vars(arguments) | {"module_sha256": hashes_of([lua])}, rows)
 
 
 async def _measured(

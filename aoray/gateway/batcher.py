@@ -96,9 +96,9 @@ class Batcher(Generic[Sent, Answer]):
         while self._queue:
             if self._gather_s:
                 await self._sleep(self._gather_s)
+                if not self._queue:  # another call took it meanwhile
+                    break
             batch = self._next_batch()
-            if not batch:  # another call took it meanwhile
-                break
             self.calls_total += 1
             try:
                 send = functools.partial(self._send, [queued[0] for queued in batch])

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aoray import limits
 from aoray.actors.placement import Placement, own_actor, pool_actor
 
 
@@ -54,3 +55,15 @@ def test_a_choice_holds_while_it_could_be_made_again() -> None:
 def test_a_pool_of_nobody_is_a_mistake() -> None:
     with pytest.raises(ValueError, match="at least one"):
         Placement(0)
+
+
+def test_beyond_the_bound_who_asks_for_an_actor_of_its_own_shares_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "OWN_ACTORS_MAX", 2)
+    placement = Placement(1)
+    assert [placement.choose(name, True) for name in "pqr"] == [own_actor("p"), own_actor("q"), pool_actor(0)]
+    assert placement.holds(pool_actor(0), "r", True)
+    placement.load({own_actor("p"): 1, pool_actor(0): 1})
+    assert not placement.holds(pool_actor(0), "r", True)
+    assert placement.choose("r", True) == own_actor("r")
