@@ -119,7 +119,8 @@ class Batcher(Generic[Sent, Answer]):
         ):
             batch.append(self._queue.take())
             batch_bytes += self._size_of(batch[-1][0])
-        self._least_wait_s = asyncio.get_running_loop().time() - max(queued[2] for queued in batch)
+        now = asyncio.get_running_loop().time()
+        self._least_wait_s = now - max((queued[2] for queued in batch), default=now)
         return batch
 
 
