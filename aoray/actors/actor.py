@@ -45,6 +45,7 @@ from aoray.actors.results import ResultRow
 from aoray.calls import wire_host
 from aoray.errors import AorayError, ClientError, StaleTerm, Unavailable, UnknownProcess
 from aoray.keyfiles import load_key
+from aoray.metrics import Counted, Stage
 from aoray.protocol.assignments import LogEntry
 from aoray.scheduler.stores import open_results
 from aoray.settings import Settings
@@ -59,7 +60,7 @@ T = TypeVar("T")
 Key = tuple[str, str]  # process id, message id
 
 
-class ProcessActor:
+class ProcessActor(Counted):
     """Made by name (`process-actor-<n>`, or `process-<id>` for one process), without Ray's own retries."""
 
     def __init__(self, settings: Settings, name: str, parts: Parts | None = None) -> None:
@@ -88,10 +89,12 @@ class ProcessActor:
         self._catching_up: dict[str, list[tuple[int, asyncio.Future[None]]]] = {}
         self._dry_running = asyncio.Lock()
         self._wake = asyncio.Event()
-        self._counts = dict.fromkeys(("evaluated", "replayed", "slices", "faults", "fenced", "dry_runs"), 0)
+        self.counted = (Stage("evaluated", name, lambda: self._machine.queued),)
+        self._counts = dict.fromkeys(("replayed", "slices", "faults", "fenced", "dry_runs"), 0)
         self._submit(checkpoints.sweep)
         self._tasks.start(self._evaluate_for_ever())
         self._tasks.start(self._hibernate_for_ever())
+        self._tasks.start(self.export_for_ever())
         if built_in:
             self._tasks.start(self._warm(built_in))
 
@@ -117,6 +120,7 @@ class ProcessActor:
             "queued": self._machine.queued,
             "watches": len(self._watchers),
             "cron_lag_ms": self._evaluation.cron_lags.summary(),
+            "evaluated": self.counted[0].total,
             **self._counts,
         }
 
@@ -199,8 +203,8 @@ class ProcessActor:
     def _finish(self, done: Slice) -> None:
         """A slice is evaluated and written: tell whom it concerns, and go on."""
         self._counts["slices"] += 1
-        self._counts["evaluated"] += len(done.rows)
         self._counts["replayed"] += done.replayed
+        self.counted[0].done_since(row.timestamp for row in done.rows)
         for row in done.rows:
             self._tell_watchers(row)
             if not row.pushed:

@@ -35,6 +35,7 @@ from aoray.gateway.gateway import Gateway
 from aoray.gateway.outgoing import Outgoing
 from aoray.gateway.pusher import Reference
 from aoray.gateway.waiting import Delivery
+from aoray.metrics import Counted
 from aoray.scheduler.stores import open_readers, open_results
 from aoray.settings import Settings
 from aoray.wire import Address, Wire
@@ -49,7 +50,7 @@ BACKLOG = 2048
 KEEP_ALIVE_S = 75
 
 
-class GatewayActor:
+class GatewayActor(Counted):
     """Made by name (`gateway-<index>`), without Ray's own retries."""
 
     def __init__(self, settings: Settings, index: int) -> None:
@@ -67,12 +68,14 @@ class GatewayActor:
             results=open_results(settings),
             arweave=Outgoing(settings, call) if settings.publishes else ArweaveClient(settings.arweave_url),
         )
+        self.counted = self._gateway.stages
         try:
             self._serve(settings)
         except ClientError as error:
             self._fault = error
         else:
             self._keep(self._gateway.pusher.scan_forever(), "the scan for outboxes")
+            self._keep(self.export_for_ever(), "the export of metrics")
         sys.setswitchinterval(SWITCH_SECONDS)
         gc.set_threshold(COLLECT_AFTER, 20, 100)
         gc.freeze()  # what is there now stays: it is not looked at again

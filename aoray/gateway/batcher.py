@@ -50,9 +50,12 @@ class Batcher(Generic[Sent, Answer]):
         patience_s: float = limits.RETRY_SECONDS_MAX,
         gather_s: float = 0.0,
         sleep: Sleep = asyncio.sleep,
+        done: Callable[[Sequence[float]], None] = lambda _: None,
     ) -> None:
+        """`done` is told of each batch that was answered how long each of it took, in ms."""
         self._send = send
         self._gather_s = gather_s
+        self._done = done
         self._size_of = size_of
         self._key_of = key_of
         self._patience_s = patience_s
@@ -108,6 +111,9 @@ class Batcher(Generic[Sent, Answer]):
                 answers = [AorayError("internal error", hint="The gateway's log says more.")] * len(batch)
             for (_, waiting, _), answer in zip(batch, answers, strict=True):
                 _resolve(waiting, answer)
+            now = asyncio.get_running_loop().time()
+            pairs = zip(batch, answers, strict=True)
+            self._done([(now - each[2]) * 1000 for each, to in pairs if not isinstance(to, AorayError)])
         # Here and not when the task is done: a caller that was answered may put before that.
         self._calls -= 1
 
@@ -119,7 +125,8 @@ class Batcher(Generic[Sent, Answer]):
         ):
             batch.append(self._queue.take())
             batch_bytes += self._size_of(batch[-1][0])
-        self._least_wait_s = asyncio.get_running_loop().time() - max(queued[2] for queued in batch)
+        if batch:
+            self._least_wait_s = asyncio.get_running_loop().time() - max(queued[2] for queued in batch)
         return batch
 
 

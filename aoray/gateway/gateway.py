@@ -95,7 +95,9 @@ class Gateway:
             results,
             lambda process_id: gateway_of(process_id, settings.gateways) == index,
             sleep=sleep,
+            name=self.name,
         )
+        self.stages = (self.ingress.stage, self.pusher.stage)
 
     def actor_names(self) -> list[str]:
         """Everything that must answer before this computer takes work."""

@@ -25,6 +25,7 @@ from aoray.gateway.batcher import Batcher, Sleep
 from aoray.gateway.knowledge import Knowledge
 from aoray.gateway.places import Places
 from aoray.gateway.waiting import Waiting
+from aoray.metrics import Stage
 from aoray.protocol.ids import is_id
 from aoray.protocol.items import DataItem, parse, verify
 from aoray.protocol.tags import ao_tag
@@ -55,8 +56,15 @@ class Ingress:
         self.refused_total = 0
         self._knowledge = knowledge
         self._admission = admission
+        self.stage = Stage("accepted", name, lambda: self.queued)
         self._batchers: list[Batcher[Submission, Receipt]] = [
-            Batcher(self._submitter(call, f"shard-{index}"), size_of=_size, key_of=turn_of, sleep=sleep)
+            Batcher(
+                self._submitter(call, f"shard-{index}"),
+                size_of=_size,
+                key_of=turn_of,
+                sleep=sleep,
+                done=self.stage.done,
+            )
             for index in range(shards)
         ]
 

@@ -33,6 +33,7 @@ from aoray.fair import Fair
 from aoray.gateway.batcher import Batcher, Sleep
 from aoray.gateway.courier import Courier
 from aoray.gateway.delivery import Parcel, settlement, untried
+from aoray.metrics import Stage
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +60,10 @@ class Pusher:
         is_ours: Callable[[str], bool],
         *,
         sleep: Sleep = asyncio.sleep,
+        name: str = "gateway-0",
     ) -> None:
         self.pushed_total = 0
+        self.stage = Stage("pushed", name, self.__len__)
         self._courier = courier
         self._results = results
         self._is_ours = is_ours
@@ -204,6 +207,8 @@ class Pusher:
             log.info("the outbox of %s is tried again: %s", reference, error)
             return False
         _report(reference, before, after)
+        if settled.done:
+            self.stage.done_since([row.timestamp])
         return settled.done
 
     async def _attempt(self, parcels: Sequence[Parcel], before: Sequence[Delivery]) -> list[Delivery]:

@@ -16,6 +16,7 @@ from aoray import __version__, limits, nodes
 from aoray.errors import AorayError, InfrastructureError, Unavailable
 from aoray.gateway.gateway import Gateway
 from aoray.gateway.web import json_response
+from aoray.metrics import Snapshot, snapshots, text
 
 SUMS = ("entries", "publications", "bytes", "unconfirmed", "bundles", "settled", "reposts", "failures")
 HEALTHY_SECONDS = 1.0  # asked once in this time, however many ask
@@ -75,6 +76,22 @@ async def of_shards(gateway: Gateway) -> list[dict[str, Any]]:
             return list(await asyncio.gather(*(gateway.call(name, "stats") for name in names)))
     except TimeoutError as error:
         raise Unavailable("a scheduler shard does not answer") from error
+
+
+async def stages_of_all(gateway: Gateway) -> list[Snapshot]:
+    """How far each actor is; one that does not answer in time is left out."""
+    others = [f"gateway-{index}" for index in range(gateway.settings.gateways)]
+    others.remove(gateway.name)
+
+    async def asked(name: str) -> list[Snapshot]:
+        try:
+            async with asyncio.timeout(limits.STATS_SECONDS_MAX):
+                return list(await gateway.call(name, "stages"))
+        except (TimeoutError, AorayError):
+            return []
+
+    found = await asyncio.gather(*(asked(name) for name in [*gateway.actor_names(), *others]))
+    return snapshots(gateway.stages) + [stage for each in found for stage in each]
 
 
 def flushing(stats: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -140,6 +157,7 @@ def router(gateway: Gateway) -> APIRouter:
     @routes.get("/metrics")
     async def metrics() -> Response:
         lines = [f"aoray_gateway_{name} {value}" for name, value in gateway.counts().items()]
+        lines += text(await stages_of_all(gateway))
         with contextlib.suppress(InfrastructureError):  # a shard that is being restarted has none
             stats = await of_shards(gateway)
             flushed = flushing(stats)

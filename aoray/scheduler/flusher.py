@@ -23,6 +23,7 @@ from typing import Any
 from aoray import limits
 from aoray.arweave.uploaders import Signed, Uploader
 from aoray.errors import AorayError, InfrastructureError
+from aoray.metrics import Stage
 from aoray.protocol.bundles import pack_raw
 from aoray.scheduler.log import Log
 from aoray.scheduler.upload_rules import Policy, Sight, Step, next_step
@@ -72,7 +73,10 @@ class Flusher:
         confirmations_min: int = 10,
         repost_seconds: int = 600,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        name: str = "shard-0",
     ) -> None:
+        self._waiting = 0  # entries, when it was looked last
+        self.stage = Stage("flushed", name, lambda: self._waiting)
         self._on_log = on_log
         self._uploader = uploader
         confirmations = confirmations_min if uploader.confirming else 0
@@ -122,9 +126,18 @@ class Flusher:
         await self._save(
             upload._replace(posted_ms=max(1, self._now_ms()), posts=upload.posts + 1, settled=settled)
         )
+        await self._count(upload)
         progress = self.progress
         self.progress = Progress(progress.bundles + 1, progress.settled + settled, progress.reposts)
         return True
+
+    async def _count(self, upload: Upload) -> None:
+        """For metrics. One that is posted again was counted before."""
+        if not upload.posts:
+            timestamps = await self._on_log(lambda log: log.uploads.timestamps(upload))
+            self.stage.done(max(0, self._now_ms() - timestamp) for timestamp in timestamps)
+        end = await self._on_log(lambda log: log.uploads.end())
+        self._waiting = end[0] - upload.entries_to
 
     async def _signed(self, upload: Upload, data: bytes) -> Upload:
         """The upload under an id, which is written down before anybody else hears of it."""

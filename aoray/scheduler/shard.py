@@ -38,6 +38,7 @@ from aoray.calls import wire_host
 from aoray.errors import AorayError, Overloaded, StaleTerm, Unavailable
 from aoray.fair import Fair
 from aoray.keyfiles import arweave_wallet, load_key
+from aoray.metrics import Counted, Stage
 from aoray.protocol.items import parse
 from aoray.protocol.keys import Signer
 from aoray.protocol.ticks import Moment
@@ -72,9 +73,10 @@ class Queued(NamedTuple):
 
     submission: Submission
     outcome: asyncio.Future[Receipt | AorayError]
+    since_s: float
 
 
-class ShardActor:
+class ShardActor(Counted):
     """One shard. Made by name (`shard-<index>`), without Ray's own retries."""
 
     def __init__(self, settings: Settings, index: int) -> None:
@@ -91,6 +93,7 @@ class ShardActor:
         self._lanes: dict[str, Lane] = {}
         self._tasks = Tasks(f"shard-{index}")
         self._committed = 0
+        self._stage = Stage("scheduled", f"shard-{index}", self._queue.__len__)
         signer = load_key(settings, "scheduler")
         size = settings.pool
         offset = index * size // settings.shards  # where its ties begin: the shards spread over the pool
@@ -105,6 +108,7 @@ class ShardActor:
         self._cron_wake = asyncio.Event()
         self._arweave = ArweaveClient(settings.arweave_url)
         self._flusher = self._make_flusher(signer)
+        self.counted = (self._stage, self._flusher.stage)
         self._tasks.start(self._commit_loop())
         self._to_scan = self._scan_afresh = False
         self._begin_scan()
@@ -115,13 +119,15 @@ class ShardActor:
         self._tasks.start(self._attester.run(settings.attest_interval_ms / 1000))
         self._tasks.start(self._watch_height())
         self._tasks.start(self._tick_for_ever())
+        self._tasks.start(self.export_for_ever())
 
     # What others call
 
     async def submit(self, submissions: list[Submission]) -> list[Receipt | AorayError]:
         """Schedule these, those of a process in this order; answers once they are durable."""
         loop = asyncio.get_running_loop()
-        queued = [Queued(submission, loop.create_future()) for submission in submissions]
+        now = loop.time()
+        queued = [Queued(submission, loop.create_future(), now) for submission in submissions]
         for one in queued:
             self._enqueue(one)
         self._wake.set()
@@ -227,6 +233,9 @@ class ShardActor:
         for queued, outcome in zip(batch, committed.outcomes, strict=True):
             if not queued.outcome.done():  # its caller may be gone
                 queued.outcome.set_result(outcome)
+        now = asyncio.get_running_loop().time()
+        pairs = zip(batch, committed.outcomes, strict=True)
+        self._stage.done([(now - each.since_s) * 1000 for each, to in pairs if isinstance(to, Receipt)])
         self._forward(committed)
 
     def _forward(self, committed: Committed) -> None:
@@ -331,6 +340,7 @@ class ShardActor:
             confirmations_min=settings.confirmations_min,
             repost_seconds=settings.repost_seconds,
             now_ms=now_ms,
+            name=f"shard-{self._index}",
         )
 
     async def _watch_height(self) -> None:

@@ -198,6 +198,11 @@ class Uploads(Tables):
                 ends = upload.publications_after, upload.publications_to
                 db.execute(f"UPDATE publications SET item = x'' WHERE {held}", ends)
 
+    def timestamps(self, upload: Upload) -> list[int]:
+        """When the entries of its bundle were scheduled, in ms."""
+        query = "SELECT timestamp FROM entries WHERE seq > ? AND seq <= ?"
+        return [row[0] for row in self._rows(query, upload.entries_after, upload.entries_to)]
+
     def items(self, upload: Upload) -> list[tuple[bytes, ...]]:
         """What its bundle holds, in order: item and assignment of each entry, then the publications."""
         query = "SELECT item, assignment FROM entries WHERE seq > ? AND seq <= ? ORDER BY seq"

@@ -57,7 +57,7 @@ async def queued(computer: LocalComputer, requests: int) -> int:
     async with httpx.AsyncClient(base_url=computer.url) as http, asyncio.timeout(60):
         while True:
             lines = (await http.get("/metrics")).text.splitlines()
-            counts = dict(line.removeprefix("aoray_gateway_").split() for line in lines)
+            counts = dict(line.removeprefix("aoray_gateway_").split() for line in lines if "{" not in line)
             if int(counts["requests_in_flight"]) == requests + 1:  # this one too
                 return int(counts["items_queued"])
 

@@ -25,6 +25,7 @@ FLOORS = [
         "errors",
         "limits",
         "lags",
+        "metrics",
         "testing",
         "durable",
         "wording",

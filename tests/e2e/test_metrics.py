@@ -1,0 +1,147 @@
+"""What /metrics says is what happened: of a real computer, after real messages, each stage of the journey
+has counted them; the dashboard asks for nothing that there is not; Ray has the same figures."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import re
+from pathlib import Path
+
+import httpx
+import pytest
+from loading import PROGRAM
+
+from aoray.client import Client
+from aoray.metrics import BOUNDS_MS, Stage
+from aoray.testing import LocalComputer
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+
+ROOT = Path(__file__).parents[2]
+STAGES = ("accepted", "scheduled", "evaluated", "pushed", "flushed")
+LABELS = re.compile(r'([a-z_]+)="([^"]*)"')
+MESSAGES = 20
+
+
+async def told(computer: LocalComputer) -> dict[tuple[str, str], float]:
+    """Every figure, by its name and its `le`; those of several actors are added up."""
+    async with httpx.AsyncClient(base_url=computer.url, timeout=30) as http:
+        lines = (await http.get("/metrics")).text.splitlines()
+    found: dict[tuple[str, str], float] = {}
+    for line in lines:
+        name, value = line.rsplit(" ", 1)
+        bare, _, labels = name.partition("{")
+        key = bare, dict(LABELS.findall(labels)).get("le", "")
+        found[key] = found.get(key, 0) + float(value)
+    return found
+
+
+async def moved(
+    computer: LocalComputer, before: dict[tuple[str, str], float], stage: str, count: int
+) -> dict[tuple[str, str], float]:
+    """The figures, once a stage has counted so many more."""
+    key = f"aoray_{stage}_total", ""
+    async with asyncio.timeout(30):
+        while (after := await told(computer))[key] < before.get(key, 0) + count:
+            pass  # each look is a request
+    return after
+
+
+async def test_each_stage_counts_the_messages_that_passed_it(own_computer: LocalComputer) -> None:
+    from aoray.protocol.keys import generate_ed25519
+
+    async with Client(own_computer.url, generate_ed25519()) as client:
+        process = await client.spawn(data=PROGRAM + REPLY, on_boot=True)
+        await client.result(process, process)
+        before = await moved(own_computer, await told(own_computer), "flushed", 0)
+        for number in range(MESSAGES):
+            message = await client.send(process, action="Echo", data=str(number))
+        await client.result(process, message)
+        expected = {"accepted": MESSAGES, "scheduled": MESSAGES, "evaluated": MESSAGES, "pushed": MESSAGES}
+        for stage, count in {**expected, "flushed": MESSAGES}.items():
+            after = await moved(own_computer, before, stage, count)
+    after = await told(own_computer)
+    for stage, count in expected.items():
+        total = f"aoray_{stage}_total", ""
+        assert after[total] - before[total] == count, stage
+    for stage in STAGES:
+        name = f"aoray_{stage}_latency_ms"
+        assert after[f"{name}_bucket", "+Inf"] == after[f"{name}_count", ""]
+        assert after[f"{name}_count", ""] == after[f"aoray_{stage}_total", ""]
+        reached = [after[f"{name}_bucket", str(bound)] for bound in BOUNDS_MS]
+        assert reached == sorted(reached)
+        assert after[f"aoray_{stage}_queue", ""] >= 0
+        assert after[f"aoray_{stage}_lag_ms", ""] >= 0
+
+
+REPLY = """
+Handlers.add("echo", "Echo", function(msg)
+  Send({ Target = msg.From, Action = "Echoed", Data = msg.Data })
+end)
+"""
+
+
+async def test_no_label_names_a_process_and_the_dashboard_asks_for_what_there_is(
+    own_computer: LocalComputer,
+) -> None:
+    async with httpx.AsyncClient(base_url=own_computer.url, timeout=30) as http:
+        lines = (await http.get("/metrics")).text.splitlines()
+    labels = {value for line in lines for name, value in LABELS.findall(line) if name == "actor"}
+    assert labels == {"gateway-0", "shard-0", "process-actor-0", "process-actor-1"}
+    there = {line.partition("{")[0].partition(" ")[0] for line in lines}
+    dashboard = json.loads((ROOT / "docs/grafana.json").read_text())
+    queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    asked = {name for query in queries for name in re.findall(r"aoray_\w+", query)}
+    assert asked
+    assert asked <= there
+    page = (ROOT / "docs/metrics.md").read_text()
+    for name in there:
+        assert f"`{name}`" in page or f"`{re.sub('_(bucket|sum|count)$', '', name)}`" in page, name
+
+
+def test_an_actor_of_one_process_is_not_named() -> None:
+    assert Stage("evaluated", "process-" + "A" * 43).snapshot().actor == "own"
+    assert Stage("evaluated", "process-actor-3").snapshot().actor == "process-actor-3"
+
+
+def test_a_stage_that_has_nothing_to_do_is_not_late() -> None:
+    waiting = 0
+    stage = Stage("scheduled", "shard-0", lambda: waiting)
+    stage.done([1, 3, 100_000])
+    assert stage.snapshot().lag_ms == 0
+    waiting = 2
+    assert stage.snapshot().lag_ms >= 100_000
+    assert stage.snapshot().buckets == (1, 1, *([2] * 12), 3)
+    assert (stage.snapshot().total, stage.snapshot().sum_ms) == (3, 100_004)
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("prometheus_client") is None
+    or importlib.util.find_spec("opentelemetry.sdk") is None,
+    reason="Ray exports metrics only with ray[default]",
+)
+async def test_ray_has_them_too(own_computer: LocalComputer) -> None:
+    names = {f"ray_aoray_{stage}_total" for stage in STAGES}
+    ports = [port for pid in own_computer.members() for port in listening(pid)]
+    async with httpx.AsyncClient(timeout=5) as http, asyncio.timeout(60):
+        while True:
+            for port in ports:
+                try:
+                    said = (await http.get(f"http://127.0.0.1:{port}/metrics")).text
+                except (httpx.HTTPError, UnicodeDecodeError):
+                    continue
+                if all(name in said for name in names):
+                    return
+
+
+def listening(pid: int) -> list[int]:
+    """The TCP ports that a process listens on."""
+    import psutil
+
+    try:
+        found = psutil.Process(pid).net_connections("tcp")
+    except psutil.Error:
+        return []
+    return [each.laddr.port for each in found if each.status == psutil.CONN_LISTEN]
