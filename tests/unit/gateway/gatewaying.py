@@ -113,6 +113,9 @@ class Computer:
     async def sleep(self, _: float) -> None:
         await asyncio.sleep(0)
 
+    async def _stages(self, _name: str = "") -> list[object]:
+        return []
+
     async def call(self, actor: str, method: str, *arguments: Any) -> Any:
         self.calls[method] += 1
         if self.failures.get(method):
