@@ -75,7 +75,7 @@ def _row(name: str, operation: Callable[[], object], threads: int, seconds: floa
 
     def work(deadline: float) -> int:
         done = 0
-        while time.perf_counter() < deadline:
+        while not done or time.perf_counter() < deadline:
             for _ in range(ROUND if "rsa" not in name else 1):
                 operation()
                 done += 1
