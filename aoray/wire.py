@@ -13,8 +13,9 @@ Invariants: calls of one connection begin in the order in which they were made; 
 bound how many are under way, as they do with Ray.
 
 On failure: when a connection breaks, each call under way raises `ConnectionError`; whether it was carried out
-is not known (nor is it with Ray). The next call asks Ray for the address again. A host that is gone without
-a word is noticed by TCP's own probes, in about `limits.WIRE_SILENCE_SECONDS_MAX`.
+is not known (nor is it with Ray). The next call asks Ray for the address again. Who waits for an answer asks
+for a sign of life now and then, and breaks a connection on which nothing has come for
+`limits.WIRE_SILENCE_SECONDS_MAX`: a host that is gone without a word, or a frozen actor.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ log = logging.getLogger(__name__)
 
 SECRET_BYTES = 32
 LENGTH_BYTES = 4
+PROBES = 5  # in the longest silence
+SIGN_OF_LIFE = pickle.dumps((0, "", ()))  # calls are numbered from 1
+ALIVE = pickle.dumps((0, None, None))
 
 
 class Address(NamedTuple):
@@ -88,7 +92,10 @@ class Frames(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        _watch(transport.get_extra_info("socket"))
+        # An answer to a caller that is gone without a word is not tried for ever.
+        connection = transport.get_extra_info("socket")
+        milliseconds = limits.WIRE_SILENCE_SECONDS_MAX * 1000
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(milliseconds))
 
     def data_received(self, data: bytes) -> None:
         self._arrived += data
@@ -143,6 +150,9 @@ class _Answering(Frames):
         if not self._known:
             self._greet(frame)
             return
+        if frame == SIGN_OF_LIFE:
+            self.send(ALIVE)
+            return
         answer = asyncio.ensure_future(self._answer(*pickle.loads(frame)))
         self._answers.add(answer)
         answer.add_done_callback(self._answers.discard)
@@ -180,6 +190,8 @@ class Line(Frames):
         self._secret = secret
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._calls = 0
+        self._unheard = 0  # probes since something came
+        self._probing: asyncio.TimerHandle | None = None
         self.lost = False
 
     @classmethod
@@ -201,10 +213,33 @@ class Line(Frames):
         frame = pickle.dumps((number, method, arguments), pickle.HIGHEST_PROTOCOL)
         answer = self._waiting[number] = asyncio.get_running_loop().create_future()
         self.send(frame)
+        if self._probing is None:
+            self._probe_later()
         try:
             return await answer
         finally:
             self._waiting.pop(number, None)
+
+    def data_received(self, data: bytes) -> None:
+        self._unheard = 0
+        super().data_received(data)
+
+    def _probe_later(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._probing = loop.call_later(limits.WIRE_SILENCE_SECONDS_MAX / PROBES, self._probe)
+
+    def _probe(self) -> None:
+        """Ask for a sign of life, as long as anybody waits."""
+        self._probing = None
+        if self.lost or not self._waiting:
+            return
+        if self._unheard >= PROBES:
+            log.warning("an actor has not been heard for %s s", limits.WIRE_SILENCE_SECONDS_MAX)
+            self.transport.abort()
+            return
+        self._unheard += 1
+        self.send(SIGN_OF_LIFE)
+        self._probe_later()
 
     def took(self, frame: bytes) -> None:
         number, value, error = pickle.loads(frame)
@@ -224,16 +259,3 @@ class Line(Frames):
 
     def close(self) -> None:
         self.transport.abort()
-
-
-def _watch(connection: socket.socket) -> None:
-    """Let the kernel notice a host that is gone."""
-    seconds = limits.WIRE_SILENCE_SECONDS_MAX
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (
-        (socket.TCP_KEEPIDLE, seconds // 2),
-        (socket.TCP_KEEPINTVL, 1),
-        (socket.TCP_KEEPCNT, seconds // 2),
-        (socket.TCP_USER_TIMEOUT, seconds * 1000),
-    ):
-        connection.setsockopt(socket.IPPROTO_TCP, option, value)

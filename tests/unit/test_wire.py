@@ -120,3 +120,32 @@ async def test_a_frame_beyond_the_bound_is_not_taken(
     line = await Line.connect(address)
     with pytest.raises(ConnectionError):
         await call(line, "echo", b"x" * 1001)
+
+
+async def test_an_actor_that_is_frozen_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "WIRE_SILENCE_SECONDS_MAX", 0.1)
+    loop = asyncio.get_running_loop()
+    frozen = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)  # it takes, and answers nothing
+    line = await Line.connect(Address("127.0.0.1", frozen.sockets[0].getsockname()[1], b"x" * 32))
+    with pytest.raises(ConnectionError):
+        await call(line, "echo", 1)
+    frozen.close()
+
+
+async def test_an_actor_that_takes_its_time_is_waited_for(
+    line: Line, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "WIRE_SILENCE_SECONDS_MAX", 0.05)
+    waiting = asyncio.ensure_future(call(line, "note", 0))
+    asked = 0
+    send = line.send
+
+    def count(frame: bytes) -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 20:  # signs of life, so four times the longest silence
+            target.go.set()
+        send(frame)
+
+    monkeypatch.setattr(line, "send", count)
+    assert await waiting == 0
