@@ -45,7 +45,7 @@ COMPUTERS := $(filter-out $(ROOMS),$(patsubst %/,%,$(wildcard tests/*/)))
 
 test: install $(NODE_MODULES) lint
 	$(BIN)/python -m mypy
-	$(MAKE) --jobs=2 --output-sync=line --keep-going test-computers test-rooms
+	$(MAKE) --jobs=2 --keep-going test-computers test-rooms
 
 test-computers: install $(NODE_MODULES)
 	$(BIN)/python -m pytest $(COMPUTERS)
