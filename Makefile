@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 NODE_MODULES := tests/node/node_modules/.installed
 
-.PHONY: install demo test test-computers test-rooms check lint format lock soak cron-soak chaos fuzz goals clean
+.PHONY: install demo test test-computers test-others test-rooms check lint format lock soak cron-soak chaos fuzz goals clean
 
 install: .venv/.installed
 
@@ -39,16 +39,20 @@ format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Side by side: tests that compute in one process, and tests of whole computers, which mostly wait.
+# Three side by side: what computes in one process, whole computers (which mostly wait), and the rest.
 ROOMS := tests/fuzz tests/simulation tests/unit
-COMPUTERS := $(filter-out $(ROOMS),$(patsubst %/,%,$(wildcard tests/*/)))
+COMPUTERS := tests/cluster tests/e2e
+OTHERS := $(filter-out $(ROOMS) $(COMPUTERS),$(patsubst %/,%,$(wildcard tests/*/)))
 
 test: install $(NODE_MODULES) lint
 	$(BIN)/python -m mypy
-	$(MAKE) --jobs=2 --keep-going test-computers test-rooms
+	$(MAKE) --jobs=3 --keep-going test-computers test-others test-rooms
 
 test-computers: install $(NODE_MODULES)
-	$(BIN)/python -m pytest $(COMPUTERS)
+	$(BIN)/python -m pytest --durations=20 $(COMPUTERS)
+
+test-others: install $(NODE_MODULES)
+	$(BIN)/python -m pytest --durations=20 $(OTHERS)
 
 test-rooms: install $(NODE_MODULES)
 	$(BIN)/python -m pytest $(ROOMS)
