@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from aoray import limits
 from aoray.errors import AorayError, Unavailable
 from aoray.settings import Settings
 from aoray.wire import Address, Line
@@ -55,7 +56,9 @@ class Peer:
 
 
 async def _connect(address: Callable[[], Any]) -> Line:
-    return await Line.connect(Address(*await address()))
+    """A frozen actor does not answer Ray either: `TimeoutError`, which is an `OSError`."""
+    async with asyncio.timeout(limits.WIRE_SILENCE_SECONDS_MAX):
+        return await Line.connect(Address(*await address()))
 
 
 def _is_lost(line: asyncio.Task[Line]) -> bool:
@@ -78,13 +81,15 @@ class RayCalls:
         self._peers: dict[str, Peer] = {}
 
     async def __call__(self, actor: str, method: str, *arguments: Any) -> Any:
+        peer = self._peer(actor)
         try:
-            return await self._peer(actor).call(method, *arguments)
+            return await peer.call(method, *arguments)
         except RayTaskError as error:
             raise _cause(error, actor, method) from error
         except (RayError, OSError) as error:
-            if (lost := self._peers.pop(actor, None)) is not None:
-                lost.close()
+            if self._peers.get(actor) is peer:  # many calls fail together; the next one may be there already
+                del self._peers[actor]
+                peer.close()
             raise Unavailable(f"{actor} does not answer", hint="It is being restarted.") from error
 
     def _peer(self, actor: str) -> Peer:

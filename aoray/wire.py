@@ -89,6 +89,7 @@ class Frames(asyncio.Protocol):
 
     def __init__(self) -> None:
         self._arrived = bytearray()
+        self.frame_bytes_max = limits.WIRE_FRAME_BYTES_MAX
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -112,7 +113,7 @@ class Frames(asyncio.Protocol):
         at = 0
         while len(arrived) - at >= LENGTH_BYTES:
             size = int.from_bytes(arrived[at : at + LENGTH_BYTES], "little")
-            if size > limits.WIRE_FRAME_BYTES_MAX:
+            if size > self.frame_bytes_max:
                 raise ValueError(f"a frame of {size} bytes")
             if len(arrived) - at - LENGTH_BYTES < size:
                 break
@@ -134,6 +135,7 @@ class _Answering(Frames):
 
     def __init__(self, target: object, secret: bytes, lost: Callable[[_Answering], None]) -> None:
         super().__init__()
+        self.frame_bytes_max = SECRET_BYTES  # until the caller has said it
         self._target = target
         self._lost = lost
         self._secret = secret
@@ -162,6 +164,7 @@ class _Answering(Frames):
         if not hmac.compare_digest(frame, self._secret):
             raise PermissionError("who calls does not know the secret")
         self._known = True
+        self.frame_bytes_max = limits.WIRE_FRAME_BYTES_MAX
 
     async def _answer(self, number: int, method: str, arguments: tuple[Any, ...]) -> None:
         value, error = None, None
@@ -175,11 +178,27 @@ class _Answering(Frames):
             log.exception("%s failed", method)
             error = AorayError(f"{method} failed: {failed!r}")
         if not self.transport.is_closing():
-            self.send(pickle.dumps((number, value, error), pickle.HIGHEST_PROTOCOL))
+            self.send(_answer(number, value, error))
 
     def connection_lost(self, error: Exception | None) -> None:
         self._patience.cancel()
         self._lost(self)
+
+
+def _answer(number: int, value: Any, error: AorayError | None) -> bytes:
+    """The frame of an answer; of an error, if this one can't be sent."""
+    try:
+        return _frame(number, value, error)
+    except Exception as unsendable:  # the caller must not wait for ever
+        log.exception("an answer can't be sent")
+        return _frame(number, None, AorayError(f"an answer can't be sent: {unsendable!r}"))
+
+
+def _frame(*content: Any) -> bytes:
+    frame = pickle.dumps(content, pickle.HIGHEST_PROTOCOL)
+    if len(frame) > limits.WIRE_FRAME_BYTES_MAX:
+        raise AorayError(f"{len(frame)} bytes are too much for one call between actors")
+    return frame
 
 
 class Line(Frames):
@@ -210,7 +229,7 @@ class Line(Frames):
             raise ConnectionResetError("the connection is gone")
         self._calls += 1
         number = self._calls
-        frame = pickle.dumps((number, method, arguments), pickle.HIGHEST_PROTOCOL)
+        frame = _frame(number, method, arguments)
         answer = self._waiting[number] = asyncio.get_running_loop().create_future()
         self.send(frame)
         if self._probing is None:

@@ -30,6 +30,7 @@ from aoray.scheduler.committer import Work, fits
 logger = logging.getLogger(__name__)
 
 HEALTH_SECONDS = 2.0
+READY_SECONDS_MAX = 30.0  # one that Ray makes just now takes a while
 BACKOFF_SECONDS = (0.05, 2.0)  # first and longest wait after a failed call
 UNKNOWN = object()  # the incarnation of an actor that has to be asked
 
@@ -141,7 +142,8 @@ class Lane:
         if self._handle is None:
             self._handle = await asyncio.to_thread(self._connect, self.name)
             self._peer = Peer(self._handle)
-        incarnation = (await self._handle.ready.remote()).get("incarnation")
+        async with asyncio.timeout(READY_SECONDS_MAX):  # one that is frozen does not answer
+            incarnation = (await self._handle.ready.remote()).get("incarnation")
         if incarnation != self._incarnation:
             self.backlog.behind.update(await self._lagging(self.name))
         self._incarnation = incarnation

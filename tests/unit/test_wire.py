@@ -37,6 +37,12 @@ class Target:
     async def fail(self) -> None:
         raise ZeroDivisionError("by hand")
 
+    async def large(self) -> bytes:
+        return b"x" * 1001
+
+    async def unspeakable(self) -> Any:
+        return lambda: None
+
     async def _private(self) -> str:
         return "secret"
 
@@ -113,13 +119,23 @@ async def test_an_actor_that_goes_fails_the_calls_under_way(address: Address, ta
     assert line.lost
 
 
-async def test_a_frame_beyond_the_bound_is_not_taken(
-    address: Address, monkeypatch: pytest.MonkeyPatch
+async def test_what_is_too_large_or_can_not_be_sent_is_refused_and_the_line_goes_on(
+    line: Line, target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "WIRE_FRAME_BYTES_MAX", 1000)
-    line = await Line.connect(address)
-    with pytest.raises(ConnectionError):
+    with pytest.raises(AorayError, match="too much"):
         await call(line, "echo", b"x" * 1001)
+    with pytest.raises(AorayError, match="can't be sent"):
+        await call(line, "large")
+    with pytest.raises(AorayError, match="can't be sent"):
+        await call(line, "unspeakable")
+    assert await call(line, "echo", b"x") == b"x"
+
+
+async def test_a_stranger_is_given_no_memory(address: Address) -> None:
+    line = await Line.connect(address._replace(secret=b"x" * 100_000))
+    with pytest.raises(ConnectionError):
+        await call(line, "echo", 1)
 
 
 async def test_an_actor_that_is_frozen_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
