@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -28,6 +29,7 @@ from benchmarks.running import ACTORS
 
 RESULTS = Path(__file__).with_name("results")
 SECONDS_MAX = 240.0
+ENDING_SECONDS_MAX = 30
 MARK = "AORAY_GOALS_MARK"
 PROFILE_S = 5
 COSTS = 3
@@ -254,15 +256,27 @@ def run_command(words: str, to: Path) -> Document | str:
     name = "-".join(word.lstrip("-") for word in words.split())
     file = to / f"{name}.json"
     command = [sys.executable, "-m", "benchmarks", *words.split(), "--json", str(file)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
-        done = subprocess.run(
-            command, cwd=ROOT, timeout=SECONDS_MAX, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-        )
+        _, said = process.communicate(timeout=SECONDS_MAX)
     except subprocess.TimeoutExpired:
         return f"it took more than {SECONDS_MAX:.0f} s"
-    if done.returncode:
-        return done.stderr.decode().strip().rpartition("\n")[2][:200].replace("|", "/")
+    finally:
+        end(process)
+    if process.returncode:
+        return said.decode().strip().rpartition("\n")[2][:200].replace("|", "/")
     return read(file)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """With its computer: it is asked first, as with Ctrl-C."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(ENDING_SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def profiled(words: str) -> list[str]:
@@ -277,9 +291,9 @@ def profiled(words: str) -> list[str]:
         env=os.environ | {MARK: mark, "SPT_NOENV": "1"},
     )
     costs: Counter[str] = Counter()
-    end = time.monotonic() + SECONDS_MAX
+    deadline = time.monotonic() + SECONDS_MAX
     try:
-        while process.poll() is None and time.monotonic() < end:
+        while process.poll() is None and time.monotonic() < deadline:
             actors = marked_actors(mark)
             samples = [(pid, kind, costs) for pid, kind in actors.items()]
             threads = [threading.Thread(target=sample, args=each) for each in samples]
@@ -290,8 +304,7 @@ def profiled(words: str) -> list[str]:
             if not actors:
                 time.sleep(1)
     finally:
-        process.kill()
-        process.wait()
+        end(process)
     total = costs.total() or 1
     return [f"{name} {100 * count / total:.0f} %" for name, count in costs.most_common(COSTS)]
 
