@@ -19,6 +19,7 @@ import orjson
 from aoray.errors import AorayError, LogFault, Unavailable
 from aoray.protocol.ids import is_id
 from aoray.settings import Settings
+from aoray.words import Command
 
 if TYPE_CHECKING:
     from aoray.client import Client
@@ -52,7 +53,7 @@ class Wanted(NamedTuple):
     url: str | None = None
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("process")
 @GATEWAY
 @click.option("--to", type=click.IntRange(min=0), help="The last nonce to check. [the last on Arweave]")
@@ -77,7 +78,7 @@ def verify(
     _say(report, as_json, _verified(report))
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("process")
 @GATEWAY
 @click.option("--to", type=click.IntRange(min=0), required=True, help="The nonce whose state is wanted.")

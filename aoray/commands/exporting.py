@@ -8,9 +8,10 @@ from typing import Any
 import click
 
 from aoray.commands.context import Context, client_command
+from aoray.words import Command
 
 
-@click.command()
+@click.command(cls=Command)
 @client_command
 @click.argument("process")
 @click.option(

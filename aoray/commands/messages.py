@@ -10,9 +10,10 @@ import click
 
 from aoray.commands.context import Context, client_command, parse_tags, tag_option
 from aoray.wording import describe
+from aoray.words import Command
 
 
-@click.command()
+@click.command(cls=Command)
 @client_command
 @click.option("--module", default="", help="Id of the module. [the built-in Lua]")
 @click.option("--name", default="", help="The process's Name tag.")
@@ -30,7 +31,7 @@ def spawn(context: Context, module: str, name: str, data: str, load: Any, tags: 
     context.say({"process": process}, f"spawned process {process}")
 
 
-@click.command()
+@click.command(cls=Command)
 @client_command
 @click.argument("process")
 @click.argument("data", default="")
@@ -50,7 +51,7 @@ def send(context: Context, process: str, data: str, action: str, wait: bool, tag
     fail_on_error(result)
 
 
-@click.command("eval")
+@click.command("eval", cls=Command)
 @client_command
 @click.argument("process")
 @click.argument("code", default="")
@@ -68,7 +69,7 @@ def evaluate(context: Context, process: str, code: str, source: Any) -> None:
     fail_on_error(result)
 
 
-@click.command()
+@click.command(cls=Command)
 @client_command
 @click.argument("message")
 @click.option("--process", required=True, help="The process that the message was sent to.")
@@ -79,7 +80,7 @@ def result(context: Context, message: str, process: str) -> None:
     fail_on_error(found)
 
 
-@click.command()
+@click.command(cls=Command)
 @client_command
 @click.argument("process")
 @click.option("--action", default="")

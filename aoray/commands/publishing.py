@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 
 from aoray.commands.context import Context, client_command, parse_tags, tag_option
+from aoray.words import Command
 
 
-@click.command()
+@click.command(cls=Command)
 @client_command
 @click.option("--type", "key_type", type=click.Choice(["ed25519", "arweave"]), default="ed25519")
 def wallet(context: Context, key_type: str) -> None:

@@ -10,9 +10,10 @@ from aoray import limits
 from aoray.commands.context import Context, client_command
 from aoray.errors import AorayError
 from aoray.wording import describe_crons, describe_status
+from aoray.words import Command
 
 
-@click.command()
+@click.command(cls=Command)
 @client_command
 @click.argument("process")
 @click.argument("nonce", type=click.IntRange(min=0))
@@ -52,7 +53,7 @@ async def unsettled(client: Any, process: str, nonce: int) -> list[int]:
     return sorted(each["index"] for page in pages for each in page["outbox"])
 
 
-@click.command()
+@click.command(cls=Command)
 @client_command
 @click.argument("process")
 @click.option("--stop", is_flag=True, help="Stop them.")
@@ -69,7 +70,7 @@ def monitor(context: Context, process: str, stop: bool, show: bool) -> None:
     context.say(found, describe_crons(found))
 
 
-@click.command()
+@click.command(cls=Command)
 @client_command
 @click.argument("message")
 @click.option("--process", default="", help="The process that the message was sent to.")
@@ -81,7 +82,7 @@ def trace(context: Context, message: str, process: str) -> None:
     context.say(found, "" if context.as_json else draw(found))
 
 
-@click.command()
+@click.command(cls=Command)
 @client_command
 def status(context: Context) -> None:
     """Whether the computer takes work, and what of its log waits for Arweave."""

@@ -12,6 +12,7 @@ from aoray.actors.actor import ProcessActor
 from aoray.actors.loading import Loader
 from aoray.actors.modules import ModuleStore
 from aoray.actors.parts import parts_of
+from aoray.actors.results import ResultRow
 from aoray.errors import NotFound
 from aoray.protocol.items import DataItem
 from aoray.settings import Settings
@@ -33,9 +34,9 @@ class ListeningGateway:
             }
             self._changed.notify_all()
 
-    async def push(self, references: list[tuple[str, int]]) -> None:
+    async def push(self, announced: list[tuple[str, int] | ResultRow]) -> None:
         async with self._changed:
-            self._pushed += references
+            self._pushed += [(each[0], each[1]) for each in announced]
             self._changed.notify_all()
 
     async def result(self, key: tuple[str, str]) -> dict[str, Any]:

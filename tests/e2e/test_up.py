@@ -14,7 +14,7 @@ import pytest
 from loading import check, check_log, log_of, prepare
 
 from aoray.client import Client
-from aoray.errors import NotFound
+from aoray.errors import UnknownProcess
 from aoray.protocol.keys import generate_ed25519
 from aoray.testing import LocalComputer, command_of, free_ports, part_of, send_kill
 
@@ -128,7 +128,7 @@ async def test_computers_side_by_side_are_strangers(
     async with Client(own_computer.url, generate_ed25519()) as other:
         theirs = await other.spawn()
         assert await count(other, theirs) == "1"
-        with pytest.raises(NotFound):
+        with pytest.raises(UnknownProcess):
             await other.results(process)
     assert await count(client, process) == "1"
     assert computer.health["scheduler"] != own_computer.health["scheduler"]

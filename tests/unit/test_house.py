@@ -40,7 +40,7 @@ FLOORS = [
     {"keyfiles", "wasm", "arweave", "modules", "verify"},
     {"scheduler", "actors"},
     {"gateway", "judging"},
-    {"client", "drawing", "ray_environment", "published"},
+    {"client", "drawing", "words", "ray_environment", "published"},
     {"crew"},
     {"runtime", "replay"},
     {"audit", "demo"},

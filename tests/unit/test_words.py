@@ -1,0 +1,33 @@
+"""An id is taken for one on the command line, also if it begins with a hyphen."""
+
+from __future__ import annotations
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from aoray.words import Command
+
+ID = "A" * 42 + "E"
+
+
+@click.command(cls=Command)
+@click.argument("process")
+@click.argument("data", default="")
+@click.option("--message", multiple=True)
+@click.option("-o", "--out", is_flag=True)
+def say(process: str, data: str, message: tuple[str, ...], out: bool) -> None:
+    click.echo(repr((process, data, message, out)))
+
+
+@pytest.mark.parametrize("any_id", [ID, "-" + ID[1:], "--" + ID[2:], "-o" + ID[2:], "-" * 42 + "E"])
+def test_an_id_is_an_argument_wherever_it_stands(any_id: str) -> None:
+    for words in ([any_id, "--message", any_id], ["--message", any_id, any_id]):
+        ran = CliRunner().invoke(say, words)
+        assert ran.output == repr((any_id, "", (any_id,), False)) + "\n"
+    assert CliRunner().invoke(say, [ID, any_id]).output == repr((ID, any_id, (), False)) + "\n"
+
+
+def test_what_is_no_id_is_no_argument() -> None:
+    assert "No such option" in CliRunner().invoke(say, [ID, "--actoin"]).output
+    assert CliRunner().invoke(say, [ID, "-o"]).output == repr((ID, "", (), True)) + "\n"
