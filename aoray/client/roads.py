@@ -8,6 +8,7 @@ patience.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -60,13 +61,14 @@ class HttpRoad:
         import aiohttp
 
         headers = {"content-type": content_type} if content_type else {}
+        request = functools.partial(
+            self._asked, method, self.url + path, params=params, data=body or None, headers=headers
+        )
         try:
-            async with self._opened().request(
-                method, self.url + path, params=params, data=body or None, headers=headers
-            ) as response:
-                found = await response.read()
-                names = {name.lower(): value for name, value in response.headers.items()}
-                return Answer(response.status, names, found)
+            try:
+                return await request()
+            except aiohttp.ServerDisconnectedError:  # a kept connection, of a computer that was restarted
+                return await request()  # each request may be made twice: an id is scheduled once
         except aiohttp.InvalidURL as error:
             raise ClientError(f"{self.url!r} is no URL", hint="Like http://127.0.0.1:4000.") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -74,6 +76,11 @@ class HttpRoad:
                 f"{self.url} does not answer: {error or type(error).__name__}",
                 hint="Is the computer up? Start it with `aoray up`, or name it with --url or AORAY_URL.",
             ) from error
+
+    async def _asked(self, method: str, url: str, **request: Any) -> Answer:
+        async with self._opened().request(method, url, **request) as response:
+            names = {name.lower(): value for name, value in response.headers.items()}
+            return Answer(response.status, names, await response.read())
 
     def _opened(self) -> aiohttp.ClientSession:
         """The session belongs to the loop in which it is first used."""
