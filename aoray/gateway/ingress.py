@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from aoray import limits
@@ -125,20 +124,19 @@ class Ingress:
         self, call: Call, shard: str
     ) -> Callable[[list[Submission]], Awaitable[Sequence[Receipt | AorayError]]]:
         async def submit(batch: list[Submission]) -> Sequence[Receipt | AorayError]:
-            began_ms = time.time_ns() // 1_000_000
             answers: list[Receipt | AorayError] = await call(shard, "submit", batch)
             for submission, answer in zip(batch, answers, strict=True):
                 if isinstance(answer, Receipt):
-                    self._note(submission, answer, began_ms)
+                    self._note(submission, answer)
             return answers
 
         return submit
 
-    def _note(self, submission: Submission, receipt: Receipt, began_ms: int) -> None:
+    def _note(self, submission: Submission, receipt: Receipt) -> None:
         key = receipt.process_id, receipt.message_id
         self.receipts[key] = receipt
         # One that was ordered before has been told of already, perhaps to another gateway.
-        if submission.gateway and receipt.timestamp >= began_ms:
+        if submission.gateway and receipt.is_new:
             self._waiting.expect(key, receipt.actor)
         if receipt.actor:
             self._places.heard(receipt.process_id, receipt.actor)
