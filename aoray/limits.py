@@ -132,6 +132,7 @@ BACKLOG_ROWS_WEIGHED_MAX = 10_000  # of what waits for Arweave; the bytes of mor
 # A store on PostgreSQL.
 STORE_CONNECT_SECONDS_MAX = 10
 STORE_STATEMENT_SECONDS_MAX = 60  # half of it for a lock, a quarter for a transaction that says nothing
+STORE_LOOKS_MAX = 16  # threads in which one gateway reads it
 FILES_REST_SECONDS = 30  # in which shared files that failed are not asked for again
 STORE_READERS_MAX = 4  # connections with which one OS process reads the log of one shard
 
