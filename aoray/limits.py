@@ -113,8 +113,9 @@ ACTIVATIONS_AT_ONCE_MAX = 64  # that a process actor prepares together
 ACTIVATION_BACKOFF_SECONDS_MAX = 10.0
 MODULES_LOADED_MAX = 64  # compiled modules a process actor holds besides those in use
 WATCHES_MAX = 100_000  # results that gateways wait for at one process actor; the oldest are forgotten
-# Announcements that wait for one gateway; the oldest are dropped, and found by its scans
+# Announcements of one kind that wait for one gateway; the oldest are dropped, and found by its scans
 COURIER_QUEUE_MAX = 50_000
+COURIER_QUEUE_BYTES_MAX = 64 * MIB
 RESIDENT_PROCESSES_MAX = 1_000  # of one process actor, with instances; idle ones beyond it hibernate
 IDLE_SECONDS_MAX = 600  # and those that have had nothing to do for so long
 FLUSH_BUNDLE_ENTRIES_MAX = 1_000
@@ -131,6 +132,7 @@ BACKLOG_ROWS_WEIGHED_MAX = 10_000  # of what waits for Arweave; the bytes of mor
 # A store on PostgreSQL.
 STORE_CONNECT_SECONDS_MAX = 10
 STORE_STATEMENT_SECONDS_MAX = 60  # half of it for a lock, a quarter for a transaction that says nothing
+STORE_LOOKS_MAX = 16  # threads in which one gateway reads it
 FILES_REST_SECONDS = 30  # in which shared files that failed are not asked for again
 STORE_READERS_MAX = 4  # connections with which one OS process reads the log of one shard
 
@@ -193,6 +195,7 @@ assert 2 * (FLUSH_BUNDLE_BYTES_MAX + ITEM_BYTES_MAX) <= BUNDLE_BYTES_MAX <= UPLO
 assert ITEM_BYTES_MAX <= BATCH_BYTES_MAX <= LANE_BYTES_MAX <= SHARD_QUEUE_BYTES_MAX
 assert 2 * max(BATCH_BYTES_MAX + ITEM_BYTES_MAX, UPLOAD_BYTES_MAX) <= WIRE_FRAME_BYTES_MAX
 assert BATCH_MESSAGES_MAX <= SHARD_QUEUE_MESSAGES_MAX
+assert max(RESULT_BYTES_MAX, BATCH_BYTES_MAX) <= COURIER_QUEUE_BYTES_MAX
 assert MODULE_BYTES_MAX <= UPLOAD_BYTES_MAX
 assert PUSH_RESTING_RESULTS_MAX + PUSH_UPLOADS_MAX + PUSHES_IN_FLIGHT_MAX < PUSH_QUEUE_RESULTS_MAX
 assert MEMORY_BYTES_DEFAULT <= MEMORY_BYTES_MAX

@@ -4,8 +4,8 @@ After a slice is written. One courier for each gateway and method, one call in f
 meanwhile goes with the next call, so batches grow under load and an idle actor tells at once.
 
 On failure nothing is repeated: what was to be told is in the results store, and gateways look there
-themselves (they watch again, and scan for outboxes). The queue is bounded for the same reason: the oldest
-goes.
+themselves (they watch again, and scan for outboxes). The queue is bounded, in count and in bytes, for the
+same reason: the oldest goes.
 """
 
 from __future__ import annotations
@@ -30,12 +30,16 @@ class Courier:
     def __init__(self, send: Callable[[list[Any]], Awaitable[None]], size_of: Callable[[Any], int]) -> None:
         self._send = send
         self._size_of = size_of
-        self._queue: deque[Any] = deque(maxlen=limits.COURIER_QUEUE_MAX)
+        self._queue: deque[Any] = deque()
+        self._bytes = 0
         self._sending: asyncio.Task[None] | None = None
 
     def put(self, item: Any) -> None:
         """Send this, soon."""
         self._queue.append(item)
+        self._bytes += self._size_of(item)
+        while len(self._queue) > limits.COURIER_QUEUE_MAX or self._bytes > limits.COURIER_QUEUE_BYTES_MAX:
+            self._pop()
         if self._sending is None:
             self._sending = asyncio.get_running_loop().create_task(self._send_all())
 
@@ -54,11 +58,19 @@ class Courier:
 
     def _take(self) -> list[Any]:
         batch: list[Any] = []
-        size = 0
-        while self._queue and len(batch) < limits.BATCH_MESSAGES_MAX and size < limits.BATCH_BYTES_MAX:
-            batch.append(self._queue.popleft())
-            size += self._size_of(batch[-1])
+        held = self._bytes
+        while (
+            self._queue
+            and len(batch) < limits.BATCH_MESSAGES_MAX
+            and held - self._bytes < limits.BATCH_BYTES_MAX
+        ):
+            batch.append(self._pop())
         return batch
+
+    def _pop(self) -> Any:
+        item = self._queue.popleft()
+        self._bytes -= self._size_of(item)
+        return item
 
 
 class Couriers:

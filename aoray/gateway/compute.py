@@ -69,11 +69,11 @@ async def find_result(
     is_gone: Callable[[], Awaitable[bool]],
 ) -> bytes | Response:
     """A result from the store, or as soon as it is there; 202 with how far the process is after `wait_ms`."""
-    stored = functools.partial(_stored, gateway, process_id, any_id)
-    found = stored()
+    stored = functools.partial(gateway.look, _stored, gateway, process_id, any_id)
+    found = await stored()
     if found is not None:
         return found
-    message_id, nonce = _slot(gateway, process_id, any_id)
+    message_id, nonce = await gateway.look(_slot, gateway, process_id, any_id)
     key = (process_id, message_id)
     found = await gateway.waiting.result(
         key,
@@ -81,7 +81,7 @@ async def find_result(
         wait_ms / 1000,
         is_gone,
     )
-    return found if found is not None else _in_progress(gateway, process_id, nonce)
+    return found if found is not None else await _in_progress(gateway, process_id, nonce)
 
 
 def _stored(gateway: Gateway, process_id: str, any_id: str) -> bytes | None:
@@ -98,7 +98,7 @@ def _slot(gateway: Gateway, process_id: str, any_id: str) -> tuple[str, int]:
         return receipt.message_id, receipt.nonce
     entry = gateway.knowledge.reader.entry(process_id, any_id)
     if entry is None:
-        gateway.knowledge.process(process_id)
+        gateway.knowledge.read_process(process_id)
         raise UnknownMessage(
             f"no message {any_id} in the log of {process_id}", process_id=process_id, message_id=any_id
         )
@@ -113,11 +113,11 @@ def _wait_ms(text: str) -> int:
     return min(int(text), limits.RESULT_WAIT_MS_MAX)
 
 
-def _in_progress(gateway: Gateway, process_id: str, nonce: int) -> Response:
+async def _in_progress(gateway: Gateway, process_id: str, nonce: int) -> Response:
     progress = {
         "message": f"Evaluation of process {process_id} is in progress.",
         "process": process_id,
-        "current": gateway.results.last_nonce(process_id),
+        "current": await gateway.look(gateway.results.last_nonce, process_id),
         "target": nonce,
     }
     response = json_response(progress, 202)
@@ -134,27 +134,27 @@ def router(gateway: Gateway) -> APIRouter:
 
     @routes.get("/results/{process_id}")
     async def results(process_id: str, request: Request) -> Response:
-        gateway.knowledge.process(process_id)
-        return await asyncio.to_thread(_results, gateway, process_id, request.query_params)
+        await gateway.knowledge.process(process_id)
+        return await gateway.look.long(_results, gateway, process_id, request.query_params)
 
     @routes.get("/cron/{process_id}")
     async def cron(process_id: str, request: Request) -> Response:
-        gateway.knowledge.process(process_id)
-        return await asyncio.to_thread(_ticks, gateway, process_id, request.query_params)
+        await gateway.knowledge.process(process_id)
+        return await gateway.look.long(_ticks, gateway, process_id, request.query_params)
 
     @routes.post("/dry-run")
     async def dry_run(request: Request) -> Response:
         process_id = request.query_params.get("process-id", "")
         if not process_id:
             raise MalformedInput("'processId': Required.", field="process-id")
-        gateway.knowledge.process(process_id)
+        await gateway.knowledge.process(process_id)
         async with body_of_request(request, gateway.load) as raw:
             message = _json_object(raw)
         return json_response(await _dry_run(gateway, process_id, message))
 
     @routes.get("/state/{process_id}")
     async def state(process_id: str) -> Response:
-        gateway.knowledge.process(process_id)
+        await gateway.knowledge.process(process_id)
         async with _one_more(gateway, "memories", limits.MEMORIES_IN_FLIGHT_MAX):
             memory, nonce, timestamp, height = await at_actor(gateway, process_id, "memory", process_id)
         headers = {

@@ -78,7 +78,8 @@ class Courier:
         return parcels(result, outbox(result, self.sender(row.process_id), row.nonce, row.pushed_for))
 
     def sender(self, process_id: str) -> Sender:
-        tags = self._knowledge.process(process_id).tags
+        """It may read the log: not for the event loop."""
+        tags = self._knowledge.read_process(process_id).tags
         return Sender(process_id, ao_tag(tags, "Module", ""), ao_tag(tags, "Scheduler", ""))
 
     def untried(self, row: ResultRow, parcel: Parcel) -> Delivery:
@@ -112,7 +113,7 @@ class Courier:
         if isinstance(spec, MessageSpec) and item:
             return await self._message(spec, item, aside)
         if isinstance(spec, SpawnSpec) and item:
-            return await self._spawn(spec, item, self.sender(process_id))
+            return await self._spawn(spec, item, await self._knowledge.look(self.sender, process_id))
         if isinstance(spec, AssignmentSpec):
             await self._ingress.assign(spec.process_id, spec.message_id, spec.exclude)
             return DELIVERED

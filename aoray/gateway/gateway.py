@@ -15,6 +15,7 @@ from aoray.gateway.batcher import Sleep
 from aoray.gateway.courier import Courier
 from aoray.gateway.ingress import Ingress
 from aoray.gateway.knowledge import Arweave, Knowledge, Reader
+from aoray.gateway.look import Look
 from aoray.gateway.places import Places
 from aoray.gateway.pusher import Outboxes, Pusher
 from aoray.gateway.waiting import Waiting
@@ -74,7 +75,8 @@ class Gateway:
         self.under_way: Counter[str] = Counter()  # what is bounded beside requests
         self.results_served_total = 0
         self.admission = Admission(settings)
-        self.knowledge = Knowledge(reader, arweave)
+        self.look = Look(far=bool(settings.store))
+        self.knowledge = Knowledge(reader, arweave, self.look)
         self.places = Places(settings.shards, call)
         self.waiting = Waiting(self.name, call, self.places)
         self.ingress = Ingress(
@@ -94,6 +96,7 @@ class Gateway:
             courier,
             results,
             lambda process_id: gateway_of(process_id, settings.gateways) == index,
+            self.look,
             sleep=sleep,
             name=self.name,
         )

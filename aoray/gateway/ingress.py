@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from aoray import limits
@@ -90,7 +89,7 @@ class Ingress:
         return await self.take(raw)
 
     def take(self, raw: bytes) -> asyncio.Future[Receipt]:
-        """The same; what is wrong with the item is raised at once.
+        """The same; what is wrong with the item itself is raised at once.
 
         Whether there is room is asked before the signature, which costs more than all the rest.
         """
@@ -99,17 +98,25 @@ class Ingress:
         verify(item)
         kind = ao_tag(item.tags, "Type")
         if kind == "Process":
-            self._charge(item, item.id)
-            return asyncio.ensure_future(self.spawn(item))
+            return asyncio.ensure_future(self._charged_spawn(item))
         if kind != "Message":
             raise MalformedInput(
                 f"Tag 'Type': must be either 'Process' or 'Message', not {kind!r}", field="Type"
             )
         if not item.target:
             raise MalformedInput("a message needs a target: the process it is for", field="target")
-        target_id = item.target_id
-        self._charge(item, target_id)
-        return self.put(Submission("message", target_id, item.id, item.raw, gateway=self._name))
+        submission = Submission("message", item.target_id, item.id, item.raw, gateway=self._name)
+        if self._admission.wallets.on:
+            return asyncio.ensure_future(self._charged(item, submission))
+        return self.put(submission)
+
+    async def _charged(self, item: DataItem, submission: Submission) -> Receipt:
+        await self._charge(item, submission.process_id)
+        return await self.put(submission)
+
+    async def _charged_spawn(self, item: DataItem) -> Receipt:
+        await self._charge(item, item.id)
+        return await self.spawn(item)
 
     def _check_room(self, process_id: str) -> None:
         """Refuse what would only wait."""
@@ -125,32 +132,31 @@ class Ingress:
         self, call: Call, shard: str
     ) -> Callable[[list[Submission]], Awaitable[Sequence[Receipt | AorayError]]]:
         async def submit(batch: list[Submission]) -> Sequence[Receipt | AorayError]:
-            began_ms = time.time_ns() // 1_000_000
             answers: list[Receipt | AorayError] = await call(shard, "submit", batch)
             for submission, answer in zip(batch, answers, strict=True):
                 if isinstance(answer, Receipt):
-                    self._note(submission, answer, began_ms)
+                    self._note(submission, answer)
             return answers
 
         return submit
 
-    def _note(self, submission: Submission, receipt: Receipt, began_ms: int) -> None:
+    def _note(self, submission: Submission, receipt: Receipt) -> None:
         key = receipt.process_id, receipt.message_id
         self.receipts[key] = receipt
         # One that was ordered before has been told of already, perhaps to another gateway.
-        if submission.gateway and receipt.timestamp >= began_ms:
+        if submission.gateway and receipt.is_new:
             self._waiting.expect(key, receipt.actor)
         if receipt.actor:
             self._places.heard(receipt.process_id, receipt.actor)
         self.accepted_total += 1
 
-    def _charge(self, item: DataItem, process_id: str) -> None:
+    async def _charge(self, item: DataItem, process_id: str) -> None:
         """Charge the wallet, but not for what others may send in its name: what is known, or goes nowhere."""
         if not self._admission.wallets.on:
             return
         if process_id != item.id:
-            self._knowledge.process(process_id)
-        if self._knowledge.reader.entry(process_id, item.id) is None:
+            await self._knowledge.process(process_id)
+        if await self._knowledge.look(self._knowledge.reader.entry, process_id, item.id) is None:
             self._admission.wallet(item.address)
 
     async def spawn(self, item: DataItem) -> Receipt:
@@ -170,7 +176,7 @@ class Ingress:
         for name, value in (("process-id", process_id), ("assign", message_id)):
             if not is_id(value):
                 raise MalformedInput(f"{name} {value[:60]!r} is not an id", field=name)
-        self._knowledge.process(process_id)
+        await self._knowledge.process(process_id)
         raw = await self._knowledge.raw_item(message_id)
         return await self.submit(Submission("assignment", process_id, message_id, raw, exclude, self._name))
 

@@ -9,6 +9,7 @@ changes is remembered. On failure: `UnknownModule` or `UnknownMessage` if Arweav
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Awaitable, Sequence
 from typing import Any, Protocol
@@ -24,6 +25,7 @@ from aoray.errors import (
     UnknownProcess,
     UnsupportedModule,
 )
+from aoray.gateway.look import Look
 from aoray.protocol.assignments import LogEntry
 from aoray.protocol.ids import is_id
 from aoray.protocol.items import DataItem, parse
@@ -54,8 +56,10 @@ class Arweave(Protocol):
 
 
 class Knowledge:
-    def __init__(self, reader: Reader, arweave: Arweave) -> None:
+    def __init__(self, reader: Reader, arweave: Arweave, look: Look) -> None:
         self.reader = reader
+        self.look = look
+        self._noting = threading.Lock()
         self._arweave = arweave
         self._modules: Bounded[str, Tags] = Bounded(limits.MODULES_KNOWN_MAX)
         self._processes: Bounded[str, DataItem] = Bounded(
@@ -63,8 +67,13 @@ class Knowledge:
         )
         self._block: tuple[float, int] = (float("-inf"), 0)
 
-    def process(self, process_id: str) -> DataItem:
+    async def process(self, process_id: str) -> DataItem:
         """The item that spawned a process."""
+        known = self._processes.get(process_id)
+        return known if known is not None else await self.look(self.read_process, process_id)
+
+    def read_process(self, process_id: str) -> DataItem:
+        """The same, for who is in a thread where it may read."""
         known = self._processes.get(process_id)
         if known is not None:
             return known
@@ -72,7 +81,8 @@ class Knowledge:
         if record is None:
             raise UnknownProcess(f"no process {process_id[:60]}", process_id=process_id[:60])
         item = parse(record.item)
-        self._processes[process_id] = item
+        with self._noting:
+            self._processes[process_id] = item
         return item
 
     async def require_module(self, module_id: str) -> None:
@@ -95,7 +105,7 @@ class Knowledge:
 
     async def raw_item(self, message_id: str) -> bytes:
         """The signed item of a message, from the logs or from Arweave."""
-        found = self.reader.find_message(message_id)
+        found = await self.look(self.reader.find_message, message_id)
         if found is not None:
             return found
         try:

@@ -78,7 +78,7 @@ def router(gateway: Gateway) -> APIRouter:
 
     @routes.get("/monitor/{process_id}")
     async def monitored(process_id: str) -> Response:
-        gateway.knowledge.process(process_id)
+        await gateway.knowledge.process(process_id)
         return json_response(await gateway.places.at_shard(process_id, "monitored", process_id))
 
     @routes.post("/push/{any_id}/{number}")
@@ -95,7 +95,7 @@ async def _require_owner(gateway: Gateway, process_id: str, request: Request) ->
     and to end them as well. A message in a log is not it: everybody has those, and they say something else.
     Nobody holds the key that owns what a process spawned: anyone may sign for that.
     """
-    owner = gateway.knowledge.process(process_id).address
+    owner = (await gateway.knowledge.process(process_id)).address
     async with body_of_request(request, gateway.load) as raw:
         if not raw:
             raise MalformedInput("Signed data item is required", field="body")
@@ -107,7 +107,7 @@ async def _require_owner(gateway: Gateway, process_id: str, request: Request) ->
         raise ClientError(
             f"only its owner {owner} starts and stops the crons of {process_id}", process_id=process_id
         )
-    if gateway.knowledge.reader.find_message(item.id) is not None:
+    if await gateway.look(gateway.knowledge.reader.find_message, item.id) is not None:
         raise ClientError(
             f"{item.id} is a message that was sent",
             process_id=process_id,

@@ -7,7 +7,6 @@ before, as `next` gives it. Pages are bounded, and read in a thread.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,8 +30,8 @@ def router(gateway: Gateway) -> APIRouter:
 
     @routes.get("/outbox/{process_id}")
     async def outbox(process_id: str, request: Request) -> Response:
-        gateway.knowledge.process(process_id)
-        return json_response(await asyncio.to_thread(_page, gateway, process_id, request.query_params))
+        await gateway.knowledge.process(process_id)
+        return json_response(await gateway.look.long(_page, gateway, process_id, request.query_params))
 
     return routes
 

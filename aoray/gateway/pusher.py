@@ -33,6 +33,7 @@ from aoray.fair import Fair
 from aoray.gateway.batcher import Batcher, Sleep
 from aoray.gateway.courier import Courier
 from aoray.gateway.delivery import Parcel, settlement, untried
+from aoray.gateway.look import Look
 from aoray.metrics import Stage
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class Pusher:
         courier: Courier,
         results: Outboxes,
         is_ours: Callable[[str], bool],
+        look: Look,
         *,
         sleep: Sleep = asyncio.sleep,
         name: str = "gateway-0",
@@ -67,6 +69,7 @@ class Pusher:
         self._courier = courier
         self._results = results
         self._is_ours = is_ours
+        self._look = look
         self._sleep = sleep
         self._waiting: Fair[Reference] = Fair(lambda _: 0)
         self._listed: set[Reference] = set()  # what waits, each once
@@ -123,6 +126,19 @@ class Pusher:
     async def push_again(self, process_id: str, any_id: str, index: int) -> Delivery:
         """Push one of a result's outbox again, whatever its state. The result is named by the id of its
         message or assignment, or by its nonce."""
+        nonce, parcel, found = await self._look(self._entry, process_id, any_id, index)
+        found[index] = after = await self._courier.deliver(parcel, found[index], nullcontext)
+        await self._settlements.put(settlement(process_id, nonce, found))
+        if after.state == "pending":
+            raise Unavailable(after.error, hint="It will be tried again.")
+        if after.state == "dead":
+            raise Unavailable(after.error, hint="It is tried by hand only: push it again later.")
+        if after.state == "skipped":
+            raise MalformedInput(after.error, field="outbox")
+        return after
+
+    def _entry(self, process_id: str, any_id: str, index: int) -> tuple[int, Parcel, list[Delivery]]:
+        """One of a result's outbox: the slot, what it is, and how far all of that outbox is."""
         self._courier.sender(process_id)
         slot = int(any_id) if any_id.isdecimal() and any_id.isascii() and len(any_id) < 19 else None
         row = self._results.get(process_id, any_id) if slot is None else self._results.at(process_id, slot)
@@ -131,16 +147,7 @@ class Pusher:
         found = self.outbox_of(row)
         if not 0 <= index < len(found):
             raise NotFound(f"its outbox has no message {index}", process_id=process_id, messages=len(found))
-        parcel = self._courier.parcels(row)[index]
-        found[index] = after = await self._courier.deliver(parcel, found[index], nullcontext)
-        await self._settlements.put(settlement(row.process_id, row.nonce, found))
-        if after.state == "pending":
-            raise Unavailable(after.error, hint="It will be tried again.")
-        if after.state == "dead":
-            raise Unavailable(after.error, hint="It is tried by hand only: push it again later.")
-        if after.state == "skipped":
-            raise MalformedInput(after.error, field="outbox")
-        return after
+        return row.nonce, self._courier.parcels(row)[index], found
 
     def outbox_of(self, row: ResultRow) -> list[Delivery]:
         """How far everything of a result's outbox is."""
@@ -194,12 +201,9 @@ class Pusher:
         """Attempt what of an outbox is pending. Says whether all has come to its end, and is written."""
         try:
             handed = self._handed.pop(reference)
-            row = handed or self._results.at(*reference)
-            if row is None or row.pushed:
+            row, parcels, before = await self._look(self._read, reference, handed)
+            if row is None:
                 return True
-            parcels = self._courier.parcels(row)
-            known = [] if handed else self._results.deliveries.of(*reference)
-            before = known or [untried(*reference, parcel) for parcel in parcels]
             after = await self._attempt(parcels, before)
             settled = settlement(*reference, after)
             await self._settlements.put(settled)
@@ -210,6 +214,17 @@ class Pusher:
         if settled.done:
             self.stage.done_since([row.timestamp])
         return settled.done
+
+    def _read(
+        self, reference: Reference, handed: ResultRow | None
+    ) -> tuple[ResultRow | None, list[Parcel], list[Delivery]]:
+        """A result that is not pushed yet, its outbox, and how far that is."""
+        row = handed or self._results.at(*reference)
+        if row is None or row.pushed:
+            return None, [], []
+        parcels = self._courier.parcels(row)
+        known = [] if handed else self._results.deliveries.of(*reference)
+        return row, parcels, known or [untried(*reference, parcel) for parcel in parcels]
 
     async def _attempt(self, parcels: Sequence[Parcel], before: Sequence[Delivery]) -> list[Delivery]:
         after = list(before)

@@ -1,12 +1,12 @@
 """The scheduler unit's routes: the order of a process as others read it (wire-contract §2).
 
 All are answered from the log's files directly; the shards, which write them, are not asked. Pages are read
-in a thread, since they may be long; single slots are not, since a thread would cost more than they do.
+in a thread, since they may be long; single slots are not, since a thread would cost more than they do (but
+see `look`).
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping
 
@@ -60,14 +60,14 @@ def router(gateway: Gateway) -> APIRouter:
 
     @routes.get("/processes/{process_id}")
     async def process(process_id: str) -> Response:
-        gateway.knowledge.process(process_id)
-        [entry] = gateway.knowledge.reader.entries(process_id, -1, 1, 0)
+        await gateway.knowledge.process(process_id)
+        [entry] = await gateway.look(gateway.knowledge.reader.entries, process_id, -1, 1, 0)
         return json_response(shapes.process(entry))
 
     @routes.get("/{process_id}/latest")
     async def latest(process_id: str) -> Response:
-        gateway.knowledge.process(process_id)
-        entry = gateway.knowledge.reader.latest(process_id)
+        await gateway.knowledge.process(process_id)
+        entry = await gateway.look(gateway.knowledge.reader.latest, process_id)
         if entry is None or entry.nonce == 0:
             raise ClientError("Latest message not available", process_id=process_id)
         return json_response(shapes.node(entry))
@@ -79,13 +79,13 @@ async def read(gateway: Gateway, any_id: str, query: Mapping[str, str]) -> Respo
     """`GET /{id}`: a page of a process, or one slot of it by the id of its message or assignment."""
     process_id = query.get("process-id", "")
     if not process_id or process_id == any_id:
-        gateway.knowledge.process(any_id)
-        return await asyncio.to_thread(_page, gateway, any_id, query)
+        await gateway.knowledge.process(any_id)
+        return await gateway.look.long(_page, gateway, any_id, query)
     if not is_id(process_id) or not is_id(any_id):
         raise MalformedInput("not an id", field="process-id" if is_id(any_id) else "id")
-    entry = gateway.knowledge.reader.entry(process_id, any_id)
+    entry = await gateway.look(gateway.knowledge.reader.entry, process_id, any_id)
     if entry is None:
-        gateway.knowledge.process(process_id)
+        await gateway.knowledge.process(process_id)
         raise UnknownMessage("Message or Process not found", process_id=process_id, message_id=any_id)
     return json_response(shapes.node(entry))
 

@@ -14,7 +14,6 @@ twice.
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -79,10 +78,10 @@ def router(gateway: Gateway) -> APIRouter:
             raise MalformedInput(f"{message_id[:60]!r} is not an id", field="message")
         process_id = request.query_params.get("process-id", "")
         if process_id:
-            gateway.knowledge.process(process_id)
+            await gateway.knowledge.process(process_id)
         item = parse(await gateway.knowledge.raw_item(message_id))
         sources, authority = GatewaySources(gateway), gateway.addresses.authority
-        return json_response(await asyncio.to_thread(traced, sources, item, process_id, authority))
+        return json_response(await gateway.look.long(traced, sources, item, process_id, authority))
 
     return routes
 

@@ -25,7 +25,7 @@ from aoray.gateway.pressure import Key, Pressure
 log = logging.getLogger(__name__)
 
 Delivery = tuple[str, str, bytes]
-Stored = Callable[[], bytes | None]
+Stored = Callable[[], Awaitable[bytes | None]]
 
 
 class Waiting:
@@ -92,7 +92,7 @@ class Waiting:
             async with asyncio.timeout(timeout_s):
                 return await self._wait(key, waiter, stored, is_gone)
         except TimeoutError:
-            return stored()
+            return await stored()
         finally:
             self.forget(key, waiter)
 
@@ -110,7 +110,7 @@ class Waiting:
                 await self._watch(key, afresh)
             expected = False
             done, _ = await asyncio.wait([waiter], timeout=self._rewatch_s)
-            found = waiter.result() if done else stored()
+            found = waiter.result() if done else await stored()
             if found is not None or await is_gone():
                 return found
             afresh = True

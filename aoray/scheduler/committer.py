@@ -10,6 +10,7 @@ is opened anew for the next batch. `StaleTerm` goes up to the caller, who must s
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -119,10 +120,11 @@ class Committer:
         if changed or crons:
             self.log.append(ordered.entries, changed, block_height, crons)
         outcomes = [
-            _receipt(submission, outcome, placed)
-            for submission, outcome in zip(batch, ordered.outcomes, strict=True)
+            _receipt(submission, outcome, placed, is_new)
+            for submission, outcome, is_new in zip(batch, ordered.outcomes, ordered.are_new, strict=True)
         ]
-        gateways = {(s.process_id, s.message_id): s.gateway for s in batch}
+        news = itertools.compress(batch, ordered.are_new)
+        gateways = {(s.process_id, s.message_id): s.gateway for s in news}
         return Committed(outcomes, _work(ordered.entries, placed, gateways))
 
     def _place(self, process_id: str, state: ProcessState) -> ProcessState:
@@ -170,13 +172,12 @@ class Committer:
 
 
 def _receipt(
-    submission: Submission, outcome: Slot | AorayError, states: Mapping[str, ProcessState]
+    submission: Submission, outcome: Slot | AorayError, states: Mapping[str, ProcessState], is_new: bool
 ) -> Receipt | AorayError:
     if isinstance(outcome, AorayError):
         return outcome
-    return Receipt(
-        submission.process_id, submission.message_id, *outcome, states[submission.process_id].actor
-    )
+    actor = states[submission.process_id].actor
+    return Receipt(submission.process_id, submission.message_id, *outcome, actor, is_new)
 
 
 def _work(

@@ -55,6 +55,7 @@ class Receipt(NamedTuple):
     nonce: int
     timestamp: int
     actor: str  # the process actor that holds the process
+    is_new: bool  # ordered by this very submission, so its gateway is told the result
 
 
 Pair = tuple[str, str]  # process id, message id
@@ -63,12 +64,14 @@ Outcome = Slot | AorayError
 
 @dataclass(slots=True)
 class Ordered:
-    """What a batch leads to: entries to be written, states after them, an outcome for each submission."""
+    """What a batch leads to: entries to be written, states after them, an outcome for each submission, and
+    whether that is a slot which it did not have before."""
 
     states: dict[str, ProcessState]
     slots: dict[Pair, Slot]
     entries: list[LogEntry] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
+    are_new: list[bool] = field(default_factory=list)
 
 
 def order(
@@ -83,7 +86,9 @@ def order(
     """Give each submission its place. `states` and `slots` are what the log knows of the batch."""
     ordered = Ordered(dict(states), dict(slots))
     for submission in batch:
+        known = len(ordered.entries)
         ordered.outcomes.append(_schedule(submission, ordered, signer, now_ms, block_height))
+        ordered.are_new.append(len(ordered.entries) > known)
     return ordered
 
 

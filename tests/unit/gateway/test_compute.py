@@ -255,5 +255,8 @@ async def test_nobody_is_waited_for_who_went_away(computer: Computer) -> None:
     async def gone() -> bool:
         return True
 
-    assert await computer.gateway.waiting.result((pid, message), lambda: None, 60, gone) is None
+    async def stored() -> None:
+        return None
+
+    assert await computer.gateway.waiting.result((pid, message), stored, 60, gone) is None
     assert len(computer.gateway.waiting) == 0

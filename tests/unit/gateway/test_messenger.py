@@ -48,6 +48,18 @@ async def test_an_item_that_is_sent_again_is_accepted_and_scheduled_once(
     assert len(computer.gateway.knowledge.reader.entries(pid, -1, 10, 10)) == 2
 
 
+async def test_results_are_awaited_whatever_the_clock_of_the_shards_node_says(computer: Computer) -> None:
+    computer.now_ms -= 3_600_000  # else there is no back-pressure on a cluster with skewed clocks
+    pid = await computer.spawn()
+    computer.held = []
+    raw = computer.message_item(pid).raw
+    key = pid, (await computer.gateway.ingress.accept(raw)).message_id
+    assert key in computer.gateway.waiting.pressure
+    another = computer.new_gateway()
+    await another.ingress.accept(raw)
+    assert key not in another.waiting.pressure, "what was ordered before is told to whom it came in by"
+
+
 async def test_concurrent_items_share_calls_and_each_gets_its_slot(
     computer: Computer, every: httpx.AsyncClient
 ) -> None:

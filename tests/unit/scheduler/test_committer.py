@@ -70,6 +70,17 @@ def test_work_carries_each_new_entry_once(tmp_path: Path) -> None:
     assert not writer.commit([sent, process], now_ms=1, block_height=0).work
 
 
+def test_the_gateway_whose_submission_was_ordered_is_told_and_knows_it(tmp_path: Path) -> None:
+    writer, process = committer(tmp_path / "log"), spawn()
+    sent = message(process.process_id)
+    batch = [process, sent._replace(gateway="gateway-0"), sent._replace(gateway="gateway-1")]
+    committed = writer.commit(batch, now_ms=1, block_height=0)
+    assert [receipt.is_new for receipt in receipts(committed.outcomes)] == [True, True, False]
+    [[_, work]] = committed.work.values()
+    assert work.gateway == "gateway-0"
+    assert [receipt.is_new for receipt in commit(writer, *batch)] == [False] * 3
+
+
 def test_locate_tells_the_actor_and_the_term(tmp_path: Path) -> None:
     writer, process = committer(tmp_path / "log"), spawn()
     (receipt,) = commit(writer, process)

@@ -47,14 +47,15 @@ def test_an_id_is_scheduled_once_and_its_first_slot_is_given_again(together: boo
     once = message(process.process_id)
     if together:
         ordered = run(process, once, once, process)
-        outcomes = ordered.outcomes
+        outcomes, are_new = ordered.outcomes, ordered.are_new
     else:
         ordered = run(process, once)
         again = run(once, process, after=ordered)
         assert not again.entries
-        outcomes = ordered.outcomes + again.outcomes
+        outcomes, are_new = ordered.outcomes + again.outcomes, ordered.are_new + again.are_new
     assert len(ordered.entries) == 2
     assert outcomes[1] == outcomes[2] and outcomes[0] == outcomes[3]
+    assert are_new == [True, True, False, False]
 
 
 def test_a_message_is_assigned_to_another_process_once_with_what_it_excludes() -> None:

@@ -1,0 +1,49 @@
+"""Where a gateway looks into the log and the results: in place, or aside.
+
+SQLite's files answer in less time than a thread takes to begin, so what reads a row is run where it is asked
+for. A store on a server may be silent for as long as its bounds let it; then everything of the gateway that
+needs no look (what is accepted, results that are delivered, health) must go on, so all that reads it runs in
+threads of its own, a few: who looks waits for one.
+
+On failure: `Unavailable` when there is no answer in `limits.STORE_STATEMENT_SECONDS_MAX`, the wait for a
+thread included. What has a thread keeps it until the store's own bounds end it; what has none yet is dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from aoray import limits
+from aoray.errors import Unavailable
+
+Found = TypeVar("Found")
+
+
+class Look:
+    """`await look(function, *arguments)`; `far` is whether the store is on a server."""
+
+    def __init__(self, *, far: bool = False) -> None:
+        self._threads = ThreadPoolExecutor(limits.STORE_LOOKS_MAX, "look") if far else None
+
+    async def __call__(self, function: Callable[..., Found], *arguments: object) -> Found:
+        """A row or a few."""
+        return function(*arguments) if self._threads is None else await self._aside(function, *arguments)
+
+    async def long(self, function: Callable[..., Found], *arguments: object) -> Found:
+        """A page: in a thread in either case."""
+        if self._threads is None:
+            return await asyncio.to_thread(function, *arguments)
+        return await self._aside(function, *arguments)
+
+    async def _aside(self, function: Callable[..., Found], *arguments: object) -> Found:
+        running = asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+        try:
+            async with asyncio.timeout(limits.STORE_STATEMENT_SECONDS_MAX):
+                return await running
+        except TimeoutError as error:
+            raise Unavailable(
+                "the store does not answer", hint="Is PostgreSQL up, and within reach?"
+            ) from error
