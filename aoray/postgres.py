@@ -51,9 +51,10 @@ WORDS = [
         (r"\bINSERT OR IGNORE (.*)", r"INSERT \1 ON CONFLICT DO NOTHING"),
         # A JSON list of texts, or of lists; text can't hold a NUL here.
         (
-            r"\bjson_each\(%s\) j CROSS JOIN",
-            r"json_array_elements_text(replace(%s, '\\u0000', '\\ufffd')::json) AS j(value) JOIN",
+            r"\bjson_each\(%s\) j\b",
+            r"json_array_elements_text(replace(%s, '\\u0000', '\\ufffd')::json) AS j(value)",
         ),
+        (r"\bCROSS JOIN\b", "JOIN"),  # SQLite joins so in the order as written
         (r"\bj\.value->>(\d)", r"(j.value::json->>\1)"),
         (
             r"\bresult_hash\(result\)",

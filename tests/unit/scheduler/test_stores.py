@@ -37,7 +37,7 @@ def shared(postgres: PostgresServer, tmp_path: Path) -> Settings:
 
 
 def writer_of(settings: Settings) -> Committer:
-    return Committer(lambda: open_log(settings, 0), Placement(2), SCHEDULER, lambda _: -1)
+    return Committer(lambda: open_log(settings, 0), Placement(2), SCHEDULER, lambda _: {})
 
 
 def row(nonce: int, process_id: str = "p") -> ResultRow:
@@ -320,7 +320,7 @@ def test_a_store_that_can_not_be_is_said_at_once(store: str) -> None:
 
 
 def test_a_result_is_found_by_the_ids_that_the_log_has(stored: Settings) -> None:
-    writer = Committer(lambda: open_log(stored, 0), Placement(2), SCHEDULER, lambda _: -1)
+    writer = Committer(lambda: open_log(stored, 0), Placement(2), SCHEDULER, lambda _: {})
     process = spawn()
     sent = writer.commit([process, message(process.process_id)], now_ms=1, block_height=0)
     entries = [work.entry for works in sent.work.values() for work in works]
