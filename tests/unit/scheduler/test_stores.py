@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import psycopg
 import pytest
 from postgres_server import PostgresServer
 from scheduling import SCHEDULER, message, reader_of, spawn
@@ -317,6 +318,12 @@ def set_on_server(server: PostgresServer, setting: str, value: str) -> None:
 def test_a_store_that_can_not_be_is_said_at_once(store: str) -> None:
     with pytest.raises(ClientError):
         place_of(store)
+
+
+def test_what_a_store_s_url_says_to_libpq_stays_as_it_is() -> None:
+    place = place_of("postgresql://me@host/db?options=-c%20work_mem%3D1MB&password=a+b%2Bc%26d&schema=own")
+    said = psycopg.conninfo.conninfo_to_dict(place.conninfo)
+    assert (said["options"], said["password"], place.schema) == ("-c work_mem=1MB", "a+b+c&d", "own")
 
 
 def test_a_result_is_found_by_the_ids_that_the_log_has(stored: Settings) -> None:
