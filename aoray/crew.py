@@ -102,7 +102,7 @@ class Crew:
         first = dict(list(wanted.items())[:1]) if settled else {}
         for name, node in (hurried or first).items():
             logger.warning("%s moves to node %s", name, node)
-            ray.kill(self._handles.pop(name), no_restart=True)
+            self._end(name)
             self._make(kind, name, node)
 
     def _pinned(self, kind: Kind) -> list[str]:
@@ -123,10 +123,15 @@ class Crew:
                 where[asked[answer]] = ray.get(answer)["node"]
             except ActorDiedError:
                 logger.warning("%s died for good: it is made anew", asked[answer])
+                self._end(asked[answer])
                 lost.append(asked[answer])
             except RayError:  # Ray is restarting it
                 continue
         return where, lost
+
+    def _end(self, name: str) -> None:
+        """For good; also one that could not begin: Ray keeps its name for as long as it is referred to."""
+        ray.kill(self._handles.pop(name), no_restart=True)
 
     def _make(self, kind: Kind, name: str, node: str) -> None:
         cls, argument = self._arguments[kind][name]
