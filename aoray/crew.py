@@ -1,9 +1,9 @@
 """The named Ray actors of a computer: made, placed, moved and ended. `aoray.nodes` says how and why.
 
 The crew belongs to the OS process of `aoray up`, and ends with it. An actor that dies is restarted by Ray and
-recovers by itself. On a cluster of several nodes `look` is called once a second, and does what Ray does not:
-it moves actors to a node that joined, and away from one that is being drained, and makes an actor anew that
-Ray gave up (its `__init__` failed, say while the store was away).
+recovers by itself. `look` is called once a second, and does what Ray does not: it makes an actor anew that
+Ray gave up (its `__init__` failed, say while the store was away or the disk full); on a cluster of several
+nodes it also moves actors to a node that joined, and away from one that is being drained.
 
 To move is to end an actor and to make it again by its name elsewhere. That is safe at any moment, as a
 `kill -9` is: what was acknowledged is in the store, and terms fence whoever still runs. To be gentle, actors
@@ -57,15 +57,16 @@ class Crew:
         """The handles of all."""
         return list(self._handles.values())
 
+    @property
+    def _spread(self) -> bool:
+        """Whether the actors are on several nodes."""
+        return self._settings.handed is not None
+
     def start(self) -> None:
         """Make all of them; they come up side by side."""
-        spread = self._settings.handed is not None
-        alive = nodes.living() if spread else []
+        alive = nodes.living() if self._spread else []
         for kind, arguments in self._arguments.items():
-            names = [name for name in arguments if name != HEAD_ACTOR]
-            chosen = balance.place(names, self._pinned(kind), nodes.weights(kind, alive)) if spread else {}
-            for name in arguments:
-                self._make(kind, name, chosen.get(name, ""))
+            self._make_all(kind, list(arguments), {}, alive)
         nodes.request(self._settings)
 
     def stop(self) -> None:
@@ -74,31 +75,34 @@ class Crew:
             ray.kill(actor, no_restart=True)
 
     def look(self) -> None:
-        """Move who should be elsewhere, and make who is no more. Only on a cluster of several nodes."""
-        if self._settings.handed is None:
-            return
+        """Make who is no more; on a cluster of several nodes also move who should be elsewhere."""
         try:
-            alive = nodes.living()
+            alive = nodes.living() if self._spread else []
             for kind in nodes.KINDS:
-                self._balance(kind, alive)
+                where, lost = self._where(kind)
+                self._make_all(kind, lost, where, alive)
+                self._balance(kind, where, alive)
         except (RayError, Unavailable) as error:
             logger.warning("the actors can't be looked after just now: %s", error)
 
-    def _balance(self, kind: Kind, alive: list[Node]) -> None:
+    def _make_all(self, kind: Kind, names: list[str], where: Mapping[str, str], alive: list[Node]) -> None:
+        """Make these, on several nodes each on the one where it is best; `where` are the others."""
         weights = nodes.weights(kind, alive)
-        if not weights:
-            return
-        where, lost = self._where(kind)
-        for name, node in balance.place(lost, [*where.values(), *self._pinned(kind)], weights).items():
-            self._make(kind, name, node)
+        movable = [name for name in names if name != HEAD_ACTOR]
+        chosen = balance.place(movable, [*_movable(where).values(), *self._pinned(kind)], weights)
+        for name in names:
+            self._make(kind, name, chosen.get(name, ""))
+
+    def _balance(self, kind: Kind, where: Mapping[str, str], alive: list[Node]) -> None:
+        """Move those of a kind that answer; nobody without nodes."""
+        wanted = balance.moves(_movable(where), nodes.weights(kind, alive), self._pinned(kind))
         leaving = {node.id for node in alive if node.draining}
-        wanted = balance.moves(where, weights, self._pinned(kind))
         hurried = {name: node for name, node in wanted.items() if where[name] in leaving}
-        settled = len(where) + len(self._pinned(kind)) == len(self._arguments[kind])
+        settled = len(where) == len(self._arguments[kind])
         first = dict(list(wanted.items())[:1]) if settled else {}
         for name, node in (hurried or first).items():
             logger.warning("%s moves to node %s", name, node)
-            ray.kill(self._handles.pop(name), no_restart=True)
+            self._end(name)
             self._make(kind, name, node)
 
     def _pinned(self, kind: Kind) -> list[str]:
@@ -107,7 +111,7 @@ class Crew:
 
     def _where(self, kind: Kind) -> tuple[dict[str, str], list[str]]:
         """The nodes of the actors that answer; and those that are no more."""
-        names = [name for name in self._arguments[kind] if name != HEAD_ACTOR]
+        names = list(self._arguments[kind])
         lost = [name for name in names if name not in self._handles]
         asked = {self._handles[name].ready.remote(): name for name in names if name not in lost}
         done, _ = (
@@ -118,10 +122,16 @@ class Crew:
             try:
                 where[asked[answer]] = ray.get(answer)["node"]
             except ActorDiedError:
+                logger.warning("%s died for good: it is made anew", asked[answer])
+                self._end(asked[answer])
                 lost.append(asked[answer])
             except RayError:  # Ray is restarting it
                 continue
         return where, lost
+
+    def _end(self, name: str) -> None:
+        """For good; also one that could not begin: Ray keeps its name for as long as it is referred to."""
+        ray.kill(self._handles.pop(name), no_restart=True)
 
     def _make(self, kind: Kind, name: str, node: str) -> None:
         cls, argument = self._arguments[kind][name]
@@ -138,6 +148,11 @@ class Crew:
                 if time.monotonic() > deadline:
                     raise Unavailable(f"another {name} does not end: {error}") from error
             time.sleep(0.05)
+
+
+def _movable(where: Mapping[str, str]) -> dict[str, str]:
+    """Those that may be on another node."""
+    return {name: node for name, node in where.items() if name != HEAD_ACTOR}
 
 
 def capacity(alive: Iterable[Node], settings: Settings) -> int:

@@ -154,6 +154,7 @@ CHECKPOINTS_KEPT = 2  # of each process, and the parents of those
 CHECKPOINT_WHOLE_BYTES = 1 * MIB  # of changed memory: up to here, each checkpoint has all of it
 CHECKPOINT_CHAIN_FILES_MAX = 16  # of a checkpoint and its parents
 CHECKPOINTS_SWEPT_AT_ONCE = 500  # files looked at in one transaction
+SWEEP_AFTER_SECONDS = 30  # since an actor began: only then it looks for files that crashes left behind
 CHECKPOINT_TRIES_MAX = 3  # to write a file that another's collection takes away meanwhile
 
 # Checking a log (`aoray verify`).

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import psycopg
 from psycopg.types.numeric import Int8Dumper
@@ -51,9 +51,10 @@ WORDS = [
         (r"\bINSERT OR IGNORE (.*)", r"INSERT \1 ON CONFLICT DO NOTHING"),
         # A JSON list of texts, or of lists; text can't hold a NUL here.
         (
-            r"\bjson_each\(%s\) j CROSS JOIN",
-            r"json_array_elements_text(replace(%s, '\\u0000', '\\ufffd')::json) AS j(value) JOIN",
+            r"\bjson_each\(%s\) j\b",
+            r"json_array_elements_text(replace(%s, '\\u0000', '\\ufffd')::json) AS j(value)",
         ),
+        (r"\bCROSS JOIN\b", "JOIN"),  # SQLite joins so in the order as written
         (r"\bj\.value->>(\d)", r"(j.value::json->>\1)"),
         (
             r"\bresult_hash\(result\)",
@@ -81,14 +82,15 @@ class Place(NamedTuple):
 def place_of(store: str) -> Place:
     """From a URL as libpq knows it, with `schema=NAME` as one more parameter. ClientError if it is none."""
     parts = urlsplit(store)
-    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    said = parts.query.replace("+", "%2B")  # to libpq a plus is a plus, and no space
+    query = dict(parse_qsl(said, keep_blank_values=True))
     schema = query.pop("schema", SCHEMA_DEFAULT)
     hint = "Write it as postgresql://user@host/database?schema=aoray (see docs/storage.md)."
     if not store.startswith(SCHEMES):
         raise ClientError(f"the store is no PostgreSQL URL: {parts.scheme or store[:20]!r}", hint=hint)
     if not SCHEMA_NAME.fullmatch(schema):
         raise ClientError(f"{schema!r} can't be the name of a schema here", hint=hint)
-    conninfo = urlunsplit(parts._replace(query=urlencode(query)))
+    conninfo = urlunsplit(parts._replace(query=urlencode(query, quote_via=quote)))
     try:
         psycopg.conninfo.conninfo_to_dict(conninfo)
     except psycopg.ProgrammingError as error:

@@ -28,7 +28,8 @@ from aoray.limits import BUNDLE_BYTES_MAX
 from aoray.protocol.assignments import LogEntry
 from aoray.protocol.attestations import Statement, statements_of
 from aoray.protocol.bundles import places
-from aoray.protocol.items import DataItem, parse
+from aoray.protocol.ids import b64url_encode
+from aoray.protocol.items import DataItem, id_of, parse
 from aoray.protocol.tags import all_of
 from aoray.verify import (
     Claim,
@@ -291,22 +292,20 @@ class Source:
         return (assignment.raw, message) if message is not None else None
 
     def _at_hand(self, item_id: str) -> bytes | None:
-        """What a bundle gives out as that item."""
+        """The item of that id in a bundle at hand, raw and unverified; what a header says of it may be false,
+        and whoever bundled it again may not be the scheduler."""
         for data, found in self._bundles.values():
-            if (place := found.get(item_id)) is not None:
-                return data[slice(*place)]
+            if (place := found.get(item_id)) is not None and _has_id(raw := data[slice(*place)], item_id):
+                return raw
         return None
 
     def _item_at_hand(self, item_id: str) -> DataItem | None:
-        """The item of that id in a bundle at hand, unverified."""
+        """The same, taken apart."""
         raw = self._at_hand(item_id)
-        if raw is None:
-            return None
         try:
-            item = parse(raw, bytes_max=BUNDLE_BYTES_MAX)
+            return None if raw is None else parse(raw, bytes_max=BUNDLE_BYTES_MAX)
         except ClientError:
             return None
-        return item if item.id == item_id else None
 
     async def _pair(self, nonce: int, assignment_id: str) -> Pair:
         assignment = await self._item(nonce, "assignment", assignment_id)
@@ -332,6 +331,13 @@ class Source:
         except ClientError as error:
             why = f"{what} {item_id} cannot be read: {error.message}"
             raise fault(self._facts.process_id, nonce, item_id, why) from error
+
+
+def _has_id(raw: bytes, item_id: str) -> bool:
+    try:
+        return b64url_encode(id_of(raw)) == item_id
+    except ClientError:  # it is no item
+        return False
 
 
 def _named(node: Any) -> tuple[str, str]:

@@ -8,9 +8,9 @@ everything that matters is on disk by then.
 
 A Ray of its own is set up by `ray_environment.prepare`, which must run before this module is imported.
 
-An actor that dies is restarted by Ray and recovers from disk by itself; on a cluster of several nodes the
-`Crew` moves actors as nodes come and go. Only when Ray itself ends (`watch`) does the computer, so that
-whoever supervises it starts it again.
+An actor that dies is restarted by Ray and recovers from disk by itself; the `Crew` makes anew whom Ray gave
+up, and on a cluster of several nodes moves actors as nodes come and go. Only when Ray itself ends (`watch`)
+does the computer, so that whoever supervises it starts it again.
 """
 
 from __future__ import annotations

@@ -28,12 +28,14 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import orjson
 
 from aoray import limits, logs, nodes
 from aoray.actors.activation import Activation, Outcome
+from aoray.actors.checkpoints import sweep_later
 from aoray.actors.couriers import Couriers
 from aoray.actors.evaluation import Beginning, Begun, Evaluation, Slice
 from aoray.actors.faults import backoff, log_fault, not_here
@@ -73,9 +75,8 @@ class ProcessActor(Counted):
         self._incarnation = secrets.token_hex(8)
         self._log, self._results, self._loader, call, built_in = parts or parts_of(settings)
         self._machine = Machine()
-        checkpoints = open_checkpoints(settings)
         messenger = load_key(settings, "authority").address
-        self._evaluation = Evaluation(open_results(settings), checkpoints, messenger)
+        self._evaluation = Evaluation(open_results(settings), open_checkpoints(settings), messenger)
         self._residency = Residency(
             processes_max=settings.resident_processes_max, idle_seconds_max=settings.idle_seconds_max
         )
@@ -91,9 +92,9 @@ class ProcessActor(Counted):
         self._wake = asyncio.Event()
         self.counted = (Stage("evaluated", name, lambda: self._machine.queued),)
         self._counts = dict.fromkeys(("replayed", "slices", "faults", "fenced", "dry_runs"), 0)
-        self._submit(checkpoints.sweep)
         self._tasks.start(self._evaluate_for_ever())
         self._tasks.start(self._hibernate_for_ever())
+        self._tasks.start(sweep_later(partial(open_checkpoints, settings)))
         self._tasks.start(self.export_for_ever())
         if built_in:
             self._tasks.start(self._warm(built_in))

@@ -21,10 +21,12 @@ still is.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,6 +39,8 @@ from aoray.errors import BadCheckpoint, StaleTerm, TooLarge, Unavailable
 from aoray.files import Files, LocalFiles
 from aoray.sql import Transaction, replacing
 from aoray.wasm import UNIT, Changes, State
+
+logger = logging.getLogger(__name__)
 
 MAGIC = b"aoray checkpoint 2\n"
 _NUMBER_BYTES = 8
@@ -185,6 +189,21 @@ class Checkpoints:
                 self._files.remove(name)
                 gone += 1
         return gone
+
+
+async def sweep_later(opened: Callable[[], Checkpoints]) -> None:
+    """Once, when an actor has had time to take up its work: `sweep`, beside the evaluating thread, with
+    checkpoints of its own. It lists all files there are; a fault is logged, the next actor does it again."""
+    await asyncio.sleep(limits.SWEEP_AFTER_SECONDS)
+    await asyncio.to_thread(_swept, opened)
+
+
+def _swept(opened: Callable[[], Checkpoints]) -> None:
+    try:
+        with closing(opened()) as checkpoints:
+            checkpoints.sweep()
+    except Exception:
+        logger.exception("what crashes left among the checkpoints is still there")
 
 
 def packed(boot_id: str, parent: str, changes: Changes) -> bytes:

@@ -28,6 +28,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
+import orjson
+
 from aoray import limits
 from aoray.actors.deliveries import SCHEMA as DELIVERIES_SCHEMA
 from aoray.actors.deliveries import Deliveries
@@ -188,6 +190,14 @@ class Results:
         """The last slot that has a result; -1 if none has. All before it have one too."""
         found = self._value("SELECT max(nonce) FROM results WHERE process_id = ?", process_id)
         return -1 if found is None else int(found)
+
+    def last_nonces(self, process_ids: Sequence[str]) -> dict[str, int]:
+        """The same of many in one query; without those that have no result."""
+        query = (
+            "SELECT j.value, (SELECT max(nonce) FROM results WHERE process_id = j.value) FROM json_each(?) j"
+        )
+        rows = self._reads.rows(query, orjson.dumps(process_ids).decode())
+        return {process_id: nonce for process_id, nonce in rows if nonce is not None}
 
     def unpushed(self, limit: int, after: tuple[str, int] = ("", -1)) -> list[tuple[str, int]]:
         """Slots whose outboxes are not marked as sent, in order, after one."""

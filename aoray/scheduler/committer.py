@@ -54,12 +54,12 @@ class Committer:
         open_log: Callable[[], Log],
         placement: Placement,
         signer: Signer,
-        last_nonce: Callable[[str], int],
+        last_nonces: Callable[[Sequence[str]], Mapping[str, int]],
     ) -> None:
         self._open_log = open_log
         self._placement = placement
         self._signer = signer
-        self._last_nonce = last_nonce
+        self._last_nonces = last_nonces  # of these processes, those that have a result: the last that has
         self.broken = False
         self._open()
 
@@ -158,14 +158,15 @@ class Committer:
         """
         with self.trusted() as log:
             page = log.placed(after, limit, actor)
-        behind = [placed.process_id for placed in page if self._last_nonce(placed.process_id) < placed.nonce]
+        last = self._last_nonces([placed.process_id for placed in page])
+        behind = [placed.process_id for placed in page if last.get(placed.process_id, -1) < placed.nonce]
         _, found = self.locate(behind)
         return found, page[-1].process_id if len(page) == limit else ""
 
     def is_evaluated(self, process_id: str, message_id: str) -> bool:
         """Whether a message has its result; one that is not in the log is not waited for."""
         slot = self.log.slots([(process_id, message_id)]).get((process_id, message_id))
-        return slot is None or slot.nonce <= self._last_nonce(process_id)
+        return slot is None or slot.nonce <= self._last_nonces([process_id]).get(process_id, -1)
 
     def close(self) -> None:
         self.log.close()

@@ -99,8 +99,8 @@ class ShardActor(Counted):
         offset = index * size // settings.shards  # where its ties begin: the shards spread over the pool
         placement = Placement(size, offset=offset, all_own=settings.actor_per_process)
         self._pool = frozenset(placement.pool)
-        last_nonce = open_results(settings).last_nonce
-        self._committer = Committer(lambda: open_log(settings, index), placement, signer, last_nonce)
+        last_nonces = open_results(settings).last_nonces
+        self._committer = Committer(lambda: open_log(settings, index), placement, signer, last_nonces)
         self._term = self._committer.term
         self._height = self._committer.log.block_height()
         self._height_said = False  # by Arweave, since this shard began

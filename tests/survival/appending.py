@@ -27,7 +27,7 @@ def main(path: Path, journal: Path, batches: int, synchronous: str) -> None:
         return log
 
     user = generate_ed25519()
-    committer = Committer(opened, Placement(1), generate_ed25519(), lambda _: -1)
+    committer = Committer(opened, Placement(1), generate_ed25519(), lambda _: {})
     said = {"Data-Protocol": "ao", "Type": "Process", "Module": user.address, "Scheduler": user.address}
     process = build(user, tags=[Tag(*tag) for tag in said.items()], data=b" ")
     sent = [Tag("Data-Protocol", "ao"), Tag("Type", "Message")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,17 @@ def test_ray_takes_the_cluster_file(config: dict[str, Any]) -> None:
 def test_a_key_that_ray_does_not_know_is_refused(config: dict[str, Any]) -> None:
     with pytest.raises(Exception, match="worker_start_ray_command"):
         validate_config(prepare_config(config | {"worker_start_ray_command": []}))
+
+
+def test_nothing_is_installed_by_name_from_a_package_index(config: dict[str, Any]) -> None:
+    given = {remote: FILE.parent / local for remote, local in config["file_mounts"].items()}
+    assert [path.name for path in given.values() if not path.exists()] in ([], ["ray-token"])
+    locked, itself = (line.split() for line in config["setup_commands"] if "pip install" in line)
+    assert "--require-hashes" in locked and locked[-2:] == ["--requirement", "~/aoray/requirements.lock"]
+    assert {"--no-deps", "--no-build-isolation"} < set(itself) and itself[-1] == "~/aoray"
+    installed = tomllib.loads(given["~/aoray/pyproject.toml"].read_text())["project"]
+    assert {f"~/aoray/{name}" for name in (installed["name"], installed["readme"])} < given.keys()
+    assert locked[-1] in given
 
 
 def test_nodes_of_the_cluster_file_offer_what_a_computer_needs(config: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from evaluating import GUEST, House, counts, module_item, nonces, until
 from scheduling import SOME_ID, message
 
 from aoray.errors import MalformedInput, Unavailable
+from aoray.files import LocalFiles
 from aoray.protocol.tags import Tag
 
 
@@ -62,6 +64,32 @@ async def test_a_second_watch_looks_for_what_was_lost(house: House) -> None:
     lost = house.send(process.process_id, "lost")
     await actor.watch([(process.process_id, lost.message_id)], "gateway-0")
     assert nonces([await house.result(actor, process.process_id, lost.message_id)]) == [1]
+
+
+async def test_messages_do_not_wait_until_an_actor_has_looked_for_what_crashes_left(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aoray.limits.SWEEP_AFTER_SECONDS", 0)
+    lists, goes_on = threading.Event(), threading.Event()
+
+    class SlowFiles(LocalFiles):
+        def names(self) -> list[str]:
+            lists.set()
+            goes_on.wait(20)
+            return super().names()
+
+    monkeypatch.setattr("aoray.files.LocalFiles", SlowFiles)
+    left = house.settings.data / "checkpoints" / "left-by-a-crash"
+    left.parent.mkdir()
+    left.touch()
+    actor = house.actor()
+    await until(lists.is_set)
+    process = house.spawn()
+    await actor.assign(process.work)
+    assert counts([await house.result(actor, process.process_id, process.process_id)]) == [1]
+    assert left.exists()
+    goes_on.set()
+    await until(lambda: not left.exists())
 
 
 async def test_a_long_log_is_replayed_in_pages(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

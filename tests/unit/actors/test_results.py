@@ -65,6 +65,12 @@ def test_a_predecessor_is_refused_and_the_others_of_its_batch_are_written(
     successor.close()
 
 
+def test_the_last_slots_of_many_processes_are_read_at_once(results: Results) -> None:
+    results.commit({"p": 1, "q": 1}, [row("p", 0), row("p", 1), row("q", 0)])
+    assert results.last_nonces(["p", "q", "none"]) == {"p": 1, "q": 0}
+    assert results.last_nonces([]) == {}
+
+
 def test_a_claim_is_refused_below_the_term_that_holds(results: Results) -> None:
     results.claim("p", 3)
     results.claim("p", 3)

@@ -94,7 +94,7 @@ class Computer:
         self.evaluate: Callable[[LogEntry], dict[str, Any]] = lambda entry: EMPTY
         self.now_ms = time.time_ns() // 1_000_000
         self._committer = Committer(
-            lambda: SqliteLog(log_path(self.settings, 0)), Placement(1), self.signer, self.results.last_nonce
+            lambda: SqliteLog(log_path(self.settings, 0)), Placement(1), self.signer, self.results.last_nonces
         )
         self._ticker = Ticker(self._committer, self.signer, self.now_ms)
         self.gateway = self.new_gateway()

@@ -70,7 +70,7 @@ def committer(
     last_nonces: dict[str, int] | None = None,
 ) -> Committer:
     found = last_nonces if last_nonces is not None else {}
-    return Committer(lambda: writer_of(place), Placement(pool), signer, lambda pid: found.get(pid, -1))
+    return Committer(lambda: writer_of(place), Placement(pool), signer, lambda _: found)
 
 
 def bundle(signer: Signer, rows: Sequence[Sequence[bytes]]) -> DataItem:

@@ -106,6 +106,18 @@ def test_lagging_are_those_with_entries_beyond_their_last_result(tmp_path: Path)
     assert found == {process.process_id: 1 for process in processes[2:]}
 
 
+def test_the_results_of_a_page_are_looked_up_at_once(tmp_path: Path) -> None:
+    writer = committer(tmp_path / "log", pool=1)
+    processes = [spawn() for _ in range(5)]
+    commit(writer, *processes)
+    asked: list[Sequence[str]] = []
+    writer._last_nonces = lambda process_ids: asked.append(process_ids) or {}
+    _, after = writer.lagging("", 3)
+    writer.lagging(after, 3)
+    assert [len(each) for each in asked] == [3, 2]
+    assert {pid for each in asked for pid in each} == {process.process_id for process in processes}
+
+
 def test_a_batch_holds_at_least_one_item_and_no_more_than_its_bytes() -> None:
     assert fits(0, 0, bytes(2**25))
     assert not fits(1, 2**24, b"x")
@@ -142,7 +154,7 @@ class Shard(RuleBasedStateMachine):
         DiesAt.dies = ""
         if hasattr(self, "writer"):
             self.writer.close()
-        self.writer = Committer(lambda: DiesAt(self.path), Placement(2), SCHEDULER, lambda _: -1)
+        self.writer = Committer(lambda: DiesAt(self.path), Placement(2), SCHEDULER, lambda _: {})
 
     @rule(step=st.integers(-500, 500))
     def clock(self, step: int) -> None:

@@ -434,9 +434,7 @@ class Failing(Clocked):
         super().__init__(path)
 
     def start(self) -> None:
-        self.committer = Committer(
-            lambda: FailsAt(self.path), Placement(2), SCHEDULER, lambda pid: self.done.get(pid, -1)
-        )
+        self.committer = Committer(lambda: FailsAt(self.path), Placement(2), SCHEDULER, lambda _: self.done)
         self.ticker = Ticker(self.committer, self.signer, self.now.ms)
 
 

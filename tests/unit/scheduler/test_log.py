@@ -201,7 +201,7 @@ def test_the_shards_together_are_one_log(stored: Settings) -> None:
     sent = [message(each.process_id) for each in processes]
     for shard in range(3):
         mine = [s for s in (*processes, *sent) if shard_of(s.process_id, 3) == shard]
-        writer = Committer(partial(open_log, settings, shard), Placement(2), SCHEDULER, lambda _: -1)
+        writer = Committer(partial(open_log, settings, shard), Placement(2), SCHEDULER, lambda _: {})
         writer.commit(mine, now_ms=1000, block_height=5)
     reader = open_readers(settings)
     assert isinstance(reader, ShardedReader)

@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import psycopg
 import pytest
 from postgres_server import PostgresServer
 from scheduling import SCHEDULER, message, reader_of, spawn
@@ -37,7 +38,7 @@ def shared(postgres: PostgresServer, tmp_path: Path) -> Settings:
 
 
 def writer_of(settings: Settings) -> Committer:
-    return Committer(lambda: open_log(settings, 0), Placement(2), SCHEDULER, lambda _: -1)
+    return Committer(lambda: open_log(settings, 0), Placement(2), SCHEDULER, lambda _: {})
 
 
 def row(nonce: int, process_id: str = "p") -> ResultRow:
@@ -319,8 +320,14 @@ def test_a_store_that_can_not_be_is_said_at_once(store: str) -> None:
         place_of(store)
 
 
+def test_what_a_store_s_url_says_to_libpq_stays_as_it_is() -> None:
+    place = place_of("postgresql://me@host/db?options=-c%20work_mem%3D1MB&password=a+b%2Bc%26d&schema=own")
+    said = psycopg.conninfo.conninfo_to_dict(place.conninfo)
+    assert (said["options"], said["password"], place.schema) == ("-c work_mem=1MB", "a+b+c&d", "own")
+
+
 def test_a_result_is_found_by_the_ids_that_the_log_has(stored: Settings) -> None:
-    writer = Committer(lambda: open_log(stored, 0), Placement(2), SCHEDULER, lambda _: -1)
+    writer = Committer(lambda: open_log(stored, 0), Placement(2), SCHEDULER, lambda _: {})
     process = spawn()
     sent = writer.commit([process, message(process.process_id)], now_ms=1, block_height=0)
     entries = [work.entry for works in sent.work.values() for work in works]

@@ -20,7 +20,7 @@ from aoray.client.roads import Answer
 from aoray.errors import LogFault, MalformedInput, Unavailable
 from aoray.judging import Judges, Page
 from aoray.protocol.assignments import Head, LogEntry, next_assignment
-from aoray.protocol.items import build, parse
+from aoray.protocol.items import build, id_of, parse
 from aoray.protocol.tags import Tag
 from aoray.published import ASSIGNMENTS
 from aoray.replay import Compare, Run, replayed
@@ -59,6 +59,19 @@ async def test_an_earlier_state_is_made_again_and_answers_dry_runs(auditor: Audi
 
 def shown(run: Run, body: dict[str, object]) -> str:
     return str(run.dry_run(body)["Output"]["data"])
+
+
+async def test_a_bundle_that_names_items_wrongly_does_not_accuse_the_scheduler(auditor: Auditor) -> None:
+    auditor.publish()
+    one, other = (id_of(auditor.pairs[nonce][0]) for nonce in (2, 3))
+    right = auditor.client.data
+
+    async def renamed(bundle_id: str) -> bytes:
+        header_first = await right(bundle_id)
+        return header_first.replace(one, b"?" * 32, 1).replace(other, one, 1).replace(b"?" * 32, other, 1)
+
+    auditor.client.data = renamed  # type: ignore[method-assign]
+    assert (await auditor.verify())["nonce"] == PAIRS - 1
 
 
 async def test_a_user_s_message_that_looks_like_an_assignment_is_none(auditor: Auditor) -> None:

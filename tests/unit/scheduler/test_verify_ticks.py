@@ -27,7 +27,7 @@ def log(tmp_path: Path) -> list[LogEntry]:
     work = [writer.commit([process], now_ms=T0, block_height=7).work]
     ticker = Ticker(writer, SCHEDULER, T0)
     ticker.monitor(process.process_id, Moment(T0, 7))
-    writer._last_nonce = lambda _: 2**62  # all is evaluated at once
+    writer._last_nonces = lambda process_ids: dict.fromkeys(process_ids, 2**62)  # all is evaluated at once
     work += [ticker.look(Moment(T0 + 1000 * n, 7)).committed.work for n in (1, 2, 3)]
     writer.close()
     return [each.entry for part in work for works in part.values() for each in works]
