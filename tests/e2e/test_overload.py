@@ -45,7 +45,8 @@ def test_three_times_its_peak_costs_no_throughput_and_nothing_accepted_is_lost(
     assert row["failed"] == 0, row  # each accepted has its result, each refused its Retry-After
     assert row["accepted"] + row["refused"] == row["offered"], row
     # Who is slow to offer may find room all the time; then nobody waits long.
-    assert row["refused"] > 0 or row["p99_ms"] < 1000 * limits.ORDER_LAG_SECONDS_MAX, row
+    patience_s = limits.ORDER_LAG_SECONDS_MAX + limits.RESULT_LAG_SECONDS_MAX
+    assert row["refused"] > 0 or row["p99_ms"] < 1000 * patience_s, row
     assert row["kept"] >= KEPT_MIN, row
     assert row["memory_mib"] - row["memory_mib_before"] < MEMORY_MIB_MAX, row
     # All that it lets wait, at the rate that it has.
