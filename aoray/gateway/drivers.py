@@ -119,7 +119,8 @@ class _Driver:
                     await held.wait()
             await asyncio.sleep(0)  # what is ready at the same moment comes along
         self.seen = time.monotonic()
-        answers, size = [], 0
+        answers: list[Answered] = []
+        size = 0
         while self._answers and (not answers or size + len(self._answers[0].body) <= limits.BATCH_BYTES_MAX):
             answers.append(self._answers.popleft())
             size += len(answers[-1].body)
