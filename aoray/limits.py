@@ -44,6 +44,7 @@ DRY_RUNS_IN_FLIGHT_MAX = 256  # for one gateway
 MEMORIES_IN_FLIGHT_MAX = 2  # whole memories that one gateway hands out (`GET /state`) at once
 RESULTS_PAGE_BYTES_MAX = 32 * MIB  # a page of results ends early there, and says that there are more
 EXCHANGE_SECONDS_MAX = 10.0  # that a driver's call is held while no answer is ready
+EXCHANGE_BYTES_MAX = 128 * MIB  # one answer for a driver
 DRIVER_SECONDS_MAX = 120.0  # a driver that was not heard of for so long is forgotten, with its answers
 PAGE_ENTRIES_MAX = 1_000
 GRAPHQL_PAGE_MAX = 1_000
@@ -195,6 +196,7 @@ assert CRON_TAGS_MAX + 6 <= TAGS_MAX  # a tick has six of its own
 assert 2 * (FLUSH_BUNDLE_BYTES_MAX + ITEM_BYTES_MAX) <= BUNDLE_BYTES_MAX <= UPLOAD_BYTES_MAX
 assert ITEM_BYTES_MAX <= BATCH_BYTES_MAX <= LANE_BYTES_MAX <= SHARD_QUEUE_BYTES_MAX
 assert 2 * max(BATCH_BYTES_MAX + ITEM_BYTES_MAX, UPLOAD_BYTES_MAX) <= WIRE_FRAME_BYTES_MAX
+assert RESULTS_PAGE_BYTES_MAX <= EXCHANGE_BYTES_MAX <= WIRE_FRAME_BYTES_MAX // 2
 assert BATCH_MESSAGES_MAX <= SHARD_QUEUE_MESSAGES_MAX
 assert max(RESULT_BYTES_MAX, BATCH_BYTES_MAX) <= COURIER_QUEUE_BYTES_MAX
 assert MODULE_BYTES_MAX <= UPLOAD_BYTES_MAX

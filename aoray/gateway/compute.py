@@ -67,11 +67,17 @@ async def find_result(
     any_id: str,
     wait_ms: int,
     is_gone: Callable[[], Awaitable[bool]],
+    *,
+    overdue: bool = False,
 ) -> bytes | Response:
-    """A result from the store, or as soon as it is there; 202 with how far the process is after `wait_ms`."""
+    """A result from the store, or as soon as it is there; 202 with how far the process is after `wait_ms`.
+
+    `overdue`: it was waited for already, and did not come unasked.
+    """
     stored = functools.partial(gateway.look, _stored, gateway, process_id, any_id)
     found = await stored()
     if found is not None:
+        gateway.waiting.pressure.forget((process_id, any_id))  # who asks again need not wait for it first
         return found
     message_id, nonce = await gateway.look(_slot, gateway, process_id, any_id)
     key = (process_id, message_id)
@@ -80,7 +86,10 @@ async def find_result(
         stored,
         wait_ms / 1000,
         is_gone,
+        overdue=overdue,
     )
+    if found is not None:
+        gateway.waiting.pressure.forget(key)
     return found if found is not None else await _in_progress(gateway, process_id, nonce)
 
 

@@ -167,16 +167,17 @@ class Direct:
         if exchange.is_closed:
             self._gateway.load.requests -= 1
         else:
-            self._find(key, exchange)
+            self._find(key, exchange, overdue=True)
 
-    def _find(self, key: tuple[str, str], exchange: Exchange) -> None:
-        task = asyncio.get_running_loop().create_task(self._found(key, exchange))
+    def _find(self, key: tuple[str, str], exchange: Exchange, *, overdue: bool = False) -> None:
+        task = asyncio.get_running_loop().create_task(self._found(key, exchange, overdue))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _found(self, key: tuple[str, str], exchange: Exchange) -> None:
+    async def _found(self, key: tuple[str, str], exchange: Exchange, overdue: bool) -> None:
+        wait_ms = limits.RESULT_WAIT_MS_MAX
         try:
-            found = await find_result(self._gateway, *key, limits.RESULT_WAIT_MS_MAX, exchange.is_gone)
+            found = await find_result(self._gateway, *key, wait_ms, exchange.is_gone, overdue=overdue)
         except AorayError as error:
             self._fail(exchange, error)
             return

@@ -5,13 +5,15 @@ requests, and each goes through the very application that answers HTTP, from the
 parsed, verified, bounded, ordered and made durable there is so here, and there is nothing that a client
 could leave out.
 
-Answers come when they are ready, not request by request: `exchange` takes new requests, and gives all
-answers that are ready by then, or waits for one. At most one call of a driver is held here; a newer one
+Answers come when they are ready, not request by request: `exchange` takes new requests, and gives the
+answers that are ready by then (a batch of `limits.BATCH_BYTES_MAX`, the rest with the next call), or waits
+for one. At most one call of a driver is held here; a newer one
 releases it. All drivers together count as one address (`ray`) where addresses have a rate.
 
 On failure: a gateway that dies takes requests and answers with it. Its driver sees the call fail, and asks
 again: an item is scheduled once however often it is sent. A driver that stays away for
-`limits.DRIVER_SECONDS_MAX` is forgotten, with the answers that it did not take.
+`limits.DRIVER_SECONDS_MAX` is forgotten, with the answers that it did not take. An answer that no call can
+carry is a 413.
 """
 
 from __future__ import annotations
@@ -20,11 +22,14 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import deque
 from typing import Any, NamedTuple
 
+import orjson
 from starlette.types import ASGIApp, Message
 
 from aoray import limits
+from aoray.errors import TooLarge, body_of, status_of
 
 log = logging.getLogger(__name__)
 
@@ -56,10 +61,12 @@ class Drivers:
         self._app = app
         self._drivers: dict[str, _Driver] = {}
         self._running: set[asyncio.Task[None]] = set()
+        self._forgetting: asyncio.TimerHandle | None = None
 
     async def exchange(self, driver: str, asks: list[Ask]) -> list[Answered]:
         """Take requests of a driver, and give the answers that are ready to earlier ones or these."""
-        self._forget()
+        if self._forgetting is None:
+            self._forget()
         known = self._drivers.setdefault(driver, _Driver())
         for ask in asks:
             task = asyncio.create_task(self._answer(known, ask))
@@ -73,12 +80,22 @@ class Drivers:
             await self._app(_scope(ask), response.receive, response.send)
         except Exception:  # noqa: BLE001  Starlette raises a fault of ours again after it has answered
             log.info("%s %s failed", ask.method, ask.path)
-        driver.give(Answered(ask.number, response.status, response.headers, b"".join(response.body)))
+        answered = Answered(ask.number, response.status, response.headers, b"".join(response.body))
+        driver.give(_carried(answered))
 
     def _forget(self) -> None:
+        """Now and then for as long as there are drivers, also if none of them calls any more."""
         limit = time.monotonic() - limits.DRIVER_SECONDS_MAX
         for name in [name for name, driver in self._drivers.items() if driver.seen < limit]:
             del self._drivers[name]
+        again_s = limits.DRIVER_SECONDS_MAX / 2
+        loop = asyncio.get_running_loop()
+        self._forgetting = loop.call_later(again_s, self._forget_again)
+
+    def _forget_again(self) -> None:
+        self._forgetting = None
+        if self._drivers:
+            self._forget()
 
 
 class _Driver:
@@ -86,7 +103,7 @@ class _Driver:
 
     def __init__(self) -> None:
         self.seen = time.monotonic()
-        self._answers: list[Answered] = []
+        self._answers: deque[Answered] = deque()
         self._held = asyncio.Event()
 
     def give(self, answered: Answered) -> None:
@@ -102,7 +119,13 @@ class _Driver:
                     await held.wait()
             await asyncio.sleep(0)  # what is ready at the same moment comes along
         self.seen = time.monotonic()
-        answers, self._answers = self._answers, []
+        answers: list[Answered] = []
+        size = 0
+        while self._answers and (not answers or size + len(self._answers[0].body) <= limits.BATCH_BYTES_MAX):
+            answers.append(self._answers.popleft())
+            size += len(answers[-1].body)
+        if self._answers:  # for a newer call that waits already
+            self._held.set()
         return answers
 
 
@@ -129,6 +152,15 @@ class _Response:
             }
         else:
             self.body.append(message.get("body", b""))
+
+
+def _carried(answered: Answered) -> Answered:
+    """The answer, or that it is too large for a call."""
+    if len(answered.body) <= limits.EXCHANGE_BYTES_MAX:
+        return answered
+    error = TooLarge("the answer is too large for a driver", hint="Ask by HTTP.", bytes=len(answered.body))
+    headers = {"content-type": "application/json"}
+    return Answered(answered.number, status_of(error), headers, orjson.dumps(body_of(error)))
 
 
 def _scope(ask: Ask) -> dict[str, Any]:

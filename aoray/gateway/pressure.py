@@ -58,6 +58,10 @@ class Pressure:
         for actor, lag_s in least.items():
             self._lags[actor] = lag_s, now_s
 
+    def forget(self, key: Key) -> None:
+        """Its result was found where it is stored: the delivery is lost, or says nothing more."""
+        self._awaited.pop(key)
+
     def refuses(self, process_id: str, actor: str, now_s: float) -> bool:
         """Whether one more message for this process would wait too long."""
         return len(self._awaited) > limits.RESULTS_AWAITED_FREE and (

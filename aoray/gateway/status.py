@@ -1,12 +1,14 @@
-"""What a gateway says of itself: health, the landing page, metrics."""
+"""What a gateway says of itself: health, the landing page, metrics. The actors behind it are asked at most
+once a second, however many ask here.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Generic, TypeVar
 
 import orjson
 from fastapi import APIRouter
@@ -19,7 +21,25 @@ from aoray.gateway.web import json_response
 from aoray.metrics import Snapshot, snapshots, text
 
 SUMS = ("entries", "publications", "bytes", "unconfirmed", "bundles", "settled", "reposts", "failures")
-HEALTHY_SECONDS = 1.0  # asked once in this time, however many ask
+ANSWER_SECONDS = 1.0  # actors are asked once in this time, however many ask here
+
+Answer = TypeVar("Answer")
+
+
+class Shared(Generic[Answer]):
+    """What the actors said, or how asking them failed, for all who want to know it in the same second."""
+
+    def __init__(self, ask: Callable[[], Coroutine[Any, Any, Answer]]) -> None:
+        self._ask = ask
+        self._asking: asyncio.Task[Answer] | None = None
+        self._asked_at = float("-inf")
+
+    async def __call__(self) -> Answer:
+        now = time.monotonic()
+        if self._asking is None or now - self._asked_at > ANSWER_SECONDS:
+            self._asked_at = now
+            self._asking = asyncio.create_task(self._ask())
+        return await asyncio.shield(self._asking)
 
 
 class Health:
@@ -27,8 +47,7 @@ class Health:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._asking: asyncio.Task[str] | None = None
-        self._asked_at = float("-inf")
+        self._fault = Shared(self._ask)
 
     async def body(self) -> tuple[dict[str, Any], int]:
         fault = await self._fault()
@@ -37,13 +56,6 @@ class Health:
             fault = "the built-in module is not published yet"
         body = {"status": "starting" if fault else "ok", **about(self._gateway), "module": module}
         return (body | {"error": fault}, 503) if fault else (body, 200)
-
-    async def _fault(self) -> str:
-        now = time.monotonic()
-        if self._asking is None or now - self._asked_at > HEALTHY_SECONDS:
-            self._asked_at = now
-            self._asking = asyncio.create_task(self._ask())
-        return await asyncio.shield(self._asking)
 
     async def _ask(self) -> str:
         try:
@@ -135,6 +147,8 @@ def about(gateway: Gateway) -> dict[str, Any]:
 def router(gateway: Gateway) -> APIRouter:
     routes = APIRouter(tags=["status"])
     health = Health(gateway)
+    shards = Shared(lambda: of_shards(gateway))
+    stages = Shared(lambda: stages_of_all(gateway))
 
     @routes.get("/health")
     async def healthy() -> Response:
@@ -150,16 +164,16 @@ def router(gateway: Gateway) -> APIRouter:
         """Health, and what of the log waits for Arweave."""
         body, _ = await health.body()
         try:
-            return json_response(body | {"arweave": flushing(await of_shards(gateway))})
+            return json_response(body | {"arweave": flushing(await shards())})
         except InfrastructureError as error:  # what is known is said all the same
             return json_response(body | {"arweave": None, "error": error.message})
 
     @routes.get("/metrics")
     async def metrics() -> Response:
         lines = [f"aoray_gateway_{name} {value}" for name, value in gateway.counts().items()]
-        lines += text(await stages_of_all(gateway))
+        lines += text(await stages())
         with contextlib.suppress(InfrastructureError):  # a shard that is being restarted has none
-            stats = await of_shards(gateway)
+            stats = await shards()
             flushed = flushing(stats)
             lines += [f"aoray_cron_{name} {value}" for name, value in ticking(stats).items()]
             lines += [f"aoray_arweave_{name} {flushed[name]}" for name in (*SUMS, "oldest_seconds")]

@@ -82,15 +82,18 @@ class Waiting:
         stored: Stored,
         timeout_s: float,
         is_gone: Callable[[], Awaitable[bool]],
+        *,
+        overdue: bool = False,
     ) -> bytes | None:
         """The result of a message, or None after `timeout_s`, or sooner if who asked is gone.
 
-        `stored` looks into the store. One that is expected comes unasked.
+        `stored` looks into the store. One that is expected comes unasked, unless it is `overdue`: waited for
+        in vain already.
         """
         waiter = self.waiter(key)
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._wait(key, waiter, stored, is_gone)
+                return await self._wait(key, waiter, stored, is_gone, key in self.pressure and not overdue)
         except TimeoutError:
             return await stored()
         finally:
@@ -102,9 +105,9 @@ class Waiting:
         waiter: asyncio.Future[bytes],
         stored: Stored,
         is_gone: Callable[[], Awaitable[bool]],
+        expected: bool,
     ) -> bytes | None:
         afresh = False
-        expected = key in self.pressure
         while True:
             if not expected:
                 await self._watch(key, afresh)

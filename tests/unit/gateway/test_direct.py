@@ -130,6 +130,24 @@ async def test_a_delivery_that_is_lost_is_looked_for(
     computer.release()  # nobody watches yet, so nobody is told
     assert b'"ok"' in (await answer(line))[2]
     assert len(computer.gateway.waiting) == computer.gateway.load.requests == 0
+    monkeypatch.setattr(limits, "RESULT_REWATCH_S", 3_600)  # who asks again finds it in the store at once
+    line[1].write(get(process_id, message_id))
+    assert b'"ok"' in (await answer(line))[2]
+
+
+async def test_a_result_that_does_not_come_is_watched_as_soon_as_it_is_overdue(
+    computer: Computer, line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "RESULT_REWATCH_S", 0.05)
+    computer.gateway.waiting._rewatch_s = 3_600
+    process_id = await computer.spawn()
+    computer.held = []
+    message_id = await computer.send(process_id)
+    line[1].write(get(process_id, message_id))
+    await until(lambda: (process_id, message_id) in computer.watched)
+    assert (process_id, message_id) in computer.gateway.waiting.pressure, "it still counts as awaited"
+    computer.release()
+    assert b'"ok"' in (await answer(line))[2]
 
 
 async def test_who_goes_away_is_forgotten(

@@ -9,7 +9,9 @@ import httpx
 import pytest
 from fastapi import APIRouter
 from gatewaying import Computer, until
+from starlette.types import Receive, Scope, Send
 
+from aoray import limits
 from aoray.client import Client
 from aoray.client.connection import AsyncConnection
 from aoray.client.ray_road import RayRoad
@@ -100,6 +102,48 @@ async def test_what_a_dying_gateway_took_is_sent_again_and_scheduled_once(
     assert all(result.ok for result in results)
     entries = computer.gateway.knowledge.reader.entries(process, 0, 99, 99)
     assert sorted(parse(entry.item).data for entry in entries) == [str(n).encode() for n in range(10)]
+
+
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": (await receive())["body"]})
+
+
+def asking(*bodies: bytes) -> list[Ask]:
+    return [Ask(number, "POST", "/", b"", body, "") for number, body in enumerate(bodies)]
+
+
+async def test_no_call_carries_more_answers_than_a_batch_and_the_rest_comes_with_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "BATCH_BYTES_MAX", 250)
+    monkeypatch.setattr(limits, "EXCHANGE_BYTES_MAX", 500)
+    drivers = Drivers(echo)
+    answers = await drivers.exchange("driver", asking(*[bytes(100)] * 5, bytes(400), bytes(501)))
+    sizes = [[len(each.body) for each in answers]]
+    while sum(map(len, sizes)) < 7:
+        answers = await drivers.exchange("driver", [])
+        sizes.append([len(each.body) for each in answers])
+    assert sizes[:4] == [[100, 100], [100, 100], [100], [400]]
+    assert answers[-1].status == 413
+
+
+async def test_a_newer_call_that_waits_gets_what_an_older_one_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "BATCH_BYTES_MAX", 100)
+    drivers = Drivers(echo)
+    older = asyncio.create_task(drivers.exchange("driver", []))
+    await asyncio.sleep(0)
+    newer = asyncio.create_task(drivers.exchange("driver", asking(bytes(100), bytes(100))))
+    assert [len(await older), len(await newer)] == [1, 1]
+
+
+async def test_answers_of_a_driver_that_left_are_forgotten_though_nobody_calls(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "DRIVER_SECONDS_MAX", 0.02)
+    drivers = Drivers(echo)
+    assert await drivers.exchange("driver", asking(b"x"))
+    await until(lambda: not drivers._drivers and drivers._forgetting is None)
 
 
 async def test_errors_arrive_as_themselves(computer: Computer, drivers: Drivers) -> None:
