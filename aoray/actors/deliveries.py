@@ -125,6 +125,6 @@ class Deliveries:
         )
         return [row[0] for row in rows]
 
-    def _many(self, where: str, *values: Any, index: str = "") -> list[Delivery]:
-        rows = self._reads.rows(f"SELECT {COLUMNS} FROM deliveries{index} WHERE {where}", *values)
+    def _many(self, where: str, *values: Any) -> list[Delivery]:
+        rows = self._reads.rows(f"SELECT {COLUMNS} FROM deliveries WHERE {where}", *values)
         return [Delivery(*row) for row in rows]

@@ -58,7 +58,7 @@ class Result:
 
     process: str
     message: str
-    """Its id; empty in a dry run, and in pages of results, which do not have it."""
+    """Its id; empty in a dry run."""
     output: str
     """What it printed or returned, as text, without a terminal's colours (Lua prints numbers in green)."""
     error: str
@@ -68,9 +68,7 @@ class Result:
     raw: Mapping[str, Any]
     """The whole, as the compute unit served it: `Output`, `Messages`, `Spawns`, `Assignments`, …"""
     index: int = 0
-    """Of `send_many`: which of its messages this is, from 0."""
-    cursor: str = ""
-    """Of `results`: where it goes on after this one."""
+    """Of `send_many`: which of its messages this is, from 0. Of `results`: its nonce."""
 
     @property
     def ok(self) -> bool:
@@ -85,9 +83,7 @@ class Spawned:
     process: str
 
 
-def result_of(
-    raw: Mapping[str, Any], process: str, message: str = "", *, index: int = 0, cursor: str = ""
-) -> Result:
+def result_of(raw: Mapping[str, Any], process: str, message: str = "", *, index: int = 0) -> Result:
     """A result from its JSON, whichever computer wrote it."""
     return Result(
         process=process,
@@ -98,7 +94,6 @@ def result_of(
         spawns=tuple(map(_sent, raw.get("Spawns") or ())),
         raw=raw,
         index=index,
-        cursor=cursor,
     )
 
 

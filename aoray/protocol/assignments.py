@@ -75,29 +75,6 @@ def next_slot(
     return Head(nonce, assignment_id, chain, timestamp), raw
 
 
-def next_assignment(
-    signer: Signer,
-    process_id: str,
-    head: Head | None,
-    message_id: str | None,
-    *,
-    now_ms: int,
-    block_height: int,
-    exclude: Sequence[str] = (),
-) -> tuple[Head, DataItem]:
-    """As `next_slot`, with the assignment taken apart."""
-    head, raw = next_slot(
-        signer,
-        process_id,
-        head,
-        message_id,
-        now_ms=now_ms,
-        block_height=block_height,
-        exclude=exclude,
-    )
-    return head, parse(raw)
-
-
 def _tags(
     process_id: str,
     nonce: str,

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
+from assigning import next_assignment
 from fuzzing import (
     answer_or_error,
     cursor_texts,
@@ -25,7 +26,7 @@ from protocolling import avro, by_hand, tags, zigzag
 from aoray.actors import messages
 from aoray.gateway import cursors, shapes
 from aoray.keyfiles import load
-from aoray.protocol.assignments import Head, LogEntry, check_chain, next_assignment
+from aoray.protocol.assignments import Head, LogEntry, check_chain
 from aoray.protocol.bundles import pack, unpack
 from aoray.protocol.ids import b64url_encode
 from aoray.protocol.items import DataItem, build, parse, verify

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import orjson
 import pytest
+from assigning import next_assignment
 from hypothesis import given as forall
 from hypothesis import strategies as st
 
 from aoray.actors.messages import ModuleInfo, dry_run_message, environment_of, given
 from aoray.errors import MalformedInput
-from aoray.protocol.assignments import Head, LogEntry, next_assignment
+from aoray.protocol.assignments import Head, LogEntry
 from aoray.protocol.ids import b64url_encode
 from aoray.protocol.items import DataItem, build
 from aoray.protocol.keys import generate_ed25519

@@ -5,11 +5,12 @@ from __future__ import annotations
 from hashlib import sha256
 
 import pytest
+from assigning import next_assignment
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aoray.errors import BadSignature, MalformedInput
-from aoray.protocol.assignments import Head, LogEntry, check_chain, next_assignment
+from aoray.protocol.assignments import Head, LogEntry, check_chain
 from aoray.protocol.ids import b64url_decode, b64url_encode
 from aoray.protocol.items import DataItem, build, parse, verify
 from aoray.protocol.keys import Ed25519Signer

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from assigning import next_assignment
 from scheduling import SCHEDULER, USER, bundle
 
 from aoray.arweave.client import ArweaveClient
@@ -14,7 +15,7 @@ from aoray.arweave.store import ArweaveStore
 from aoray.client import module_tags
 from aoray.errors import LogFault
 from aoray.modules.lua import LUA_MODULE_FORMAT, LUA_WASM
-from aoray.protocol.assignments import Head, LogEntry, next_assignment
+from aoray.protocol.assignments import Head, LogEntry
 from aoray.protocol.items import build, parse
 from aoray.protocol.keys import Signer, generate_ed25519
 from aoray.protocol.tags import first

@@ -10,6 +10,7 @@ import multiprocessing
 from collections.abc import Awaitable, Callable, Mapping
 
 import pytest
+from assigning import next_assignment
 from auditing import EVAL, MODULE, PAIRS, STRANGER, Auditor, tampered
 from scheduling import SCHEDULER, USER, bundle, item
 
@@ -19,7 +20,7 @@ from aoray.client import Client
 from aoray.client.roads import Answer
 from aoray.errors import LogFault, MalformedInput, Unavailable
 from aoray.judging import Judges, Page
-from aoray.protocol.assignments import Head, LogEntry, next_assignment
+from aoray.protocol.assignments import Head, LogEntry
 from aoray.protocol.items import build, id_of, parse
 from aoray.protocol.tags import Tag
 from aoray.published import ASSIGNMENTS

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from assigning import next_assignment
 from scheduling import SCHEDULER, committer, spawn
 
 from aoray.errors import LogFault
-from aoray.protocol.assignments import Head, LogEntry, next_assignment
+from aoray.protocol.assignments import Head, LogEntry
 from aoray.protocol.items import DataItem, parse
 from aoray.protocol.tags import Tag
 from aoray.protocol.ticks import Moment, crons_of, tick_item
