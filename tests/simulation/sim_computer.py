@@ -238,6 +238,7 @@ class Simulation:
                 Evaluation=self._evaluation,
                 open_results=self._results,
                 open_checkpoints=lambda settings: NoCheckpoints(settings.data),
+                sweep_later=lambda opened: asyncio.sleep(0),  # it is done in a thread, and nothing is there
                 ThreadPoolExecutor=SimThread,
             ),
             patch.object(tasks_module, "os", os),
