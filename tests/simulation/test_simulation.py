@@ -7,6 +7,7 @@ stopped.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
 from sim_checks import problems, report, run
@@ -42,6 +43,10 @@ class DoubtfulOnce(SimLog):
 
 class OneMessage(Simulation):
     """A quiet computer, and one client who gives up at the first error."""
+
+    def _crons(self) -> Iterator[Tag]:
+        """None: it comes to rest."""
+        return iter(())
 
     async def _main(self) -> None:
         self.world.factories = self._factories()
