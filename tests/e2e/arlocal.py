@@ -4,6 +4,7 @@ its chain."""
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -65,8 +66,11 @@ class ArLocal:
     def mine(self, blocks: int = 1) -> None:
         self.get(f"/mine/{blocks}")
 
-    def bundles(self, owner: str) -> list[bytes]:
-        """The bundles that a wallet has in the chain."""
+    def bundles(self, owner: str, known: Sequence[str]) -> list[bytes]:
+        """The bundles that a wallet has in the chain: those that it lists, and those that are `known`.
+
+        It does not list one by its tags that was mined while it was still being posted.
+        """
         found: list[Any] = []
         more = True
         while more:
@@ -77,4 +81,6 @@ class ArLocal:
             more = page["pageInfo"]["hasNextPage"] and bool(page["edges"])
         # After a restart it lists some of them twice.
         mined = dict.fromkeys(edge["node"]["id"] for edge in found if edge["node"]["block"])
-        return [self.get(f"/{each}").content for each in mined]
+        for each in known:
+            assert self.get(f"/tx/{each}/status").json()["block_height"] > 0
+        return [self.get(f"/{each}").content for each in mined | dict.fromkeys(known)]

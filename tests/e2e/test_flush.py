@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ from aoray.keyfiles import load_or_make
 from aoray.protocol.bundles import BUNDLE_TAGS, unpack
 from aoray.protocol.items import build
 from aoray.protocol.keys import generate_ed25519, generate_rsa
+from aoray.scheduler.reader import log_path
+from aoray.settings import Settings
 from aoray.testing import LocalComputer
 
 SQLITE = NODE / "node_modules/sqlite3/build/Release/node_sqlite3.node"
@@ -53,6 +57,12 @@ async def until(client: Client, fits: Callable[[dict[str, Any]], object], act: C
             found = (await client.status())["arweave"]
             if fits(found):
                 return found
+
+
+def settled(data: Path) -> list[str]:
+    """The transactions that the computer holds for confirmed."""
+    with closing(sqlite3.connect(log_path(Settings(data=data), 0))) as log:
+        return [row[0] for row in log.execute("SELECT id FROM uploads WHERE settled")]
 
 
 async def send(client: Client, process: str, count: int, data: str = "") -> list[str]:
@@ -104,7 +114,7 @@ async def test_each_entry_is_in_one_confirmed_transaction_through_kills_forks_an
             await until(client, lambda found: not (found["entries"] or found["unconfirmed"]), node.mine)
             log = await log_of(computer, process)
     assert len(log) == len(sent) + 1
-    bundles = node.bundles(address)
+    bundles = node.bundles(address, settled(tmp_path / "data"))
     items = Counter(item.id for data in bundles for item in unpack(data))
     assert set(items.values()) == {1}
     assert items.keys() >= {process, *sent, *(entry["assignment"]["id"] for entry in log)}
