@@ -170,13 +170,15 @@ class Courier:
         The parent of a spawn hears of it; a message may be assigned to others than its target.
         """
         spec = parcel.spec
-        item = self._signed(spec) if not isinstance(spec, Fault) else None
-        if isinstance(spec, SpawnSpec) and item:
-            sender = self.sender(row.process_id)
-            return [(sender.process_id, self._news(spec, item, sender).id)]
-        if isinstance(spec, MessageSpec) and item:
-            return [(process_id, item.id) for process_id in spec.assign_to]
-        return []
+        try:
+            item = None if isinstance(spec, Fault) else self._signed(spec)
+            if isinstance(spec, SpawnSpec) and item:
+                sender = self.sender(row.process_id)
+                return [(sender.process_id, self._news(spec, item, sender).id)]
+        except ClientError:  # it can't be built (its delivery says why), so it leads nowhere
+            return []
+        assigned = spec.assign_to if isinstance(spec, MessageSpec) and item else ()
+        return [(process_id, item.id) for process_id in assigned if item]
 
     def _signed(self, spec: Spec) -> DataItem | None:
         """The item of a message or a spawn; the same one however often it is asked for."""

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -119,7 +119,7 @@ async def test_each_submission_of_a_batch_has_its_own_answer(scheduling: Schedul
         process, good, message(SOME_ID), message(process.process_id, tags=[]), good
     )
     assert [type(answer) for answer in answers] == [Receipt, Receipt, UnknownProcess, MalformedInput, Receipt]
-    assert answers[1] == answers[4]
+    assert isinstance(answers[1], Receipt) and answers[4] == answers[1]._replace(is_new=False)
 
 
 async def test_locate_places_activates_and_names_the_unknown(scheduling: Scheduling) -> None:
@@ -129,6 +129,11 @@ async def test_locate_places_activates_and_names_the_unknown(scheduling: Schedul
     name, unknown = await scheduling.shard.locate.remote([process.process_id, SOME_ID])
     assert name == receipt.actor and isinstance(unknown, UnknownProcess)
     await until(scheduling.told, lambda told: told[1] == {process.process_id: 1})
+
+
+def old(answers: Sequence[Receipt | AorayError]) -> list[Receipt]:
+    """Receipts as they are given to who sends a second time."""
+    return [each._replace(is_new=False) for each in answers if isinstance(each, Receipt)]
 
 
 async def test_a_killed_shard_keeps_what_it_promised_and_goes_on(scheduling: Scheduling) -> None:
@@ -142,7 +147,7 @@ async def test_a_killed_shard_keeps_what_it_promised_and_goes_on(scheduling: Sch
     answers = [await task for task in running]
     assert await scheduling.pid(scheduling.shard) != pid
     again = await asyncio.gather(*(scheduling.submit(*batch) for batch in batches))
-    assert again == answers  # the first receipts, once more
+    assert again == [old(batch) for batch in answers]  # the first receipts, once more
     reader = LogReader(log_path(scheduling.settings, 0))
     for process in processes:
         entries = reader.entries(process.process_id)

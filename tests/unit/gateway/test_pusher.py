@@ -383,3 +383,15 @@ async def test_a_trace_ends_at_its_bound_and_follows_no_claim_of_others(computer
     forged = computer.message_item(target, Tag("From-Process", sender), Tag("From-Nonce", "1"))
     assert origin(forged, authority) is None
     assert origin(items(computer, target)[1], authority) == (sender, 1)
+
+
+async def test_a_trace_shows_what_could_not_be_sent(computer: Computer, every: httpx.AsyncClient) -> None:
+    sender, target = await computer.spawn(Tag("N", "1")), await computer.spawn(Tag("N", "2"))
+    too_many = [Tag("N", "V")] * limits.TAGS_MAX
+    computer.evaluate = on(
+        "go", Messages=[to(target, *too_many)], Spawns=[{"Tags": [too_many[0]._asdict()] * 999}]
+    )
+    message = await computer.send(sender, data=b"go")
+    await pushed(computer)
+    root, *sent = (await every.get(f"/trace/{message}")).json()["nodes"]
+    assert [node["delivery"]["state"] for node in sent] == ["skipped"] * 2
