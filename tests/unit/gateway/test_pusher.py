@@ -393,5 +393,5 @@ async def test_a_trace_shows_what_could_not_be_sent(computer: Computer, every: h
     )
     message = await computer.send(sender, data=b"go")
     await pushed(computer)
-    root, *sent = (await every.get(f"/trace/{message}")).json()["nodes"]
+    _, *sent = (await every.get(f"/trace/{message}")).json()["nodes"]
     assert [node["delivery"]["state"] for node in sent] == ["skipped"] * 2
