@@ -1,9 +1,9 @@
 """Private keys: signers for the four signature types, and their form as JWK.
 
 The scheduler and the messenger sign with Ed25519: fast, and deterministic, so the same message made
-twice is the same item. RSA (4096 bits, as ANS-104 fixes it) is what Arweave wallets are. A signer holds
-a native key and does not pickle; ship its JWK to where it signs. A JWK (what wallets and key files hold)
-that is not a key of these kinds is MalformedInput with the field `key`.
+twice is the same item. RSA (4096 bits, as ANS-104 fixes it) is what Arweave wallets are. A signer is not
+pickled; ship its JWK to where it signs. A JWK (what wallets and key files hold) that is not a key of these
+kinds is MalformedInput with the field `key`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ from typing import Any, Protocol
 from coincurve import PrivateKey
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from aoray.errors import MalformedInput
-from aoray.protocol import signatures
+from aoray.protocol import ed25519, signatures
 from aoray.protocol.ids import b64url_decode, b64url_encode
 from aoray.protocol.signatures import address_of
 
@@ -58,15 +57,14 @@ class Ed25519Signer:
     signature_type = signatures.ED25519
 
     def __init__(self, seed: bytes) -> None:
-        self._key = Ed25519PrivateKey.from_private_bytes(seed)
-        self.public_key = self._key.public_key().public_bytes_raw()
+        self.public_key, self._secret = ed25519.key_pair(seed)
         self.address = address_of(self.signature_type, self.public_key)
 
     def sign(self, message: bytes) -> bytes:
-        return self._key.sign(message)
+        return ed25519.sign(self._secret, message)
 
     def to_jwk(self) -> dict[str, str]:
-        seed = self._key.private_bytes_raw()
+        seed = self._secret[: ed25519.SEED_BYTES]
         return {"kty": "OKP", "crv": "Ed25519", "x": b64url_encode(self.public_key), "d": b64url_encode(seed)}
 
 
@@ -136,7 +134,7 @@ def _b64_int(value: int) -> str:
 
 def generate_ed25519() -> Ed25519Signer:
     """A new key for signature type 2."""
-    return Ed25519Signer(Ed25519PrivateKey.generate().private_bytes_raw())
+    return Ed25519Signer(ed25519.new_seed())
 
 
 def generate_rsa() -> RsaSigner:

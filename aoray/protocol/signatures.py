@@ -1,8 +1,8 @@
 """The four signature types of data items, as anyone sees them: sizes, addresses, verification.
 
-1 Arweave (RSA-4096, PSS), 2 Ed25519, 3 Ethereum (secp256k1 over a personal message), 4 Solana (Ed25519
-over hex text). An item's id is the hash of its signature, so a second valid signature that anyone could
-derive from a first would be a second id for the same message. Where a scheme has such twins (secp256k1:
+1 Arweave (RSA-4096, PSS), 2 Ed25519 (ed25519.py), 3 Ethereum (secp256k1 over a personal message), 4 Solana
+(Ed25519 over hex text). An item's id is the hash of its signature, so a second valid signature that anyone
+could derive from a first would be a second id for the same message. Where a scheme has such twins (secp256k1:
 the other s, other spellings of v), only the one that wallets make is accepted.
 
 Loaded public keys and addresses are cached, bounded by `limits.py`: the same wallets and units sign
@@ -21,11 +21,11 @@ from Crypto.Hash import keccak
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
 
 from aoray.errors import MalformedInput
 from aoray.limits import PUBLIC_KEYS_CACHED_MAX
+from aoray.protocol import ed25519
 from aoray.protocol.ids import b64url_encode
 
 ARWEAVE, ED25519, ETHEREUM, SOLANA = 1, 2, 3, 4
@@ -102,19 +102,6 @@ def _rsa_key(modulus: bytes) -> RSAPublicKey:
     return RSAPublicNumbers(RSA_EXPONENT, int.from_bytes(modulus, "big")).public_key()
 
 
-def _verify_ed25519(owner: bytes, message: bytes, signature: bytes) -> bool:
-    try:
-        _ed25519_key(owner).verify(signature, message)
-    except (InvalidSignature, ValueError):
-        return False
-    return True
-
-
-@lru_cache(maxsize=PUBLIC_KEYS_CACHED_MAX)
-def _ed25519_key(public: bytes) -> Ed25519PublicKey:
-    return Ed25519PublicKey.from_public_bytes(public)
-
-
 def _verify_ethereum(owner: bytes, message: bytes, signature: bytes) -> bool:
     """The key recovered from the signature is the owner; only the lower s, and v as wallets write it."""
     recovery_id = signature[64] - _ETHEREUM_V
@@ -130,12 +117,12 @@ def _verify_ethereum(owner: bytes, message: bytes, signature: bytes) -> bool:
 
 
 def _verify_solana(owner: bytes, message: bytes, signature: bytes) -> bool:
-    return _verify_ed25519(owner, message.hex().encode(), signature)
+    return ed25519.verify(owner, message.hex().encode(), signature)
 
 
 SCHEMES: Mapping[int, Scheme] = {
     ARWEAVE: Scheme(512, 512, _verify_arweave),
-    ED25519: Scheme(64, 32, _verify_ed25519),
+    ED25519: Scheme(64, 32, ed25519.verify),
     ETHEREUM: Scheme(65, 65, _verify_ethereum),
     SOLANA: Scheme(64, 32, _verify_solana),
 }
