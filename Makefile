@@ -39,10 +39,11 @@ format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Three side by side: what computes in one process, whole computers (which mostly wait), and the rest.
+# Three side by side: what computes in one process, whole computers (which mostly wait), and the rest. tests/cluster
+# has Ray in pytest's own process, so it goes first: Ray must be there before any WASM engine (signal handlers).
 ROOMS := tests/fuzz tests/simulation tests/unit
-COMPUTERS := tests/cluster tests/e2e
-OTHERS := $(filter-out $(ROOMS) $(COMPUTERS),$(patsubst %/,%,$(wildcard tests/*/)))
+COMPUTERS := tests/e2e
+OTHERS := tests/cluster $(filter-out tests/cluster $(ROOMS) $(COMPUTERS),$(patsubst %/,%,$(wildcard tests/*/)))
 
 test: install $(NODE_MODULES) lint
 	$(BIN)/python -m mypy
@@ -55,7 +56,7 @@ test-others: install $(NODE_MODULES)
 	$(BIN)/python -m pytest --durations=20 $(OTHERS)
 
 test-rooms: install $(NODE_MODULES)
-	$(BIN)/python -m pytest $(ROOMS)
+	$(BIN)/python -m pytest --durations=20 $(ROOMS)
 
 # Simulated computers, one seed after another, until it is stopped or one goes wrong.
 soak: install

@@ -17,7 +17,6 @@ import click
 import orjson
 
 from aoray.errors import AorayError, LogFault, Unavailable
-from aoray.protocol.ids import is_id
 from aoray.settings import Settings
 from aoray.words import Command
 
@@ -149,8 +148,6 @@ def _tags(texts: tuple[str, ...]) -> list[dict[str, str]]:
 
 def _replay(wanted: Wanted, as_json: bool, ask: Callable[[Run], dict[str, Any]]) -> dict[str, Any]:
     """What `ask` finds in the process evaluated again; a lie ends the program."""
-    if not is_id(wanted.process):
-        raise click.BadParameter(f"{wanted.process!r} is no id", param_hint="PROCESS")
     try:
         with _bar(shown=not as_json) as progress:
             return asyncio.run(_run(wanted, progress, ask))

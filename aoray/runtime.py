@@ -22,7 +22,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -51,6 +51,14 @@ START_SECONDS_MAX = 120
 WATCH_SECONDS = 1.0
 OBJECT_STORE_BYTES = 128 * 1024 * 1024  # batches are small; the default would take a third of the memory
 KEY_NAMES = ("scheduler", "authority", "compute")
+AT_LEAST_ONE = (
+    "shards",
+    "gateways",
+    "resident_processes_max",
+    "idle_seconds_max",
+    "flush_interval_ms",
+    "attest_interval_ms",
+)
 PORT_MAX = 65_535
 LOCATION_TTL_MS = str(3_600_000)
 
@@ -66,6 +74,7 @@ class Computer:
     def __enter__(self) -> Self:
         logs.begin(self.settings.log_level)
         Admission(self.settings)  # says here what is wrong with its settings
+        check_numbers(self.settings)
         check_ports(self.settings)
         with ExitStack() as stack:
             check_arweave(self.settings)
@@ -104,6 +113,17 @@ class Computer:
             "Ray has ended on this machine, and the actors with it",
             hint="Start the computer again: what was acknowledged is on disk.",
         )
+
+
+def check_numbers(settings: Settings) -> None:
+    """Refuse a number of which there must be more: `Settings` takes any."""
+    for each in fields(settings):
+        value, least = getattr(settings, each.name), int(each.name in AT_LEAST_ONE)
+        if isinstance(value, int | float) and value < least:
+            raise ClientError(
+                f"{each.name.replace('_', '-')} is {value}, and must be {least} or more",
+                hint=f"Leave it out for the default, or set AORAY_{each.name.upper()}.",
+            )
 
 
 def check_ports(settings: Settings) -> None:

@@ -114,6 +114,14 @@ class LocalComputer:
         self._wait_healthy(self._process)
         return self
 
+    def whole(self) -> Self:
+        """Wait until every part of it takes work, whatever was done to it; start it if it does not run."""
+        if self._process is None or self._process.poll() is not None:
+            self.kill()
+            return self.start()
+        self._wait_healthy(self._process)
+        return self
+
     def _wait_healthy(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + START_SECONDS_MAX
         while time.monotonic() < deadline:

@@ -22,7 +22,8 @@ def describe(found: dict[str, Any]) -> str:
     )
     lines = [text] if text else []
     if found.get("Error"):
-        lines.append(f"error: {found['Error']}")
+        error = str(found["Error"]).strip()  # Lua's begins with lines of its own
+        lines.append(error if error.startswith("error:") else f"error: {error}")
     for key, verb in (("Messages", "sent"), ("Spawns", "spawned"), ("Assignments", "assigned")):
         lines += [f"{verb}: {_describe_sent(each)}" for each in found.get(key) or []]
     return "\n".join(lines) or "(no output)"

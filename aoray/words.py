@@ -1,4 +1,5 @@
-"""Words of the command line: an id may begin with a hyphen, as one in 64 does, and is no option for that."""
+"""Words of the command line: an id may begin with a hyphen, as one in 64 does, and is no option for that; and
+what must be an id is looked at before anything is asked of a computer."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ import click
 from aoray.protocol.ids import is_id
 
 MARK = "\0"  # before an id, while the words are parsed
+IDS = ("process", "message")  # the names of what must be ids
 
 
 class Command(click.Command):
@@ -17,6 +19,11 @@ class Command(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         rest = super().parse_args(ctx, [MARK + word if is_id(word) else word for word in args])
         ctx.params = {name: _unmarked(value) for name, value in ctx.params.items()}
+        for name in IDS:
+            value = ctx.params.get(name)
+            if value and isinstance(value, str) and not is_id(value):
+                said = f"{value!r} is no id (43 characters of A-Z, a-z, 0-9, - and _)"
+                raise click.BadParameter(said, ctx=ctx, param_hint=name.upper())
         return rest
 
 

@@ -1,4 +1,5 @@
-"""One real computer for all the tests that only use one; what hurts it beyond repair starts its own."""
+"""Two real computers for the whole session: one for the tests that only use it, one for those that kill its
+parts, or stop it. What needs other settings starts its own."""
 
 from __future__ import annotations
 
@@ -27,11 +28,17 @@ def computer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalComputer
         yield running
 
 
-@pytest.fixture
-def own_computer(tmp_path: Path) -> Iterator[LocalComputer]:
-    """A running computer for this test alone, to be killed and started again."""
-    with LocalComputer(tmp_path / "data") as running:
+@pytest.fixture(scope="session")
+def _mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalComputer]:
+    with LocalComputer(tmp_path_factory.mktemp("mortal") / "data") as running:
         yield running
+
+
+@pytest.fixture
+def mortal(_mortal: LocalComputer) -> LocalComputer:
+    """A computer to be killed, or stopped, and started again: the same for all tests that do, and whole again
+    as each begins. They look at processes of their own only, which must be at rest in the end."""
+    return _mortal.whole()
 
 
 @pytest.fixture

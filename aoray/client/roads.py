@@ -9,6 +9,7 @@ patience.
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -73,7 +74,7 @@ class HttpRoad:
             raise ClientError(f"{self.url!r} is no URL", hint="Like http://127.0.0.1:4000.") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unavailable(
-                f"{self.url} does not answer: {error or type(error).__name__}",
+                f"{self.url} does not answer: {_reason(error)}",
                 hint="Is the computer up? Start it with `aoray up`, or name it with --url or AORAY_URL.",
             ) from error
 
@@ -97,6 +98,14 @@ class HttpRoad:
     async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
+
+
+def _reason(error: Exception) -> str:
+    """Why nobody answers, in the system's words where it is the system that says so."""
+    cause = getattr(error, "os_error", error)
+    if isinstance(cause, OSError) and cause.errno and cause.errno > 0:
+        return os.strerror(cause.errno)
+    return str(getattr(cause, "strerror", "") or error or type(error).__name__)
 
 
 def json_object(answer: Answer, url: str) -> dict[str, Any]:

@@ -120,13 +120,13 @@ def test_crons_start_and_stop(ao: aoray.Connection) -> None:
     assert not ao.monitored(process)["monitored"]
 
 
-def test_when_gateways_die_all_is_sent_again_and_counts_once(own_computer: LocalComputer) -> None:
-    with aoray.connect(own_computer.url, wallet=aoray.new_wallet()) as ao:
+def test_when_gateways_die_all_is_sent_again_and_counts_once(mortal: LocalComputer) -> None:
+    with aoray.connect(mortal.url, wallet=aoray.new_wallet()) as ao:
         processes = [spawned.process for spawned in ao.spawn_many([aoray.Spawn(COUNTER)] * 3)]
         messages = [aoray.Message(each, "Add", tags={"N": "1"}) for each in processes for _ in range(60)]
         answered: dict[str, list[int]] = {each: [] for each in processes}
         for count, result in enumerate(ao.send_many(messages), 1):
             answered[result.process].append(int(result.output))
             if count in (40, 110):
-                send_kill(own_computer.actors("GatewayActor"))
+                send_kill(mortal.actors("GatewayActor"))
         assert all(sorted(counts) == list(range(1, 61)) for counts in answered.values())

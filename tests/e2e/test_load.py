@@ -35,10 +35,10 @@ async def test_an_item_posted_by_many_at_once_is_scheduled_once(computer: LocalC
 
 
 @pytest.mark.parametrize("kind", ["ProcessActor", "ShardActor", "GatewayActor"])
-async def test_killed_actors_lose_and_double_nothing(own_computer: LocalComputer, kind: str) -> None:
-    work = await prepare(own_computer, messages=5000, clients=64, processes=32)
-    running = asyncio.create_task(work.load.run(own_computer))
-    victims = own_computer.actors(kind)
+async def test_killed_actors_lose_and_double_nothing(mortal: LocalComputer, kind: str) -> None:
+    work = await prepare(mortal, messages=5000, clients=64, processes=32)
+    running = asyncio.create_task(work.load.run(mortal))
+    victims = mortal.actors(kind)
     assert victims
     for number, pid in enumerate(victims, 1):
         await work.load.reached(2000 * number // (len(victims) + 1))
@@ -46,27 +46,27 @@ async def test_killed_actors_lose_and_double_nothing(own_computer: LocalComputer
         assert not await asyncio.to_thread(wait_gone, [pid], 10)
     await running
     assert len(work.load.acknowledged) == 5000
-    await check(own_computer, work)
+    await check(mortal, work)
 
 
-async def test_what_was_acknowledged_survives_kill_9_of_everything(own_computer: LocalComputer) -> None:
-    work = await prepare(own_computer, messages=5000, clients=64, processes=32)
-    running = asyncio.create_task(work.load.run(own_computer, patient=False))
+async def test_what_was_acknowledged_survives_kill_9_of_everything(mortal: LocalComputer) -> None:
+    work = await prepare(mortal, messages=5000, clients=64, processes=32)
+    running = asyncio.create_task(work.load.run(mortal, patient=False))
     await work.load.reached(1000)
-    await asyncio.to_thread(own_computer.kill)
+    await asyncio.to_thread(mortal.kill)
     await running
     assert 1000 <= len(work.load.acknowledged) < 5000
-    await asyncio.to_thread(own_computer.start)
-    await check(own_computer, work)
+    await asyncio.to_thread(mortal.start)
+    await check(mortal, work)
 
 
-async def test_after_kill_9_everything_may_be_sent_again_and_counts_once(own_computer: LocalComputer) -> None:
-    work = await prepare(own_computer, messages=600, clients=16, processes=8)
-    running = asyncio.create_task(work.load.run(own_computer, patient=False))
+async def test_after_kill_9_everything_may_be_sent_again_and_counts_once(mortal: LocalComputer) -> None:
+    work = await prepare(mortal, messages=600, clients=16, processes=8)
+    running = asyncio.create_task(work.load.run(mortal, patient=False))
     await work.load.reached(200)
-    await asyncio.to_thread(own_computer.kill)
+    await asyncio.to_thread(mortal.kill)
     await running
-    await asyncio.to_thread(own_computer.start)
-    await work.load.run(own_computer)
+    await asyncio.to_thread(mortal.start)
+    await work.load.run(mortal)
     assert len(work.load.acknowledged) == 600
-    await check(own_computer, work)
+    await check(mortal, work)

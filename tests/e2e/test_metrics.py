@@ -49,20 +49,20 @@ async def moved(
     return after
 
 
-async def test_each_stage_counts_the_messages_that_passed_it(own_computer: LocalComputer) -> None:
+async def test_each_stage_counts_the_messages_that_passed_it(mortal: LocalComputer) -> None:
     from aoray.protocol.keys import generate_ed25519
 
-    async with Client(own_computer.url, generate_ed25519()) as client:
+    async with Client(mortal.url, generate_ed25519()) as client:
         process = await client.spawn(data=PROGRAM + REPLY, on_boot=True)
         await client.result(process, process)
-        before = await moved(own_computer, await told(own_computer), "flushed", 0)
+        before = await moved(mortal, await told(mortal), "flushed", 0)
         for number in range(MESSAGES):
             message = await client.send(process, action="Echo", data=str(number))
         await client.result(process, message)
         expected = {"accepted": MESSAGES, "scheduled": MESSAGES, "evaluated": MESSAGES, "pushed": MESSAGES}
         for stage, count in {**expected, "flushed": MESSAGES}.items():
-            after = await moved(own_computer, before, stage, count)
-    after = await told(own_computer)
+            after = await moved(mortal, before, stage, count)
+    after = await told(mortal)
     for stage, count in expected.items():
         total = f"aoray_{stage}_total", ""
         assert after[total] - before[total] == count, stage
@@ -84,9 +84,9 @@ end)
 
 
 async def test_no_label_names_a_process_and_the_dashboard_asks_for_what_there_is(
-    own_computer: LocalComputer,
+    mortal: LocalComputer,
 ) -> None:
-    async with httpx.AsyncClient(base_url=own_computer.url, timeout=30) as http:
+    async with httpx.AsyncClient(base_url=mortal.url, timeout=30) as http:
         lines = (await http.get("/metrics")).text.splitlines()
     labels = {value for line in lines for name, value in LABELS.findall(line) if name == "actor"}
     assert labels == {"gateway-0", "shard-0", "process-actor-0", "process-actor-1"}
@@ -122,9 +122,9 @@ def test_a_stage_that_has_nothing_to_do_is_not_late() -> None:
     or importlib.util.find_spec("opentelemetry.sdk") is None,
     reason="Ray exports metrics only with ray[default]",
 )
-async def test_ray_has_them_too(own_computer: LocalComputer) -> None:
+async def test_ray_has_them_too(mortal: LocalComputer) -> None:
     names = {f"ray_aoray_{stage}_total" for stage in STAGES}
-    ports = [port for pid in own_computer.members() for port in listening(pid)]
+    ports = [port for pid in mortal.members() for port in listening(pid)]
     async with httpx.AsyncClient(timeout=5) as http, asyncio.timeout(60):
         while True:
             for port in ports:

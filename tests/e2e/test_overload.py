@@ -30,7 +30,7 @@ def options(words: Sequence[str] = ()) -> argparse.Namespace:
 
 
 def test_three_times_its_peak_costs_no_throughput_and_nothing_accepted_is_lost(
-    own_computer: LocalComputer, monkeypatch: pytest.MonkeyPatch
+    mortal: LocalComputer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spawned: list[str] = []
     spawn = Guest.spawn
@@ -41,7 +41,7 @@ def test_three_times_its_peak_costs_no_throughput_and_nothing_accepted_is_lost(
 
     monkeypatch.setattr(Guest, "spawn", noted)
     words = ["--messages=400", "--clients=32", "--seconds=2", "--offered-max=6000"]
-    row = overload.row_of(own_computer.url, own_computer, guest("lua", "ping", ""), options(words))
+    row = overload.row_of(mortal.url, mortal, guest("lua", "ping", ""), options(words))
     assert row["failed"] == 0, row  # each accepted has its result, each refused its Retry-After
     assert row["accepted"] + row["refused"] == row["offered"], row
     # Who is slow to offer may find room all the time; then nobody waits long.
@@ -53,6 +53,6 @@ def test_three_times_its_peak_costs_no_throughput_and_nothing_accepted_is_lost(
     waiting = limits.QUEUE_MESSAGES_FREE + 2 * limits.SUBMIT_MESSAGES_MAX + limits.RESULTS_AWAITED_FREE
     bound_s = limits.ORDER_LAG_SECONDS_MAX + limits.RESULT_LAG_SECONDS_MAX + waiting / row["results_per_s"]
     assert row["p99_ms"] < 2000 * bound_s, row
-    logs = [asyncio.run(log_of(own_computer, process)) for process in spawned[-PROCESSES:]]
+    logs = [asyncio.run(log_of(mortal, process)) for process in spawned[-PROCESSES:]]
     found = [check_log(process, nodes) for process, nodes in zip(spawned[-PROCESSES:], logs, strict=True)]
     assert sum(map(len, found)) == row["accepted"] + PROCESSES  # and the one that warmed each

@@ -98,21 +98,21 @@ def ticks_of(nodes: Sequence[dict[str, Any]]) -> list[tuple[int, int]]:
     return found
 
 
-async def test_twenty_processes_tick_once_each_second_across_a_kill(own_computer: LocalComputer) -> None:
+async def test_twenty_processes_tick_once_each_second_across_a_kill(mortal: LocalComputer) -> None:
     signer = generate_ed25519()
-    async with Client(own_computer.url, signer) as client:
+    async with Client(mortal.url, signer) as client:
         collector, processes = await ticking(client)
         await tick_for(client, processes, SECONDS / 2)
-    await asyncio.to_thread(own_computer.kill)
-    await asyncio.to_thread(own_computer.start)
-    async with Client(own_computer.url, signer) as client:
+    await asyncio.to_thread(mortal.kill)
+    await asyncio.to_thread(mortal.start)
+    async with Client(mortal.url, signer) as client:
         await tick_for(client, processes, SECONDS / 2)
         await asyncio.gather(*map(client.unmonitor, processes))
         counts = await asyncio.gather(*(said(client, process, "Count") for process in processes))
         lags: list[int] = []
         made: Counter[str] = Counter()
         for process, count in zip(processes, counts, strict=True):
-            nodes = await log_of(own_computer, process)
+            nodes = await log_of(mortal, process)
             check_log(process, nodes)
             found = ticks_of(nodes)
             dues = [due for due, _ in found]
@@ -124,7 +124,7 @@ async def test_twenty_processes_tick_once_each_second_across_a_kill(own_computer
             made[process] = len(found)
         await heard(client, collector, made)
         await check_cron_page(client, processes[0], made[processes[0]])
-        await verified(own_computer, processes[0], made[processes[0]])
+        await verified(mortal, processes[0], made[processes[0]])
     lags.sort()
     at = {name: lags[len(lags) * share // 100] for name, share in (("p50", 50), ("p99", 99))}
     print(f"\n{len(lags)} ticks of {PROCESSES} processes in {SECONDS} s: lag {at} max {lags[-1]} ms")

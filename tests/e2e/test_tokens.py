@@ -24,30 +24,30 @@ PAYMENTS = 800
 
 
 @pytest.mark.parametrize("kind", ["ProcessActor", "ShardActor", "GatewayActor"])
-async def test_tokens_are_conserved_when_actors_are_killed(own_computer: LocalComputer, kind: str) -> None:
-    async with Client(own_computer.url, generate_ed25519()) as client:
+async def test_tokens_are_conserved_when_actors_are_killed(mortal: LocalComputer, kind: str) -> None:
+    async with Client(mortal.url, generate_ed25519()) as client:
         processes = await spawn(client)
         load = payments(client, processes, PAYMENTS)
-    running = asyncio.create_task(load.run(own_computer))
+    running = asyncio.create_task(load.run(mortal))
     for share in (1, 2, 3):
         await load.reached(PAYMENTS * share // 4)
-        victims = own_computer.actors(kind)
+        victims = mortal.actors(kind)
         for pid in victims:
             os.kill(pid, signal.SIGKILL)
         assert not await asyncio.to_thread(wait_gone, victims, 10)
     await running
-    await check_conserved(own_computer, processes, PAYMENTS)
+    await check_conserved(mortal, processes, PAYMENTS)
 
 
-async def test_tokens_are_conserved_when_everything_is_killed(own_computer: LocalComputer) -> None:
-    async with Client(own_computer.url, generate_ed25519()) as client:
+async def test_tokens_are_conserved_when_everything_is_killed(mortal: LocalComputer) -> None:
+    async with Client(mortal.url, generate_ed25519()) as client:
         processes = await spawn(client)
         load = payments(client, processes, PAYMENTS)
-    running = asyncio.create_task(load.run(own_computer, patient=False))
+    running = asyncio.create_task(load.run(mortal, patient=False))
     await load.reached(PAYMENTS // 2)
-    await asyncio.to_thread(own_computer.kill)
+    await asyncio.to_thread(mortal.kill)
     await running
-    await asyncio.to_thread(own_computer.start)
-    await check_conserved(own_computer, processes, len(load.acknowledged))
-    await load.run(own_computer)
-    await check_conserved(own_computer, processes, PAYMENTS)
+    await asyncio.to_thread(mortal.start)
+    await check_conserved(mortal, processes, len(load.acknowledged))
+    await load.run(mortal)
+    await check_conserved(mortal, processes, PAYMENTS)

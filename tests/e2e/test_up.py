@@ -33,40 +33,40 @@ async def count(client: Client, process: str) -> str:
     return str((await client.result(process, message))["Output"]["data"])
 
 
-async def test_it_goes_on_where_it_was_after_ctrl_c(own_computer: LocalComputer) -> None:
-    addresses = {name: own_computer.health[name] for name in ("scheduler", "authority", "compute", "module")}
+async def test_it_goes_on_where_it_was_after_ctrl_c(mortal: LocalComputer) -> None:
+    addresses = {name: mortal.health[name] for name in ("scheduler", "authority", "compute", "module")}
     signer = generate_ed25519()
-    async with Client(own_computer.url, signer) as client:
+    async with Client(mortal.url, signer) as client:
         process = await client.spawn()
         assert [await count(client, process) for _ in range(3)] == ["1", "2", "3"]
-    await asyncio.to_thread(own_computer.stop)
-    await asyncio.to_thread(own_computer.start)
-    assert addresses.items() <= own_computer.health.items()
-    async with Client(own_computer.url, signer) as client:
+    await asyncio.to_thread(mortal.stop)
+    await asyncio.to_thread(mortal.start)
+    assert addresses.items() <= mortal.health.items()
+    async with Client(mortal.url, signer) as client:
         assert await count(client, process) == "4"
-    nodes = await log_of(own_computer, process)
+    nodes = await log_of(mortal, process)
     assert len(check_log(process, nodes)) == 4
 
 
-async def test_ctrl_c_under_load_leaves_nothing_behind_and_loses_nothing(own_computer: LocalComputer) -> None:
-    work = await prepare(own_computer, messages=1000, clients=16, processes=8)
-    running = asyncio.create_task(work.load.run(own_computer, patient=False))
+async def test_ctrl_c_under_load_leaves_nothing_behind_and_loses_nothing(mortal: LocalComputer) -> None:
+    work = await prepare(mortal, messages=1000, clients=16, processes=8)
+    running = asyncio.create_task(work.load.run(mortal, patient=False))
     await work.load.reached(300)
-    await asyncio.to_thread(own_computer.stop)
+    await asyncio.to_thread(mortal.stop)
     await running
-    await asyncio.to_thread(own_computer.start)
-    await check(own_computer, work)
+    await asyncio.to_thread(mortal.start)
+    await check(mortal, work)
 
 
 async def test_it_ends_when_ray_does_so_that_it_is_started_again(tmp_path: Path) -> None:
-    with LocalComputer(tmp_path / "data", environment=RAY_NOTICES_SOON) as own_computer:
-        async with Client(own_computer.url, generate_ed25519()) as client:
+    with LocalComputer(tmp_path / "data", environment=RAY_NOTICES_SOON) as computer:
+        async with Client(computer.url, generate_ed25519()) as client:
             process = await client.spawn()
             assert await count(client, process) == "1"
-            send_kill(pid for pid in own_computer.members() if part_of(command_of(pid)) == "raylet")
-            assert await asyncio.to_thread(own_computer.ended, 60) == 1
-            assert "Ray has ended" in own_computer.said()
-            await asyncio.to_thread(own_computer.start)
+            send_kill(pid for pid in computer.members() if part_of(command_of(pid)) == "raylet")
+            assert await asyncio.to_thread(computer.ended, 60) == 1
+            assert "Ray has ended" in computer.said()
+            await asyncio.to_thread(computer.start)
             assert await count(client, process) == "2"
 
 
@@ -96,6 +96,7 @@ def test_a_port_that_is_taken_is_said_and_nothing_stays(computer: LocalComputer,
         (("--gateway-url", "arweave.net"), "'arweave.net' is no URL"),
         (("--gateway-url", "http://localhost", "--bundler-url", "turbo"), "'turbo' is no URL"),
         (("--bundler-url", "http://localhost"), "needs a gateway"),
+        (("--shards", "0"), "shards is 0, and must be 1 or more"),
     ],
 )
 def test_settings_that_can_not_be_are_said_in_words(
@@ -122,16 +123,16 @@ def test_data_that_it_can_not_start_on_is_refused_in_words(tmp_path: Path) -> No
 
 
 async def test_computers_side_by_side_are_strangers(
-    computer: LocalComputer, own_computer: LocalComputer, client: Client
+    computer: LocalComputer, mortal: LocalComputer, client: Client
 ) -> None:
     process = await client.spawn()
-    async with Client(own_computer.url, generate_ed25519()) as other:
+    async with Client(mortal.url, generate_ed25519()) as other:
         theirs = await other.spawn()
         assert await count(other, theirs) == "1"
         with pytest.raises(UnknownProcess):
             await other.results(process)
     assert await count(client, process) == "1"
-    assert computer.health["scheduler"] != own_computer.health["scheduler"]
+    assert computer.health["scheduler"] != mortal.health["scheduler"]
 
 
 def test_each_unit_answers_alone(computer: LocalComputer) -> None:

@@ -18,7 +18,7 @@ from fuzzing import deep, fuzz, ids, levels, spelled, stack_of_a_server, texts, 
 from gatewaying import MODULE, Computer
 from guests import wat
 from hypothesis import strategies as st
-from serving import PARROT
+from serving import PARROT, SECONDS_MAX
 
 from aoray import limits
 from aoray.actors.deliveries import Delivery
@@ -174,12 +174,12 @@ def test_whatever_a_module_answers_is_a_result_and_its_outbox_comes_to_an_end(
     async def said(process: str, answer: bytes) -> tuple[str, ResultRow]:
         """The result of what a module answers, when all of its outbox has come to its end."""
         message = await computer.send(process, data=answer.hex().encode())
-        for _ in range(20_000):
-            row = computer.results.get(process, message)
-            if row and row.pushed and not len(computer.gateway.pusher):
-                return message, row
-            await asyncio.sleep(0.0005)
-        raise AssertionError("an outbox does not come to its end")
+        async with asyncio.timeout(SECONDS_MAX):  # an outbox that does not come to its end
+            while True:
+                row = computer.results.get(process, message)
+                if row and row.pushed and not len(computer.gateway.pusher):
+                    return message, row
+                await asyncio.sleep(0)
 
     app = apps.all_units(computer.gateway, None)
 

@@ -211,7 +211,7 @@ class Raylets:
             {
                 **self.environment,
                 **variables,
-                "AORAY_DATA": str(node.data if not os.environ.get("TMPSQ") else self.root / "data-head"),
+                "AORAY_DATA": str(node.data),
             },
         )
         return node

@@ -15,6 +15,11 @@ def test_what_a_token_answers_in_tags_is_seen() -> None:
     assert describe({"Messages": [{"Target": "you", "Tags": tags, "Data": "7"}]}) == "sent: you Ticker=NEW 7"
 
 
+@pytest.mark.parametrize("error", ["it is bad", "\n\nerror:\nit is bad"], ids=["plain", "as Lua says it"])
+def test_an_error_is_said_once(error: str) -> None:
+    assert describe({"Error": error}).split() == ["error:", "it", "is", "bad"]
+
+
 @pytest.mark.parametrize(
     ("cron", "said"),
     [

@@ -31,3 +31,4 @@ def test_an_id_is_an_argument_wherever_it_stands(any_id: str) -> None:
 def test_what_is_no_id_is_no_argument() -> None:
     assert "No such option" in CliRunner().invoke(say, [ID, "--actoin"]).output
     assert CliRunner().invoke(say, [ID, "-o"]).output == repr((ID, "", (), True)) + "\n"
+    assert "Invalid value for PROCESS: 'nope' is no id" in CliRunner().invoke(say, ["nope"]).output
