@@ -4,6 +4,8 @@ Two files: `arweave.sqlite` (blocks, where each item's bytes are, and the index 
 `arweave.bytes` (the uploads one after another, only ever appended to). An item's fields are parsed from its
 own bytes when asked for, so each byte is kept once, and a nested item is a range of its bundle.
 
+What the flusher posts may be indexed later (`index`): every answer here is as if it had been at once.
+
 Invariants: `put` returns after the bytes and then the rows are on disk (fsync, WAL with synchronous=FULL). An
 item is there once, however often it comes. Each batch of uploads is a block, so whatever is stored is
 confirmed; `seq` grows with height. Uploads that wait for the disk are written together. Several processes may
@@ -28,26 +30,15 @@ from hashlib import sha384
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from aoray.arweave.intake import Intake, Refused, unfold
+from aoray.arweave import index
+from aoray.arweave.intake import Intake, Refused, closed, is_bundle, unfold
 from aoray.arweave.search import Filter, Page, Reader, count, find
 from aoray.durable import sync_directory
-from aoray.errors import AorayError, MalformedInput, NotFound, Unavailable
+from aoray.errors import MalformedInput, NotFound, Unavailable
+from aoray.limits import WAITING_BYTES_MAX
 from aoray.protocol.ids import b64url_decode, b64url_encode
 from aoray.protocol.items import DataItem, parse
 
-_SCHEMA = """
-PRAGMA journal_mode = WAL;
-PRAGMA synchronous = FULL;
-PRAGMA cache_size = -65536;
-PRAGMA wal_autocheckpoint = 4000;
-CREATE TABLE IF NOT EXISTS block (
-    height INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, timestamp INTEGER NOT NULL, first INTEGER NOT NULL);
-CREATE INDEX IF NOT EXISTS block_by_time ON block (timestamp);
-CREATE TABLE IF NOT EXISTS item (
-    seq INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, height INTEGER NOT NULL, parent BLOB,
-    start INTEGER NOT NULL, header_size INTEGER NOT NULL, size INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS term (term INTEGER, seq INTEGER, PRIMARY KEY (term, seq)) WITHOUT ROWID;
-"""
 _BLOCK = "SELECT b.height, b.id, b.timestamp, p.id FROM block b LEFT JOIN block p ON p.height = b.height - 1"
 _ITEM = "SELECT seq, id, height, parent, start, header_size, size FROM item"
 
@@ -89,12 +80,21 @@ class ArweaveStore:
     """Items and blocks on disk. All methods may be called from any thread."""
 
     def __init__(
-        self, path: Path, *, clock: Callable[[], float] = time.time, trusted: Container[str] = ()
+        self,
+        path: Path,
+        *,
+        clock: Callable[[], float] = time.time,
+        trusted: Container[str] = (),
+        later: Callable[[], None] | None = None,
     ) -> None:
-        """`clock` gives seconds; items in bundles that `trusted` addresses signed are not verified."""
+        """`clock` gives seconds; items in bundles that `trusted` addresses signed are not verified.
+
+        With `later`, the items of those bundles are indexed later, and it is called when some wait.
+        """
         self._path = path
         self._clock = clock
         self._trusted = trusted
+        self._later = later
         path.parent.mkdir(parents=True, exist_ok=True)
         self._bytes = os.open(path.with_suffix(".bytes"), os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         self._writer = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
@@ -107,9 +107,9 @@ class ArweaveStore:
         """Tables and the first block, if the store is new."""
         fcntl.flock(self._bytes, fcntl.LOCK_EX)  # SQLite does not wait for a lock when it turns to WAL
         try:
-            self._writer.executescript(_SCHEMA)
+            self._writer.executescript(index.SCHEMA)
             if not self._writer.execute("SELECT 1 FROM block").fetchone():
-                self._mine(1, b"", 1, [])
+                self._mine(1, b"", [], first=1)
             sync_directory(self._path.parent)
         finally:
             fcntl.flock(self._bytes, fcntl.LOCK_UN)
@@ -131,7 +131,13 @@ class ArweaveStore:
 
     def put(self, item: DataItem) -> Receipt:
         """Verify an item, unfold it if it is a bundle, and keep it for ever; returns once it is on disk."""
-        return self.put_intake(unfold(item, self._trusted))
+        if self._later is None or item.address not in self._trusted or not is_bundle(item):
+            return self.put_intake(unfold(item, self._trusted))
+        receipt = self.put_intake(closed(item))
+        if self._waiting()[1] > WAITING_BYTES_MAX:
+            self._catch_up()
+        self._later()
+        return receipt
 
     def put_intake(self, intake: Intake) -> Receipt:
         """Keep an upload. Whoever gets the lock writes all that wait, in one transaction and one block."""
@@ -159,43 +165,54 @@ class ArweaveStore:
                     future.set_exception(Unavailable("the upload failed along with another"))
 
     def _transact(self, intakes: Sequence[Intake]) -> list[Receipt]:
-        self._writer.execute("BEGIN IMMEDIATE")  # also keeps other processes from appending bytes
-        try:
-            height, previous, seq = self._tip_and_next()
-            heights = {intake.placed[0].id: self._height_of(intake.placed[0].id) for intake in intakes}
-            fresh = {
-                intake.placed[0].id: intake for intake in intakes if heights[intake.placed[0].id] is None
-            }
+        with index.transaction(self._writer):
+            height, previous = self._tip()
+            tops = [intake.placed[0].id for intake in intakes]
+            heights = {top: index.height_of(self._writer, top) for top in tops}
+            fresh = {top: each for top, each in zip(tops, intakes, strict=True) if heights[top] is None}
             if fresh:
-                self._mine(height + 1, previous, seq, fresh)
+                self._mine(height + 1, previous, fresh)
                 starts = self._append(intake.raw for intake in fresh.values())
                 for intake, start in zip(fresh.values(), starts, strict=True):
-                    seq = self._index(intake, start, height + 1, seq)
-            self._writer.execute("COMMIT")
-        finally:
-            if self._writer.in_transaction:
-                self._writer.execute("ROLLBACK")
+                    self._keep(intake, start, height + 1)
         return [
             Receipt(b64url_encode(top), heights[top] or height + 1, intake.refused)
-            for intake in intakes
-            for top in [intake.placed[0].id]
+            for top, intake in zip(tops, intakes, strict=True)
         ]
 
-    def _tip_and_next(self) -> tuple[int, bytes, int]:
-        height, block = self._writer.execute(
-            "SELECT height, id FROM block ORDER BY height DESC LIMIT 1"
-        ).fetchone()
-        (seq,) = self._writer.execute("SELECT ifnull(max(seq), 0) + 1 FROM item").fetchone()
-        return height, block, seq
+    def _keep(self, intake: Intake, start: int, height: int) -> None:
+        """The rows of an upload, behind those of what waits; or it waits too."""
+        if intake.closed:
+            index.wait(self._writer, intake, start, height)
+        else:
+            index.open_all(self._writer, self._bytes)
+            index.write(self._writer, intake, start, height)
 
-    def _height_of(self, item: bytes) -> int | None:
-        row = self._writer.execute("SELECT height FROM item WHERE id = ?", [item]).fetchone()
-        return int(row[0]) if row else None
+    def _catch_up(self) -> None:
+        """Index all that waited when this began; what comes meanwhile does not keep the caller."""
+        last, _ = self._waiting()
+        if last < 0:
+            return
+        try:
+            with self._writing:
+                while index.open_oldest(self._writer, self._bytes, last):
+                    pass
+        except sqlite3.Error as error:
+            raise Unavailable(f"the Arweave store cannot index: {error}", hint="Is the disk full?") from error
 
-    def _mine(self, height: int, previous: bytes, seq: int, items: Iterable[bytes]) -> None:
+    def _waiting(self) -> tuple[int, int]:
+        with self._connection() as connection:
+            return index.waiting(connection)
+
+    def _tip(self) -> tuple[int, bytes]:
+        tip = "SELECT height, id FROM block ORDER BY height DESC LIMIT 1"
+        height, block = self._writer.execute(tip).fetchone()
+        return height, block
+
+    def _mine(self, height: int, previous: bytes, items: Iterable[bytes], first: int = index.NOT_YET) -> None:
         block = sha384(b"".join([previous, *items])).digest()
         sql = "INSERT INTO block SELECT ?, ?, max(?, ifnull(max(timestamp), 0)), ? FROM block"
-        self._writer.execute(sql, [height, block, int(self._clock()), seq])
+        self._writer.execute(sql, [height, block, int(self._clock()), first])
 
     def _append(self, uploads: Iterable[bytes]) -> list[int]:
         """Put uploads at the end of the file of bytes, durably; returns where each begins."""
@@ -210,43 +227,35 @@ class ArweaveStore:
         os.fdatasync(self._bytes)
         return starts
 
-    def _index(self, intake: Intake, start: int, height: int, seq: int) -> int:
-        """Write the rows of the upload's items that are new; returns the next free `seq`."""
-        terms: list[tuple[int, int]] = []
-        for item in intake.placed:
-            row = (seq, item.id, height, item.parent, start + item.start, item.header_size, item.size)
-            done = self._writer.execute("INSERT OR IGNORE INTO item VALUES (?, ?, ?, ?, ?, ?, ?)", row)
-            if done.rowcount:
-                terms += [(term, seq) for term in item.terms]
-                seq += 1
-        terms.sort()  # neighbours share pages
-        self._writer.executemany("INSERT INTO term VALUES (?, ?)", terms)
-        return seq
-
     # Reading.
 
     def get(self, item_id: str) -> Stored:
         """Where an item is; raises `NotFound`."""
-        rows = self._rows(f"{_ITEM} WHERE id = ?", [_bytes_of(item_id)])
+        sql, parameters = f"{_ITEM} WHERE id = ?", [_bytes_of(item_id)]
+        rows = self._rows(sql, parameters)
+        if not rows:
+            self._catch_up()
+            rows = self._rows(sql, parameters)
         if not rows:
             raise NotFound("no such item on this Arweave", id=item_id)
         return _stored(rows[0])
 
     def header(self, stored: Stored) -> DataItem:
         """The item without its data: all its fields are in the bytes before."""
-        return parse(self._pread(stored.start, stored.header_size))
+        return parse(index.read(self._bytes, stored.start, stored.header_size))
 
     def data(self, stored: Stored, start: int = 0, end: int | None = None) -> bytes:
         """The item's data, or a part of it."""
         end = stored.data_size if end is None else min(end, stored.data_size)
-        return self._pread(stored.start + stored.header_size + start, end - start)
+        return index.read(self._bytes, stored.start + stored.header_size + start, end - start)
 
     def raw(self, stored: Stored) -> bytes:
         """The item as it was uploaded."""
-        return self._pread(stored.start, stored.size)
+        return index.read(self._bytes, stored.start, stored.size)
 
     def find(self, wanted: Filter, page: Page) -> list[Stored]:
         """The items of a page of a search."""
+        self._catch_up()
         with self._connection() as connection:
             seqs = find(connection, wanted, page)
             sql = f"{_ITEM} WHERE seq IN ({','.join('?' * len(seqs))})"
@@ -255,6 +264,7 @@ class ArweaveStore:
 
     def count(self, wanted: Filter) -> int:
         """How many items a search has."""
+        self._catch_up()
         with self._connection() as connection:
             return count(connection, wanted)
 
@@ -302,6 +312,7 @@ class ArweaveStore:
 
     def uploads_in(self, height: int) -> list[str]:
         """The ids of the items that were uploaded in a block (nested ones not)."""
+        self._catch_up()
         sql = (
             "SELECT id FROM item WHERE parent IS NULL AND seq >= (SELECT first FROM block WHERE height = ?1)"
             " AND seq < ifnull((SELECT first FROM block WHERE height = ?1 + 1), 1 << 62)"
@@ -324,12 +335,6 @@ class ArweaveStore:
                 yield connection
         finally:
             self._readers.append(reader)
-
-    def _pread(self, start: int, size: int) -> bytes:
-        found = os.pread(self._bytes, size, start) if size > 0 else b""
-        if len(found) != max(size, 0):
-            raise AorayError("the Arweave store lost bytes", path=str(self._path), start=start, size=size)
-        return found
 
 
 def _stored(row: tuple[Any, ...]) -> Stored:

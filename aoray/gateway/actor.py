@@ -24,6 +24,7 @@ from starlette.types import ASGIApp
 from aoray import logs, nodes
 from aoray.actors.results import ResultRow
 from aoray.arweave.client import ArweaveClient
+from aoray.arweave.indexer import Indexer
 from aoray.arweave.routes import router as arweave_router
 from aoray.arweave.store import ArweaveStore
 from aoray.calls import RayCalls, wire_host
@@ -112,7 +113,10 @@ class GatewayActor(Counted):
         if not settings.gateway_url and nodes.is_head(settings):
             # What our own scheduler bundles was verified at the door; nobody else's bundle is trusted.
             trusted = {self._gateway.addresses.scheduler}
-            arweave = arweave_router(ArweaveStore(settings.data / "arweave.sqlite", trusted=trusted))
+            path = settings.data / "arweave.sqlite"
+            store = ArweaveStore(path, trusted=trusted, later=lambda: indexer.wake())
+            indexer = Indexer(path)
+            arweave = arweave_router(store)
         made = applications(self._gateway, arweave)
         sockets = {port: listen(settings.host, port, shared=settings.gateways > 1) for port in made}
         self._drivers = Drivers(made[settings.port])

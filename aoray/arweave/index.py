@@ -1,0 +1,154 @@
+"""The embedded Arweave's index: which items there are, where their bytes lie, and the terms that find them.
+
+    block    the chain; `first` is the `seq` of its first item
+    item     every item, numbered in the order they came
+    term     (term, seq): what `search` looks up
+    waiting  trusted bundles that are accepted, in order, whose items have no rows yet
+
+A stranger's upload is indexed as it is accepted. The flusher's bundles come under load, one after another,
+so they may wait, and `open_oldest` gives their items rows when there is time (`indexer`), or when somebody
+asks (`ArweaveStore`). It comes to the same rows.
+
+Invariants: items get their `seq` in the order of acceptance: nothing is indexed before what waits. A block
+whose items wait has a `first` that no item reaches. A bundle's rows are written, and it ceases to wait, in
+one transaction. Functions here write in the caller's transaction, `open_oldest` in its own.
+
+On failure: sqlite3.Error; the transaction is rolled back, and the bundle still waits.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from aoray.arweave.intake import Intake, Placed, opened
+from aoray.errors import AorayError
+from aoray.limits import UPLOAD_BYTES_MAX
+from aoray.protocol.items import parse
+
+SCHEMA = """
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = FULL;
+PRAGMA cache_size = -65536;
+PRAGMA wal_autocheckpoint = 4000;
+CREATE TABLE IF NOT EXISTS block (
+    height INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, timestamp INTEGER NOT NULL, first INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS block_by_time ON block (timestamp);
+CREATE TABLE IF NOT EXISTS item (
+    seq INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, height INTEGER NOT NULL, parent BLOB,
+    start INTEGER NOT NULL, header_size INTEGER NOT NULL, size INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS term (term INTEGER, seq INTEGER, PRIMARY KEY (term, seq)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS waiting (
+    start INTEGER PRIMARY KEY, id BLOB NOT NULL, height INTEGER NOT NULL, size INTEGER NOT NULL);
+"""
+NOT_YET = 1 << 62  # the `first` of a block whose items wait
+_OLDEST = "SELECT start, height, size FROM waiting WHERE start <= ? ORDER BY start LIMIT 1"
+_MANY = 4  # more items than this of one term are given to SQLite as one list, which takes a third of the time
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """What is written in it, is written whole or not at all. It also keeps other processes from writing."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    finally:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+
+
+def height_of(db: sqlite3.Connection, item: bytes) -> int | None:
+    """The block of an item or of a bundle that waits."""
+    query = "SELECT height FROM item WHERE id = ?1 UNION ALL SELECT height FROM waiting WHERE id = ?1"
+    row = db.execute(query, [item]).fetchone()
+    return int(row[0]) if row else None
+
+
+def write(db: sqlite3.Connection, intake: Intake, start: int, height: int) -> None:
+    """The rows of an upload that begins at `start`, but for items that are there already."""
+    (last,) = db.execute("SELECT ifnull(max(seq), 0) FROM item").fetchone()
+    db.execute("UPDATE block SET first = min(first, ?) WHERE height = ?", [last + 1, height])
+    rows = [
+        (seq, item.id, height, item.parent, start + item.start, item.header_size, item.size)
+        for seq, item in enumerate(intake.placed, last + 1)
+    ]
+    done = db.executemany("INSERT OR IGNORE INTO item VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+    fresh = list(enumerate(intake.placed, last + 1))
+    if done.rowcount < len(rows):
+        written = {seq for (seq,) in db.execute("SELECT seq FROM item WHERE seq > ?", [last])}
+        fresh = [(seq, item) for seq, item in fresh if seq in written]
+    _write_terms(db, fresh)
+
+
+def _write_terms(db: sqlite3.Connection, items: Sequence[tuple[int, Placed]]) -> None:
+    """In the order of the terms, since neighbours share pages."""
+    found: dict[int, list[int]] = {}
+    for seq, item in items:
+        for term in item.terms:
+            if term in found:
+                found[term].append(seq)
+            else:
+                found[term] = [seq]
+    ordered = sorted(found.items())
+    many = [(term, str(seqs)) for term, seqs in ordered if len(seqs) > _MANY]
+    few = [(term, seq) for term, seqs in ordered if len(seqs) <= _MANY for seq in seqs]
+    db.executemany("INSERT INTO term SELECT ?1, value FROM json_each(?2)", many)
+    db.executemany("INSERT INTO term VALUES (?, ?)", few)
+
+
+def wait(db: sqlite3.Connection, intake: Intake, start: int, height: int) -> None:
+    """Let a closed bundle that begins at `start` wait for its rows."""
+    db.execute(
+        "INSERT INTO waiting VALUES (?, ?, ?, ?)", (start, intake.placed[0].id, height, len(intake.raw))
+    )
+
+
+def waiting(db: sqlite3.Connection) -> tuple[int, int]:
+    """Where the last bundle begins that waits (-1 if none does), and the bytes of all that wait."""
+    last, size = db.execute("SELECT ifnull(max(start), -1), ifnull(sum(size), 0) FROM waiting").fetchone()
+    return last, size
+
+
+def open_oldest(db: sqlite3.Connection, uploads: int, last: int = NOT_YET) -> bool:
+    """Index the bundle that has waited longest, if one waits that begins at `last` or before.
+
+    `uploads` is the file of their bytes. To read and parse it keeps nobody waiting; if another process is
+    quicker, it was in vain.
+    """
+    found = _open(db, uploads, last)
+    if found:
+        with transaction(db):
+            _settle(db, *found)
+    return found is not None
+
+
+def open_all(db: sqlite3.Connection, uploads: int) -> None:
+    """Index all that waits, in the caller's transaction."""
+    while found := _open(db, uploads, NOT_YET):
+        _settle(db, *found)
+
+
+def _open(db: sqlite3.Connection, uploads: int, last: int) -> tuple[Intake, int, int] | None:
+    """The oldest that waits, opened: itself, where it begins, and its block."""
+    row = db.execute(_OLDEST, [last]).fetchone()
+    if row is None:
+        return None
+    start, height, size = row
+    bundle = parse(read(uploads, start, size), bytes_max=UPLOAD_BYTES_MAX)
+    return opened(bundle, {bundle.address}), start, height  # none waits but those of trusted owners
+
+
+def _settle(db: sqlite3.Connection, intake: Intake, start: int, height: int) -> None:
+    if db.execute("DELETE FROM waiting WHERE start = ?", [start]).rowcount:
+        write(db, intake, start, height)
+
+
+def read(uploads: int, start: int, size: int) -> bytes:
+    """A range of the file of bytes."""
+    found = os.pread(uploads, size, start) if size > 0 else b""
+    if len(found) != max(size, 0):
+        raise AorayError("the Arweave store lost bytes", start=start, size=size)
+    return found
