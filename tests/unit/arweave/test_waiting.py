@@ -114,10 +114,11 @@ def test_what_waited_when_all_was_killed_is_found(tmp_path: Path) -> None:
 def test_no_more_waits_than_a_search_can_wait_for(
     lazy: ArweaveStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aoray.arweave.store.WAITING_BYTES_MAX", 1_000)
+    uploads = [bundle([item(data=b"%d" % n)], signer=BOB) for n in range(6)]
+    monkeypatch.setattr("aoray.arweave.store.WAITING_BYTES_MAX", len(uploads[0].raw))
     seen = []
-    for _ in range(6):
-        lazy.put(bundle([item(data=bytes(500))], signer=BOB))
+    for each in uploads:
+        lazy.put(each)
         seen.append(waiting(tmp_path / "lazy.sqlite"))
     assert seen == [1, 0, 1, 0, 1, 0]
 
