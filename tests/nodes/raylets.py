@@ -40,6 +40,8 @@ HEALTH_CHECKS = {
 }
 START_SECONDS_MAX = 60.0
 OBJECT_STORE_BYTES = 80 * 1024 * 1024
+START = [str(RAY), "start", "--disable-usage-stats", "--num-cpus", "2", "--include-log-monitor", "false"]
+START += ["--object-store-memory", str(OBJECT_STORE_BYTES)]
 
 
 class Marked:
@@ -65,7 +67,7 @@ class Marked:
         """The pids of all that runs for it, orphans too."""
         mark = f"{MARK}={self._mark}".encode()
         own = {self.process.pid} if self.process is not None else set()
-        return [pid for pid in running() if pid in own or mark in _environment(pid)]
+        return [pid for pid in running() if pid in own or mark in environment_of(pid)]
 
     def pids(self, title: str) -> list[int]:
         """Those members whose title begins so (`ray::ShardActor`), or that run this program (`raylet`)."""
@@ -95,7 +97,7 @@ class Marked:
         return self.log.read_text(errors="replace")[-4000:] if self.log.exists() else ""
 
 
-def _environment(pid: int) -> bytes:
+def environment_of(pid: int) -> bytes:
     try:
         return Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:
@@ -120,7 +122,7 @@ class Node(Marked):
         """SIGKILL to the GCS, and the same command again."""
         [pid] = self.pids("gcs_server")
         command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:-1]
-        variables = [pair.partition(b"=") for pair in _environment(pid).split(b"\0") if pair]
+        variables = [pair.partition(b"=") for pair in environment_of(pid).split(b"\0") if pair]
         os.kill(pid, signal.SIGKILL)
         assert not wait_gone([pid], 10)
         with self.log.open("ab") as log:
@@ -135,7 +137,7 @@ class Raylets:
         self.root = root
         self.nodes: dict[str, Node] = {}
         self.port, self.redis_port = free_ports(), free_ports()
-        self._scratch = Path(tempfile.mkdtemp(prefix="aoray-n-"))  # Unix sockets: a short name
+        self.scratch = Path(tempfile.mkdtemp(prefix="aoray-n-"))  # Unix sockets: a short name
         self._redis = Marked(root / "redis.log")
         token = root / "ray-token"
         token.write_text(secrets.token_hex(32))
@@ -160,27 +162,28 @@ class Raylets:
         for node in self.nodes.values():
             node.kill()
         self._redis.kill()
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        shutil.rmtree(self.scratch, ignore_errors=True)
 
     @property
     def address(self) -> str:
         """What `--ray-address` takes."""
         return f"127.0.0.2:{self.port}"
 
-    def head(self, resources: Mapping[str, float]) -> Node:
-        """Redis, and the first node with the GCS."""
-        directory = self._scratch / "redis"
+    def head(self, resources: Mapping[str, float], *words: str, **variables: str) -> Node:
+        """Redis, and the first node with the GCS; `ray start` has these words and variables too."""
+        directory = self.scratch / "redis"
         directory.mkdir()
         redis = shutil.which("redis-server")
         assert redis, "apt-get install redis-server"
         options = {"port": self.redis_port, "bind": "127.0.0.1", "dir": directory, "appendonly": "yes"}
         options |= {"appendfsync": "always", "requirepass": self._password}
-        words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-        self._redis.run([redis, *words], self.environment)
+        told = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+        self._redis.run([redis, *told], self.environment)
         _until(lambda: _listens("127.0.0.1", self.redis_port), self._redis)
-        own = ["--head", "--include-dashboard", "false", "--port", str(self.port)]
+        own = [*words, "--head", "--include-dashboard", "false", "--port", str(self.port)]
         own += ["--redis-password", self._password]
-        node = self._start("head", own, resources, RAY_REDIS_ADDRESS=f"127.0.0.1:{self.redis_port}")
+        variables |= {"RAY_REDIS_ADDRESS": f"127.0.0.1:{self.redis_port}"}
+        node = self._start("head", own, resources, **variables)
         node.started()
         return node
 
@@ -190,7 +193,7 @@ class Raylets:
 
     def logs(self, node: Node) -> Path:
         """Ray's logs of a node."""
-        [session] = [each for each in (self._scratch / node.name).glob("session_*") if not each.is_symlink()]
+        [session] = [each for each in (self.scratch / node.name).glob("session_*") if not each.is_symlink()]
         return session / "logs"
 
     def _start(self, name: str, own: list[str], resources: Mapping[str, float], **variables: str) -> Node:
@@ -198,22 +201,11 @@ class Raylets:
         node = self.nodes[name] = Node(name, f"127.0.0.{number}", self.root)
         given = {
             "--node-ip-address": node.address,
-            "--temp-dir": str(self._scratch / name),
+            "--temp-dir": str(self.scratch / name),
             "--resources": json.dumps(dict(resources)),
-            "--num-cpus": "2",
-            "--object-store-memory": str(OBJECT_STORE_BYTES),
-            "--include-log-monitor": "false",
         }
         words = [word for pair in given.items() for word in pair]
-        command = [RAY, "start", "--disable-usage-stats", *own, *words]
-        node.run(
-            command,
-            {
-                **self.environment,
-                **variables,
-                "AORAY_DATA": str(node.data),
-            },
-        )
+        node.run([*START, *own, *words], {**self.environment, **variables, "AORAY_DATA": str(node.data)})
         return node
 
 
