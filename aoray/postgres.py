@@ -150,10 +150,11 @@ class Session:
     def execute(self, query: str, values: Sequence[Any] = ()) -> Any:
         return self._db.execute(translated(query), values)
 
-    def executemany(self, query: str, rows: Iterable[Sequence[Any]]) -> None:
+    def executemany(self, query: str, rows: Iterable[Sequence[Any]]) -> psycopg.Cursor[Any]:
         """In one round trip (libpq's pipeline), however many rows."""
-        with self._db.cursor() as cursor:
-            cursor.executemany(translated(query), rows)
+        cursor = self._db.cursor()
+        cursor.executemany(translated(query), rows)
+        return cursor
 
 
 class Database:

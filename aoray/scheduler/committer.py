@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from aoray import limits
 from aoray.actors.placement import Placement
+from aoray.bounded import Bounded
 from aoray.errors import AorayError, Unavailable, UnknownProcess
 from aoray.protocol.assignments import LogEntry
 from aoray.protocol.keys import Signer
@@ -67,6 +68,8 @@ class Committer:
         self.log = self._open_log()
         self.term = self.log.take_over()
         self._placement.load(self.log.counts())
+        # As this term wrote or read them. Nobody else does while it holds: a write of a later one stops ours.
+        self._known: Bounded[str, ProcessState] = Bounded(limits.PROCESSES_KNOWN_MAX)
         self.broken = False
 
     def mend(self) -> None:
@@ -112,13 +115,15 @@ class Committer:
     def _commit(
         self, batch: Sequence[Submission], now_ms: int, block_height: int, crons: Sequence[CronState]
     ) -> Committed:
-        states = self.log.processes({s.process_id for s in batch})
+        states = self._states({s.process_id for s in batch})
         slots = self.log.slots({(s.process_id, s.message_id) for s in batch})
         ordered = order(batch, states, slots, self._signer, now_ms=now_ms, block_height=block_height)
         placed = {pid: self._place(pid, state) for pid, state in ordered.states.items()}
         changed = {pid: state for pid, state in placed.items() if state != states.get(pid)}
         if changed or crons:
             self.log.append(ordered.entries, changed, block_height, crons)
+            for process_id, state in changed.items():
+                self._known[process_id] = state
         outcomes = [
             _receipt(submission, outcome, placed, is_new)
             for submission, outcome, is_new in zip(batch, ordered.outcomes, ordered.are_new, strict=True)
@@ -126,6 +131,16 @@ class Committer:
         news = itertools.compress(batch, ordered.are_new)
         gateways = {(s.process_id, s.message_id): s.gateway for s in news}
         return Committed(outcomes, _work(ordered.entries, placed, gateways))
+
+    def _states(self, process_ids: set[str]) -> dict[str, ProcessState]:
+        """Of those that exist, from memory or from the log."""
+        states, unknown = {}, []
+        for process_id in process_ids:
+            if (state := self._known.get(process_id)) is None:
+                unknown.append(process_id)
+            else:
+                states[process_id] = state
+        return states | self.log.processes(unknown) if unknown else states
 
     def _place(self, process_id: str, state: ProcessState) -> ProcessState:
         """The process where it is, or where it goes if it is nowhere (or at a place that is no more)."""
@@ -141,6 +156,8 @@ class Committer:
             changed = {pid: state for pid, state in placed.items() if state != states[pid]}
             if changed:
                 log.append([], changed, 0)
+                for process_id in changed:
+                    self._known.pop(process_id)
         names: list[str | AorayError] = [
             placed[pid].actor
             if pid in placed

@@ -77,8 +77,11 @@ ALTER TABLE shard DROP COLUMN planned;
 """
 
 
-PLACE = replacing(
-    "processes", ["process_id"], ["own", "term", "actor", "nonce", "assignment_id", "hash_chain", "timestamp"]
+HEAD = ("nonce", "assignment_id", "hash_chain", "timestamp")
+PLACE = replacing("processes", ["process_id"], ["own", "term", "actor", *HEAD])
+# A process that stays where it is: nothing to write in the index by actors.
+MOVE_HEAD = (
+    f"UPDATE processes SET {', '.join(f'{column} = ?' for column in HEAD)} WHERE process_id = ? AND term = ?"
 )
 
 
@@ -138,6 +141,7 @@ class SqlLog:
 
     def __init__(self) -> None:
         self._term = -1  # nobody's: nothing can be written before take_over()
+        self._block_height = -1  # the last that was written from here
         self.crons = Crontab(self._rows, self._writing)
         self.uploads = Uploads(self._rows, self._writing)
         self.attested = Attested(self._rows, self._writing)
@@ -194,14 +198,18 @@ class SqlLog:
                 " VALUES (?,?,?,?,?,?,?)",
                 entries,
             )
-            db.executemany(
-                PLACE,
-                ((pid, s.own, s.term, s.actor, *s.head) for pid, s in changed.items() if s.head),
-            )
-            db.execute(
-                "UPDATE shard SET block_height = ? WHERE block_height < ?", [block_height, block_height]
-            )
-            advance(db, crons)
+            heads = [(*state.head, pid, state.term) for pid, state in changed.items() if state.head]
+            if db.executemany(MOVE_HEAD, heads).rowcount < len(heads):  # one is new, or goes elsewhere
+                db.executemany(
+                    PLACE, [(pid, s.own, s.term, s.actor, *s.head) for pid, s in changed.items() if s.head]
+                )
+            if block_height > self._block_height:
+                db.execute(
+                    "UPDATE shard SET block_height = ? WHERE block_height < ?", [block_height, block_height]
+                )
+            if crons:
+                advance(db, crons)
+        self._block_height = max(self._block_height, block_height)
 
     def counts(self) -> dict[str, int]:
         """How many processes are on each actor."""

@@ -67,11 +67,11 @@ class Held:
         """At the first statement with these words."""
         real = Session.executemany
 
-        def executemany(session: Session, query: str, rows: object) -> None:
+        def executemany(session: Session, query: str, rows: object) -> object:
             if session._db is self._database._db and words in query and not self.may_go.is_set():
                 self.is_in.set()
                 assert self.may_go.wait(SECONDS_MAX)
-            real(session, query, rows)  # type: ignore[arg-type]
+            return real(session, query, rows)  # type: ignore[arg-type]
 
         self._patch.setattr(Session, "executemany", executemany)
 
