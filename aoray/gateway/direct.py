@@ -19,14 +19,14 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from http import HTTPStatus
 from typing import Any, Protocol
 
 from starlette.responses import Response
 
 from aoray import limits
-from aoray.errors import AorayError, ClientError
+from aoray.errors import AorayError, ClientError, Overloaded
 from aoray.gateway.compute import find_result
 from aoray.gateway.gateway import Gateway
 from aoray.gateway.messenger import processing
@@ -94,6 +94,9 @@ class Direct:
 
     def _fail(self, exchange: Exchange, error: AorayError) -> None:
         self._gateway.load.requests -= 1
+        if isinstance(error, Overloaded):  # one of thousands, which are counted: no line in the log for each
+            exchange.answer(*_overloaded(error.message, error.hint, error.details.get("retry_after_s", 1)))
+            return
         if not isinstance(error, ClientError):
             log.warning("a request failed: %s", error)
         _send(exchange, error_response(error))
@@ -194,5 +197,15 @@ class Direct:
 
 def _send(exchange: Exchange, response: Response) -> None:
     """A response that was made for the ordinary way."""
+    exchange.answer(*_parts(response))
+
+
+def _parts(response: Response) -> tuple[bytes, bytes]:
     headers = b"".join(b"%b: %b\r\n" % header for header in response.raw_headers)
-    exchange.answer(_STATUS[response.status_code], headers + _OPEN + bytes(response.body))
+    return _STATUS[response.status_code], headers + _OPEN + bytes(response.body)
+
+
+@lru_cache(maxsize=16)
+def _overloaded(message: str, hint: str, retry_after_s: int) -> tuple[bytes, bytes]:
+    """The answer to what is refused: its bytes are made once."""
+    return _parts(error_response(Overloaded(message, hint=hint, retry_after_s=retry_after_s)))

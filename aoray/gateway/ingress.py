@@ -26,7 +26,7 @@ from aoray.gateway.places import Places
 from aoray.gateway.waiting import Waiting
 from aoray.metrics import Stage
 from aoray.protocol.ids import is_id
-from aoray.protocol.items import DataItem, parse, verify
+from aoray.protocol.items import DataItem, addressee, parse, verify
 from aoray.protocol.tags import ao_tag
 from aoray.scheduler.reader import shard_of
 from aoray.scheduler.rules import Receipt, Submission, turn_of
@@ -91,10 +91,11 @@ class Ingress:
     def take(self, raw: bytes) -> asyncio.Future[Receipt]:
         """The same; what is wrong with the item itself is raised at once.
 
-        Whether there is room is asked before the signature, which costs more than all the rest.
+        Whether there is room is asked before all that costs: under overload most are refused.
         """
+        if process_id := addressee(raw):
+            self._check_room(process_id)
         item = parse(raw)
-        self._check_room(item.target_id or item.id)
         verify(item)
         kind = ao_tag(item.tags, "Type")
         if kind == "Process":
@@ -105,7 +106,7 @@ class Ingress:
             )
         if not item.target:
             raise MalformedInput("a message needs a target: the process it is for", field="target")
-        submission = Submission("message", item.target_id, item.id, item.raw, gateway=self._name)
+        submission = Submission("message", process_id, item.id, item.raw, gateway=self._name)
         if self._admission.wallets.on:
             return asyncio.ensure_future(self._charged(item, submission))
         return self.put(submission)

@@ -154,7 +154,7 @@ def error_response(error: AorayError, status: int | None = None) -> Response:
 
 async def _on_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, AorayError)
-    if not isinstance(error, ClientError):
+    if not isinstance(error, ClientError | Overloaded):  # overload is counted: lines would add to it
         log.warning("%s %s: %s", request.method, request.url.path, error)
     return error_response(error)
 

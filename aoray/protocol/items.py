@@ -122,6 +122,21 @@ def id_of(raw: bytes) -> bytes:
     return sha256(raw[2 : 2 + size]).digest()
 
 
+def addressee(raw: bytes) -> str:
+    """Whom an item is for: its target, or itself if it has none; "" if its first bytes are no item's.
+
+    A look that costs a tenth of `parse`, which is still to say whether all the rest is right.
+    """
+    scheme = SCHEMES.get(int.from_bytes(raw[:2], "little"))
+    if scheme is None:
+        return ""
+    at = 2 + scheme.signature_bytes + scheme.owner_bytes
+    flag, target = raw[at : at + 1], raw[at + 1 : at + 1 + ID_BYTES]
+    if flag == b"\1" and len(target) == ID_BYTES:
+        return b64url_encode(target)
+    return b64url_encode(id_of(raw)) if flag == b"\0" else ""
+
+
 def verify(item: DataItem) -> None:
     """BadSignature, unless the owner signed this item."""
     message = _signing_hash(

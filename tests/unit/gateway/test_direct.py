@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -15,6 +16,7 @@ from aoray import limits
 from aoray.gateway import actor, apps
 from aoray.gateway.direct import Direct
 from aoray.protocol.ids import b64url_encode
+from aoray.protocol.tags import Tag
 
 UNKNOWN = b64url_encode(bytes(32))
 Line = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -177,3 +179,26 @@ async def test_the_door_is_asked(computer: Computer, line: Line, monkeypatch: py
     status, headers, _ = await answer(line)
     assert status == b"http/1.1 503 service unavailable"
     assert b"retry-after: 1" in headers
+
+
+async def test_what_is_sent_to_a_late_process_is_refused_unread_and_unlogged(
+    computer: Computer, line: Line, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    process_id, prompt = await computer.spawn(), await computer.spawn(Tag("Name", "prompt"))
+    monkeypatch.setattr(limits, "RESULTS_AWAITED_FREE", -1)
+    key, pressure = (process_id, UNKNOWN), computer.gateway.waiting.pressure
+    pressure.accepted(key, "another", time.monotonic() - 2 * limits.RESULT_LAG_SECONDS_MAX)
+    pressure.delivered([key], time.monotonic())
+    raw = computer.message_item(process_id).raw[:-1]  # its signature is wrong
+    line[1].write(post(raw))
+    answers = [await answer(line)]
+    line[1].write(post(raw, b"expect: 100-continue\r\n"))  # takes the ordinary way
+    await line[0].readuntil(b"\r\n\r\n")
+    answers.append(await answer(line))
+    assert answers[0] == answers[1]
+    assert answers[0][0] == b"http/1.1 503 service unavailable"
+    assert b"retry-after: 1" in answers[0][1]
+    assert computer.gateway.counts()["items_refused_total"] == 2
+    assert not caplog.records
+    line[1].write(post(computer.message_item(prompt).raw))
+    assert (await answer(line))[0] == b"http/1.1 202 accepted"

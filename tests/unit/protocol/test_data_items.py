@@ -12,7 +12,7 @@ from protocolling import AnySigner, avro, by_hand, ids, number, tags, zigzag
 from aoray.errors import BadSignature, ClientError, MalformedInput, TooLarge
 from aoray.limits import ITEM_BYTES_MAX, TAGS_MAX
 from aoray.protocol.ids import b64url_encode
-from aoray.protocol.items import DataItem, build, parse, rebuild, verify
+from aoray.protocol.items import DataItem, addressee, build, parse, rebuild, verify
 from aoray.protocol.keys import Ed25519Signer, EthereumSigner, RsaSigner
 from aoray.protocol.signatures import SCHEMES, scheme_of
 from aoray.protocol.tags import Tag
@@ -37,6 +37,7 @@ def test_what_is_built_verifies_and_comes_back(
     again = parse(item.raw)
     verify(again)
     assert again == item == pickle.loads(pickle.dumps(item))
+    assert addressee(item.raw) == (target or item.id)
     assert (item.target_id, item.anchor, item.tags, item.data) == (target, anchor, tuple(some), data)
     assert item.address == quick.address and item.owner_key == b64url_encode(quick.public_key)
 
@@ -68,6 +69,7 @@ def test_no_cut_is_accepted(signer: AnySigner) -> None:
     for size in range(len(raw)):
         with pytest.raises(ClientError):
             verify(parse(raw[:size]))
+        assert addressee(raw[:size]) in ("", addressee(raw))
 
 
 @settings(max_examples=500, deadline=None)
