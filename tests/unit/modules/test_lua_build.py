@@ -30,6 +30,9 @@ def test_the_hash_beside_the_binary_is_its_own() -> None:
 def test_the_sources_give_the_committed_bytes_in_any_folder(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Both compile all the sources; the compiler keeps its own C library.
+    monkeypatch.setenv("ZIG_GLOBAL_CACHE_DIR", str(build._default_cache().parent / "zig"))
+    monkeypatch.setenv("ZIG_LOCAL_CACHE_DIR", str(tmp_path / "zig-here"))
     assert build.compile_module(source) == LUA_WASM.read_bytes()
     elsewhere = tmp_path / "another place" / "lua"
     shutil.copytree(build.HERE, elsewhere)
@@ -38,6 +41,7 @@ def test_the_sources_give_the_committed_bytes_in_any_folder(
     shutil.copy(source, tmp_path / "cache" / "aoray")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setenv("ZIG_LOCAL_CACHE_DIR", str(tmp_path / "zig-elsewhere"))
     subprocess.run([sys.executable, str(elsewhere / "build.py")], check=True)
     assert (elsewhere / "module.wasm").read_bytes() == LUA_WASM.read_bytes()
 
