@@ -27,13 +27,13 @@ from multiprocessing import get_context
 from typing import NamedTuple
 
 from aoray import limits
-from aoray.actors.messages import Given, given_of
+from aoray.actors.messages import Given, Slot, given_at, given_of
 from aoray.errors import ClientError, Unavailable
-from aoray.protocol.assignments import Head, LogEntry
+from aoray.protocol.assignments import Head, LogEntry, plain
 from aoray.protocol.items import DataItem, parse
 from aoray.protocol.tags import first
 from aoray.protocol.ticks import Moment
-from aoray.verify import Facts, check_slot, check_tick, facts_of, fault, moment_of
+from aoray.verify import Facts, check_slot, check_tick, facts_of, fault, glance, moment_of
 
 _PR_SET_PDEATHSIG = 1
 
@@ -108,14 +108,34 @@ def judge(facts: Facts, page: Page) -> list[Judged]:
     """The slots of a page, each checked against the one before; LogFault if one is not true."""
     head, spawned = _head(page), _moment(page.spawned)
     judged = []
-    for nonce, raws in enumerate(page.pairs, page.nonce):
-        assignment, message = (_parsed(facts, nonce, raw) for raw in raws)
-        head, entry = check_slot(facts, head, assignment, message)
-        check_tick(facts, spawned, entry, assignment, message)
-        is_assigned = nonce > 0 and message.target_id != entry.process_id
-        message_given = given_of(entry, message, assignment)
-        judged.append(Judged(entry._replace(item=b"", assignment=b""), message_given, head, is_assigned))
+    for raws in page.pairs:
+        slot = (head and _glanced(facts, head, raws)) or _looked_at(facts, head, spawned, raws)
+        judged.append(slot)
+        head = slot.head
     return judged
+
+
+def _glanced(facts: Facts, before: Head, raws: Pair) -> Judged | None:
+    """A slot that needs no second look."""
+    if (said := plain(raws[0])) is None:
+        return None
+    message = _parsed(facts, before.nonce + 1, raws[1])
+    if (head := glance(facts, before, said, message)) is None:
+        return None
+    texts = head.assignment_id, head.timestamp
+    entry = LogEntry(facts.process_id, head.nonce, message.id, *texts, b"", b"")
+    slot = Slot(0, head.nonce, head.timestamp, said.block_height, head.hash_chain, frozenset(), said.owner)
+    return Judged(entry, given_at(entry, message, slot), head, message.target_id != facts.process_id)
+
+
+def _looked_at(facts: Facts, before: Head | None, spawned: Moment, raws: Pair) -> Judged:
+    nonce = 0 if before is None else before.nonce + 1
+    assignment, message = (_parsed(facts, nonce, raw) for raw in raws)
+    head, entry = check_slot(facts, before, assignment, message)
+    check_tick(facts, spawned, entry, assignment, message)
+    is_assigned = nonce > 0 and message.target_id != entry.process_id
+    given = given_of(entry, message, assignment)
+    return Judged(entry._replace(item=b"", assignment=b""), given, head, is_assigned)
 
 
 def _parsed(facts: Facts, nonce: int, raw: bytes) -> DataItem:

@@ -25,7 +25,7 @@ from aoray.arweave.client import ArweaveClient
 from aoray.errors import BadSignature, ClientError, MalformedInput, NotFound
 from aoray.judging import Judged, Page, Pair
 from aoray.limits import BUNDLE_BYTES_MAX
-from aoray.protocol.assignments import LogEntry
+from aoray.protocol.assignments import LogEntry, plain
 from aoray.protocol.attestations import Statement, statements_of
 from aoray.protocol.bundles import places
 from aoray.protocol.ids import b64url_encode
@@ -284,12 +284,15 @@ class Source:
 
     def _pair_at_hand(self, nonce: int, assignment_id: str) -> Pair | None:
         """A slot whose items are both in bundles that are open, as nearly always."""
-        assignment = self._item_at_hand(assignment_id)
-        if assignment is None:
+        raw = self._at_hand(assignment_id)
+        if raw is not None and nonce > 0 and (said := plain(raw)) is not None:
+            named = said.message_id
+        elif (assignment := self._item_at_hand(assignment_id)) is not None:
+            named = message_named(self._facts, nonce, assignment)
+        else:
             return None
-        named = message_named(self._facts, nonce, assignment)
         message = self._facts.item.raw if nonce == 0 else self._at_hand(named)
-        return (assignment.raw, message) if message is not None else None
+        return (raw, message) if raw is not None and message is not None else None
 
     def _at_hand(self, item_id: str) -> bytes | None:
         """The item of that id in a bundle at hand, raw and unverified; what a header says of it may be false,

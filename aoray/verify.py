@@ -22,14 +22,17 @@ On failure: `LogFault`, whose details are `process_id`, `nonce` (None for the pr
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 from aoray.errors import BadSignature, LogFault, MalformedInput
 from aoray.limits import ITEM_BYTES_MAX
 from aoray.protocol import assignments
-from aoray.protocol.assignments import Head, LogEntry
+from aoray.protocol.assignments import Head, LogEntry, Plain, next_hash_chain
 from aoray.protocol.attestations import Statement
-from aoray.protocol.items import DataItem
+from aoray.protocol.ids import b64url_encode
+from aoray.protocol.items import DataItem, verifies_tags, verify
+from aoray.protocol.signatures import ED25519, address_of
 from aoray.protocol.tags import Tags, all_of, ao_tag, first, from_json
 from aoray.protocol.ticks import Moment, tick_of, wrong
 
@@ -179,6 +182,37 @@ def check_slot(
     except MalformedInput as error:
         raise fault(facts.process_id, nonce, assignment.id, _why(facts, assignment, error)) from error
     return found, entry
+
+
+def glance(facts: Facts, head: Head, assignment: Plain, message: DataItem) -> Head | None:
+    """What `check_slot` says of a slot as nearly all are, in a third of the time without the signatures.
+
+    None if it must be asked, and `check_tick` too: of what is not true, or may be a tick. What is required
+    of tags beyond this is so by the shape of the assignment: each is there once, and numbers are numbers.
+    """
+    nonce, chain = head.nonce + 1, next_hash_chain(facts.process_id, head)
+    true = (
+        address_of(ED25519, assignment.owner) == facts.scheduler
+        and assignment.process_id == facts.process_id
+        and assignment.nonce == str(nonce)
+        and assignment.hash_chain == chain
+        and assignment.message_id == message.id
+        and assignment.timestamp > head.timestamp
+        and assignment.owner != message.owner
+        and len(message.raw) <= ITEM_BYTES_MAX
+        and verifies_tags(assignment.signature, assignment.owner, assignment.tag_bytes)
+        and _is_signed(message)
+    )
+    assignment_id = b64url_encode(sha256(assignment.signature).digest())
+    return Head(nonce, assignment_id, chain, assignment.timestamp) if true else None
+
+
+def _is_signed(item: DataItem) -> bool:
+    try:
+        verify(item)
+    except BadSignature:
+        return False
+    return True
 
 
 def check_tick(

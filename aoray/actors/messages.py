@@ -66,7 +66,11 @@ def given(entry: LogEntry, messenger: str = "") -> Given:
 
 def given_of(entry: LogEntry, item: DataItem, assignment: DataItem, messenger: str = "") -> Given:
     """The same of one whose items are parsed."""
-    slot = slot_of(assignment)
+    return given_at(entry, item, slot_of(assignment), messenger)
+
+
+def given_at(entry: LogEntry, item: DataItem, slot: Slot, messenger: str = "") -> Given:
+    """The same of one whose assignment was read."""
     tick = tick_of(item, entry.process_id, slot.scheduler)
     if tick is not None:
         return Given(orjson.dumps(tick_message(entry, tick, slot)), slot.block_height, "", tick.due_ms)

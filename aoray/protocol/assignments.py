@@ -5,11 +5,13 @@ first is SHA-256(process id); each later one SHA-256(previous assignment's id, p
 an assignment fixes all before it. Timestamps of a process increase strictly, since people page by them.
 
 `next_slot` gives the next slot and its assignment as raw bytes; the scheduler calls it, one process after
-another in one thread. `check_chain` is for whoever replays a log: it trusts nobody.
+another in one thread. `check_chain` is for whoever replays a log: it trusts nobody. `plain` reads at a glance
+what `next_slot` writes for nearly all slots; all else is to be parsed.
 """
 
 from __future__ import annotations
 
+import re
 from base64 import urlsafe_b64decode
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
@@ -106,6 +108,49 @@ _SHAPE, _SHAPE_TAGS = encode_tags(_MARKED).replace(b"\2\0", b"%c%b"), len(_MARKE
 def _encoded(*values: str) -> bytes:
     """What `encode_tags` makes of `_tags` without excludes; values under 64 bytes have a length of one."""
     return _SHAPE % tuple(part for value in values for part in (2 * len(value), value.encode()))
+
+
+class Plain(NamedTuple):
+    """An assignment as `next_slot` writes it of a message, without excludes; nothing of it is verified."""
+
+    signature: bytes
+    owner: bytes
+    tag_bytes: bytes
+    process_id: str
+    nonce: str
+    hash_chain: str
+    block_height: int
+    timestamp: int  # milliseconds
+    message_id: str
+
+
+_ID, _DIGITS, _TIME = (
+    rb"\x56([\w-]{43})",
+    rb"(.)([0-9]{1,18})",
+    rb"(.)([1-9][0-9]{0,17})",
+)  # a length before each
+_VALUES = iter((_ID, _DIGITS, _ID, _DIGITS, _TIME, _ID))
+_PLAIN = re.compile(
+    rb"\x02\x00(.{64})(.{32})\x00\x00%b(.{8})(%b)"
+    % (
+        re.escape(_SHAPE_TAGS.to_bytes(8, "little")),
+        re.sub(b"\2\0", lambda _: next(_VALUES), re.escape(encode_tags(_MARKED))),
+    ),
+    re.DOTALL,
+)
+
+
+def plain(raw: bytes) -> Plain | None:
+    """What an assignment says, if these bytes are an item of Ed25519 with just these tags; else None."""
+    if (found := _PLAIN.fullmatch(raw)) is None:
+        return None
+    signature, owner, size, tag_bytes, process_id, *middle, message_id = found.groups()
+    nonce_size, nonce, chain, height_size, height, time_size, time = middle
+    sizes = nonce_size[0], height_size[0], time_size[0], int.from_bytes(size, "little")
+    if sizes != (2 * len(nonce), 2 * len(height), 2 * len(time), len(tag_bytes)):
+        return None
+    texts = process_id.decode(), nonce.decode(), chain.decode()
+    return Plain(signature, owner, tag_bytes, *texts, int(height), int(time), message_id.decode())
 
 
 def next_hash_chain(process_id: str, head: Head | None) -> str:

@@ -25,7 +25,7 @@ from aoray.limits import ITEM_BYTES_MAX, PUBLIC_KEYS_CACHED_MAX
 from aoray.protocol.deephash import blob_hash, fold, list_start
 from aoray.protocol.ids import ID_BYTES, b64url_encode, id_bytes
 from aoray.protocol.keys import Signer
-from aoray.protocol.signatures import SCHEMES, address_of, scheme_of, verifies
+from aoray.protocol.signatures import ED25519, SCHEMES, address_of, scheme_of, verifies
 from aoray.protocol.tags import Tag, Tags, decode_tags, encode_tags
 
 ANCHOR_BYTES = 32
@@ -168,6 +168,12 @@ def build_tags(signer: Signer, tag_bytes: bytes, count: int) -> tuple[str, bytes
     head = b"%b%b%b\0\0" % (kind.to_bytes(2, "little"), signature, owner)  # neither target nor anchor
     sizes = count.to_bytes(8, "little") + len(tag_bytes).to_bytes(8, "little")
     return b64url_encode(sha256(signature).digest()), head + sizes + tag_bytes
+
+
+def verifies_tags(signature: bytes, owner: bytes, tag_bytes: bytes) -> bool:
+    """Whether an Ed25519 key signed the item that is nothing but these tags."""
+    message = fold(_tags_start(ED25519, owner), (blob_hash(tag_bytes), _EMPTY_HASH))
+    return verifies(ED25519, owner, message, signature)
 
 
 def rebuild(
