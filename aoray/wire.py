@@ -144,9 +144,8 @@ class _Answering(Frames):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self._patience = asyncio.get_running_loop().call_later(
-            limits.WIRE_CONNECT_SECONDS_MAX, self.transport.abort
-        )
+        self._loop = asyncio.get_running_loop()
+        self._patience = self._loop.call_later(limits.WIRE_CONNECT_SECONDS_MAX, self.transport.abort)
 
     def took(self, frame: bytes) -> None:
         if not self._known:
@@ -155,7 +154,7 @@ class _Answering(Frames):
         if frame == SIGN_OF_LIFE:
             self.send(ALIVE)
             return
-        answer = asyncio.ensure_future(self._answer(*pickle.loads(frame)))
+        answer = self._loop.create_task(self._answer(*pickle.loads(frame)))
         self._answers.add(answer)
         answer.add_done_callback(self._answers.discard)
 

@@ -13,6 +13,7 @@ activates every process of that actor that has entries beyond its last result.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import time
@@ -164,10 +165,9 @@ class Lane:
 
     async def _idle(self) -> None:
         self._wake.clear()
-        try:
-            await asyncio.wait_for(self._wake.wait(), HEALTH_SECONDS)
-        except TimeoutError:
-            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(HEALTH_SECONDS):  # wait_for would make a task each time
+                await self._wake.wait()
 
     async def _failed(self, error: Exception) -> None:
         """Ask anew who is there. The handle stays while it can: Ray ends an actor that nobody holds."""

@@ -25,7 +25,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import ray
@@ -52,6 +51,7 @@ from aoray.scheduler.stores import open_log, open_results
 from aoray.scheduler.ticker import Ticker
 from aoray.settings import Settings
 from aoray.tasks import Tasks
+from aoray.threads import OneThread
 from aoray.wire import Address, Wire
 
 logger = logging.getLogger(__name__)
@@ -68,12 +68,28 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+class Call:
+    """A gateway's call: it is answered when each of its submissions has its outcome."""
+
+    def __init__(self, size: int, loop: asyncio.AbstractEventLoop) -> None:
+        self.since_s = loop.time()
+        self.answer: asyncio.Future[list[Receipt | AorayError]] = loop.create_future()
+        self._outcomes: dict[int, Receipt | AorayError] = {}
+        self._size = size
+
+    def settle(self, place: int, outcome: Receipt | AorayError) -> None:
+        """The outcome of the submission at this place."""
+        self._outcomes[place] = outcome
+        if len(self._outcomes) == self._size and not self.answer.done():  # its caller may be gone
+            self.answer.set_result([self._outcomes[place] for place in range(self._size)])
+
+
 class Queued(NamedTuple):
-    """A submission, and who waits for its outcome."""
+    """A submission, and its place in the call that waits for its outcome."""
 
     submission: Submission
-    outcome: asyncio.Future[Receipt | AorayError]
-    since_s: float
+    call: Call
+    place: int
 
 
 class ShardActor(Counted):
@@ -87,7 +103,7 @@ class ShardActor(Counted):
         self._settings = settings
         self._index = index
         self._wire = Wire(self, wire_host(settings))
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="log")  # the only one that touches the log
+        self._thread = OneThread("log")  # the only one that touches the log
         self._queue: Fair[Queued] = Fair(lambda queued: len(queued.submission.item))
         self._wake = asyncio.Event()
         self._lanes: dict[str, Lane] = {}
@@ -125,13 +141,13 @@ class ShardActor(Counted):
 
     async def submit(self, submissions: list[Submission]) -> list[Receipt | AorayError]:
         """Schedule these, those of a process in this order; answers once they are durable."""
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        queued = [Queued(submission, loop.create_future(), now) for submission in submissions]
-        for one in queued:
-            self._enqueue(one)
+        if not submissions:
+            return []
+        call = Call(len(submissions), asyncio.get_running_loop())
+        for place, submission in enumerate(submissions):
+            self._enqueue(Queued(submission, call, place))
         self._wake.set()
-        return [await one.outcome for one in queued]
+        return await call.answer
 
     def _enqueue(self, queued: Queued) -> None:
         """Into the queue, or with `Overloaded` back at once."""
@@ -139,7 +155,8 @@ class ShardActor(Counted):
         if self._queue.fits(key, queued, limits.SHARD_QUEUE_MESSAGES_MAX, limits.SHARD_QUEUE_BYTES_MAX):
             self._queue.put(key, queued)
         else:
-            queued.outcome.set_result(Overloaded("the scheduler has too much waiting", retry_after_s=1))
+            refused = Overloaded("the scheduler has too much waiting", retry_after_s=1)
+            queued.call.settle(queued.place, refused)
 
     async def locate(self, process_ids: list[str]) -> list[str | AorayError]:
         """The actor that holds each process, placed if need be; the actor is told of it soon after."""
@@ -231,11 +248,10 @@ class ShardActor(Counted):
 
     def _answer(self, batch: Sequence[Queued], committed: Committed) -> None:
         for queued, outcome in zip(batch, committed.outcomes, strict=True):
-            if not queued.outcome.done():  # its caller may be gone
-                queued.outcome.set_result(outcome)
+            queued.call.settle(queued.place, outcome)
         now = asyncio.get_running_loop().time()
         pairs = zip(batch, committed.outcomes, strict=True)
-        self._stage.done([(now - each.since_s) * 1000 for each, to in pairs if isinstance(to, Receipt)])
+        self._stage.done([(now - each.call.since_s) * 1000 for each, to in pairs if isinstance(to, Receipt)])
         self._forward(committed)
 
     def _forward(self, committed: Committed) -> None:

@@ -230,7 +230,7 @@ class Simulation:
                 open_results=self._results,
                 Committer=self.kinds.committer,
                 ArweaveClient=lambda url: self.arweave,
-                ThreadPoolExecutor=SimThread,
+                OneThread=SimThread,
                 Lane=functools.partial(Lane, clock=world.loop.time),
             ),
             patch.multiple(

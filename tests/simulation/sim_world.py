@@ -110,7 +110,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
 
 class SimThread:
-    """In place of ThreadPoolExecutor(1)."""
+    """In place of ThreadPoolExecutor(1) and OneThread."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
         """Threads are the loop's."""
