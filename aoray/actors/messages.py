@@ -21,13 +21,14 @@ from typing import Any, NamedTuple
 import orjson
 
 from aoray.errors import MalformedInput
-from aoray.protocol.assignments import LogEntry
+from aoray.protocol.assignments import EPOCH, LogEntry, values_in
 from aoray.protocol.ids import b64url_encode
 from aoray.protocol.items import DataItem, parse
 from aoray.protocol.tags import Tags, first
 from aoray.protocol.ticks import Tick, tick_of
 
 STRIPPED = frozenset(("From", "Owner"))  # host fields that a tag of that name could overwrite in the guest
+NOTHING: frozenset[str] = frozenset()
 
 
 class Slot(NamedTuple):
@@ -61,17 +62,30 @@ class Given(NamedTuple):
 
 def given(entry: LogEntry, messenger: str = "") -> Given:
     """The message of a log entry, as its process gets it; `messenger` is the address of our own."""
-    return given_of(entry, parse(entry.item), parse(entry.assignment), messenger)
+    slot = _slot_in(entry.assignment) or slot_of(parse(entry.assignment))
+    return _given(entry, parse(entry.item), slot, messenger)
 
 
 def given_of(entry: LogEntry, item: DataItem, assignment: DataItem, messenger: str = "") -> Given:
     """The same of one whose items are parsed."""
-    slot = slot_of(assignment)
+    return _given(entry, item, slot_of(assignment), messenger)
+
+
+def _given(entry: LogEntry, item: DataItem, slot: Slot, messenger: str) -> Given:
     tick = tick_of(item, entry.process_id, slot.scheduler)
     if tick is not None:
         return Given(orjson.dumps(tick_message(entry, tick, slot)), slot.block_height, "", tick.due_ms)
     chain = pushed_for(entry, item, messenger)
     return Given(orjson.dumps(message_of(entry, item, slot)), slot.block_height, chain)
+
+
+def _slot_in(assignment: bytes) -> Slot | None:
+    """As `slot_of`, of a raw assignment; of nearly all, and the same."""
+    values = values_in(assignment)
+    if values is None:
+        return None
+    owner, _, nonce, chain, height, timestamp, _ = values
+    return Slot(int(EPOCH), int(nonce), int(timestamp), int(height), chain.decode(), NOTHING, owner)
 
 
 def slot_of(assignment: DataItem) -> Slot:
@@ -86,7 +100,7 @@ def slot_of(assignment: DataItem) -> Slot:
         hash_chain=named["Hash-Chain"],
         exclude=frozenset(tag.value for tag in tags if tag.name == "Exclude")
         if "Exclude" in named
-        else frozenset(),
+        else NOTHING,
         scheduler=assignment.owner,
     )
 
