@@ -21,13 +21,14 @@ from typing import Any, NamedTuple
 import orjson
 
 from aoray.errors import MalformedInput
-from aoray.protocol.assignments import LogEntry
+from aoray.protocol.assignments import EPOCH, LogEntry, plain
 from aoray.protocol.ids import b64url_encode
 from aoray.protocol.items import DataItem, parse
 from aoray.protocol.tags import Tags, first
 from aoray.protocol.ticks import Tick, tick_of
 
 STRIPPED = frozenset(("From", "Owner"))  # host fields that a tag of that name could overwrite in the guest
+NOTHING: frozenset[str] = frozenset()
 
 
 class Slot(NamedTuple):
@@ -61,7 +62,8 @@ class Given(NamedTuple):
 
 def given(entry: LogEntry, messenger: str = "") -> Given:
     """The message of a log entry, as its process gets it; `messenger` is the address of our own."""
-    return given_of(entry, parse(entry.item), parse(entry.assignment), messenger)
+    slot = _slot_in(entry.assignment) or slot_of(parse(entry.assignment))
+    return given_at(entry, parse(entry.item), slot, messenger)
 
 
 def given_of(entry: LogEntry, item: DataItem, assignment: DataItem, messenger: str = "") -> Given:
@@ -78,6 +80,15 @@ def given_at(entry: LogEntry, item: DataItem, slot: Slot, messenger: str = "") -
     return Given(orjson.dumps(message_of(entry, item, slot)), slot.block_height, chain)
 
 
+def _slot_in(assignment: bytes) -> Slot | None:
+    """As `slot_of`, of a raw assignment; of nearly all, and the same."""
+    said = plain(assignment)
+    if said is None:
+        return None
+    epoch, nonce = int(EPOCH), int(said.nonce)
+    return Slot(epoch, nonce, said.timestamp, said.block_height, said.hash_chain, NOTHING, said.owner)
+
+
 def slot_of(assignment: DataItem) -> Slot:
     """Read a signed assignment. Our scheduler wrote its tags, each name once but for `Exclude`."""
     tags = assignment.tags
@@ -90,7 +101,7 @@ def slot_of(assignment: DataItem) -> Slot:
         hash_chain=named["Hash-Chain"],
         exclude=frozenset(tag.value for tag in tags if tag.name == "Exclude")
         if "Exclude" in named
-        else frozenset(),
+        else NOTHING,
         scheduler=assignment.owner,
     )
 

@@ -8,11 +8,11 @@ from assigning import next_assignment
 from hypothesis import given as forall
 from hypothesis import strategies as st
 
-from aoray.actors.messages import ModuleInfo, dry_run_message, environment_of, given
+from aoray.actors.messages import ModuleInfo, dry_run_message, environment_of, given, given_of
 from aoray.errors import MalformedInput
-from aoray.protocol.assignments import Head, LogEntry
+from aoray.protocol.assignments import Head, LogEntry, plain
 from aoray.protocol.ids import b64url_encode
-from aoray.protocol.items import DataItem, build
+from aoray.protocol.items import DataItem, build, parse
 from aoray.protocol.keys import generate_ed25519
 from aoray.protocol.tags import Tag
 from aoray.protocol.ticks import crons_of, tick_item
@@ -66,6 +66,15 @@ def test_a_message_has_the_keys_of_the_contract() -> None:
     assert orjson.loads(message) == expected
     assert list(orjson.loads(message)) == list(expected)
     assert (block_height, pushed_for) == (1_500_000, sent.id)
+
+
+def test_what_an_assignment_says_is_the_same_whether_it_is_parsed_or_not() -> None:
+    for excluded in ((), ("Data",)):
+        entry, _ = entry_of(item(("Action", "Ping")), *excluded)
+        parsed = given_of(entry, parse(entry.item), parse(entry.assignment))
+        assert given(entry) == parsed
+        assert (plain(entry.assignment) is None) == bool(excluded)
+        assert plain(entry.assignment + b"x") is None
 
 
 def test_the_process_is_its_own_first_message() -> None:
