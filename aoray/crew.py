@@ -3,7 +3,8 @@
 The crew belongs to the OS process of `aoray up`, and ends with it. An actor that dies is restarted by Ray and
 recovers by itself. `look` is called once a second, and does what Ray does not: it makes an actor anew that
 Ray gave up (its `__init__` failed, say while the store was away or the disk full); on a cluster of several
-nodes it also moves actors to a node that joined, and away from one that is being drained.
+nodes it also moves actors to a node that joined, and away from one that is being drained; of the latter also
+those of single processes, which shards made: Ray restarts them elsewhere.
 
 To move is to end an actor and to make it again by its name elsewhere. That is safe at any moment, as a
 `kill -9` is: what was acknowledged is in the store, and terms fence whoever still runs. To be gentle, actors
@@ -14,6 +15,7 @@ On failure: while the GCS is away nothing is moved. A move that was cut short is
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Iterable, Mapping
@@ -25,7 +27,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from aoray import balance, nodes
 from aoray.actors.actor import ProcessActor
-from aoray.actors.placement import pool_actor
+from aoray.actors.placement import own_actor, pool_actor
 from aoray.errors import Unavailable
 from aoray.gateway.actor import GatewayActor
 from aoray.nodes import Kind, Node
@@ -82,6 +84,7 @@ class Crew:
                 where, lost = self._where(kind)
                 self._make_all(kind, lost, where, alive)
                 self._balance(kind, where, alive)
+            self._free({node.id for node in alive if node.draining})
         except (RayError, Unavailable) as error:
             logger.warning("the actors can't be looked after just now: %s", error)
 
@@ -113,21 +116,26 @@ class Crew:
         """The nodes of the actors that answer; and those that are no more."""
         names = list(self._arguments[kind])
         lost = [name for name in names if name not in self._handles]
-        asked = {self._handles[name].ready.remote(): name for name in names if name not in lost}
-        done, _ = (
-            ray.wait(list(asked), num_returns=len(asked), timeout=LOOK_SECONDS_MAX) if asked else ([], [])
-        )
-        where = {}
-        for answer in done:
-            try:
-                where[asked[answer]] = ray.get(answer)["node"]
-            except ActorDiedError:
-                logger.warning("%s died for good: it is made anew", asked[answer])
-                self._end(asked[answer])
-                lost.append(asked[answer])
-            except RayError:  # Ray is restarting it
-                continue
-        return where, lost
+        where, died = _asked({name: self._handles[name] for name in names if name not in lost})
+        for name in died:
+            logger.warning("%s died for good: it is made anew", name)
+            self._end(name)
+        return where, lost + died
+
+    def _free(self, leaving: set[str]) -> None:
+        """Have the actors of single processes on these nodes begin again: Ray uses no draining node."""
+        if not leaving:
+            return
+        known = {name for arguments in self._arguments.values() for name in arguments}
+        own = {name for name in ray.util.list_named_actors() if name.startswith(own_actor(""))} - known
+        handles = {}
+        for name in own:
+            with contextlib.suppress(ValueError):  # it has ended meanwhile
+                handles[name] = ray.get_actor(name)
+        for name, node in _asked(handles)[0].items():
+            if node in leaving:
+                logger.warning("%s leaves its node", name)
+                ray.kill(handles[name], no_restart=False)
 
     def _end(self, name: str) -> None:
         """For good; also one that could not begin: Ray keeps its name for as long as it is referred to."""
@@ -148,6 +156,21 @@ class Crew:
                 if time.monotonic() > deadline:
                     raise Unavailable(f"another {name} does not end: {error}") from error
             time.sleep(0.05)
+
+
+def _asked(actors: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
+    """The nodes of those that answer, and who died for good."""
+    asked = {actor.ready.remote(): name for name, actor in actors.items()}
+    done, _ = ray.wait(list(asked), num_returns=len(asked), timeout=LOOK_SECONDS_MAX) if asked else ([], [])
+    where, died = {}, []
+    for answer in done:
+        try:
+            where[asked[answer]] = ray.get(answer)["node"]
+        except ActorDiedError:
+            died.append(asked[answer])
+        except RayError:  # Ray is restarting it
+            continue
+    return where, died
 
 
 def _movable(where: Mapping[str, str]) -> dict[str, str]:
