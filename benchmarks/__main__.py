@@ -7,7 +7,9 @@ import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from aoray.errors import AorayError
 from benchmarks.compare import compare, read
 from benchmarks.report import Report, merged
 from benchmarks.workloads import Workload, workloads
@@ -23,8 +25,13 @@ def main(words: Sequence[str] | None = None) -> int:
         sys.stdout.write(listing(known))
         return 0
     run = known[arguments.name].run
-    report = merged([run(arguments) for _ in range(arguments.repeat)])
-    say(report, arguments.json, arguments.compare)
+    try:
+        peer = read(Path(arguments.compare)) if arguments.compare else None  # before minutes are spent
+        report = merged([run(arguments) for _ in range(arguments.repeat)])
+        say(report, arguments.json, peer)
+    except (AorayError, OSError) as error:
+        sys.stderr.write(f"python -m benchmarks: {error}\n")
+        return 1
     return 0
 
 
@@ -61,14 +68,14 @@ def listing(known: Mapping[str, Workload]) -> str:
     return "\n".join([*texts, "python -m benchmarks NAME --help says its options.\n"])
 
 
-def say(report: Report, json: str, peer: str) -> None:
+def say(report: Report, json: str, peer: Mapping[str, Any] | None) -> None:
     """The table, and the comparison; or nothing but JSON on standard output. JSON into a file."""
     if json == "-":
         sys.stdout.write(report.json())
         return
     report.print()
-    if peer:
-        compare(report.document(), read(Path(peer)))
+    if peer is not None:
+        compare(report.document(), peer)
     if json:
         Path(json).parent.mkdir(parents=True, exist_ok=True)
         Path(json).write_text(report.json(), encoding="utf-8")

@@ -45,8 +45,11 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--to", type=Path, default=Path(), help="directory of the pictures [.]")
     parser.add_argument("--format", choices=("svg", "png"), default="svg")
     arguments = parser.parse_args(words)
-    for file in draw([read(file) for file in arguments.files], arguments.to, arguments.format):
-        sys.stdout.write(f"{file}\n")
+    try:
+        for file in draw([read(file) for file in arguments.files], arguments.to, arguments.format):
+            sys.stdout.write(f"{file}\n")
+    except OSError as error:
+        parser.error(str(error))
     return 0
 
 

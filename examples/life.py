@@ -49,6 +49,8 @@ Board = list[list[int]]
 def life(ao: aoray.Connection, board: Board, generations: int, seconds_max: float = 120) -> Board:
     """The board (3 × 3 at least; its edges touch) so many generations on."""
     rows, columns = len(board), len(board[0])
+    if min(rows, columns) < 3:
+        raise ValueError("a board is 3 × 3 at least: in a smaller one a cell meets a neighbour twice")
     places = [(row, column) for row in range(rows) for column in range(columns)]
     made = ao.spawn_many([aoray.Spawn(CELL)] * len(places), progress="cells")
     cells = {places[each.index]: each.process for each in made}

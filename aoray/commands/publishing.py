@@ -63,5 +63,8 @@ def read_module(file: Path) -> bytes:
     if file.suffix == ".wat":
         import wasmtime
 
-        return bytes(wasmtime.wat2wasm(content.decode()))
+        try:
+            return bytes(wasmtime.wat2wasm(content))
+        except (wasmtime.WasmtimeError, UnicodeDecodeError) as error:
+            raise click.BadParameter(f"{file} is no WAT text: {error}") from error
     raise click.BadParameter(f"{file} is neither WASM (it does not begin with \\0asm) nor a .wat text")

@@ -48,6 +48,8 @@ def test_a_glider_of_processes_glides(computer: LocalComputer) -> None:
     size = 5
     with aoray.connect(computer.url, wallet=aoray.new_wallet()) as ao:
         after = life.life(ao, life.glider(size), 4)
+        with pytest.raises(ValueError, match="3 × 3"):
+            life.life(ao, [[0, 1], [1, 0]], 1)
     before = life.glider(size)
     moved = [[before[row - 1][column - 1] for column in range(size)] for row in range(size)]
     assert after == moved

@@ -81,6 +81,22 @@ def test_every_workload_is_described() -> None:
         assert len(workload.description) > 100
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("crypto --compare /nowhere.json", "/nowhere.json"),
+        ("throughput --url http://127.0.0.1:1", "does not answer"),
+        ("throughput --module nowhere.wasm", "nowhere.wasm"),
+    ],
+)
+def test_what_can_not_be_measured_is_said_in_a_line(
+    words: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert __main__.main(words.split()) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+
+
 def run_of(rows: list[dict[str, object]]) -> Report:
     return Report("throughput", "a load", {"seed": 1}, rows)
 
@@ -104,7 +120,7 @@ def test_two_runs_are_compared_row_by_row(tmp_path: Path, capsys: pytest.Capture
     )
     peer.write_text(before.json())
     mine = run_of([{"module": "lua", "clients": 4, "messages_per_s": 250.0, "failed": 0}])
-    __main__.say(mine, "", str(peer))
+    __main__.say(mine, "", read(peer))
     said = capsys.readouterr().out
     assert "2.5" in said
     assert "the same" in said

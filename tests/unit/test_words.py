@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 import pytest
 from click.testing import CliRunner
 
+from aoray.commands.publishing import module
 from aoray.words import Command
 
 ID = "A" * 42 + "E"
@@ -32,3 +35,13 @@ def test_what_is_no_id_is_no_argument() -> None:
     assert "No such option" in CliRunner().invoke(say, [ID, "--actoin"]).output
     assert CliRunner().invoke(say, [ID, "-o"]).output == repr((ID, "", (), True)) + "\n"
     assert "Invalid value for PROCESS: 'nope' is no id" in CliRunner().invoke(say, ["nope"]).output
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [(b"(module (bad", "no WAT text"), (b"\xff", "no WAT text"), (b"#", "neither")]
+)
+def test_a_file_that_is_no_module_is_refused_in_words(tmp_path: Path, content: bytes, said: str) -> None:
+    file = tmp_path / ("module.wat" if "WAT" in said else "module.txt")
+    file.write_bytes(content)
+    ran = CliRunner().invoke(module, ["publish", str(file)])
+    assert ran.exit_code == 2 and said in " ".join(ran.output.split())
