@@ -26,8 +26,9 @@ from hypothesis import strategies as st
 from hypothesis_graphql import queries
 
 from aoray.arweave.graphql import SCHEMA, Graph
-from aoray.arweave.intake import unfold
+from aoray.arweave.intake import opened, term, unfold
 from aoray.arweave.store import ArweaveStore
+from aoray.protocol.ids import b64url_encode
 from aoray.protocol.items import parse, verify
 
 
@@ -59,6 +60,22 @@ def test_a_damaged_bundle_gives_only_items_that_verify(content: bytes) -> None:
     for placed in intake.placed if intake else ():
         found = parse(upload.raw[placed.start : placed.start + placed.size])
         verify(found)
+        assert len(found.raw) - len(found.data) == placed.header_size
+
+
+ODD = bundle([item(("A", "b" * 70), target="A" * 43), item(("A", "b"), ("A", "ü"), anchor=bytes(32))]).data
+
+
+@fuzz(200, damaged(CONTENT) | damaged(ODD))
+def test_a_damaged_bundle_of_our_own_is_indexed_as_its_items_are_parsed(content: bytes) -> None:
+    upload = bundle([], data=content)
+    intake = answer_or_error(lambda: opened(upload, {upload.address}))
+    for placed in intake.placed if intake else ():
+        found = parse(upload.raw[placed.start : placed.start + placed.size])
+        terms = {term("tag", tag.value, tag.name) for tag in found.tags} | {term("owner", found.address)}
+        terms |= {term("recipient", found.target_id)} if found.target else set()
+        terms |= {term("bundle", b64url_encode(placed.parent))} if placed.parent else set()
+        assert (found.id, placed.terms) == (b64url_encode(placed.id), terms)
         assert len(found.raw) - len(found.data) == placed.header_size
 
 
