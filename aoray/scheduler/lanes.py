@@ -13,7 +13,6 @@ activates every process of that actor that has entries beyond its last result.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import logging
 import time
@@ -106,6 +105,7 @@ class Lane:
         self._peer = Peer(None)
         self._incarnation: Any = UNKNOWN
         self._checked = 0.0
+        self._alarm: asyncio.TimerHandle | None = None
 
     def push(self, works: Iterable[Work]) -> None:
         """Queue entries for the actor."""
@@ -164,10 +164,16 @@ class Lane:
             raise
 
     async def _idle(self) -> None:
+        """Until there is something to tell, or it is time to look after the actor. One timer for many waits:
+        this is done for each batch."""
+        if self._alarm is None:
+            self._alarm = asyncio.get_running_loop().call_later(HEALTH_SECONDS, self._rings)
         self._wake.clear()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(HEALTH_SECONDS):  # wait_for would make a task each time
-                await self._wake.wait()
+        await self._wake.wait()
+
+    def _rings(self) -> None:
+        self._alarm = None
+        self._wake.set()
 
     async def _failed(self, error: Exception) -> None:
         """Ask anew who is there. The handle stays while it can: Ray ends an actor that nobody holds."""
