@@ -5,8 +5,8 @@ A message that is accepted has to get its result; the others have to be refused 
 `Retry-After`. What to look at: `kept`, the results a second under overload against the peak; the latency of
 what was accepted; and the memory of the server before and after. The load generator does not come again with
 what was refused, so what is offered stays what it is. `server_us` is the CPU of each part for a result, of
-which refusing has its part (`peak_server_us`: at the peak, all together), `client_us` the load generator's for
-a message offered, which is taken from the cores that the server has.
+which refusing has its part (`peak_server_us`: at the peak, in all), `client_us` the load generator's for a
+message offered, which is taken from the cores that the server has.
 """
 
 from __future__ import annotations
