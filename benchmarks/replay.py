@@ -32,7 +32,7 @@ from benchmarks.running import computer_for, guests_of, measure
 NAME = "replay"
 DESCRIPTION = "checking and evaluating a log again from Arweave, beside the load that made it"
 FLUSHED_SECONDS_MAX = 300
-QUIET_LOOKS = 4  # a second apart, with nothing that waits
+QUIET_LOOKS, LOOK_S = 4, 1.0  # so many, so far apart, with nothing that waits
 PROCESSES = """{ transactions(first: 1000, tags: [{name: "Type", values: ["Process"]}]) {
   edges { node { id } } } }"""
 
@@ -102,7 +102,7 @@ def _settle(computer: LocalComputer) -> None:
         quiet = 0 if waits is None or waits["entries"] or waits["publications"] else quiet + 1
         if time.monotonic() > deadline:
             raise RuntimeError("the log does not get to Arweave")
-        time.sleep(1)
+        time.sleep(LOOK_S)
 
 
 async def _processes(computer: LocalComputer) -> list[str]:

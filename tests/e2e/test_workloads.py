@@ -43,7 +43,8 @@ SMALLEST = {
 
 @pytest.fixture(scope="module")
 def computer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalComputer]:
-    settings = {"AORAY_IDLE_SECONDS_MAX": "1", "AORAY_FLUSH_INTERVAL_MS": "100"}
+    hasty = {"AORAY_FLUSH_INTERVAL_MS": "100", "AORAY_ATTEST_INTERVAL_MS": "100"}
+    settings = {"AORAY_IDLE_SECONDS_MAX": "1", **hasty}
     data = tmp_path_factory.mktemp("workloads") / "data"
     with LocalComputer(data, environment=settings) as opened:
         yield opened
@@ -52,6 +53,7 @@ def computer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalComputer
 @pytest.fixture
 def no_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.density.REST_S", 0.0)
+    monkeypatch.setattr("benchmarks.replay.LOOK_S", 0.1)
 
 
 @pytest.mark.parametrize("name", SMALLEST)
