@@ -269,13 +269,15 @@ def _images(pid: int) -> int:
 
 
 def part_of(command: str) -> str:
-    """Which part of a computer a command line is: the class of a Ray actor, or the program's name."""
+    """Which part of a computer a command line is: the class of a Ray actor, or the module or program."""
     title = command.partition(" ")[0]
     if title.startswith("ray::"):
         return title.removeprefix("ray::").partition(".")[0]
     program = Path(title).name
     if not program.startswith("python"):  # the raylet has Python scripts among its arguments
         return program
+    if " -m " in command:
+        return command.partition(" -m ")[2].split()[0]
     scripts = (Path(word).name for word in command.split() if word.endswith(".py"))
     return next(scripts, program)
 

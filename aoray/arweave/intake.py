@@ -185,7 +185,7 @@ def _terms_of(encoded: bytes, count: int) -> set[int] | None:
         for _ in range(count):
             middle = at + 1 + (encoded[at] >> 1)
             end = middle + 1 + (encoded[middle] >> 1)
-            if (encoded[at] | encoded[middle]) & 0x81 or end > last:
+            if (encoded[at] | encoded[middle]) & 0x81:
                 return None
             terms.add(_tag_term(encoded[at:end]))
             at = end
