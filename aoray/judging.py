@@ -7,8 +7,9 @@ process gets it. A page needs nothing of the others but what the assignment befo
 is believed here, since it is judged with its own page, and a lie there is met first: whoever evaluates takes
 the pages in order.
 
-Invariants: a slot is judged by verify.py alone, the same whether here or there. A log that is soon checked
-starts no OS process.
+Invariants: a slot is judged by verify.py alone, the same whether here or there, at a glance or at a second
+look (a glance only says that a slot is true; what is wrong is found by the second). A log that is soon
+checked starts no OS process.
 
 On failure: `LogFault` at the first lie of a page; `Unavailable` when an OS process dies.
 """
@@ -69,6 +70,9 @@ class Judges:
         if self._apart:
             spawn, raw = get_context("spawn"), facts.item.raw
             self._executor = ProcessPoolExecutor(self.width - 1, spawn, _begin, (raw, os.getpid()))
+            self._executor.submit(
+                int
+            )  # they begin now, not with the first page: it takes a third of a second
         else:
             self._executor = ThreadPoolExecutor(1, thread_name_prefix="judging")
 

@@ -172,9 +172,11 @@ async def replayed(
         with closing(Run(facts, table, prepared)) as run:
             source = Source(client, facts, table, ignore_forged)
             await source.list_log(progress)
-            run.compute_units = sorted(compute_units or await source.compute_units())
-            run.other_attesters = await source.list_said(run.compute_units, progress)
-            await _rerun(run, source, _end(facts, table.last(), to), progress, compare)
+            end = _end(facts, table.last(), to)
+            with closing(Judges(facts, end + 1)) as judges:  # they begin while attestations are listed
+                run.compute_units = sorted(compute_units or await source.compute_units())
+                run.other_attesters = await source.list_said(run.compute_units, progress)
+                await _rerun(run, source, judges, end, progress, compare)
             yield run
 
 
@@ -218,14 +220,13 @@ def _end(facts: Facts, last: int, to: int | None) -> int:
     return last if to is None else to
 
 
-async def _rerun(run: Run, source: Source, to: int, progress: Progress, compare: Compare | None) -> None:
+async def _rerun(
+    run: Run, source: Source, judges: Judges, to: int, progress: Progress, compare: Compare | None
+) -> None:
     """Evaluate page by page, each held against what is said of it, while others are on their way."""
     started = perf_counter()
     loop = asyncio.get_running_loop()
-    with (
-        ThreadPoolExecutor(1, thread_name_prefix="replaying") as thread,
-        closing(Judges(run.facts, to + 1)) as judges,
-    ):
+    with ThreadPoolExecutor(1, thread_name_prefix="replaying") as thread:
         async with aclosing(_ahead(_judged(judges, source, to))) as pages:
             async for judged in pages:
                 run.take(judged)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aoray.errors import BadSignature, MalformedInput
-from aoray.protocol.assignments import Head, LogEntry, check_chain
+from aoray.protocol.assignments import Head, LogEntry, check_chain, plain
 from aoray.protocol.ids import b64url_decode, b64url_encode
 from aoray.protocol.items import DataItem, build, parse, verify
 from aoray.protocol.keys import Ed25519Signer
@@ -36,6 +36,47 @@ def log_of(
 
 
 LOG = log_of(MESSAGES, [1000, 1000, 900, 2000, 2000])
+
+
+def test_what_is_read_at_a_glance_is_what_taking_it_apart_gives() -> None:
+    """Of every assignment of a message; and after any change of a byte, or it is not read so."""
+    assert plain(LOG[0].assignment) is None  # of the process itself: it names no message
+    for entry in LOG[1:]:
+        assert reads_alike(entry.assignment)
+    raw = LOG[1].assignment
+    changes = [raw[:at] + bytes([raw[at] ^ bit]) + raw[at + 1 :] for at in range(len(raw)) for bit in (1, 16)]
+    assert sum(map(reads_alike, changes)) > 300  # signature, owner, ids, most digits
+    assert not any(map(reads_alike, (b"", raw[:-1], raw + b"\0", raw + raw)))
+
+
+def test_what_is_not_written_as_the_scheduler_writes_it_is_not_read_at_a_glance() -> None:
+    tags = parse(LOG[1].assignment).tags
+    named = Tag("Message", MESSAGES[1].id)
+    for other in (
+        (*tags, named),
+        (named, *tags),
+        (*tags[1:], tags[0]),
+        tuple(tag._replace(value="01") if tag.name == "Timestamp" else tag for tag in tags),
+        tuple(tag._replace(value="1" * 19) if tag.name == "Nonce" else tag for tag in tags),
+    ):
+        assert plain(build(SCHEDULER, tags=other).raw) is None
+    for parts in ({"data": b"\0"}, {"target": PROCESS.id}, {"anchor": b"a" * 32}):
+        assert plain(build(SCHEDULER, tags=tags, **parts).raw) is None  # type: ignore[arg-type]
+    assert plain(build(SCHEDULER, tags=tags).raw)
+
+
+def reads_alike(raw: bytes) -> bool:
+    """Whether `plain` reads it; then it must be what `parse` finds."""
+    if (said := plain(raw)) is None:
+        return False
+    item = parse(raw)
+    parts = (item.signature_type, item.signature, item.owner, item.target, item.anchor, item.data)
+    assert parts == (2, said.signature, said.owner, b"", b"", b"") and item.tag_bytes == said.tag_bytes
+    named = dict(item.tags)
+    assert len(named) == len(item.tags) == 10 and int(named["Block-Height"]) == said.block_height
+    texts = tuple(named[name] for name in ("Process", "Nonce", "Hash-Chain", "Timestamp", "Message"))
+    assert texts == (said.process_id, said.nonce, said.hash_chain, str(said.timestamp), said.message_id)
+    return True
 
 
 def test_an_assignment_has_the_tags_of_the_legacy_network_in_their_order() -> None:

@@ -14,13 +14,13 @@ from assigning import next_assignment
 from auditing import EVAL, MODULE, PAIRS, STRANGER, Auditor, tampered
 from scheduling import SCHEDULER, USER, bundle, item
 
-from aoray import limits, verify
+from aoray import judging, limits, verify
 from aoray.audit import comparison
 from aoray.client import Client
 from aoray.client.roads import Answer
 from aoray.errors import LogFault, MalformedInput, Unavailable
-from aoray.judging import Judges, Page
-from aoray.protocol.assignments import Head, LogEntry
+from aoray.judging import Judged, Judges, Page
+from aoray.protocol.assignments import Head, LogEntry, plain
 from aoray.protocol.items import build, id_of, parse
 from aoray.protocol.tags import Tag
 from aoray.published import ASSIGNMENTS
@@ -310,6 +310,71 @@ async def test_an_os_process_that_dies_is_no_lie(auditor: Auditor, monkeypatch: 
         while True:
             await judges.judge(page)
     judges.close()
+
+
+def test_a_slot_at_a_glance_is_what_a_second_look_finds(
+    auditor: Auditor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at = []
+    second_look = judging._looked_at
+    monkeypatch.setattr(judging, "_looked_at", lambda *slot: looked_at.append(slot) or second_look(*slot))
+    glanced = judged(auditor)
+    assert len(looked_at) == 1  # nonce 0
+    monkeypatch.setattr(judging, "plain", lambda raw: None)
+    assert judged(auditor) == glanced and len(looked_at) == 1 + PAIRS
+
+
+def judged(auditor: Auditor) -> list[Judged]:
+    facts = verify.facts_of(parse(auditor.pairs[0][0]))
+    return judging.judge(facts, Page(0, auditor.pairs[0][1], b"", [pair[::-1] for pair in auditor.pairs]))
+
+
+@pytest.mark.parametrize(
+    ("lie", "says"),
+    [
+        (lambda a: a.sign(3, a.ids[3], STRANGER), "is forged"),
+        (lambda a: a.sign(3, a.ids[5]), "names another message"),
+        (lambda a: otherwise(a, "Nonce", "4"), "says another nonce"),
+        (lambda a: otherwise(a, "Process", SCHEDULER.address), "is of another process"),
+        (lambda a: otherwise(a, "Hash-Chain", SCHEDULER.address), "does not continue"),
+        (lambda a: otherwise(a, "Timestamp", str(a.head(2).timestamp)), "not later"),
+        (lambda a: tampered_signature(a.pairs[3][1]), "changed after it was signed"),
+    ],
+)
+def test_a_glance_takes_no_lie_for_true(
+    auditor: Auditor, lie: Callable[[Auditor], bytes], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is the only thing wrong with its slot; what is found is what a second look finds."""
+    auditor.pairs[3] = auditor.pairs[3][0], lie(auditor)
+    with pytest.raises(LogFault, match=says) as glanced:
+        judged(auditor)
+    monkeypatch.setattr(judging, "plain", lambda raw: None)
+    with pytest.raises(LogFault) as looked_at:
+        judged(auditor)
+    assert (glanced.value.message, glanced.value.details) == (
+        looked_at.value.message,
+        looked_at.value.details,
+    )
+
+
+def otherwise(auditor: Auditor, name: str, value: str) -> bytes:
+    """The assignment of slot 3, with another value of one tag."""
+    tags = parse(auditor.pairs[3][1]).tags
+    return build(SCHEDULER, tags=[Tag(name, value) if tag.name == name else tag for tag in tags]).raw
+
+
+def tampered_signature(raw: bytes) -> bytes:
+    return raw[:40] + bytes([raw[40] ^ 1]) + raw[41:]
+
+
+def test_a_message_over_the_bounds_is_not_passed_at_a_glance(
+    auditor: Auditor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message, said = parse(auditor.pairs[3][0]), plain(auditor.pairs[3][1])
+    facts, head = verify.facts_of(parse(auditor.pairs[0][0])), judged(auditor)[2].head
+    assert said and verify.glance(facts, head, said, message)
+    monkeypatch.setattr(verify, "ITEM_BYTES_MAX", len(message.raw) - 1)
+    assert verify.glance(facts, head, said, message) is None
 
 
 def judge_apart(monkeypatch: pytest.MonkeyPatch) -> None:

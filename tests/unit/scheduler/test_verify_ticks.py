@@ -8,13 +8,15 @@ import pytest
 from assigning import next_assignment
 from scheduling import SCHEDULER, committer, spawn
 
+from aoray import judging
 from aoray.errors import LogFault
+from aoray.judging import Page
 from aoray.protocol.assignments import Head, LogEntry
 from aoray.protocol.items import DataItem, parse
 from aoray.protocol.tags import Tag
 from aoray.protocol.ticks import Moment, crons_of, tick_item
 from aoray.scheduler.ticker import Ticker
-from aoray.verify import check_slot, check_tick, facts_of, moment_of
+from aoray.verify import facts_of
 
 T0 = 1_700_000_000_000
 PROCESS = (("Data-Protocol", "ao"), ("Type", "Process"), ("Module", "m"), ("Scheduler", SCHEDULER.address))
@@ -34,14 +36,10 @@ def log(tmp_path: Path) -> list[LogEntry]:
     return [each.entry for part in work for works in part.values() for each in works]
 
 
-def judge(log: list[LogEntry]) -> Head | None:
-    """As replay.py does it."""
-    facts, head, spawned = facts_of(parse(log[0].item)), None, moment_of(parse(log[0].assignment))
-    for entry in log:
-        pair = parse(entry.assignment), parse(entry.item)
-        head, found = check_slot(facts, head, *pair)
-        check_tick(facts, spawned, found, *pair)
-    return head
+def judge(log: list[LogEntry]) -> Head:
+    """The head of the log, if all of it is true."""
+    pairs = [(entry.assignment, entry.item) for entry in log]
+    return judging.judge(facts_of(parse(log[0].item)), Page(0, log[0].assignment, b"", pairs))[-1].head
 
 
 def with_last(log: list[LogEntry], item: DataItem, now_ms: int = T0 + 3000) -> list[LogEntry]:
@@ -53,8 +51,7 @@ def with_last(log: list[LogEntry], item: DataItem, now_ms: int = T0 + 3000) -> l
 
 
 def test_ticks_that_the_spawn_asks_for_are_true(log: list[LogEntry]) -> None:
-    head = judge(log)
-    assert head is not None and head.nonce == 3
+    assert judge(log).nonce == 3
 
 
 def test_a_tick_that_says_what_nobody_asked_for_is_found(log: list[LogEntry]) -> None:
