@@ -78,7 +78,11 @@ class Ingress:
     def put(self, submission: Submission) -> asyncio.Future[Receipt]:
         """Order one verified message; its receipt once it is durable. `Overloaded` at once, if it must wait
         too long."""
-        return self._batchers[shard_of(submission.process_id, len(self._batchers))].put(submission)
+        try:
+            return self._batchers[shard_of(submission.process_id, len(self._batchers))].put(submission)
+        except Overloaded:
+            self.refused_total += 1
+            raise
 
     async def submit(self, submission: Submission) -> Receipt:
         """The same, for who waits here."""
@@ -137,6 +141,7 @@ class Ingress:
             for submission, answer in zip(batch, answers, strict=True):
                 if isinstance(answer, Receipt):
                     self._note(submission, answer)
+                self.refused_total += isinstance(answer, Overloaded)
             return answers
 
         return submit

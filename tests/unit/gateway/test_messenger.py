@@ -9,12 +9,13 @@ import pytest
 from gatewaying import AO, MODULE, Computer
 
 from aoray import limits
-from aoray.errors import Unavailable
+from aoray.errors import AorayError, Overloaded, Unavailable
 from aoray.gateway import apps
 from aoray.protocol.ids import b64url_encode
 from aoray.protocol.items import build, parse
 from aoray.protocol.keys import generate_ed25519
 from aoray.protocol.tags import Tag
+from aoray.scheduler.rules import Submission
 
 NOWHERE = b64url_encode(b"n" * 32)
 
@@ -174,6 +175,13 @@ async def test_too_much_under_way_is_503_with_retry_after(
             response = await every.post("/", content=computer.message_item(pid).raw)
             assert (response.status_code, response.json()["code"]) == (503, "overloaded")
             assert response.headers["retry-after"] == "1"
+
+    async def full(batch: list[Submission]) -> list[AorayError]:
+        return [Overloaded("the shard is full", retry_after_s=1) for _ in batch]
+
+    monkeypatch.setattr(computer, "_submit", full)
+    assert (await every.post("/", content=computer.message_item(pid).raw)).status_code == 503
+    assert computer.gateway.counts()["items_refused_total"] == 2  # the queue's and the shard's
 
 
 async def test_a_spawn_with_a_target_is_assigned_to_it(computer: Computer, every: httpx.AsyncClient) -> None:
