@@ -277,7 +277,7 @@ class Connection:
             if self._db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
                 self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
-            # Whoever writes then waits for the disk: with SQLite's 1,000 pages at each 250th slice.
+            # At each fold of the WAL whoever writes waits for the disk; by default that is at 1,000 pages.
             self._db.execute("PRAGMA wal_autocheckpoint=4000")
             self._db.executescript(SCHEMA + DELIVERIES_SCHEMA + NO_LONGER)
             self._db.create_function("result_hash", 1, result_hash, deterministic=True)
