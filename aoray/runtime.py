@@ -190,7 +190,13 @@ def ray_for(settings: Settings) -> Iterator[None]:
     """Ray, for as long as the computer lives: its own on this machine, or the cluster at `ray_address`."""
     namespace = "aoray-" + hashlib.sha256(str(settings.data).encode()).hexdigest()[:12]
     if settings.ray_address:
-        ray.init(address=settings.ray_address, namespace=namespace, log_to_driver=False)
+        try:
+            ray.init(address=settings.ray_address, namespace=namespace, log_to_driver=False)
+        except (ConnectionError, ray.exceptions.RayError) as error:
+            raise Unavailable(
+                f"no Ray cluster is reached by --ray-address {settings.ray_address}: {error}",
+                hint="Is it up (`ray status`), and, if it asks for a token, is RAY_AUTH_TOKEN_PATH set?",
+            ) from error
         try:
             yield
         finally:

@@ -149,7 +149,8 @@ def listen(host: str, port: int, *, shared: bool) -> socket.socket:
     except OSError as error:
         raise ClientError(
             f"can't listen on {host}:{port}: {error.strerror}",
-            hint="Is another computer running? Give this one its own --port (five in a row are used).",
+            hint="Is another computer running? Give this one its own --port (five in a row are used)."
+            " Or is --host no address of this machine?",
             host=host,
             port=port,
         ) from error
