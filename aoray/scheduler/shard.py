@@ -4,7 +4,8 @@ evaluated.
 Where in a message's journey: gateways `submit` batches; one loop drains all that has queued meanwhile,
 commits it (rules, signatures, one durable transaction) in one thread, answers the callers, and hands the
 entries to the lanes of the process actors. Under load the batches grow by themselves; an idle shard answers
-at once.
+at once. One that is not idle, where others came beside the last, gathers for GATHER_MS first: everything
+behind it costs by the batch, and so on a full machine the last of all waits less.
 
 Invariants: nobody gets a receipt before it is on the disk. Only the holder of the shard's term writes; a
 shard that finds a later term ends its process (if it is the rightful one, Ray starts it again, and it takes
@@ -223,8 +224,11 @@ class ShardActor(Counted):
     # The committing loop
 
     async def _commit_loop(self) -> None:
+        crowded = False
         while True:
             await self._wake.wait()
+            if crowded and len(self._queue) < limits.GATHER_MESSAGES_MAX:
+                await asyncio.sleep(limits.GATHER_MS / 1000)
             batch = self._drain()
             if not batch:
                 self._wake.clear()
@@ -232,6 +236,7 @@ class ShardActor(Counted):
             submissions = [queued.submission for queued in batch]
             committed = await self._run(self._commit, submissions)
             self._answer(batch, committed)
+            crowded = len(batch) > 1 or bool(self._queue)
 
     def _drain(self) -> list[Queued]:
         """All that is queued, up to one batch; processes take turns."""
