@@ -1,4 +1,4 @@
-"""Ray's own autoscaler gives a computer the nodes that its actors ask for, and one for each that dies."""
+"""Ray's own autoscaler gives a computer the nodes that its actors ask for."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from provider import HEAD
 from raylets import START, Marked, Node, Raylets, environment_of
 from spread import ALL, GATEWAY
 
-from aoray.testing import free_ports, send_kill, wait_gone
+from aoray.testing import free_ports
 from tests.postgres_server import PostgresServer
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
-SECONDS_MAX = 90.0
+SECONDS_MAX = 120.0
 
 
 def autoscaling(raylets: Raylets) -> dict[str, object]:
@@ -79,12 +79,14 @@ def until(true: Callable[[], bool], said: Callable[[], object]) -> None:
         time.sleep(0.1)
 
 
-def test_the_autoscaler_adds_the_nodes_that_actors_ask_for_and_replaces_one_that_dies(tmp_path: Path) -> None:
+def test_the_autoscaler_adds_the_nodes_that_actors_ask_for(tmp_path: Path) -> None:
     with PostgresServer() as postgres, Raylets(tmp_path) as raylets:
         config = tmp_path / "autoscaling.json"  # JSON is YAML
         config.write_text(json.dumps(autoscaling(raylets)))
-        variables = {"AUTOSCALER_UPDATE_INTERVAL_S": "1", "AUTOSCALER_HEARTBEAT_TIMEOUT_S": "5"}
-        variables["RAY_enable_autoscaler_v2"] = "0"  # as cluster.yaml has it
+        variables = {
+            "AUTOSCALER_UPDATE_INTERVAL_S": "1",
+            "RAY_enable_autoscaler_v2": "0",
+        }  # as in cluster.yaml
         head = raylets.head(GATEWAY, "--autoscaling-config", str(config), **variables)
         until(lambda: len(head.pids("raylet")) == 2, head.said)
         up = Marked(tmp_path / "up.log")
@@ -103,12 +105,6 @@ def test_the_autoscaler_adds_the_nodes_that_actors_ask_for_and_replaces_one_that
         try:
             up.run(command, raylets.environment)
             until(lambda: is_spread(head), lambda: f"{actors(head)} {up.said()}")
-            until(lambda: healthy(f"http://{HEAD}:{port}"), up.said)
-            lost = next(iter(actors(head)))
-            pids = [pid for pid in head.members() if data_of(pid) == lost]
-            send_kill(pids)
-            assert not wait_gone(pids, 30)
-            until(lambda: is_spread(head) and lost not in actors(head), lambda: f"{actors(head)} {up.said()}")
             until(lambda: healthy(f"http://{HEAD}:{port}"), up.said)
         finally:
             up.kill()
