@@ -39,6 +39,8 @@ WAITING = (
     "main_loop (",
     "Thread.run (",
     "wait (",
+    "Condition.wait (",
+    "_work (aoray/threads.py",
     "select (",
     "run_forever (",
 )
@@ -352,9 +354,11 @@ def sample(pid: int, kind: str, costs: Counter[str]) -> None:
 
 def cost_of(frames: Sequence[str]) -> str:
     """The innermost frame of aoray's, and what it calls; or the innermost of all; nothing if it waits."""
+    if frames[-1].startswith(WAITING):
+        return ""
     ours = [index for index, frame in enumerate(frames) if "aoray/" in frame]
     if not ours:
-        return "" if frames[-1].startswith(WAITING) else frames[-1]
+        return frames[-1]
     name = frames[ours[-1]]
     called = frames[ours[-1] + 1 : ours[-1] + 2]
     return f"{name} → {called[0]}" if called else name
