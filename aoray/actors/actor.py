@@ -42,8 +42,8 @@ from aoray.actors.faults import backoff, log_fault, not_here
 from aoray.actors.hibernation import Residency
 from aoray.actors.machine import Activate, Close, Effect, Hibernate, Machine, Read
 from aoray.actors.parts import Parts, open_checkpoints, parts_of
-from aoray.actors.placement import gateway_of
 from aoray.actors.results import ResultRow
+from aoray.actors.short_way import ShortWay
 from aoray.calls import wire_host
 from aoray.errors import AorayError, ClientError, StaleTerm, Unavailable, UnknownProcess
 from aoray.keyfiles import load_key
@@ -81,7 +81,7 @@ class ProcessActor(Counted):
             processes_max=settings.resident_processes_max, idle_seconds_max=settings.idle_seconds_max
         )
         self._asked: Counter[str] = Counter()  # processes whose state somebody is waiting for
-        self._couriers = Couriers(call)
+        self._couriers = Couriers(call, settings.gateways)
         self._evaluating = ThreadPoolExecutor(1, thread_name_prefix="evaluating")
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="reading")
         self._tasks = Tasks(name)
@@ -90,7 +90,10 @@ class ProcessActor(Counted):
         self._catching_up: dict[str, list[tuple[int, asyncio.Future[None]]]] = {}
         self._dry_running = asyncio.Lock()
         self._wake = asyncio.Event()
-        self.counted = (Stage("evaluated", name, lambda: self._machine.queued),)
+        self._short_way = ShortWay(
+            name, settings, call, self._results, self.items, self._couriers.push, self._tasks
+        )
+        self.counted = (Stage("evaluated", name, lambda: self._machine.queued), self._short_way.stage)
         self._counts = dict.fromkeys(("replayed", "slices", "faults", "fenced", "dry_runs"), 0)
         self._tasks.start(self._evaluate_for_ever())
         self._tasks.start(self._hibernate_for_ever())
@@ -209,8 +212,7 @@ class ProcessActor(Counted):
         for row in done.rows:
             self._tell_watchers(row)
             if not row.pushed:
-                gateway = gateway_of(row.process_id, self._settings.gateways)
-                self._couriers.push(f"gateway-{gateway}", row)
+                self._short_way.push(row)
         for process_id, term in done.fenced:
             self._counts["fenced"] += 1
             self._apply(self._machine.fenced(process_id, term))

@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aoray import limits
+from aoray.actors.placement import gateway_of
 from aoray.actors.results import ResultRow
 from aoray.calls import Call
 from aoray.errors import AorayError
@@ -76,8 +77,9 @@ class Courier:
 class Couriers:
     """The couriers of one actor, made as they are needed."""
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, gateways: int) -> None:
         self._call = call
+        self._gateways = gateways
         self._couriers: dict[tuple[str, str], Courier] = {}
 
     def deliver(self, gateway: str, process_id: str, message_id: str, result: bytes) -> None:
@@ -86,9 +88,10 @@ class Couriers:
             (process_id, message_id, result)
         )
 
-    def push(self, gateway: str, row: ResultRow) -> None:
-        """A result with an outbox, for the gateway that pushes for this process: so that it need not be read
-        from the store, or, if it is large, where it is there."""
+    def push(self, row: ResultRow) -> None:
+        """A result with an outbox that does not go the short way, for its gateway to push:
+        as it is, so that it need not be read from the store, or, if it is large, where it is there."""
+        gateway = f"gateway-{gateway_of(row.process_id, self._gateways)}"
         small = len(row.result) <= limits.PUSH_HANDED_BYTES_MAX
         self._courier(gateway, "push", _size).put(row if small else row[:2])
 

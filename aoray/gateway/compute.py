@@ -22,9 +22,9 @@ from starlette.routing import Route
 
 from aoray import limits
 from aoray.actors.results import ResultRow, Sort
+from aoray.batcher import patiently
 from aoray.errors import MalformedInput, Overloaded, Unavailable, UnknownMessage
 from aoray.gateway import cursors
-from aoray.gateway.batcher import patiently
 from aoray.gateway.gateway import Gateway
 from aoray.gateway.schedule import now_ms
 from aoray.gateway.web import body_of_request, json_response

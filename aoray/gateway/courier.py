@@ -18,6 +18,18 @@ import orjson
 
 from aoray import limits
 from aoray.actors.deliveries import Delivery
+from aoray.actors.delivery import Attempt, Parcel, Spec, attempted, named, parcels, signed, untried
+from aoray.actors.push import (
+    EMPTY_DATA,
+    AssignmentSpec,
+    Fault,
+    MessageSpec,
+    Sender,
+    SpawnSpec,
+    outbox,
+    sender_of,
+    success_tags,
+)
 from aoray.actors.results import ResultRow
 from aoray.errors import (
     ClientError,
@@ -27,22 +39,10 @@ from aoray.errors import (
     UnknownModule,
     UnknownProcess,
 )
-from aoray.gateway.delivery import Attempt, Parcel, Spec, attempted, named, parcels, untried
 from aoray.gateway.ingress import Ingress
 from aoray.gateway.knowledge import Arweave, Knowledge
-from aoray.gateway.push import (
-    EMPTY_DATA,
-    AssignmentSpec,
-    Fault,
-    MessageSpec,
-    Sender,
-    SpawnSpec,
-    outbox,
-    success_tags,
-)
 from aoray.protocol.items import DataItem, build
 from aoray.protocol.keys import Signer
-from aoray.protocol.tags import ao_tag
 from aoray.scheduler.rules import Submission
 
 DELIVERED = Attempt("delivered")
@@ -79,14 +79,13 @@ class Courier:
 
     def sender(self, process_id: str) -> Sender:
         """It may read the log: not for the event loop."""
-        tags = self._knowledge.read_process(process_id).tags
-        return Sender(process_id, ao_tag(tags, "Module", ""), ao_tag(tags, "Scheduler", ""))
+        return sender_of(self._knowledge.read_process(process_id))
 
     def untried(self, row: ResultRow, parcel: Parcel) -> Delivery:
         """The delivery of something that nobody has attempted yet, with the id that its item will have."""
         delivery = untried(row.process_id, row.nonce, parcel)
         try:
-            item = self._signed(parcel.spec)
+            item = signed(self._signer, parcel.spec)
         except ClientError:  # it can't be built; the attempt will say why
             item = None
         return named(delivery, item.id) if item else delivery
@@ -94,7 +93,7 @@ class Courier:
     async def deliver(self, parcel: Parcel, before: Delivery, aside: Aside) -> Delivery:
         """One attempt; `aside` is entered while it waits for Arweave."""
         try:
-            item = self._signed(parcel.spec)
+            item = signed(self._signer, parcel.spec)
             before = named(before, item.id) if item else before
             attempt = await self._attempt(parcel.spec, item, before.process_id, aside)
         except Overloaded as error:  # it was not even attempted
@@ -171,7 +170,7 @@ class Courier:
         """
         spec = parcel.spec
         try:
-            item = None if isinstance(spec, Fault) else self._signed(spec)
+            item = None if isinstance(spec, Fault) else signed(self._signer, spec)
             if isinstance(spec, SpawnSpec) and item:
                 sender = self.sender(row.process_id)
                 return [(sender.process_id, self._news(spec, item, sender).id)]
@@ -179,9 +178,3 @@ class Courier:
             return []
         assigned = spec.assign_to if isinstance(spec, MessageSpec) and item else ()
         return [(process_id, item.id) for process_id in assigned if item]
-
-    def _signed(self, spec: Spec) -> DataItem | None:
-        """The item of a message or a spawn; the same one however often it is asked for."""
-        if isinstance(spec, MessageSpec):
-            return build(self._signer, target=spec.target, anchor=spec.anchor, tags=spec.tags, data=spec.data)
-        return build(self._signer, tags=spec.tags, data=spec.data) if isinstance(spec, SpawnSpec) else None

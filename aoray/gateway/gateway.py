@@ -9,9 +9,9 @@ from typing import NamedTuple, Protocol
 
 from aoray.actors.placement import gateway_of, pool_actor
 from aoray.actors.results import ResultRow, Sort
+from aoray.batcher import Sleep
 from aoray.calls import Call
 from aoray.gateway.admission import Admission
-from aoray.gateway.batcher import Sleep
 from aoray.gateway.courier import Courier
 from aoray.gateway.ingress import Ingress
 from aoray.gateway.knowledge import Arweave, Knowledge, Reader

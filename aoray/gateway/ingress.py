@@ -16,11 +16,11 @@ import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 
 from aoray import limits
+from aoray.batcher import Batcher, Sleep
 from aoray.bounded import Bounded
 from aoray.calls import Call
 from aoray.errors import AorayError, MalformedInput, Overloaded, UnknownProcess
 from aoray.gateway.admission import Admission
-from aoray.gateway.batcher import Batcher, Sleep
 from aoray.gateway.knowledge import Knowledge
 from aoray.gateway.places import Places
 from aoray.gateway.waiting import Waiting

@@ -1,10 +1,11 @@
 """Pushing: the outboxes of results become signed items, and go the same way in as a client's (design.md §1,
 point 4).
 
-Actors announce results with outboxes; what nobody announced, or was announced to a gateway that died, is
-found by a scan of the store. A result is marked as pushed once everything of its outbox has come to its end
-(`delivery`), in one transaction with the rows that say to which; after a crash before that it is pushed
-again, and `courier` says why that is still exactly once.
+What holds nothing but messages to processes of this computer goes there from its actor (`actors.short_way`);
+of all other results with outboxes the actors tell the gateways. What nobody told of, or told a gateway that
+died, is found by a scan of the store. A result is marked as pushed once everything of its outbox has come to
+its end (`delivery`), in one transaction with the rows that say to which; after a crash before that it is
+pushed again, and `courier` says why that is still exactly once.
 
 Processes take turns: one with thousands of outboxes holds up no other.
 
@@ -26,13 +27,13 @@ from typing import Protocol
 
 from aoray import limits
 from aoray.actors.deliveries import Deliveries, Delivery, Settlement
+from aoray.actors.delivery import Parcel, settlement, untried
 from aoray.actors.results import ResultRow
+from aoray.batcher import Batcher, Sleep
 from aoray.bounded import Bounded
 from aoray.errors import InfrastructureError, MalformedInput, NotFound, Unavailable
 from aoray.fair import Fair
-from aoray.gateway.batcher import Batcher, Sleep
 from aoray.gateway.courier import Courier
-from aoray.gateway.delivery import Parcel, settlement, untried
 from aoray.gateway.look import Look
 from aoray.metrics import Stage
 

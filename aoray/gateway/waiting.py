@@ -15,10 +15,10 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from aoray import limits
+from aoray.batcher import Batcher
 from aoray.bounded import Bounded
 from aoray.calls import Call
 from aoray.errors import InfrastructureError
-from aoray.gateway.batcher import Batcher
 from aoray.gateway.places import Places
 from aoray.gateway.pressure import Key, Pressure
 

@@ -14,10 +14,10 @@ from sim_computer import AUTHORITY, SCHEDULER, Kinds, Simulation
 from sim_guest import MINT, MODULE, Token
 
 from aoray.actors.messages import ModuleInfo, environment_of, given
+from aoray.actors.push import Sender, outbox
 from aoray.actors.results import Results
 from aoray.actors.served import served
 from aoray.errors import AorayError
-from aoray.gateway.push import Sender, outbox
 from aoray.protocol.assignments import LogEntry, check_chain
 from aoray.protocol.attestations import Statement, result_hash, statements_of
 from aoray.protocol.bundles import unpack

@@ -35,7 +35,7 @@ FLOORS = [
         "__init__",
     },
     {"settings", "bodies", "fair", "logs", "tasks", "threads", "wire"},
-    {"calls", "files", "postgres", "nodes"},
+    {"calls", "batcher", "files", "postgres", "nodes"},
     {"protocol"},
     {"keyfiles", "wasm", "arweave", "modules", "verify"},
     {"scheduler", "actors"},

@@ -32,7 +32,7 @@ class FrozenGateway:
 
 async def told_after_a_thousand() -> list[int]:
     gateway = FrozenGateway()
-    couriers = Couriers(gateway.call)
+    couriers = Couriers(gateway.call, 1)
     couriers.deliver("gateway-0", "process", "0", bytes(RESULT_BYTES))
     await gateway.called.wait()
     for number in range(1, 1_000):

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import pytest
 
 from aoray import limits
+from aoray.batcher import CALLS_IN_FLIGHT_MAX, Batcher
 from aoray.errors import AorayError, MalformedInput, Overloaded, Unavailable
-from aoray.gateway.batcher import CALLS_IN_FLIGHT_MAX, Batcher
 
 
 class Other:

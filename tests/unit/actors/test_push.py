@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aoray import limits
-from aoray.gateway.push import ANCHOR_BYTES, Sender, outbox, success_tags, without
+from aoray.actors.push import ANCHOR_BYTES, Sender, outbox, success_tags, without
 from aoray.protocol.ids import b64url_encode
 from aoray.protocol.tags import Tag, ao_tag, first
 

@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 
 from aoray import limits
 from aoray.actors.deliveries import Delivery, Kind, Settlement, State
-from aoray.gateway.push import AssignmentSpec, Fault, MessageSpec, Outbox, SpawnSpec
+from aoray.actors.push import AssignmentSpec, Fault, MessageSpec, Outbox, SpawnSpec
+from aoray.protocol.items import DataItem, build
+from aoray.protocol.keys import Signer
 
 Spec = MessageSpec | SpawnSpec | AssignmentSpec | Fault
 KINDS: Mapping[str, Kind] = {"Messages": "message", "Spawns": "spawn", "Assignments": "assignment"}
@@ -61,6 +63,14 @@ def untried(process_id: str, nonce: int, parcel: Parcel) -> Delivery:
     elif isinstance(spec, AssignmentSpec):
         item_id, target = spec.message_id, spec.process_id
     return Delivery(process_id, nonce, parcel.place, parcel.kind, "pending", item_id, target, 0, "", 0, 0)
+
+
+def signed(signer: Signer, spec: Spec) -> DataItem | None:
+    """The item of a message or a spawn; the same one however often it is asked for. `ClientError` if an item
+    can't be that."""
+    if isinstance(spec, MessageSpec):
+        return build(signer, target=spec.target, anchor=spec.anchor, tags=spec.tags, data=spec.data)
+    return build(signer, tags=spec.tags, data=spec.data) if isinstance(spec, SpawnSpec) else None
 
 
 def named(delivery: Delivery, item_id: str) -> Delivery:

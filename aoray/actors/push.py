@@ -1,9 +1,9 @@
 """What a result sends on: its outbox as items to sign, by the rules of wire-contract §1.5. Pure.
 
-A result's `Messages`, `Spawns` and `Assignments` become plain specifications; `pusher` signs and submits
-them. The same result always gives the same specifications, so their items have the same ids however often
-they are pushed, and the scheduler takes an id once. `From-Nonce` and `From-Index` keep two equal messages
-of one outbox, or of two results, apart.
+A result's `Messages`, `Spawns` and `Assignments` become plain specifications; the messenger signs and submits
+them, or the actor itself by the short way. The same result always gives the same specifications, so their
+items have the same ids however often they are pushed, and the scheduler takes an id once. `From-Nonce` and
+`From-Index` keep two equal messages of one outbox, or of two results, apart.
 
 Guest code writes an outbox, so nothing in it is believed: the tags by which the messenger vouches for the
 sender are taken out in any spelling that a process would read as them, and put in with what is true. A
@@ -20,7 +20,8 @@ import orjson
 from aoray import limits
 from aoray.errors import MalformedInput
 from aoray.protocol.ids import is_id
-from aoray.protocol.tags import Tag, Tags
+from aoray.protocol.items import DataItem
+from aoray.protocol.tags import Tag, Tags, ao_tag
 
 Entry = Mapping[str, Any]
 
@@ -85,6 +86,11 @@ class Outbox(NamedTuple):
     spawns: list[SpawnSpec]
     assignments: list[AssignmentSpec]
     faults: list[Fault]
+
+
+def sender_of(process: DataItem) -> Sender:
+    """The process that this item spawned."""
+    return Sender(process.id, ao_tag(process.tags, "Module", ""), ao_tag(process.tags, "Scheduler", ""))
 
 
 def outbox(result: Mapping[str, Any], sender: Sender, nonce: int, pushed_for: str) -> Outbox:

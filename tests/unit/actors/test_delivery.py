@@ -6,8 +6,8 @@ import pytest
 
 from aoray import limits
 from aoray.actors.deliveries import State
-from aoray.gateway.delivery import Attempt, Parcel, attempted, named, parcels, settlement, untried
-from aoray.gateway.push import Fault, Sender, outbox
+from aoray.actors.delivery import Attempt, Parcel, attempted, named, parcels, settlement, untried
+from aoray.actors.push import Fault, Sender, outbox
 from aoray.protocol.ids import b64url_encode
 
 PID, OTHER, MODULE = (b64url_encode(bytes([n]) * 32) for n in range(1, 4))
