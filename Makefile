@@ -24,6 +24,12 @@ $(NODE_MODULES): tests/node/package-lock.json
 	  || echo "arlocal can't run here without node's sqlite3: tests/e2e/test_flush.py will be skipped"
 	touch $@
 
+# What Ray's `default` extra adds, in a folder of its own: only with it does Ray export metrics, as one test sees.
+RAY_DEFAULT := tests/e2e/.ray-default/.installed
+$(RAY_DEFAULT): tests/e2e/ray-default.lock | install
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --upgrade --target $(@D) --requirement $<
+	touch $@
+
 demo: install
 	$(BIN)/aoray demo
 
@@ -49,7 +55,7 @@ test: install $(NODE_MODULES) lint
 	$(BIN)/python -m mypy
 	$(MAKE) --jobs=3 --keep-going test-computers test-others test-rooms
 
-test-computers: install $(NODE_MODULES)
+test-computers: install $(NODE_MODULES) $(RAY_DEFAULT)
 	$(BIN)/python -m pytest --durations=20 $(COMPUTERS)
 
 test-others: install $(NODE_MODULES)
@@ -84,6 +90,9 @@ goals: install $(NODE_MODULES)
 lock:
 	uv pip compile pyproject.toml --group dev --universal --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --no-header -q -o requirements.lock
+	echo 'ray[default]' | uv pip compile - --constraint requirements.lock --universal --generate-hashes \
+	  $$(sed -n 's/^\([A-Za-z0-9._-]*\)==.*/--no-emit-package \1/p' requirements.lock) \
+	  --no-emit-index-url --no-header -q -o tests/e2e/ray-default.lock
 
 clean:
 	rm -rf .venv tests/node/node_modules .mypy_cache .ruff_cache .pytest_cache
