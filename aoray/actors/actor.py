@@ -49,6 +49,7 @@ from aoray.errors import AorayError, ClientError, StaleTerm, Unavailable, Unknow
 from aoray.keyfiles import load_key
 from aoray.metrics import Counted, Stage
 from aoray.protocol.assignments import LogEntry
+from aoray.protocol.ids import is_id
 from aoray.scheduler.stores import open_results
 from aoray.settings import Settings
 from aoray.tasks import Tasks
@@ -153,7 +154,8 @@ class ProcessActor(Counted):
         for key in keys:
             self._watched_by(gateway, key)
         await self._tell_stored(keys)
-        for process_id in {process_id for process_id, _ in again}:  # it takes long: was a call lost?
+        # It takes long: was a call lost? (A nonce may be that of a slot that is still to come.)
+        for process_id in {process_id for process_id, any_id in again if is_id(any_id)}:
             self._apply(self._machine.doubt(process_id))
 
     async def dry_run(self, process_id: str, message: dict[str, Any]) -> dict[str, Any]:
@@ -315,12 +317,12 @@ class ProcessActor(Counted):
             self._watchers.pop(next(iter(self._watchers)))
 
     async def _tell_stored(self, keys: Sequence[Key]) -> None:
-        for row in await self._on(self._reading, lambda: [self._results.get(*key) for key in keys]):
+        for row in await self._on(self._reading, lambda: [self._results.find(*key) for key in keys]):
             if row is not None:
                 self._tell_watchers(row)
 
     def _tell_watchers(self, row: ResultRow) -> None:
-        for any_id in {row.message_id, row.assignment_id}:
+        for any_id in {row.message_id, row.assignment_id, str(row.nonce)}:
             for gateway in self._watchers.pop((row.process_id, any_id), ()):
                 self._couriers.deliver(gateway, row.process_id, any_id, row.result)
 

@@ -106,6 +106,11 @@ class Database(Protocol):
     def close(self) -> None: ...
 
 
+def nonce_in(name: str) -> int | None:
+    """The nonce, if a slot is named by it; an id is longer."""
+    return int(name) if name.isdecimal() and name.isascii() and len(name) < 19 else None
+
+
 class Results:
     """One process's access to the store. Threads may share it: one reads and one writes at a time."""
 
@@ -139,6 +144,11 @@ class Results:
             return self._one("process_id = ? AND ? IN (message_id, assignment_id)", process_id, any_id)
         nonce = self._nonce_of(process_id, any_id)
         return None if nonce is None else self.at(process_id, nonce)
+
+    def find(self, process_id: str, name: str) -> ResultRow | None:
+        """The result of a slot by any of its names: a message's or an assignment's id, or the nonce."""
+        nonce = nonce_in(name)
+        return self.get(process_id, name) if nonce is None else self.at(process_id, nonce)
 
     def at(self, process_id: str, nonce: int) -> ResultRow | None:
         """The result of a slot."""

@@ -1,8 +1,9 @@
 """The log of a process as its readers see it: one `Slot` for each nonce, page by page, from any scheduler
 unit (`GET /{process}?from-nonce=…`, wire-contract §2.2).
 
-Following asks again for what is behind the last slot, at first soon, then ever more seldom: the scheduler
-unit has no route that waits.
+Following waits at the compute unit for the result of the slot behind the last one (`GET /result/{nonce}`),
+for a scheduler unit has no route that waits. A compute unit that is not ours knows no results by nonce: there
+it looks again now and then.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from aoray.client.wire import Client
+from aoray.errors import AorayError
 from aoray.protocol.tags import Tag, Tags, first
 
 PAGE = 200
-LOOK_FIRST_S = 0.05
-LOOK_MAX_S = 2.0
+WAIT_MS = 10_000
+LOOK_S = 0.5
 
 Try = Callable[[Callable[[], Awaitable[dict[str, Any]]]], Awaitable[dict[str, Any]]]
 
@@ -46,7 +48,6 @@ async def following(
     client: Client, attempt: Try, process: str, after: int, follow: bool
 ) -> AsyncIterator[Slot]:
     """Slots behind the nonce `after`, in order."""
-    wait_s = LOOK_FIRST_S
     while True:
         page = await attempt(partial(client.schedule, process, after=after, limit=PAGE))
         edges = page.get("edges") or []
@@ -56,11 +57,16 @@ async def following(
             yield slot
         if not follow and not (page.get("page_info") or {}).get("has_next_page"):
             return
-        if edges:
-            wait_s = LOOK_FIRST_S
-        else:
-            await asyncio.sleep(wait_s)
-            wait_s = min(2 * wait_s, LOOK_MAX_S)
+        if not edges:
+            await _comes(client, attempt, process, after + 1)
+
+
+async def _comes(client: Client, attempt: Try, process: str, nonce: int) -> None:
+    """Wait until this slot is evaluated, or for WAIT_MS."""
+    try:
+        await attempt(partial(client.awaited, process, nonce, WAIT_MS))
+    except AorayError:
+        await asyncio.sleep(LOOK_S)
 
 
 def slot_of(node: Mapping[str, Any], process: str) -> Slot:

@@ -133,6 +133,11 @@ class Client:
         answer = await self._request("GET", f"/result/{message}", params=params)
         return None if answer.status == ACCEPTED else json_object(answer, self.url)
 
+    async def awaited(self, process: str, nonce: int, wait_ms: int) -> dict[str, Any]:
+        """The result of a slot that may not be there yet; after `wait_ms` how far the process is."""
+        params = {"process-id": process, "wait": str(wait_ms)}
+        return await self._json("GET", f"/result/{nonce}", params=params)
+
     async def eval(self, process: str, code: str) -> dict[str, Any]:
         """Evaluate Lua in a process that this signer owns, and give the result."""
         return await self.result(process, await self.send(process, action="Eval", data=code))

@@ -3,7 +3,7 @@
 `GET /result` is a hot route: a plain endpoint over dictionaries, that serves a result's bytes as they were
 stored. It blocks until the result is there, since AO's clients take any JSON that they get for the result;
 after `limits.RESULT_WAIT_MS_MAX` it answers 202 with how far the process is. An id that is in no log is 404
-at once.
+at once. One by a nonce (ours alone) may be asked for before there is such a slot.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from aoray import limits
-from aoray.actors.results import ResultRow, Sort
+from aoray.actors.results import ResultRow, Sort, nonce_in
 from aoray.batcher import patiently
 from aoray.errors import MalformedInput, Overloaded, Unavailable, UnknownMessage
 from aoray.gateway import cursors
@@ -55,9 +55,11 @@ def add_result(app: FastAPI, gateway: Gateway) -> Route:
 async def _result(gateway: Gateway, request: Request, process_id: str, any_id: str) -> bytes | Response:
     if not is_id(process_id):
         raise MalformedInput("'processId': Required.", field="process-id", hint="The id of the process.")
+    wait_ms = _wait_ms(request.query_params.get("wait", ""))
+    if (nonce := nonce_in(any_id)) is not None:
+        return await _result_at(gateway, process_id, nonce, wait_ms, request.is_disconnected)
     if not is_id(any_id):
         raise MalformedInput(f"{any_id[:60]!r} is not an id", field="message")
-    wait_ms = _wait_ms(request.query_params.get("wait", ""))
     return await find_result(gateway, process_id, any_id, wait_ms, request.is_disconnected)
 
 
@@ -90,6 +92,23 @@ async def find_result(
     )
     if found is not None:
         gateway.waiting.pressure.forget(key)
+    return found if found is not None else await _in_progress(gateway, process_id, nonce)
+
+
+async def _result_at(
+    gateway: Gateway, process_id: str, nonce: int, wait_ms: int, is_gone: Callable[[], Awaitable[bool]]
+) -> bytes | Response:
+    """The result of a slot that need not be there yet: who follows a process waits for the next one so."""
+    await gateway.knowledge.process(process_id)
+
+    async def stored() -> bytes | None:
+        row = await gateway.look(gateway.results.at, process_id, nonce)
+        return row.result if row else None
+
+    found = await stored()
+    if found is None and wait_ms:
+        key = process_id, str(nonce)
+        found = await gateway.waiting.result(key, stored, wait_ms / 1000, is_gone)
     return found if found is not None else await _in_progress(gateway, process_id, nonce)
 
 

@@ -51,6 +51,7 @@ class Outboxes(Protocol):
 
     def at(self, process_id: str, nonce: int) -> ResultRow | None: ...
     def get(self, process_id: str, any_id: str) -> ResultRow | None: ...
+    def find(self, process_id: str, name: str) -> ResultRow | None: ...
     def unpushed(self, limit: int, after: Reference) -> Sequence[Reference]: ...
 
 
@@ -141,8 +142,7 @@ class Pusher:
     def _entry(self, process_id: str, any_id: str, index: int) -> tuple[int, Parcel, list[Delivery]]:
         """One of a result's outbox: the slot, what it is, and how far all of that outbox is."""
         self._courier.sender(process_id)
-        slot = int(any_id) if any_id.isdecimal() and any_id.isascii() and len(any_id) < 19 else None
-        row = self._results.get(process_id, any_id) if slot is None else self._results.at(process_id, slot)
+        row = self._results.find(process_id, any_id)
         if row is None:
             raise NotFound(f"no result of {any_id[:60]}", process_id=process_id)
         found = self.outbox_of(row)

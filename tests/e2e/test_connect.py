@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 import aoray
@@ -16,6 +17,7 @@ from aoray.testing import LocalComputer, send_kill
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
+AWAITED = "aoray_gateway_results_awaited 1"  # of one gateway's figures
 COUNTER = """
 Count = 0
 Handlers.add("add", "Add", function(msg)
@@ -95,6 +97,20 @@ async def test_results_are_followed_in_the_order_of_the_log_errors_too(computer:
         slots = [slot async for slot in ao.slots(process, after=1)]
         assert [slot.nonce for slot in slots] == [2, 3]
         assert all(slot.owner == ao.address for slot in slots)
+
+
+async def test_who_follows_a_process_waits_at_the_computer_for_what_comes(mortal: LocalComputer) -> None:
+    async with aoray.connect_async(mortal.url, wallet=aoray.new_wallet()) as ao:
+        process = await ao.spawn(COUNTER)
+        followed = ao.results(process, follow=True)
+        assert (await anext(followed)).index == 0
+        coming = asyncio.ensure_future(anext(followed))
+        async with asyncio.timeout(30), httpx.AsyncClient() as http:
+            while AWAITED not in (await http.get(f"{mortal.url}/metrics")).text.splitlines():
+                assert not coming.done()
+            sent = await ao.send(process, "Add", tags={"N": "1"})
+            result = await coming
+        assert (result.index, result.message, result.output) == (1, sent, "1")
 
 
 def test_any_wallet_speaks(computer: LocalComputer, ao: aoray.Connection, tmp_path: Path) -> None:

@@ -201,7 +201,7 @@ class Computer:
 
     def _deliver(self) -> None:
         for key in list(self.watched):
-            row = self.results.get(*key)
+            row = self.results.find(*key)
             if row is not None:
                 self.watched.discard(key)
                 self.gateway.waiting.deliver([(*key, row.result)])

@@ -96,6 +96,24 @@ async def test_waiting_ends_with_202_and_how_far_the_process_is(
     assert len(computer.gateway.waiting) == 0
 
 
+async def test_who_follows_waits_for_the_slot_that_is_still_to_come(
+    computer: Computer, every: httpx.AsyncClient
+) -> None:
+    pid = await computer.spawn()
+    there = await every.get(f"/result/0?process-id={pid}")
+    assert (there.status_code, there.content) == (200, orjson.dumps(EMPTY))
+    early = await every.get(f"/result/1?process-id={pid}&wait=1")
+    assert (early.status_code, early.json()["current"], early.json()["target"]) == (202, 0, 1)
+    followed = asyncio.create_task(every.get(f"/result/1?process-id={pid}"))
+    await waiting(computer, 1)
+    await computer.send(pid)
+    answer = await followed
+    assert (answer.status_code, answer.content) == (200, orjson.dumps(EMPTY))
+    assert len(computer.gateway.waiting) == 0
+    nowhere = await every.get(f"/result/1?process-id={NOWHERE}")
+    assert (nowhere.status_code, nowhere.json()["code"]) == (404, "unknown_process")
+
+
 async def test_results_of_nothing_are_refused_at_once(computer: Computer, every: httpx.AsyncClient) -> None:
     pid = await computer.spawn()
     for path, status, code in (
