@@ -108,7 +108,7 @@ class Batcher(Generic[Sent, Answer]):
                 answers = [error] * len(batch)
             except Exception:  # a bug; its callers must not wait for ever
                 log.exception("a call with %d items failed", len(batch))
-                answers = [AorayError("internal error", hint="The gateway's log says more.")] * len(batch)
+                answers = [AorayError("internal error", hint="The computer's log says more.")] * len(batch)
             for (_, waiting, _), answer in zip(batch, answers, strict=True):
                 _resolve(waiting, answer)
             now = asyncio.get_running_loop().time()

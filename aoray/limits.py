@@ -88,7 +88,8 @@ PUSH_HANDED_BYTES_MAX = (
     16 * KIB
 )  # of a result that is handed over with its announcement, not read from the store
 PUSH_HELD_BYTES_MAX = 64 * MIB  # of such results in one gateway
-SHORT_WAY_RESULTS_MAX = 128  # of one actor, whose outboxes it is sending; others it hands to the messenger
+SHORT_WAY_RESULTS_MAX = 512  # of one actor, whose outboxes it is sending; others it hands to the messenger
+NO_PROCESS_SECONDS = 60.0  # so long a target that is no process (a wallet) is taken for none
 SENDERS_KNOWN_MAX = 10_000  # processes of which an actor knows how they sign, and targets that are none
 PUSH_SETTLE_S = 0.02  # what became of outboxes gathers for so long: nobody waits for it but who looks
 PUSH_SCAN_S = 10.0  # how often the store is scanned for outboxes that nobody announced

@@ -1,10 +1,10 @@
 """What is counted of a message's journey: accepted, scheduled, evaluated, pushed, flushed.
 
 Each Ray actor keeps a `Stage` for what it does: `accepted` and `pushed` in a gateway, `scheduled` and
-`flushed` in a shard, `evaluated` in a process actor. A stage has a total, a queue (what waits before it), a
-lag (how late it is) and a histogram of latencies; docs/metrics.md says from when to when. They go out on two
-roads: Prometheus text at a gateway's `/metrics`, which asks every actor for its snapshots, and Ray's own
-metrics, to which each actor gives them every EXPORT_SECONDS. An actor has both by being `Counted`.
+`flushed` in a shard, `evaluated` and `pushed` in a process actor. A stage has a total, a queue (what waits
+before it), a lag (how late it is) and a histogram of latencies; docs/metrics.md says from when to when. They
+go out on two roads: Prometheus text at a gateway's `/metrics`, which asks every actor for its snapshots, and
+Ray's own metrics, to which each actor gives them every EXPORT_SECONDS. An actor has both by being `Counted`.
 
 Cheap where it is counted: once for each batch, plain integers; a Ray counter takes 7 µs for each call. Labels
 are bounded: the name of a gateway, a shard or a pool actor; all actors of single processes are one, `own`.
@@ -77,6 +77,8 @@ class Stage:
     def snapshot(self) -> Snapshot:
         """As it is now. Nothing is late where nothing waits."""
         queue = self.queued()
+        if not queue:
+            self._at = time.monotonic()
         lag_ms = max(self._worst_ms, (time.monotonic() - self._at) * 1000) if queue else 0.0
         reached, cumulative = 0, []
         for count in self._buckets:

@@ -1,10 +1,10 @@
 """The process actor: a Ray actor that holds many processes' instances, and evaluates their messages.
 
 Where in a message's journey: after the log. A shard's lane calls `assign` with entries that are durable, or
-`activate` with processes to look after; the results go to the store, and to the gateways that `watch` or
-push. One event loop takes calls and drives the machine (order), one thread evaluates, another reads the log
-and the store. Processes that have been idle for long, or are too many, hibernate: a checkpoint is taken,
-their instances go, and whatever is asked of them wakes them.
+`activate` with processes to look after; the results go to the store, and to the gateways that `watch`; what
+they send, to the shards by the short way, or to the gateways that push. One event loop takes calls and drives
+the machine (order), one thread evaluates, another reads the log and the store. Processes that are idle for
+long, or too many, hibernate: a checkpoint is taken, their instances go, and whatever is asked wakes them.
 
 Invariants: the machine is touched by the event loop alone, instances by the evaluating thread alone. A
 lost, repeated or reordered call changes nothing: nonces decide, and the log fills gaps. A watch is
@@ -92,7 +92,7 @@ class ProcessActor(Counted):
         self._dry_running = asyncio.Lock()
         self._wake = asyncio.Event()
         self._short_way = ShortWay(
-            name, settings, call, self._results, self.items, self._couriers.push, self._tasks
+            name, settings, call, self._results, self._reading, self.items, self._couriers.push, self._tasks
         )
         self.counted = (Stage("evaluated", name, lambda: self._machine.queued), self._short_way.stage)
         self._counts = dict.fromkeys(("replayed", "slices", "faults", "fenced", "dry_runs"), 0)

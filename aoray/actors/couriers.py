@@ -22,6 +22,8 @@ from aoray.actors.results import ResultRow
 from aoray.calls import Call
 from aoray.errors import AorayError
 
+Announced = ResultRow | tuple[str, int]  # the latter its process and its nonce
+
 logger = logging.getLogger(__name__)
 
 
@@ -88,12 +90,12 @@ class Couriers:
             (process_id, message_id, result)
         )
 
-    def push(self, row: ResultRow) -> None:
-        """A result with an outbox that does not go the short way, for its gateway to push:
-        as it is, so that it need not be read from the store, or, if it is large, where it is there."""
-        gateway = f"gateway-{gateway_of(row.process_id, self._gateways)}"
-        small = len(row.result) <= limits.PUSH_HANDED_BYTES_MAX
-        self._courier(gateway, "push", _size).put(row if small else row[:2])
+    def push(self, row: Announced) -> None:
+        """A result with an outbox that does not go the short way, or not all of it, for its gateway to push.
+        One that nobody has tried is told as it is, unless it is large: it need not be read from the store."""
+        gateway = f"gateway-{gateway_of(row[0], self._gateways)}"
+        handed = isinstance(row, ResultRow) and len(row.result) <= limits.PUSH_HANDED_BYTES_MAX
+        self._courier(gateway, "push", _size).put(row if handed else row[:2])
 
     def _courier(self, gateway: str, method: str, size_of: Callable[[Any], int]) -> Courier:
         courier = self._couriers.get((gateway, method))
@@ -106,5 +108,5 @@ class Couriers:
         return courier
 
 
-def _size(announced: ResultRow | tuple[str, int]) -> int:
+def _size(announced: Announced) -> int:
     return len(announced.result) if isinstance(announced, ResultRow) else 0

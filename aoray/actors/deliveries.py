@@ -1,9 +1,9 @@
 """What became of every outbox message: a row for each, kept beside the results (G3 of design.md).
 
-The messenger writes here when it has tried to push an outbox. An outbox is durable before that, since it is
-in its result, so one that was never tried needs no row: it is pending, and made from the result when
-somebody asks. So a message without an outbox costs nothing here, and one that is delivered at the first try
-is written once, in the transaction that marks its result as pushed.
+Whoever tried to push an outbox writes here: its actor, or the messenger. An outbox is durable before that,
+since it is in its result, so one that was never tried needs no row: it is pending, and made from the result
+when somebody asks. So a message without an outbox costs nothing here, and one that is delivered at the first
+try is written once, in the transaction that marks its result as pushed.
 
 Invariants
 * Keyed by (process, nonce, place): the index in the result's `Messages`, and after those in its `Spawns`,
@@ -92,7 +92,7 @@ class Deliveries:
 
     def settle(self, settlements: Iterable[Settlement]) -> None:
         """Write what attempts came to, and mark the results of which all is done; one transaction."""
-        listed = list(settlements)
+        listed = sorted(settlements, key=lambda each: each[:2])  # two who write take rows in one order
         with self._writes.transaction() as db:
             db.executemany(UPSERT, (delivery for each in listed for delivery in each.deliveries))
             done = [(each.process_id, each.nonce) for each in listed if each.done]

@@ -1,9 +1,9 @@
 """How an outbox message comes to its end: which there are, and what an attempt makes of one. Pure.
 
-`parcels` gives everything of a result's outbox its place; `courier` attempts one, and `attempted` says what
-it is then. Towards our own shards and Arweave an attempt that fails because something is away leaves it
-`pending` for as long as it takes; towards another network it is `dead` after
-`limits.PUSH_FOREIGN_ATTEMPTS_MAX`, and only a hand pushes it again.
+`parcels` gives everything of a result's outbox its place; the messenger's `courier` attempts one, or the
+actor's `short_way`, and `attempted` says what it is then. Towards our own shards and Arweave an attempt that
+fails because something is away leaves it `pending` for as long as it takes; towards another network it is
+`dead` after `limits.PUSH_FOREIGN_ATTEMPTS_MAX`, and only a hand pushes it again.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The store of results: what each message's evaluation gave, and which outboxes are still to be pushed.
 
-Process actors write here once for each slice of work; gateways read results and settle outboxes
+Process actors write here once for each slice of work; gateways read results, and both settle outboxes
 (`deliveries`).
 One SQLite file with several writing processes (WAL, busy timeout); `synchronous=NORMAL`, since whatever a
 power cut takes is made again, the same, by replay.

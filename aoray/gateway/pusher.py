@@ -94,7 +94,7 @@ class Pusher:
     def push(self, announced: Iterable[Reference | ResultRow]) -> None:
         """Take note of results with outboxes. Beyond the bound they are left to the next scan.
 
-        One that comes as it is was evaluated just now, so nobody has tried to push it.
+        One that comes as it is was evaluated just now, and its actor has not tried to push it.
         """
         for each in announced:
             reference = each[0], each[1]

@@ -1,8 +1,8 @@
 """The ordering rules: known state and a batch of submissions in, log entries and an answer to each submission
 out. Pure.
 
-Where in a message's journey: between the gateway, which verified the item, and the log, which makes the
-entries durable.
+Where in a message's journey: between the gateway, which verified the item, or the actor, which signed it, and
+the log, which makes the entries durable.
 
 Invariants (guarantees G1, G3): a process's nonces have no gap and begin with 0, the process itself; a process
 has each message once, and who submits it again gets the first receipt again; timestamps rise strictly; each
@@ -28,7 +28,7 @@ from aoray.scheduler.log import ProcessState, Slot
 
 
 class Submission(NamedTuple):
-    """What a gateway asks to be scheduled: a verified item and the process it is for.
+    """What a gateway or a process actor asks to be scheduled: a verified item and the process it is for.
 
     For an `assignment` the item is that of the assigned message, whose own target may be another process.
     """

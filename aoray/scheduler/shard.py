@@ -1,11 +1,12 @@
 """The scheduler shard: the Ray actor that orders the messages of its processes, and tells where they are
 evaluated.
 
-Where in a message's journey: gateways `submit` batches; one loop drains all that has queued meanwhile,
-commits it (rules, signatures, one durable transaction) in one thread, answers the callers, and hands the
-entries to the lanes of the process actors. Under load the batches grow by themselves; an idle shard answers
-at once. One that is not idle, where others came beside the last, gathers for GATHER_MS first: everything
-behind it costs by the batch, and so on a full machine the last of all waits less.
+Where in a message's journey: gateways, and process actors by the short way, `submit` batches; one loop drains
+all that has queued meanwhile, commits it (rules, signatures, one durable transaction) in one thread, answers
+the callers, and hands the entries to the lanes of the process actors. Under load the batches grow by
+themselves; an idle shard answers at once. One that is not idle, where others came beside the last, gathers
+for GATHER_MS first: everything behind it costs by the batch, and so on a full machine the last of all waits
+less.
 
 Invariants: nobody gets a receipt before it is on the disk. Only the holder of the shard's term writes; a
 shard that finds a later term ends its process (if it is the rightful one, Ray starts it again, and it takes
@@ -70,7 +71,7 @@ def now_ms() -> int:
 
 
 class Call:
-    """A gateway's call: it is answered when each of its submissions has its outcome."""
+    """A call of `submit`: it is answered when each of its submissions has its outcome."""
 
     def __init__(self, size: int, loop: asyncio.AbstractEventLoop) -> None:
         self.since_s = loop.time()

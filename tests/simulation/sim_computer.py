@@ -24,6 +24,7 @@ from sim_disk import Disk, SimLog, SimResults, opened
 from sim_guest import MODULE, SimLoader, Token
 from sim_world import HOST, Faults, Handle, SimThread, World
 
+from aoray import limits
 from aoray import tasks as tasks_module
 from aoray.actors import actor as actor_module
 from aoray.actors import evaluation as evaluation_module
@@ -150,6 +151,7 @@ class Simulation:
             actors_per_node=rng.randint(1, 3),
             flush_interval_ms=rng.choice((50, 500)),
         )
+        self.short_way_max = rng.choice((0, 1, limits.SHORT_WAY_RESULTS_MAX))  # what is over it is pushed
         self.processes: list[str] = []
         self.ticking: list[str] = []
         self.ticking_from: dict[str, int] = {}  # the nonce after which all was calm
@@ -242,6 +244,7 @@ class Simulation:
                 ThreadPoolExecutor=SimThread,
             ),
             patch.object(tasks_module, "os", os),
+            patch.object(limits, "SHORT_WAY_RESULTS_MAX", self.short_way_max),
             patch.object(evaluation_module, "Instance", Token),
         ):
             yield

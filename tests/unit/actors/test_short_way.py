@@ -4,7 +4,8 @@ they are durable; whatever can't go so is handed to the messenger whole."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from evaluating import until
 from scheduling import spawn
 
 from aoray import limits
+from aoray.actors.couriers import Announced
 from aoray.actors.results import ResultRow, Results
 from aoray.actors.short_way import ShortWay
-from aoray.errors import AorayError, Overloaded, Unavailable, UnknownProcess
+from aoray.errors import AorayError, Overloaded, Unavailable
 from aoray.keyfiles import load_key
 from aoray.protocol.ids import b64url_encode
 from aoray.protocol.items import DataItem, parse, verify
@@ -30,6 +32,23 @@ PROCESS = SENDER.process_id
 ONE, OTHER, WALLET = (b64url_encode(bytes([n]) * 32) for n in (1, 2, 3))
 
 
+class Writing(ThreadPoolExecutor):
+    """Its store is away for a while."""
+
+    def __init__(self, road: Road) -> None:
+        super().__init__(1)
+        self._road = road
+
+    def submit(self, function: Callable[..., Any], /, *arguments: Any, **more: Any) -> Future[Any]:
+        return super().submit(self._or_away, function, *arguments, **more)
+
+    def _or_away(self, function: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
+        if self._road.lost_settlements:
+            self._road.lost_settlements -= 1
+            raise Unavailable("the store is away")
+        return function(*arguments, **more)
+
+
 class Road:
     """An actor's short way, a shard that takes what is for ONE and OTHER, and a messenger that listens."""
 
@@ -41,16 +60,21 @@ class Road:
         self.fault: AorayError | None = None
         self.open = asyncio.Event()
         self.open.set()
-        self.long_way: list[ResultRow] = []
+        self.long_way: list[Announced] = []
+        self.full: set[str] = set()
         self.tasks = Tasks("actor")
+        self.lost_settlements = 0
+        self.looked: list[str] = []
         self.way = ShortWay(
-            "actor", self.settings, self.call, self.results, self.items, self.long_way.append, self.tasks
+            *("actor", self.settings, self.call, self.results, Writing(self), self.items),
+            *(self.long_way.append, self.tasks),
         )
         self.nonce = 0
 
     async def items(self, process_ids: Sequence[str]) -> list[bytes | None]:
         await asyncio.sleep(0)
-        return [SENDER.item if process_id == PROCESS else None for process_id in process_ids]
+        self.looked += process_ids
+        return [SENDER.item if process_id in (PROCESS, ONE, OTHER) else None for process_id in process_ids]
 
     async def call(self, actor: str, method: str, *arguments: Any) -> Any:
         assert (actor[:6], method) == ("shard-", "submit")
@@ -61,8 +85,8 @@ class Road:
         return [self._answer(submission) for submission in arguments[0]]
 
     def _answer(self, submission: Submission) -> Receipt | AorayError:
-        if submission.process_id == WALLET:
-            return UnknownProcess("no such process")
+        if submission.process_id in self.full:
+            return Overloaded("its actor is behind")
         item = parse(submission.item)
         self.taken.append(item)
         return Receipt(submission.process_id, item.id, "", len(self.taken), 1, "actor", True)
@@ -117,24 +141,44 @@ async def test_what_goes_twice_is_the_same_item(road: Road) -> None:
     assert road.taken[0].raw == road.taken[1].raw
 
 
-async def test_messages_to_one_target_keep_their_order(road: Road) -> None:
-    rows = [road.row(ONE) for _ in range(100)]
+async def test_messages_to_one_target_keep_their_order_whatever_else_is_in_their_outboxes(road: Road) -> None:
+    rows = [road.row(ONE, *([OTHER, WALLET] if nonce % 3 == 0 else [])) for nonce in range(100)]
     for row in rows:
         road.way.push(row)
-    await until(lambda: road.state(rows[-1])[0])
-    assert [item.data for item in road.taken] == [str(nonce).encode() for nonce in range(100)]
+    await until(lambda: road.state(rows[98])[0] and len(road.long_way) == 34)
+    assert [item.data for item in road.taken if item.target_id == ONE] == [
+        b"%d" % nonce for nonce in range(100)
+    ]
 
 
-async def test_what_goes_to_a_wallet_goes_the_long_way_and_is_asked_for_once(road: Road) -> None:
-    row, again = road.row(ONE, WALLET), road.row(WALLET)
+async def test_what_is_for_a_wallet_is_left_to_the_messenger_and_the_rest_is_marked(road: Road) -> None:
+    row = road.row(ONE, WALLET, OTHER)
     road.way.push(row)
     await until(lambda: bool(road.long_way))
-    assert road.long_way == [row]
-    assert road.state(row) == (False, [])
-    asked = road.asked
-    road.way.push(again)
+    assert road.long_way == [row[:2]], "it was tried, so the store knows more than the row"
+    assert road.state(row) == (False, ["delivered", "pending", "delivered"])
+    left = road.results.deliveries.of(*row[:2])[1]
+    assert (left.target, left.attempts, left.first_ms) == (WALLET, 0, 0)
+    assert len(left.item_id) == 43
+
+
+async def test_what_is_for_wallets_alone_costs_one_look_and_no_call(road: Road) -> None:
+    rows = [road.row(WALLET) for _ in range(3)]
+    for row in rows:
+        road.way.push(row)
+    await until(lambda: len(road.long_way) == 3)
+    assert (road.long_way, road.asked) == (rows, 0)
+    assert road.looked == [PROCESS, WALLET]
+
+
+async def test_a_wallet_is_looked_for_again_after_a_while(
+    road: Road, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "NO_PROCESS_SECONDS", -1)
+    for _ in range(2):
+        road.way.push(road.row(WALLET))
     await until(lambda: len(road.long_way) == 2)
-    assert road.asked == asked
+    assert road.looked == [PROCESS, WALLET, WALLET]
 
 
 @pytest.mark.parametrize("fault", [Unavailable("it restarts"), Overloaded("it is full")])
@@ -144,10 +188,36 @@ async def test_while_a_shard_is_away_or_full_all_goes_the_long_way(road: Road, f
     for row in rows:
         road.way.push(row)
     await until(lambda: len(road.long_way) == 3)
-    assert road.long_way == rows
+    assert road.long_way == [row[:2] for row in rows]
     road.fault = None
     road.way.push(last := road.row(ONE))
     await until(lambda: road.state(last)[0])
+
+
+async def test_what_one_process_has_no_room_for_is_left_to_the_messenger_alone(road: Road) -> None:
+    road.full.add(OTHER)
+    row = road.row(ONE, OTHER)
+    road.way.push(row)
+    await until(lambda: bool(road.long_way))
+    assert road.state(row) == (False, ["delivered", "pending"])
+
+
+async def test_while_the_store_is_away_what_is_delivered_waits_to_be_marked(road: Road) -> None:
+    road.lost_settlements = 2
+    row = road.row(ONE)
+    road.way.push(row)
+    await until(lambda: road.state(row)[0])
+    assert (len(road.taken), road.lost_settlements, road.long_way) == (1, 0, [])
+
+
+async def test_a_fault_in_one_outbox_does_not_end_the_way(
+    road: Road, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = road.row(ONE)._replace(result=b"no JSON")
+    road.way.push(first)
+    road.way.push(second := road.row(ONE))
+    await until(lambda: road.state(second)[0])
+    assert road.long_way == [first]
 
 
 @pytest.mark.parametrize(
@@ -156,13 +226,13 @@ async def test_while_a_shard_is_away_or_full_all_goes_the_long_way(road: Road, f
         {"Spawns": [{"Tags": [{"name": "Module", "value": ONE}]}]},
         {"Assignments": [{"Message": ONE, "Processes": [OTHER]}]},
         {"Messages": [{"Target": ONE, "Tags": [{"name": "Assignments", "value": OTHER}]}]},
-        {"Messages": [{"Target": ONE, "Tags": []}, {"Target": "nobody", "Tags": []}]},
+        {"Messages": [{"Target": "nobody", "Tags": []}]},
         {"Messages": [{"Target": ONE, "Tags": []}] * (limits.PUSH_SLICE_MESSAGES + 1)},
         {"Messages": [{"Target": ONE, "Tags": [], "Data": "x" * limits.PUSH_HANDED_BYTES_MAX}]},
     ],
     ids=["spawn", "assignment", "assigned", "faulty", "many", "large"],
 )
-async def test_an_outbox_that_is_more_than_a_few_messages_goes_the_long_way(
+async def test_an_outbox_that_is_no_few_messages_to_processes_goes_the_long_way(
     road: Road, more: dict[str, Any]
 ) -> None:
     row = road.row(**more)
@@ -182,7 +252,7 @@ async def test_no_more_is_under_way_than_the_bound(road: Road) -> None:
 
 
 async def test_a_sender_that_is_not_in_the_log_is_left_to_the_messenger(road: Road) -> None:
-    row = road.row(ONE, process_id=OTHER)
+    row = road.row(ONE, process_id=WALLET)
     road.way.push(row)
     await until(lambda: bool(road.long_way))
     assert (road.long_way, road.asked) == ([row], 0)
