@@ -23,6 +23,7 @@ from __future__ import annotations
 import itertools
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -65,6 +66,8 @@ DROP INDEX IF EXISTS results_by_message;
 DROP INDEX IF EXISTS results_by_assignment;
 """
 BUSY_SECONDS = 30.0
+BUSY_FIRST_SECONDS = 0.0001
+BUSY_LOOK_SECONDS_MAX = 0.01
 
 Sort = Literal["ASC", "DESC"]
 NonceOf = Callable[[str, str], int | None]  # of a process's message or assignment; None if the log has none
@@ -291,10 +294,23 @@ class Connection:
             self._db.execute("PRAGMA wal_autocheckpoint=4000")
             self._db.executescript(SCHEMA + DELIVERIES_SCHEMA + NO_LONGER)
             self._db.create_function("result_hash", 1, result_hash, deterministic=True)
+            self._db.execute("PRAGMA busy_timeout=0")  # from here on `_execute` waits
 
     def rows(self, query: str, *values: Any) -> list[Any]:
         with self._lock, _as_unavailable():
-            return self._db.execute(query, values).fetchall()
+            return self._execute(query, *values).fetchall()
+
+    def _execute(self, query: str, *values: Any) -> sqlite3.Cursor:
+        """While somebody else writes, wait: it takes less than the milliseconds that SQLite sleeps."""
+        end, wait_s = time.monotonic() + BUSY_SECONDS, BUSY_FIRST_SECONDS
+        while True:
+            try:
+                return self._db.execute(query, values)
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                    raise
+            time.sleep(wait_s)
+            wait_s = min(2 * wait_s, BUSY_LOOK_SECONDS_MAX)
 
     def stale(self, db: Transaction, term_of: Mapping[str, int]) -> set[str]:
         """Which of these processes have a later term; of the others nobody writes with an earlier one."""
@@ -307,7 +323,7 @@ class Connection:
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         with self._lock, _as_unavailable():
-            self._db.execute("BEGIN IMMEDIATE")
+            self._execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
                 self._db.execute("COMMIT")
