@@ -92,6 +92,7 @@ SHORT_WAY_RESULTS_MAX = 512  # of one actor, whose outboxes it is sending; other
 NO_PROCESS_SECONDS = 60.0  # so long a target that is no process (a wallet) is taken for none
 SENDERS_KNOWN_MAX = 10_000  # processes of which an actor knows how they sign, and targets that are none
 PUSH_SETTLE_S = 0.02  # what became of outboxes gathers for so long: nobody waits for it but who looks
+FOLD_SECONDS = 0.5  # how often an actor folds the results' WAL, so that no commit has to
 PUSH_SCAN_S = 10.0  # how often the store is scanned for outboxes that nobody announced
 PUSH_BACKOFF_MAX_S = 10.0
 PUSH_FOREIGN_ATTEMPTS_MAX = 360  # towards another network, so about an hour; towards our own there is no end

@@ -361,8 +361,15 @@ def sample(pid: int, kind: str, costs: Counter[str]) -> None:
         "-o",
         "/dev/stdout",
     ]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    try:  # it may wait for ever for a process that ends meanwhile
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=3 * PROFILE_S
+        )
+    except subprocess.TimeoutExpired:
+        return
     for line in done.stdout.decode(errors="replace").splitlines():
+        if line.startswith("py-spy>"):
+            continue
         stack, _, count = line.rpartition(" ")
         cost = cost_of(stack.split(";"))
         if count.isdigit() and cost:

@@ -42,7 +42,7 @@ from aoray.actors.faults import backoff, log_fault, not_here
 from aoray.actors.hibernation import Residency
 from aoray.actors.machine import Activate, Close, Effect, Hibernate, Machine, Read
 from aoray.actors.parts import Parts, open_checkpoints, parts_of
-from aoray.actors.results import ResultRow
+from aoray.actors.results import ResultRow, fold_for_ever
 from aoray.actors.short_way import ShortWay
 from aoray.calls import wire_host
 from aoray.errors import AorayError, ClientError, StaleTerm, Unavailable, UnknownProcess
@@ -99,6 +99,7 @@ class ProcessActor(Counted):
         self._tasks.start(self._evaluate_for_ever())
         self._tasks.start(self._hibernate_for_ever())
         self._tasks.start(sweep_later(partial(open_checkpoints, settings)))
+        self._tasks.start(fold_for_ever(self._results))
         self._tasks.start(self.export_for_ever())
         if built_in:
             self._tasks.start(self._warm(built_in))

@@ -62,6 +62,9 @@ class ResultsDatabase(Database):
                 held[process_id] = db.execute(RAISE, [process_id, term]).fetchone()[0]
         return {process_id for process_id, term in term_of.items() if held[process_id] > term}
 
+    def fold(self) -> None:
+        """The server does that."""
+
     def guard(self, db: Transaction, file: str, *, wait: bool = True) -> bool:
         """Keep others from indexing or removing a file of checkpoints until the transaction ends."""
         locked = db.execute(LOCK if wait else TRY_LOCK, [f"{self._schema} {file}"]).fetchone()[0]

@@ -20,7 +20,9 @@ On failure: `Unavailable` (the disk, a lock held too long): nothing of the batch
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import logging
 import sqlite3
 import threading
 import time
@@ -34,9 +36,11 @@ import orjson
 from aoray import limits
 from aoray.actors.deliveries import SCHEMA as DELIVERIES_SCHEMA
 from aoray.actors.deliveries import Deliveries
-from aoray.errors import StaleTerm, Unavailable
+from aoray.errors import AorayError, StaleTerm, Unavailable
 from aoray.protocol.attestations import Statement, result_hash
 from aoray.sql import Transaction, replacing
+
+logger = logging.getLogger(__name__)
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS terms (process_id TEXT PRIMARY KEY, term INTEGER NOT NULL) WITHOUT ROWID;
@@ -106,7 +110,18 @@ class Database(Protocol):
     def transaction(self) -> AbstractContextManager[Transaction]: ...
     def stale(self, db: Transaction, term_of: Mapping[str, int]) -> set[str]: ...
     def guard(self, db: Transaction, file: str, *, wait: bool = True) -> bool: ...
+    def fold(self) -> None: ...
     def close(self) -> None: ...
+
+
+async def fold_for_ever(results: Results) -> None:
+    """Keep the WAL of a file short, in a thread: else a commit does, and all who write wait 20 ms for it."""
+    while True:
+        await asyncio.sleep(limits.FOLD_SECONDS)
+        try:
+            await asyncio.to_thread(results.fold)
+        except AorayError as error:  # whoever writes says so too
+            logger.info("the results are not folded: %s", error)
 
 
 def nonce_in(name: str) -> int | None:
@@ -147,6 +162,10 @@ class Results:
             return self._one("process_id = ? AND ? IN (message_id, assignment_id)", process_id, any_id)
         nonce = self._nonce_of(process_id, any_id)
         return None if nonce is None else self.at(process_id, nonce)
+
+    def fold(self) -> None:
+        """Tidy up, beside whoever writes."""
+        self._reads.fold()
 
     def find(self, process_id: str, name: str) -> ResultRow | None:
         """The result of a slot by any of its names: a message's or an assignment's id, or the nonce."""
@@ -290,7 +309,7 @@ class Connection:
             if self._db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
                 self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
-            # At each fold of the WAL whoever writes waits for the disk; by default that is at 1,000 pages.
+            # Where a commit folds the WAL, all who write wait for the disk: `fold_for_ever` does it before.
             self._db.execute("PRAGMA wal_autocheckpoint=4000")
             self._db.executescript(SCHEMA + DELIVERIES_SCHEMA + NO_LONGER)
             self._db.create_function("result_hash", 1, result_hash, deterministic=True)
@@ -315,6 +334,10 @@ class Connection:
     def stale(self, db: Transaction, term_of: Mapping[str, int]) -> set[str]:
         """Which of these processes have a later term; of the others nobody writes with an earlier one."""
         return {process_id for process_id, term in term_of.items() if not hold(db, process_id, term)}
+
+    def fold(self) -> None:
+        """Move what is in the WAL into the file, beside whoever writes."""
+        self.rows("PRAGMA wal_checkpoint(PASSIVE)")
 
     def guard(self, db: Transaction, file: str, *, wait: bool = True) -> bool:
         """Keep others from indexing or removing a file of checkpoints: nobody else writes meanwhile."""

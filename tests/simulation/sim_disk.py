@@ -148,6 +148,9 @@ class SimResults(Results):
             self._path, functools.partial(settle, list(settlements))
         )
 
+    def fold(self) -> None:
+        """What is written stays where it is: the disk knows of no folding."""
+
     def commit(self, term_of: Mapping[str, int], rows: Sequence[ResultRow]) -> None:
         done = super().commit
         self.disk.write(self._path, lambda: done(term_of, rows))

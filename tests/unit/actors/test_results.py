@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -139,3 +140,18 @@ def test_several_processes_write_at_once(results: Results, stored: Settings) -> 
         writer.join()
     assert [writer.exitcode for writer in writers] == [0, 0, 0]
     assert [results.last_nonce(f"p{index}") for index in range(3)] == [99, 99, 99]
+
+
+def test_folding_keeps_the_wal_short_while_others_write(tmp_path: Path) -> None:
+    writer, folder = Results(tmp_path / "results.sqlite"), Results(tmp_path / "results.sqlite")
+    wal, sizes = tmp_path / "results.sqlite-wal", []
+    for nonce in range(300):
+        writer.commit({"p": 1}, [row("p", nonce)])
+        if nonce % 20 == 0:
+            folder.fold()
+            sizes.append(wal.stat().st_size)
+    assert len(sizes) == 15
+    assert max(sizes) < 2 * sizes[1], "it begins again from the front"
+    assert writer.last_nonce("p") == 299
+    writer.close()
+    folder.close()
