@@ -30,6 +30,9 @@ REQUEST_HEAD_SECONDS_MAX = 20  # in which they must have arrived, from the conne
 CONNECTIONS_MAX = 20_000  # of one port of a gateway; more are closed at once
 BODIES_BYTES_MAX = 512 * MIB  # request bodies in one gateway's memory at once
 # While a `GET /result` waits, the store is looked at and the actor asked again this often
+SLOT_WAITS_MAX = 1_000  # of one gateway, for slots still to come
+SLOT_WAIT_CROWDED_SECONDS = 1.0  # beyond it a request waits so long, and is answered 202
+SLOTS_AHEAD_MAX = 1_000  # how far a slot that is waited for may be ahead of what is evaluated
 RESULT_REWATCH_S = 2.0
 FRESH_RESULTS_MAX = 20_000  # delivered results a gateway keeps in memory, and their bytes
 FRESH_RESULTS_BYTES_MAX = 64 * MIB

@@ -62,9 +62,6 @@ class ResultsDatabase(Database):
                 held[process_id] = db.execute(RAISE, [process_id, term]).fetchone()[0]
         return {process_id for process_id, term in term_of.items() if held[process_id] > term}
 
-    def fold(self) -> None:
-        """The server does that."""
-
     def guard(self, db: Transaction, file: str, *, wait: bool = True) -> bool:
         """Keep others from indexing or removing a file of checkpoints until the transaction ends."""
         locked = db.execute(LOCK if wait else TRY_LOCK, [f"{self._schema} {file}"]).fetchone()[0]
@@ -82,6 +79,9 @@ class PostgresResults(Results):
         return self._one("message_id = ? AND process_id = ?", any_id, process_id) or self._one(
             "assignment_id = ? AND process_id = ?", any_id, process_id
         )
+
+    def fold(self) -> None:
+        """The server does that."""
 
     def mark(self) -> Mark:
         """Before what is not yet written by now."""

@@ -27,7 +27,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -110,7 +110,6 @@ class Database(Protocol):
     def transaction(self) -> AbstractContextManager[Transaction]: ...
     def stale(self, db: Transaction, term_of: Mapping[str, int]) -> set[str]: ...
     def guard(self, db: Transaction, file: str, *, wait: bool = True) -> bool: ...
-    def fold(self) -> None: ...
     def close(self) -> None: ...
 
 
@@ -136,6 +135,7 @@ class Results:
         """`nonce_of` finds a message or an assignment in the log; without it, `get` reads what it passes."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self._nonce_of = nonce_of
+        self._path = path
         self._use(Connection(path), Connection(path))
 
     def _use(self, reads: Database, writes: Database) -> None:
@@ -164,8 +164,10 @@ class Results:
         return None if nonce is None else self.at(process_id, nonce)
 
     def fold(self) -> None:
-        """Tidy up, beside whoever writes."""
-        self._reads.fold()
+        """Move what is in the WAL into the file, beside whoever reads and writes. (If writers leave no gap it
+        grows all the same, and commits fold what is left, which is little.)"""
+        with _as_unavailable(), closing(sqlite3.connect(self._path, timeout=0)) as db:
+            db.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def find(self, process_id: str, name: str) -> ResultRow | None:
         """The result of a slot by any of its names: a message's or an assignment's id, or the nonce."""
@@ -334,10 +336,6 @@ class Connection:
     def stale(self, db: Transaction, term_of: Mapping[str, int]) -> set[str]:
         """Which of these processes have a later term; of the others nobody writes with an earlier one."""
         return {process_id for process_id, term in term_of.items() if not hold(db, process_id, term)}
-
-    def fold(self) -> None:
-        """Move what is in the WAL into the file, beside whoever writes."""
-        self.rows("PRAGMA wal_checkpoint(PASSIVE)")
 
     def guard(self, db: Transaction, file: str, *, wait: bool = True) -> bool:
         """Keep others from indexing or removing a file of checkpoints: nobody else writes meanwhile."""

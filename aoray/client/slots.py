@@ -2,13 +2,14 @@
 unit (`GET /{process}?from-nonce=…`, wire-contract §2.2).
 
 Following waits at the compute unit for the result of the slot behind the last one (`GET /result/{nonce}`),
-for a scheduler unit has no route that waits. A compute unit that is not ours knows no results by nonce: there
-it looks again now and then.
+for a scheduler unit has no route that waits. Where that is refused (by a compute unit that is not ours, or
+one that restarts), or many wait already, it looks again now and then.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
@@ -18,8 +19,9 @@ from aoray.errors import AorayError
 from aoray.protocol.tags import Tag, Tags, first
 
 PAGE = 200
-WAIT_MS = 10_000
+WAIT_MS = 2_000  # a slot is there before its result; so it is seen no later than this
 LOOK_S = 0.5
+WAITS_MAX = 64  # at once, of a client: each has a connection for itself
 
 Try = Callable[[Callable[[], Awaitable[dict[str, Any]]]], Awaitable[dict[str, Any]]]
 
@@ -48,6 +50,7 @@ async def following(
     client: Client, attempt: Try, process: str, after: int, follow: bool
 ) -> AsyncIterator[Slot]:
     """Slots behind the nonce `after`, in order."""
+    hurried = False
     while True:
         page = await attempt(partial(client.schedule, process, after=after, limit=PAGE))
         edges = page.get("edges") or []
@@ -57,16 +60,29 @@ async def following(
             yield slot
         if not follow and not (page.get("page_info") or {}).get("has_next_page"):
             return
-        if not edges:
-            await _comes(client, attempt, process, after + 1)
+        if edges:
+            hurried = False
+        elif hurried:  # it was said to be there, and is not: never ask faster than this
+            await asyncio.sleep(LOOK_S)
+            hurried = False
+        else:
+            hurried = await _comes(client, process, after + 1) < LOOK_S
 
 
-async def _comes(client: Client, attempt: Try, process: str, nonce: int) -> None:
-    """Wait until this slot is evaluated, or for WAIT_MS."""
+async def _comes(client: Client, process: str, nonce: int) -> float:
+    """Wait until this slot is evaluated, or for WAIT_MS; or, where that can't be, a moment. In seconds."""
+    began = time.monotonic()
+    if client.waits >= WAITS_MAX:
+        await asyncio.sleep(LOOK_S)
+        return LOOK_S
+    client.waits += 1
     try:
-        await attempt(partial(client.awaited, process, nonce, WAIT_MS))
+        await client.awaited(process, nonce, WAIT_MS)
     except AorayError:
         await asyncio.sleep(LOOK_S)
+    finally:
+        client.waits -= 1
+    return time.monotonic() - began
 
 
 def slot_of(node: Mapping[str, Any], process: str) -> Slot:

@@ -37,6 +37,7 @@ class Client:
         self.url = url.rstrip("/")
         self.signer = signer
         self._road = road or HttpRoad(url)
+        self.waits = 0  # for slots still to come (`slots.following`)
         self._health: Mapping[str, Any] | None = None
 
     async def __aenter__(self) -> Self:

@@ -3,7 +3,7 @@
 `GET /result` is a hot route: a plain endpoint over dictionaries, that serves a result's bytes as they were
 stored. It blocks until the result is there, since AO's clients take any JSON that they get for the result;
 after `limits.RESULT_WAIT_MS_MAX` it answers 202 with how far the process is. An id that is in no log is 404
-at once. One by a nonce (ours alone) may be asked for before there is such a slot.
+at once. One by a nonce may be asked for before there is such a slot.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ from aoray.batcher import patiently
 from aoray.errors import MalformedInput, Overloaded, Unavailable, UnknownMessage
 from aoray.gateway import cursors
 from aoray.gateway.gateway import Gateway
+from aoray.gateway.pressure import Key
 from aoray.gateway.schedule import now_ms
+from aoray.gateway.waiting import Stored
 from aoray.gateway.web import body_of_request, json_response
 from aoray.protocol.ids import is_id
 
@@ -106,10 +108,30 @@ async def _result_at(
         return row.result if row else None
 
     found = await stored()
-    if found is None and wait_ms:
-        key = process_id, str(nonce)
-        found = await gateway.waiting.result(key, stored, wait_ms / 1000, is_gone)
+    if found is None:
+        last = await gateway.look(gateway.results.last_nonce, process_id)
+        if nonce > last + limits.SLOTS_AHEAD_MAX:
+            raise UnknownMessage(
+                f"slot {nonce} of {process_id} is far ahead", process_id=process_id, last=last
+            )
+        found = await _coming(gateway, (process_id, str(nonce)), stored, wait_ms / 1000, is_gone)
     return found if found is not None else await _in_progress(gateway, process_id, nonce)
+
+
+async def _coming(
+    gateway: Gateway, key: Key, stored: Stored, wait_s: float, is_gone: Callable[[], Awaitable[bool]]
+) -> bytes | None:
+    """Those who wait so are bounded: requests of people who compute must find room beside them."""
+    if not wait_s:
+        return None
+    if gateway.under_way["slots"] >= limits.SLOT_WAITS_MAX:
+        await asyncio.sleep(min(wait_s, limits.SLOT_WAIT_CROWDED_SECONDS))
+        return await stored()
+    gateway.under_way["slots"] += 1
+    try:
+        return await gateway.waiting.result(key, stored, wait_s, is_gone)
+    finally:
+        gateway.under_way["slots"] -= 1
 
 
 def _stored(gateway: Gateway, process_id: str, any_id: str) -> bytes | None:

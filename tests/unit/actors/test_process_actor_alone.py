@@ -66,6 +66,19 @@ async def test_a_second_watch_looks_for_what_was_lost(house: House) -> None:
     assert nonces([await house.result(actor, process.process_id, lost.message_id)]) == [1]
 
 
+async def test_who_waits_for_the_next_slot_is_told_and_wakes_nobody(house: House) -> None:
+    actor = house.actor()
+    process = house.spawn()
+    await actor.assign(process.work)
+    await house.result(actor, process.process_id, process.process_id)
+    for _ in range(2):  # asked again after a while, as a gateway does
+        await actor.watch([(process.process_id, "1")], "gateway-0")
+    assert not actor._machine.processes[process.process_id].behind
+    sent = house.send(process.process_id, "next")
+    await actor.assign(sent.work)
+    assert nonces([await house.gateway.heard(process.process_id, "1")]) == [1]
+
+
 async def test_messages_do_not_wait_until_an_actor_has_looked_for_what_crashes_left(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -142,7 +142,7 @@ def test_several_processes_write_at_once(results: Results, stored: Settings) -> 
     assert [results.last_nonce(f"p{index}") for index in range(3)] == [99, 99, 99]
 
 
-def test_folding_keeps_the_wal_short_while_others_write(tmp_path: Path) -> None:
+def test_folding_between_commits_keeps_the_wal_short(tmp_path: Path) -> None:
     writer, folder = Results(tmp_path / "results.sqlite"), Results(tmp_path / "results.sqlite")
     wal, sizes = tmp_path / "results.sqlite-wal", []
     for nonce in range(300):

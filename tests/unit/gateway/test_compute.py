@@ -110,8 +110,23 @@ async def test_who_follows_waits_for_the_slot_that_is_still_to_come(
     answer = await followed
     assert (answer.status_code, answer.content) == (200, orjson.dumps(EMPTY))
     assert len(computer.gateway.waiting) == 0
+    far = await every.get(f"/result/{10**18 - 1}?process-id={pid}")
+    assert (far.status_code, far.json()["code"]) == (404, "unknown_message")
     nowhere = await every.get(f"/result/1?process-id={NOWHERE}")
     assert (nowhere.status_code, nowhere.json()["code"]) == (404, "unknown_process")
+
+
+async def test_who_follows_in_a_crowd_looks_in_place_of_waiting(
+    computer: Computer, every: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "SLOT_WAITS_MAX", 1)
+    monkeypatch.setattr(limits, "SLOT_WAIT_CROWDED_SECONDS", 0.01)
+    pid = await computer.spawn()
+    first = asyncio.create_task(every.get(f"/result/1?process-id={pid}"))
+    await waiting(computer, 1)
+    assert (await every.get(f"/result/1?process-id={pid}")).status_code == 202
+    await computer.send(pid)
+    assert (await first).status_code == 200
 
 
 async def test_results_of_nothing_are_refused_at_once(computer: Computer, every: httpx.AsyncClient) -> None:
