@@ -35,7 +35,7 @@ demo: install
 
 check: install lint
 	$(BIN)/python -m mypy
-	$(BIN)/python -m pytest tests/unit -q --ignore tests/unit/modules/test_lua_build.py  # a C build; `make test` has it
+	$(BIN)/python -m pytest tests/unit -q
 
 lint: install
 	$(BIN)/ruff check .
