@@ -29,10 +29,10 @@ REQUEST_HEAD_BYTES_MAX = 64 * KIB  # request line and headers together
 REQUEST_HEAD_SECONDS_MAX = 20  # in which they must have arrived, from the connection or their first byte on
 CONNECTIONS_MAX = 20_000  # of one port of a gateway; more are closed at once
 BODIES_BYTES_MAX = 512 * MIB  # request bodies in one gateway's memory at once
-# While a `GET /result` waits, the store is looked at and the actor asked again this often
 SLOT_WAITS_MAX = 1_000  # of one gateway, for slots still to come
 SLOT_WAIT_CROWDED_SECONDS = 1.0  # beyond it a request waits so long, and is answered 202
 SLOTS_AHEAD_MAX = 1_000  # how far a slot that is waited for may be ahead of what is evaluated
+# While a `GET /result` waits, the store is looked at and the actor asked again this often
 RESULT_REWATCH_S = 2.0
 FRESH_RESULTS_MAX = 20_000  # delivered results a gateway keeps in memory, and their bytes
 FRESH_RESULTS_BYTES_MAX = 64 * MIB
@@ -95,7 +95,7 @@ SHORT_WAY_RESULTS_MAX = 512  # of one actor, whose outboxes it is sending; other
 NO_PROCESS_SECONDS = 60.0  # so long a target that is no process (a wallet) is taken for none
 SENDERS_KNOWN_MAX = 10_000  # processes of which an actor knows how they sign, and targets that are none
 PUSH_SETTLE_S = 0.02  # what became of outboxes gathers for so long: nobody waits for it but who looks
-FOLD_SECONDS = 0.5  # how often an actor folds the results' WAL, so that no commit has to
+FOLD_SECONDS = 0.5  # how often an actor that writes folds the results' WAL, so that commits seldom have to
 PUSH_SCAN_S = 10.0  # how often the store is scanned for outboxes that nobody announced
 PUSH_BACKOFF_MAX_S = 10.0
 PUSH_FOREIGN_ATTEMPTS_MAX = 360  # towards another network, so about an hour; towards our own there is no end

@@ -99,7 +99,7 @@ class ProcessActor(Counted):
         self._tasks.start(self._evaluate_for_ever())
         self._tasks.start(self._hibernate_for_ever())
         self._tasks.start(sweep_later(partial(open_checkpoints, settings)))
-        self._tasks.start(fold_for_ever(self._results))
+        self._tasks.start(fold_for_ever(self._results, lambda: self.counted[0].total))
         self._tasks.start(self.export_for_ever())
         if built_in:
             self._tasks.start(self._warm(built_in))

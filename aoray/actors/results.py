@@ -113,10 +113,14 @@ class Database(Protocol):
     def close(self) -> None: ...
 
 
-async def fold_for_ever(results: Results) -> None:
+async def fold_for_ever(results: Results, written: Callable[[], int]) -> None:
     """Keep the WAL of a file short, in a thread: else a commit does, and all who write wait 20 ms for it."""
+    folded = 0
     while True:
         await asyncio.sleep(limits.FOLD_SECONDS)
+        if written() == folded:  # whoever else writes folds what it wrote
+            continue
+        folded = written()
         try:
             await asyncio.to_thread(results.fold)
         except AorayError as error:  # whoever writes says so too

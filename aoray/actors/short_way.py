@@ -23,6 +23,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
+from functools import partial
 
 import orjson
 
@@ -47,7 +48,6 @@ from aoray.tasks import Tasks
 logger = logging.getLogger(__name__)
 
 DELIVERED = Attempt("delivered")
-Answers = Sequence[Receipt | AorayError]
 Items = Mapping[int, DataItem]  # by place in the outbox
 
 
@@ -81,7 +81,7 @@ class ShortWay:
         self._no_processes: Bounded[str, float] = Bounded(limits.SENDERS_KNOWN_MAX)  # until when
         self._shards = [
             Batcher[Submission, Receipt](
-                _submitter(call, f"shard-{index}"),
+                partial(call, f"shard-{index}", "submit"),
                 size_of=lambda submission: len(submission.item),
                 key_of=turn_of,
                 patience_s=0,
@@ -121,9 +121,12 @@ class ShortWay:
         await self._look([row.process_id])
         sender = self._processes.get(row.process_id)
         found = self._parcels(row, sender) if sender else []
+        if len(found) > limits.PUSH_SLICE_MESSAGES:
+            self._long_way(row)
+            return
         await self._look({parcel.spec.target for parcel in found if isinstance(parcel.spec, MessageSpec)})
         plain = {parcel.place for parcel in found if self._is_plain(parcel)}
-        if not plain or len(found) > limits.PUSH_SLICE_MESSAGES:
+        if not plain:
             self._long_way(row)
             return
         items = {parcel.place: item for parcel in found if (item := self._signed(parcel))}
@@ -199,14 +202,6 @@ class ShortWay:
         settle = self._results.deliveries.settle
         await asyncio.get_running_loop().run_in_executor(self._writing, settle, settlements)
         return [None] * len(settlements)
-
-
-def _submitter(call: Call, shard: str) -> Callable[[list[Submission]], Awaitable[Answers]]:
-    async def submit(batch: list[Submission]) -> Answers:
-        answers: Answers = await call(shard, "submit", batch)
-        return answers
-
-    return submit
 
 
 def settled_by(row: ResultRow, found: Iterable[Parcel], items: Items, arrived: set[int]) -> Settlement:

@@ -35,6 +35,7 @@ class Addresses(NamedTuple):
 class ResultStore(Outboxes, Protocol):
     """The results, as `actors.results` keeps them."""
 
+    def get(self, process_id: str, any_id: str) -> ResultRow | None: ...
     def page(
         self,
         process_id: str,

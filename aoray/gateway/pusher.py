@@ -1,11 +1,11 @@
 """Pushing: the outboxes of results become signed items, and go the same way in as a client's (design.md §1,
 point 4).
 
-What holds nothing but messages to processes of this computer goes there from its actor (`actors.short_way`);
-of all other results with outboxes the actors tell the gateways. What nobody told of, or told a gateway that
-died, is found by a scan of the store. A result is marked as pushed once everything of its outbox has come to
-its end (`delivery`), in one transaction with the rows that say to which; after a crash before that it is
-pushed again, and `courier` says why that is still exactly once.
+Messages to processes of this computer go there from the actor of their sender (`actors.short_way`); of what
+else is in outboxes, or is left of them, the actors tell the gateways. What nobody told of, or told a gateway
+that died, is found by a scan of the store. A result is marked as pushed once everything of its outbox has
+come to its end (`delivery`), in one transaction with the rows that say to which; after a crash before that it
+is pushed again, and `courier` says why that is still exactly once.
 
 Processes take turns: one with thousands of outboxes holds up no other.
 
@@ -50,7 +50,6 @@ class Outboxes(Protocol):
     deliveries: Deliveries
 
     def at(self, process_id: str, nonce: int) -> ResultRow | None: ...
-    def get(self, process_id: str, any_id: str) -> ResultRow | None: ...
     def find(self, process_id: str, name: str) -> ResultRow | None: ...
     def unpushed(self, limit: int, after: Reference) -> Sequence[Reference]: ...
 
