@@ -17,7 +17,8 @@ from collections.abc import Callable
 from typing import Any
 
 from aoray.errors import ClientError, RateLimited
-from aoray.gateway.rates import Rates, address_of, networks
+from aoray.gateway.rates import address_of, networks
+from aoray.rates import Rates
 from aoray.settings import Settings
 
 FREE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})

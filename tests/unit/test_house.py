@@ -34,7 +34,7 @@ FLOORS = [
         "balance",
         "__init__",
     },
-    {"settings", "bodies", "fair", "logs", "tasks", "threads", "wire"},
+    {"settings", "rates", "bodies", "fair", "logs", "tasks", "threads", "wire"},
     {"calls", "batcher", "files", "postgres", "nodes"},
     {"protocol"},
     {"keyfiles", "wasm", "arweave", "modules", "verify"},

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from aoray.errors import ClientError, RateLimited
 from aoray.gateway import apps
 from aoray.gateway.admission import Admission
-from aoray.gateway.rates import Rates, address_of, networks
+from aoray.gateway.rates import address_of, networks
 from aoray.protocol.items import build, parse
 from aoray.protocol.keys import generate_ed25519
+from aoray.rates import Rates
 from aoray.settings import Settings
 
 RATE, BURST = 4.0, 3.0
