@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
 Key = TypeVar("Key")
@@ -29,6 +29,10 @@ class Bounded(Generic[Key, Value]):
 
     def get(self, key: Key) -> Value | None:
         return self._held.get(key)
+
+    def items(self) -> Iterable[tuple[Key, Value]]:
+        """All of them, the oldest first."""
+        return self._held.items()
 
     def __setitem__(self, key: Key, value: Value) -> None:
         self.pop(key)

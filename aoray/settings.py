@@ -82,6 +82,13 @@ class Settings:
     """Messages and spawns a second that one wallet signs, at each gateway; 0: as many as come."""
     rate_burst_seconds: float = 10.0
     """So many seconds' worth of either may come at once."""
+    push_rate_per_process: float = 500.0
+    """Outbox messages a second that one process sends on, by its actor and by its gateway each; 0: as many as
+    come. What is over it waits."""
+    push_rate_per_wallet: float = 2000.0
+    """The same of all processes together that belong to one wallet: its own, and those that they spawned."""
+    push_burst_seconds: float = 60.0
+    """So many seconds' worth of either may be sent at once."""
     trusted_proxies: str = ""
     """Addresses and networks, with commas, whose `X-Forwarded-For` says whom a request is from."""
     attest_interval_ms: int = 2000

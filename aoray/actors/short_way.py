@@ -32,7 +32,9 @@ from aoray.actors.couriers import Announced
 from aoray.actors.deliveries import Settlement
 from aoray.actors.delivery import Attempt, Parcel, attempted, named, parcels, settlement, signed, untried
 from aoray.actors.push import MessageSpec, Sender, outbox, sender_of
+from aoray.actors.push_quota import PushQuota
 from aoray.actors.results import ResultRow, Results
+from aoray.actors.root_wallet import RootWallets
 from aoray.batcher import Batcher
 from aoray.bounded import Bounded
 from aoray.calls import Call
@@ -74,6 +76,8 @@ class ShortWay:
         self._writing = writing
         self._long_way = long_way
         self._tasks = tasks
+        self.quota = PushQuota(settings)
+        self._wallets = RootWallets(self._signer.address, self._item)
         self._queue: deque[ResultRow] = deque()
         self._sending = False
         self._under_way = 0  # outboxes
@@ -94,6 +98,8 @@ class ShortWay:
 
     def push(self, row: ResultRow) -> None:
         """Send the outbox of a result that was written just now."""
+        if self.quota.held_s(row.process_id):
+            return
         full = len(self._queue) + self._under_way >= limits.SHORT_WAY_RESULTS_MAX
         if full or len(row.result) > limits.PUSH_HANDED_BYTES_MAX:
             self._long_way(row)
@@ -129,6 +135,9 @@ class ShortWay:
         if not plain:
             self._long_way(row)
             return
+        wallet = await self._wallets.of(row.process_id)
+        if not self.quota.take(row.process_id, wallet, len(found)):
+            return  # the messenger's scan comes back to it
         items = {parcel.place: item for parcel in found if (item := self._signed(parcel))}
         waiting = {place: self._put(item) for place, item in items.items() if place in plain}
         self._under_way += 1
@@ -173,7 +182,13 @@ class ShortWay:
             if item is None:  # a wallet, most likely, and hardly a process soon
                 self._no_processes[process_id] = now + limits.NO_PROCESS_SECONDS
             else:
-                self._processes[process_id] = sender_of(parse(item))
+                process = parse(item)
+                self._processes[process_id] = sender_of(process)
+                self._wallets.note(process)
+
+    async def _item(self, process_id: str) -> DataItem | None:
+        (item,) = await self._items([process_id])
+        return None if item is None else parse(item)
 
     def _parcels(self, row: ResultRow, sender: Sender) -> list[Parcel]:
         result = orjson.loads(row.result)

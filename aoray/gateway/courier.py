@@ -31,6 +31,7 @@ from aoray.actors.push import (
     success_tags,
 )
 from aoray.actors.results import ResultRow
+from aoray.actors.root_wallet import RootWallets
 from aoray.errors import (
     ClientError,
     InfrastructureError,
@@ -71,6 +72,7 @@ class Courier:
         self._arweave_is_ours = arweave_is_ours
         self._now_ms = now_ms
         self._uploads = 0
+        self.wallets = RootWallets(signer.address, self._process)
 
     def parcels(self, row: ResultRow) -> list[Parcel]:
         """All of a result's outbox."""
@@ -80,6 +82,12 @@ class Courier:
     def sender(self, process_id: str) -> Sender:
         """It may read the log: not for the event loop."""
         return sender_of(self._knowledge.read_process(process_id))
+
+    async def _process(self, process_id: str) -> DataItem | None:
+        try:
+            return await self._knowledge.process(process_id)
+        except UnknownProcess:
+            return None
 
     def untried(self, row: ResultRow, parcel: Parcel) -> Delivery:
         """The delivery of something that nobody has attempted yet, with the id that its item will have."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from aoray.actors.placement import gateway_of, pool_actor
+from aoray.actors.push_quota import PushQuota
 from aoray.actors.results import ResultRow, Sort
 from aoray.batcher import Sleep
 from aoray.calls import Call
@@ -98,6 +99,7 @@ class Gateway:
             results,
             lambda process_id: gateway_of(process_id, settings.gateways) == index,
             self.look,
+            PushQuota(settings),
             sleep=sleep,
             name=self.name,
         )
@@ -126,4 +128,6 @@ class Gateway:
             "results_awaited": len(self.waiting),
             "outboxes_pushed_total": self.pusher.pushed_total,
             "outboxes_waiting": len(self.pusher),
+            "outboxes_held_total": self.pusher.quota.held_total,
+            "processes_held": len(self.pusher.quota.held()),
         }

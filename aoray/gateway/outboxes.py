@@ -61,6 +61,8 @@ def _page(gateway: Gateway, process_id: str, query: Mapping[str, str]) -> dict[s
         after, to_nonce = max(after, (nonce - 1, NONCE_MAX)), nonce
     found = page(gateway, process_id, after, to_nonce, state, limit + 1)
     body: dict[str, Any] = {"process": process_id, "outbox": [shape(each) for each in found[:limit]]}
+    if held_s := gateway.pusher.quota.held_s(process_id):
+        body["held_seconds"] = round(held_s, 3)  # over its quota (`actors.push_quota`)
     if len(found) > limit:
         body["next"] = f"{found[limit - 1].nonce}.{found[limit - 1].place}"
     return body

@@ -7,7 +7,8 @@ that died, is found by a scan of the store. A result is marked as pushed once ev
 come to its end (`delivery`), in one transaction with the rows that say to which; after a crash before that it
 is pushed again, and `courier` says why that is still exactly once.
 
-Processes take turns: one with thousands of outboxes holds up no other.
+Processes take turns: one with thousands of outboxes holds up no other, and one over its quota
+(`actors.push_quota`) waits in the store.
 
 On failure: what is away is tried again with backoff, for as long as it takes if it is ours. A result that
 waits, for its next attempt or for Arweave to answer, does not hold up the others; beyond a bound those that
@@ -20,18 +21,20 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Protocol
+from typing import Literal, Protocol
 
 from aoray import limits
 from aoray.actors.deliveries import Deliveries, Delivery, Settlement
 from aoray.actors.delivery import Parcel, settlement, untried
+from aoray.actors.push_quota import PushQuota
 from aoray.actors.results import ResultRow
 from aoray.batcher import Batcher, Sleep
 from aoray.bounded import Bounded
-from aoray.errors import InfrastructureError, MalformedInput, NotFound, Unavailable
+from aoray.errors import InfrastructureError, MalformedInput, NotFound, RateLimited, Unavailable
 from aoray.fair import Fair
 from aoray.gateway.courier import Courier
 from aoray.gateway.look import Look
@@ -40,6 +43,7 @@ from aoray.metrics import Stage
 log = logging.getLogger(__name__)
 
 Reference = tuple[str, int]  # process id, nonce
+CameTo = Literal["ended", "waits", "held"]  # for its next attempt, or for the quota of its process
 BACKOFF_FIRST_S = 0.2
 BEGIN: Reference = ("", -1)  # before all
 
@@ -61,6 +65,7 @@ class Pusher:
         results: Outboxes,
         is_ours: Callable[[str], bool],
         look: Look,
+        quota: PushQuota,
         *,
         sleep: Sleep = asyncio.sleep,
         name: str = "gateway-0",
@@ -71,6 +76,7 @@ class Pusher:
         self._results = results
         self._is_ours = is_ours
         self._look = look
+        self.quota = quota
         self._sleep = sleep
         self._waiting: Fair[Reference] = Fair(lambda _: 0)
         self._listed: set[Reference] = set()  # what waits, each once
@@ -128,6 +134,10 @@ class Pusher:
         """Push one of a result's outbox again, whatever its state. The result is named by the id of its
         message or assignment, or by its nonce."""
         nonce, parcel, found = await self._look(self._entry, process_id, any_id, index)
+        if wait_s := self.quota.held_s(process_id):
+            raise RateLimited(
+                "the process is over its quota of outbox messages", retry_after_s=math.ceil(wait_s)
+            )
         found[index] = after = await self._courier.deliver(parcel, found[index], nullcontext)
         await self._settlements.put(settlement(process_id, nonce, found))
         if after.state == "pending":
@@ -176,14 +186,18 @@ class Pusher:
         self._begin()
 
     async def _push(self, reference: Reference) -> None:
+        if self.quota.held_s(reference[0]):
+            return  # a scan comes back to it, here and below
         backoff_s = BACKOFF_FIRST_S
-        while not await self._push_once(reference):
+        came_to = await self._push_once(reference, charge=True)
+        while came_to == "waits":
             if self._resting >= limits.PUSH_RESTING_RESULTS_MAX:
-                return  # a scan comes back to it
+                return
             with self._aside(Counter()):
                 await self._sleep(backoff_s)
             backoff_s = min(2 * backoff_s, limits.PUSH_BACKOFF_MAX_S)
-        self.pushed_total += 1
+            came_to = await self._push_once(reference, charge=False)
+        self.pushed_total += came_to == "ended"
 
     @contextmanager
     def _aside(self, waits: Counter[str]) -> Iterator[None]:
@@ -197,23 +211,30 @@ class Pusher:
             waits["now"] -= 1
             self._resting -= not waits.total()
 
-    async def _push_once(self, reference: Reference) -> bool:
-        """Attempt what of an outbox is pending. Says whether all has come to its end, and is written."""
+    async def _push_once(self, reference: Reference, *, charge: bool) -> CameTo:
+        """Attempt what of an outbox is pending. It has ended when all has, and that is written."""
         try:
             handed = self._handed.pop(reference)
             row, parcels, before = await self._look(self._read, reference, handed)
             if row is None:
-                return True
+                return "ended"
+            if charge and not await self._may_send(reference[0], before):
+                return "held"
             after = await self._attempt(parcels, before)
             settled = settlement(*reference, after)
             await self._settlements.put(settled)
         except InfrastructureError as error:
             log.info("the outbox of %s is tried again: %s", reference, error)
-            return False
+            return "waits"
         _report(reference, before, after)
         if settled.done:
             self.stage.done_since([row.timestamp])
-        return settled.done
+        return "ended" if settled.done else "waits"
+
+    async def _may_send(self, process_id: str, before: Sequence[Delivery]) -> bool:
+        """Whether the quota of a process has room for what is pending of an outbox."""
+        pending = sum(delivery.state == "pending" for delivery in before)
+        return self.quota.take(process_id, await self._courier.wallets.of(process_id), pending)
 
     def _read(
         self, reference: Reference, handed: ResultRow | None

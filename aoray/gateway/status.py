@@ -126,6 +126,12 @@ def ticking(stats: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     return counted | ticks | {f"lag_{at}_ms": max(each[at] for each in lags) for at in ("p50", "p99", "max")}
 
 
+def held(gateway: Gateway) -> dict[str, float]:
+    """Processes over their quota of outbox messages, those that wait longest first, and how many seconds."""
+    waits = sorted(gateway.pusher.quota.held().items(), key=lambda each: -each[1])
+    return {process_id: round(wait_s, 1) for process_id, wait_s in waits[: limits.HELD_SHOWN_MAX]}
+
+
 def about(gateway: Gateway) -> dict[str, Any]:
     settings, addresses = gateway.settings, gateway.addresses
     host, port = settings.host, settings.port
@@ -164,7 +170,7 @@ def router(gateway: Gateway) -> APIRouter:
         """Health, and what of the log waits for Arweave."""
         body, _ = await health.body()
         try:
-            return json_response(body | {"arweave": flushing(await shards())})
+            return json_response(body | {"arweave": flushing(await shards()), "held": held(gateway)})
         except InfrastructureError as error:  # what is known is said all the same
             return json_response(body | {"arweave": None, "error": error.message})
 

@@ -16,6 +16,7 @@ from scheduling import spawn
 
 from aoray import limits
 from aoray.actors.couriers import Announced
+from aoray.actors.push_quota import PushQuota
 from aoray.actors.results import ResultRow, Results
 from aoray.actors.short_way import ShortWay
 from aoray.errors import AorayError, Overloaded, Unavailable
@@ -256,3 +257,15 @@ async def test_a_sender_that_is_not_in_the_log_is_left_to_the_messenger(road: Ro
     road.way.push(row)
     await until(lambda: bool(road.long_way))
     assert (road.long_way, road.asked) == ([row], 0)
+
+
+async def test_what_is_over_the_quota_of_its_process_stays_in_the_store(road: Road) -> None:
+    road.way.quota = PushQuota(Settings(push_rate_per_process=1, push_burst_seconds=3), lambda: 0.0)
+    rows = [road.row(ONE) for _ in range(5)]
+    for row in rows:
+        road.way.push(row)
+    await until(lambda: len(road.taken) == 3 and bool(road.way.quota.held()))
+    road.way.push(road.row(ONE))  # not even looked at
+    await until(lambda: all(road.state(row)[0] for row in rows[:3]))
+    assert (len(road.taken), road.long_way) == (3, [])
+    assert not any(road.state(row)[0] for row in rows[3:])
