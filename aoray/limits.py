@@ -53,7 +53,13 @@ PAGE_ENTRIES_MAX = 1_000
 GRAPHQL_PAGE_MAX = 1_000
 GRAPHQL_DEPTH_MAX = 16  # what an introspection query needs
 
-# Arweave.
+# Arweave, read and posted to.
+ARWEAVE_SECONDS_MAX = 30  # that a request may take in all, and for each byte that goes or comes
+ARWEAVE_BYTES_PER_SECOND_MIN = 128 * KIB  # so much more
+BLOCK_SECONDS_MIN = 20  # a chain that says it grew faster lies (Arweave aims at 120),
+BLOCKS_AHEAD_MAX = 500  # but for so many blocks, once
+
+# The embedded Arweave.
 TERMS_CACHED_MAX = (
     16_384  # numbers of tags and ids in the index, so that those that come often are not hashed again
 )

@@ -4,8 +4,10 @@ The scheduler's flusher posts bundles with it, process actors fetch modules, gat
 height.
 
 Invariants: `item` gives only items whose signature verifies and whose id is the one asked for, whatever the
-gateway says; `data` and `tags` are the gateway's word. Bodies are bounded. Nothing is retried here: what is
-retryable is `Unavailable`, and the caller knows for how long.
+gateway says; `data` and `tags` are the gateway's word, `height` only as far as `heights` believes it. Bodies
+are bounded. Every request has a deadline for all of it, which moves only with the bytes that come or go: a
+server that sends a byte now and then holds nobody. Nothing is retried here: what is retryable is
+`Unavailable`, and the caller knows for how long.
 
 On failure: `NotFound` for 404 (and for what is no id), `Unavailable` when the connection fails or the server
 is at fault (5xx, 429), `BadSignature` or `ClientError` for other refusals, `MalformedInput` for answers that
@@ -15,19 +17,22 @@ make no sense.
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any, Self
 
 import httpx
 import orjson
 
+from aoray.arweave.heights import Heights
 from aoray.errors import BadSignature, ClientError, MalformedInput, NotFound, TooLarge, Unavailable
-from aoray.limits import UPLOAD_BYTES_MAX
+from aoray.limits import ARWEAVE_BYTES_PER_SECOND_MIN, ARWEAVE_SECONDS_MAX, UPLOAD_BYTES_MAX
 from aoray.protocol.ids import b64url_decode, is_id
 from aoray.protocol.items import ANCHOR_BYTES, DataItem, parse, rebuild, verify
 from aoray.protocol.tags import Tags, from_json
 
 _DIGITS_MAX = 18  # of a height, a price or a count: what has more is none
-_TIMEOUT = httpx.Timeout(60, connect=5)
+_TIMEOUT = httpx.Timeout(ARWEAVE_SECONDS_MAX, connect=5)
+_LOOK_AGAIN_SECONDS = 1.0
 _TAGS = "query ($id: ID!) { transaction(id: $id) { tags { name value } } }"
 _FIELDS = """query ($id: ID!) {
   transaction(id: $id) { signature anchor recipient owner { key } tags { name value } }
@@ -37,8 +42,16 @@ _FIELDS = """query ($id: ID!) {
 class ArweaveClient:
     """One Arweave, by its URL. For one event loop; `aclose` it, or use it with `async with`."""
 
-    def __init__(self, url: str, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+        heights: Heights | None = None,
+    ) -> None:
+        """`heights` judges what the gateway says of its height; without it, it is believed."""
         self.url = url.rstrip("/")
+        self._heights = heights
         self._http = httpx.AsyncClient(timeout=_TIMEOUT, transport=transport)
 
     async def __aenter__(self) -> Self:
@@ -110,6 +123,16 @@ class ArweaveClient:
         answer = _json(await self._request("GET", "/info"))
         found = answer if isinstance(answer, dict) else {}
         return found | {"height": self._number(found.get("height"), "/info", "height")}
+
+    async def height(self) -> int:
+        """The height of the chain; `Unavailable` if the gateway says one that can't be."""
+        said = int((await self.info())["height"])
+        if self._heights is None:
+            return said
+        if self._heights.look(said, time.time()):
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+            self._heights.look(int((await self.info())["height"]), time.time())
+        return self._heights.height
 
     def _number(self, value: object, path: str, field: str) -> int:
         """A number that a server gives, in JSON or as text."""
@@ -192,23 +215,37 @@ class ArweaveClient:
     async def _request(self, method: str, path: str, **parts: Any) -> bytes:
         """The body of a good answer. A POST is never redirected."""
         where = f"{method} {self.url}{path}"
+        request = self._http.build_request(method, self.url + path, **parts)
+        seconds = _seconds_for(len(parts.get("content", b"")))
         try:
-            request = self._http.build_request(method, self.url + path, **parts)
-            response = await self._http.send(request, stream=True, follow_redirects=method == "GET")
-            try:
-                body = await _bounded(response)
-            finally:
-                await response.aclose()
+            async with asyncio.timeout(seconds) as deadline:
+                response = await self._http.send(request, stream=True, follow_redirects=method == "GET")
+                try:
+                    body = await _bounded(response, deadline, seconds)
+                finally:
+                    await response.aclose()
+        except TimeoutError as error:
+            raise Unavailable(
+                f"{where}: no whole answer in time ({seconds:.0f} s, and more for each byte that comes)",
+                hint="Is Arweave up?",
+            ) from error
         except (httpx.HTTPError, httpx.StreamError) as error:
             raise Unavailable(f"{where}: {error or type(error).__name__}", hint="Is Arweave up?") from error
         _raise_for(where, response.status_code, body)
         return body
 
 
-async def _bounded(response: httpx.Response) -> bytes:
+def _seconds_for(size: int) -> float:
+    """In which so many bytes must have gone or come."""
+    return ARWEAVE_SECONDS_MAX + size / ARWEAVE_BYTES_PER_SECOND_MIN
+
+
+async def _bounded(response: httpx.Response, deadline: asyncio.Timeout, seconds: float) -> bytes:
+    begun = asyncio.get_running_loop().time()
     chunks, size = [], 0
     async for chunk in response.aiter_bytes():
         size += len(chunk)
+        deadline.reschedule(begun + seconds + size / ARWEAVE_BYTES_PER_SECOND_MIN)
         if size > UPLOAD_BYTES_MAX:
             raise TooLarge(f"{response.url} has over {UPLOAD_BYTES_MAX} bytes", bytes_max=UPLOAD_BYTES_MAX)
         chunks.append(chunk)

@@ -104,7 +104,7 @@ class BundlerUploader(EmbeddedUploader):
 
     async def depths(self, ids: Sequence[str]) -> Mapping[str, int]:
         """How deep those are that the gateway knows; 0 if in no block yet."""
-        height = int((await self._gateway.info())["height"])
+        height = await self._gateway.height()
         found: dict[str, int] = {}
         for at in range(0, len(ids), IDS_IN_QUERY_MAX):
             answer = await self._gateway.graphql(DEPTHS, {"ids": list(ids[at : at + IDS_IN_QUERY_MAX])})
@@ -172,7 +172,7 @@ class NodeUploader:
 
         A node whose chain does not reach the anchor is behind, and proves nothing.
         """
-        height = int((await self._node.info())["height"])
+        height = await self._node.height()
         if height < signed.anchor_height:
             return True
         if height > signed.anchor_height + ANCHOR_BLOCKS_MAX:

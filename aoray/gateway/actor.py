@@ -24,6 +24,7 @@ from starlette.types import ASGIApp
 from aoray import logs, nodes
 from aoray.actors.results import ResultRow
 from aoray.arweave.client import ArweaveClient
+from aoray.arweave.heights import Heights
 from aoray.arweave.indexer import Indexer
 from aoray.arweave.routes import router as arweave_router
 from aoray.arweave.store import ArweaveStore
@@ -68,7 +69,7 @@ class GatewayActor(Counted):
             call=call,
             reader=open_readers(settings),
             results=open_results(settings),
-            arweave=Outgoing(settings, call) if settings.publishes else ArweaveClient(settings.arweave_url),
+            arweave=Outgoing(settings, call) if settings.publishes else arweave_of(settings),
         )
         self.counted = self._gateway.stages
         try:
@@ -128,6 +129,11 @@ class GatewayActor(Counted):
         task = asyncio.get_event_loop().create_task(running)
         self._running.add(task)
         task.add_done_callback(lambda ended: _say_why(name, ended))
+
+
+def arweave_of(settings: Settings) -> ArweaveClient:
+    """Where a gateway reads and posts; heights are judged, unless it is the embedded Arweave."""
+    return ArweaveClient(settings.arweave_url, heights=Heights() if settings.gateway_url else None)
 
 
 def applications(gateway: Gateway, arweave: APIRouter | None) -> dict[int, ASGIApp]:

@@ -8,16 +8,17 @@ changes is remembered. On failure: `UnknownModule` or `UnknownMessage` if Arweav
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
+import logging
 import threading
 import time
 from collections.abc import Awaitable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from aoray import limits
 from aoray.bounded import Bounded
 from aoray.errors import (
-    InfrastructureError,
+    AorayError,
     NotFound,
     TooLarge,
     UnknownMessage,
@@ -31,6 +32,8 @@ from aoray.protocol.ids import is_id
 from aoray.protocol.items import DataItem, parse
 from aoray.protocol.tags import Tag, Tags, first
 from aoray.scheduler.reader import Page, ProcessRecord
+
+log = logging.getLogger(__name__)
 
 BLOCK_HEIGHT_SECONDS_MAX = 2.0
 
@@ -51,7 +54,7 @@ class Arweave(Protocol):
 
     def tags(self, id: str) -> Awaitable[Sequence[Tag]]: ...
     def item(self, id: str) -> Awaitable[DataItem]: ...
-    def info(self) -> Awaitable[dict[str, Any]]: ...
+    def height(self) -> Awaitable[int]: ...
     def post_item(self, raw: bytes) -> Awaitable[str]: ...
 
 
@@ -65,7 +68,9 @@ class Knowledge:
         self._processes: Bounded[str, DataItem] = Bounded(
             limits.PROCESSES_KNOWN_MAX, limits.PROCESSES_KNOWN_BYTES_MAX, lambda item: len(item.raw)
         )
-        self._block: tuple[float, int] = (float("-inf"), 0)
+        self._height = 0
+        self._asked = float("-inf")
+        self._asking: asyncio.Task[None] | None = None
 
     async def process(self, process_id: str) -> DataItem:
         """The item that spawned a process."""
@@ -119,11 +124,17 @@ class Knowledge:
         return raw
 
     async def block_height(self) -> int:
-        """Arweave's height, a moment old at most; the last one known while Arweave is away."""
-        asked, height = self._block
-        now = time.monotonic()
-        if now - asked > BLOCK_HEIGHT_SECONDS_MAX:
-            with contextlib.suppress(InfrastructureError):
-                height = int((await self._arweave.info())["height"])
-            self._block = (now, height)
-        return height
+        """Arweave's height, a moment old; the last one known while Arweave does not say it in time."""
+        if self._asking is None and time.monotonic() - self._asked > BLOCK_HEIGHT_SECONDS_MAX:
+            self._asking = asyncio.create_task(self._ask_height())
+        if self._asking is not None:
+            await asyncio.wait([self._asking], timeout=BLOCK_HEIGHT_SECONDS_MAX)
+        return self._height
+
+    async def _ask_height(self) -> None:
+        try:
+            self._height = max(self._height, await self._arweave.height())
+        except AorayError as error:
+            log.warning("the block height stays %d: %r", self._height, error)
+        finally:
+            self._asked, self._asking = time.monotonic(), None

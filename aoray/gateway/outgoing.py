@@ -13,6 +13,7 @@ import asyncio
 
 from aoray.actors.modules import kept_module
 from aoray.arweave.client import ArweaveClient
+from aoray.arweave.heights import Heights
 from aoray.calls import Call
 from aoray.errors import AorayError
 from aoray.files import files_of
@@ -27,7 +28,7 @@ class Outgoing(ArweaveClient):
     """For one event loop."""
 
     def __init__(self, settings: Settings, call: Call) -> None:
-        super().__init__(settings.arweave_url)
+        super().__init__(settings.arweave_url, heights=Heights())
         self._settings = settings
         self._modules = files_of(settings, "modules")
         self._call = call

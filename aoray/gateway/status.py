@@ -114,6 +114,8 @@ def flushing(stats: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         **{name: sum(each[name] for each in shards) for name in SUMS},
         "oldest_seconds": max(each["oldest_seconds"] for each in shards),
         **{name: worst[name] for name in ("way", "last_error", "hint")},
+        "height": max(each["height"] for each in shards),
+        "height_error": next((each["height_error"] for each in shards if each["height_error"]), ""),
     }
 
 

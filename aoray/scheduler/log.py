@@ -121,6 +121,7 @@ class Log(Protocol):
 
     def take_over(self) -> int: ...
     def block_height(self) -> int: ...
+    def last_timestamp(self) -> int: ...
     def processes(self, process_ids: Iterable[str]) -> dict[str, ProcessState]: ...
     def slots(self, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Slot]: ...
     def spawned(self, process_id: str) -> tuple[bytes, bytes] | None: ...
@@ -157,6 +158,11 @@ class SqlLog:
     def block_height(self) -> int:
         """The last block height that was used."""
         return int(self._rows("SELECT block_height FROM shard")[0][0])
+
+    def last_timestamp(self) -> int:
+        """When the last entry was ordered; 0 if there is none."""
+        rows = self._rows("SELECT timestamp FROM entries ORDER BY seq DESC LIMIT 1")
+        return int(rows[0][0]) if rows else 0
 
     def processes(self, process_ids: Iterable[str]) -> dict[str, ProcessState]:
         """The states of those processes that exist."""

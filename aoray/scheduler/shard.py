@@ -34,6 +34,7 @@ import ray
 from aoray import limits, logs, nodes
 from aoray.actors.placement import Placement
 from aoray.arweave.client import ArweaveClient
+from aoray.arweave.heights import Heights
 from aoray.arweave.uploaders import uploader_of
 from aoray.calls import wire_host
 from aoray.errors import AorayError, Overloaded, StaleTerm, Unavailable
@@ -124,7 +125,8 @@ class ShardActor(Counted):
         self._height_said = False  # by Arweave, since this shard began
         self._ticker = Ticker(self._committer, signer, self._now().ms)
         self._cron_wake = asyncio.Event()
-        self._arweave = ArweaveClient(settings.arweave_url)
+        self._height_fault = ""
+        self._arweave = ArweaveClient(settings.arweave_url, heights=self._heights())
         self._flusher = self._make_flusher(signer)
         self.counted = (self._stage, self._flusher.stage)
         self._tasks.start(self._commit_loop())
@@ -215,7 +217,8 @@ class ShardActor(Counted):
             "block_height": self._height,
             "cron": await self._run(self._ticker.stats),
             "attested": self._attester.attested,
-            "arweave": self._flusher.stats(backlog),
+            "arweave": self._flusher.stats(backlog)
+            | {"height": self._height, "height_error": self._height_fault},
             "lanes": {
                 lane.name: {"pending": len(lane.backlog.pending), "behind": len(lane.backlog.behind)}
                 for lane in self._lanes.values()
@@ -365,15 +368,24 @@ class ShardActor(Counted):
             name=f"shard-{self._index}",
         )
 
+    def _heights(self) -> Heights | None:
+        """What a gateway is believed; the embedded Arweave is ours, and makes a block for each upload."""
+        if not self._settings.gateway_url:
+            return None
+        last_ms = self._committer.log.last_timestamp()
+        return Heights(self._height, last_ms / 1000) if self._height and last_ms else Heights()
+
     async def _watch_height(self) -> None:
         while True:
             try:
-                height = int((await self._arweave.info())["height"])
+                height = await self._arweave.height()
                 if height > self._height or not self._height_said:
                     self._cron_wake.set()
                 self._height, self._height_said = max(self._height, height), True
+                self._height_fault = ""
             except AorayError as error:
                 logger.warning("the block height stays %d: %r", self._height, error)
+                self._height_fault = error.message
             await asyncio.sleep(HEIGHT_SECONDS)
 
     # Threads and tasks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -162,3 +163,22 @@ async def test_answers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aoray.arweave.client.UPLOAD_BYTES_MAX", 10)
     with pytest.raises(TooLarge):
         await answering(lambda _: httpx.Response(200, content=bytes(11))).data(UNKNOWN)
+
+
+class Dripping(httpx.AsyncByteStream):
+    """A byte now and then, for ever."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while True:
+            yield b" "
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("ask", ["info", "graphql", "item", "data", "post_item"])
+async def test_a_server_that_drips_holds_nobody(monkeypatch: pytest.MonkeyPatch, ask: str) -> None:
+    monkeypatch.setattr("aoray.arweave.client.ARWEAVE_SECONDS_MAX", 0.2)
+    argument: dict[str, Any] = {"graphql": "{ block { id } }", "post_item": b"x"}
+    async with answering(lambda _: httpx.Response(200, stream=Dripping())) as client:
+        call = getattr(client, ask)
+        with pytest.raises(Unavailable, match="no whole answer in time"):
+            await (call() if ask == "info" else call(argument.get(ask, UNKNOWN)))

@@ -64,8 +64,8 @@ class FakeArweave:
     async def item(self, id: str) -> DataItem:
         return self._found(id)
 
-    async def info(self) -> dict[str, Any]:
-        return {"height": 42}
+    async def height(self) -> int:
+        return 42
 
     async def post_item(self, raw: bytes) -> str:
         if self.down:
