@@ -129,6 +129,7 @@ class Computer:
         """Of the shard: its flusher has not begun."""
         flusher = Flusher(None, EmbeddedUploader(None, self.signer))  # type: ignore[arg-type]
         arweave = flusher.stats(self._committer.log.uploads.backlog())
+        arweave |= {"height": 42, "height_error": ""}
         return {"arweave": arweave, "cron": self._ticker.stats()}
 
     async def _submit(self, batch: list[Submission]) -> list[Any]:
