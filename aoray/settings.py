@@ -87,8 +87,11 @@ class Settings:
     come. What is over it waits."""
     push_rate_per_wallet: float = 2000.0
     """The same of all processes together that belong to one wallet: its own, and those that they spawned."""
+    cron_rate_per_wallet: float = 100.0
+    """Ticks a second of all crons of such processes, at each shard; 0: as many as are due. What is over it is
+    left out, as it is behind a slow process."""
     push_burst_seconds: float = 60.0
-    """So many seconds' worth of either may be sent at once."""
+    """So many seconds' worth of any of the three may come at once."""
     trusted_proxies: str = ""
     """Addresses and networks, with commas, whose `X-Forwarded-For` says whom a request is from."""
     attest_interval_ms: int = 2000

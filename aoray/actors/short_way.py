@@ -34,7 +34,6 @@ from aoray.actors.delivery import Attempt, Parcel, attempted, named, parcels, se
 from aoray.actors.push import MessageSpec, Sender, outbox, sender_of
 from aoray.actors.push_quota import PushQuota
 from aoray.actors.results import ResultRow, Results
-from aoray.actors.root_wallet import RootWallets
 from aoray.batcher import Batcher
 from aoray.bounded import Bounded
 from aoray.calls import Call
@@ -42,6 +41,7 @@ from aoray.errors import AorayError, ClientError, Overloaded
 from aoray.keyfiles import load_key
 from aoray.metrics import Stage
 from aoray.protocol.items import DataItem, parse
+from aoray.protocol.spawn_chain import RootWallets
 from aoray.scheduler.reader import shard_of
 from aoray.scheduler.rules import Receipt, Submission, turn_of
 from aoray.settings import Settings

@@ -31,7 +31,6 @@ from aoray.actors.push import (
     success_tags,
 )
 from aoray.actors.results import ResultRow
-from aoray.actors.root_wallet import RootWallets
 from aoray.errors import (
     ClientError,
     InfrastructureError,
@@ -44,6 +43,7 @@ from aoray.gateway.ingress import Ingress
 from aoray.gateway.knowledge import Arweave, Knowledge
 from aoray.protocol.items import DataItem, build
 from aoray.protocol.keys import Signer
+from aoray.protocol.spawn_chain import RootWallets
 from aoray.scheduler.rules import Submission
 
 DELIVERED = Attempt("delivered")

@@ -122,7 +122,9 @@ def flushing(stats: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def ticking(stats: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """The crons of all shards; lags, from when a tick was due to its slot, are of the worst one."""
     shards = [each["cron"] for each in stats]
-    counted = {name: sum(each[name] for each in shards) for name in ("monitored", "crons", "skipped")}
+    counted = {
+        name: sum(each[name] for each in shards) for name in ("monitored", "crons", "skipped", "over_quota")
+    }
     lags = [each["lag_ms"] for each in shards]
     ticks = {"ticks": sum(each["count"] for each in lags)}
     return counted | ticks | {f"lag_{at}_ms": max(each[at] for each in lags) for at in ("p50", "p99", "max")}

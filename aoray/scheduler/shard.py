@@ -41,14 +41,17 @@ from aoray.errors import AorayError, Overloaded, StaleTerm, Unavailable
 from aoray.fair import Fair
 from aoray.keyfiles import arweave_wallet, load_key
 from aoray.metrics import Counted, Stage
-from aoray.protocol.items import parse
+from aoray.protocol.items import DataItem, parse
 from aoray.protocol.keys import Signer
+from aoray.protocol.spawn_chain import root_wallet
 from aoray.protocol.ticks import Moment
+from aoray.rates import Rates
 from aoray.scheduler.attester import Attester
 from aoray.scheduler.committer import Committed, Committer, fits
 from aoray.scheduler.flusher import Flusher
 from aoray.scheduler.lanes import Lane, Terms
 from aoray.scheduler.log import Log
+from aoray.scheduler.reader import open_readers
 from aoray.scheduler.rules import Receipt, Submission, turn_of
 from aoray.scheduler.stores import open_log, open_results
 from aoray.scheduler.ticker import Ticker
@@ -123,7 +126,7 @@ class ShardActor(Counted):
         self._term = self._committer.term
         self._height = self._committer.log.block_height()
         self._height_said = False  # by Arweave, since this shard began
-        self._ticker = Ticker(self._committer, signer, self._now().ms)
+        self._ticker = self._make_ticker(settings, signer)
         self._cron_wake = asyncio.Event()
         self._height_fault = ""
         self._arweave = ArweaveClient(settings.arweave_url, heights=self._heights())
@@ -289,6 +292,23 @@ class ShardActor(Counted):
             with contextlib.suppress(TimeoutError):
                 wait_s = min(max(wait_s, 0.001), limits.CRON_SLEEP_SECONDS_MAX)
                 await asyncio.wait_for(self._cron_wake.wait(), wait_s)
+
+    def _make_ticker(self, settings: Settings, signer: Signer) -> Ticker:
+        rate, burst_seconds = settings.cron_rate_per_wallet, settings.push_burst_seconds
+        reader = open_readers(settings)  # a process's parent may be another shard's
+        messenger = load_key(settings, "authority").address
+
+        def item_of(process_id: str) -> DataItem | None:
+            found = reader.process(process_id)
+            return parse(found.item) if found else None
+
+        return Ticker(
+            self._committer,
+            signer,
+            self._now().ms,
+            rates=Rates(rate, max(1.0, rate * burst_seconds)) if rate else None,
+            wallet_of=lambda process: root_wallet(process, messenger, item_of),
+        )
 
     def _now(self) -> Moment:
         return Moment(now_ms(), self._height if self._height_said else -1)

@@ -5,6 +5,9 @@ of a process, `DELETE` stops them. (AO's reference makes ticks whenever somebody
 sends what they send on; people who write cron processes know it as: monitored, it ticks. So it is here. Ticks
 never depend on who reads.) The shard calls `look` whenever something may be due; `cron` has the rules.
 
+A wallet with thousands of crons has a quota of ticks, all its processes together (and what they spawned):
+beyond it ticks are left out, as they are behind a slow process, and counted.
+
 Everything runs in the log's thread. Invariants: a tick's slot, and the state that says that it was made, are
 one commit; a tick made twice all the same is the same item, which has one slot. A cron begins at the first
 time of its grid after it was monitored, so what was due while it was not is nobody's.
@@ -17,7 +20,7 @@ back with it: ticks that were made already are not made again, since they have t
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from aoray import limits
@@ -28,8 +31,9 @@ from aoray.protocol.items import DataItem, parse
 from aoray.protocol.keys import Signer
 from aoray.protocol.tags import first
 from aoray.protocol.ticks import Cron, Crons, Moment, crons_of, origin, tick_item
+from aoray.rates import Rates
 from aoray.scheduler.committer import Committed, Committer
-from aoray.scheduler.cron import due, first_after
+from aoray.scheduler.cron import Due, due, first_after
 from aoray.scheduler.crontab import CronState
 from aoray.scheduler.rules import Receipt, Submission
 
@@ -45,6 +49,7 @@ class Spawned(NamedTuple):
     item: DataItem
     moment: Moment
     asked: Crons
+    wallet: str  # that it belongs to
 
 
 class Plan(NamedTuple):
@@ -66,9 +71,23 @@ class Look(NamedTuple):
 class Ticker:
     """The crons of one shard. `now.height` is -1 until Arweave has said one: block crons wait for it."""
 
-    def __init__(self, committer: Committer, signer: Signer, now_ms: int) -> None:
+    def __init__(
+        self,
+        committer: Committer,
+        signer: Signer,
+        now_ms: int,
+        *,
+        rates: Rates | None = None,
+        wallet_of: Callable[[DataItem], str] = lambda process: process.address,
+    ) -> None:
+        """`rates` bound the ticks of one wallet (`wallet_of` a process's spawn item); None: no bound."""
         self._committer = committer
         self._signer = signer
+        self._rates = rates
+        self._wallet_of = wallet_of
+        self._passed_ms = 0  # of the clock, whenever it went forward
+        self._looked_ms = now_ms
+        self._over_quota = 0
         self._since = Moment(now_ms, -1)
         self._seen_ms = NEVER  # so the first look is one after the clock went back, which it may have
         self._known: Bounded[str, Spawned] = Bounded(
@@ -121,6 +140,7 @@ class Ticker:
             "monitored": monitored,
             "crons": crons,
             "skipped": self._skipped,
+            "over_quota": self._over_quota,
             "lag_ms": self._lags.summary(),
         }
 
@@ -131,6 +151,8 @@ class Ticker:
         self._committer.mend()
         if self._since.height < 0 <= now.height:
             self._since = self._since._replace(height=now.height)
+        self._passed_ms += max(0, now.ms - self._looked_ms)
+        self._looked_ms = now.ms
         if now.ms < self._seen_ms:
             self._aim_again(now)
         self._seen_ms = now.ms
@@ -168,9 +190,18 @@ class Ticker:
             waiting=not self._is_evaluated(state),
             missed=spawned.asked.missed,
         )
+        if found.times and not self._may_tick(spawned, len(found.times)):
+            self._over_quota += len(found.times)
+            found = Due([], found.next, found.skipped + len(found.times))
         ticks = [(time, tick_item(self._signer, spawned.item, cron, time)) for time in found.times]
         last = ticks[-1][1].id if ticks else state.message_id
         return Plan(cron, ticks, state._replace(next=found.next, message_id=last), found.skipped)
+
+    def _may_tick(self, spawned: Spawned, ticks: int) -> bool:
+        """Whether the quota of the process's wallet has room for so many ticks; if so they are counted."""
+        if self._rates is None:
+            return True
+        return not self._rates.take(spawned.wallet, self._passed_ms / 1000, ticks)
 
     def _is_evaluated(self, state: CronState) -> bool:
         return not state.message_id or self._committer.is_evaluated(state.process_id, state.message_id)
@@ -222,7 +253,7 @@ class Ticker:
             raise UnknownProcess(f"no process {process_id} was spawned here", process_id=process_id)
         item, slot = parse(found[0]), parse(found[1]).tags
         moment = Moment(int(first(slot, "Timestamp", "")), int(first(slot, "Block-Height", "")))
-        return Spawned(item, moment, crons_of(item.tags))
+        return Spawned(item, moment, crons_of(item.tags), self._wallet_of(item))
 
 
 def _next(spawned: Spawned, cron: Cron, now: Moment) -> int:

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from aoray import limits
 from aoray.actors.push_quota import PushQuota
-from aoray.actors.root_wallet import RootWallets
 from aoray.gateway import apps
 from aoray.protocol.assignments import LogEntry
 from aoray.protocol.items import DataItem, build, parse
 from aoray.protocol.keys import generate_ed25519
+from aoray.protocol.spawn_chain import RootWallets
 from aoray.protocol.tags import Tag
 from aoray.settings import Settings
 

@@ -20,6 +20,7 @@ from aoray.errors import ClientError, MalformedInput, NotFound, Unavailable, Unk
 from aoray.protocol.assignments import LogEntry
 from aoray.protocol.items import parse
 from aoray.protocol.ticks import Missed, Moment, Tick, tick_of, wrong
+from aoray.rates import Rates
 from aoray.scheduler.committer import Committer
 from aoray.scheduler.cron import due, first_after
 from aoray.scheduler.log import SqliteLog
@@ -95,8 +96,11 @@ def test_a_grid_is_on_both_sides_of_its_origin() -> None:
 class Clocked:
     """A ticker with a clock of its own; `done` are the last nonces that have results."""
 
-    def __init__(self, place: Path | Settings, signer: Any = SCHEDULER) -> None:
+    def __init__(
+        self, place: Path | Settings, signer: Any = SCHEDULER, *, rate: float = 0.0, burst: float = 1.0
+    ) -> None:
         self.place, self.signer = place, signer
+        self.rates = Rates(rate, burst) if rate else None
         self.now = Moment(T0 + 250, 100)
         self.done: dict[str, int] = {}
         self.made: list[LogEntry] = []
@@ -104,7 +108,7 @@ class Clocked:
 
     def start(self) -> None:
         self.committer = committer(self.place, last_nonces=self.done)
-        self.ticker = Ticker(self.committer, self.signer, self.now.ms)
+        self.ticker = Ticker(self.committer, self.signer, self.now.ms, rates=self.rates)
 
     def restart(self, *, later_ms: int = 0, blocks: int = 0) -> None:
         self.committer.close()
@@ -442,3 +446,15 @@ TestTicking = Ticking.TestCase
 TestTicking.settings = settings(
     max_examples=25, stateful_step_count=20, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
+
+
+def test_all_crons_of_a_wallet_share_a_rate_of_ticks_and_a_clock_that_jumps_gives_no_more(
+    tmp_path: Path,
+) -> None:
+    clocked = Clocked(tmp_path / "log.sqlite", rate=2.0, burst=4.0)
+    for n in range(8):
+        clocked.monitored(("Cron-Interval", "1-second"), ("N", str(n)))
+    assert [len(clocked.look(later_ms=1000)) for _ in range(5)] == [4, 2, 2, 2, 2]
+    assert clocked.look(later_ms=-3_600_000) == []
+    assert [len(clocked.look(later_ms=1000)) for _ in range(5)] == [2] * 5
+    assert clocked.ticker.stats()["over_quota"] == 10 * 8 - 4 - 9 * 2

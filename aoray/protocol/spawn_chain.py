@@ -2,7 +2,7 @@
 signed the first spawn of the chain.
 
 A process's spawn item is signed by a wallet, or by the messenger for a process that spawned it, which
-`From-Process` names: the messenger sets that tag itself (`push`), so it is true where the messenger signed.
+`From-Process` names: the messenger sets that tag itself (`actors.push`), so it is true where it signed.
 
 Invariant: the same process always has the same wallet. A chain of more than SPAWN_CHAIN_MAX ends at the
 messenger's own address, so that whoever makes longer ones has one wallet for all of them. On failure: what
@@ -22,6 +22,19 @@ from aoray.protocol.tags import first
 def parent_of(process: DataItem, messenger: str) -> str:
     """The process that spawned this one; '' if a wallet did. `messenger` signs for processes."""
     return first(process.tags, "From-Process", "") if process.address == messenger else ""
+
+
+def root_wallet(process: DataItem, messenger: str, item_of: Callable[[str], DataItem | None]) -> str:
+    """The address of the wallet that a process belongs to; for who is in a thread where it may read."""
+    item: DataItem | None = process
+    for _ in range(limits.SPAWN_CHAIN_MAX):
+        if item is None:
+            break
+        parent = parent_of(item, messenger)
+        if not parent:
+            return item.address
+        item = item_of(parent)
+    return messenger
 
 
 class RootWallets:
