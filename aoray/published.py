@@ -35,12 +35,12 @@ from aoray.verify import (
     Claim,
     Facts,
     Said,
-    changed,
     claim_of,
     fault,
     gap,
     lost,
     message_named,
+    not_signed,
     page_of,
     twice,
 )
@@ -330,7 +330,7 @@ class Source:
         except NotFound as error:
             raise lost(self._facts, nonce, what, item_id) from error
         except BadSignature as error:
-            raise changed(self._facts, nonce, what, item_id) from error
+            raise not_signed(self._facts.process_id, nonce, what, item_id, error) from error
         except ClientError as error:
             why = f"{what} {item_id} cannot be read: {error.message}"
             raise fault(self._facts.process_id, nonce, item_id, why) from error

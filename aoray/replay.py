@@ -43,7 +43,7 @@ from aoray.protocol.assignments import Head, LogEntry
 from aoray.protocol.attestations import Statement, result_hash
 from aoray.protocol.items import DataItem, verify
 from aoray.published import Progress, Source, Table
-from aoray.verify import Facts, Said, again, check_said, facts_of, fault
+from aoray.verify import Facts, Said, again, check_said, facts_of, fault, not_signed
 from aoray.wasm import Engine, Instance
 
 Compare = Callable[[LogEntry, bytes], Awaitable[None]]  # holds a recomputed result against another's word
@@ -192,8 +192,7 @@ async def _named_item(client: ArweaveClient, process_id: str, item_id: str, what
             ) from error
         raise fault(process_id, None, item_id, f"{what} {item_id} is not on Arweave") from error
     except BadSignature as error:
-        why = f"wrong {what}: the signature of {item_id} does not verify"
-        raise fault(process_id, None, item_id, why) from error
+        raise not_signed(process_id, None, f"wrong {what}:", item_id, error) from error
     except ClientError as error:
         raise fault(process_id, None, item_id, f"wrong {what}: {error.message}") from error
     return item

@@ -40,6 +40,11 @@ SAID_ONCE = ("Process", "Epoch", "Nonce", "Hash-Chain", "Block-Height", "Timesta
 NUMBERS = ("Epoch", "Nonce", "Block-Height", "Timestamp")
 DIGITS_MAX = 18  # of a number in a tag
 CHANGED = "its signature does not verify: it was changed after it was signed, or never signed"
+FORM = (
+    "its signature is of a form that is not accepted: {}. So its id does not fix its content, and Arweave"
+    " can't show what was run from here on. This accuses no compute unit: earlier versions of aoray ordered"
+    " such items (docs/signatures.md)"
+)
 WHY = {
     "Process": "it is of another process",
     "Nonce": "it says another nonce",
@@ -145,9 +150,11 @@ def lost(facts: Facts, nonce: int, what: str, item_id: str) -> LogFault:
     return fault(facts.process_id, nonce, item_id, f"{what} {item_id} is not on Arweave")
 
 
-def changed(facts: Facts, nonce: int | None, what: str, item_id: str) -> LogFault:
-    """An item that its owner did not sign."""
-    return fault(facts.process_id, nonce, item_id, f"{what} {item_id}: {CHANGED}")
+def not_signed(process_id: str, nonce: int | None, what: str, item_id: str, error: BadSignature) -> LogFault:
+    """An item that its owner did not sign, or in a form that proves nothing."""
+    form = error.details.get("form")
+    why = FORM.format(form) if form else CHANGED
+    return fault(process_id, nonce, item_id, f"{what} {item_id}: {why}")
 
 
 def message_named(facts: Facts, nonce: int, assignment: DataItem) -> str:
@@ -178,7 +185,7 @@ def check_slot(
         )
     except BadSignature as error:
         what = "message" if error.details.get("id") == message.id else "assignment"
-        raise changed(facts, nonce, what, str(error.details.get("id"))) from error
+        raise not_signed(facts.process_id, nonce, what, str(error.details.get("id")), error) from error
     except MalformedInput as error:
         raise fault(facts.process_id, nonce, assignment.id, _why(facts, assignment, error)) from error
     return found, entry

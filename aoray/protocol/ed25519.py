@@ -1,17 +1,23 @@
-"""Ed25519 (RFC 8032): what verifies is what OpenSSL says, at libsodium's speed (45 µs instead of 72).
+"""Ed25519 (RFC 8032), strictly: a signature that this module accepts fits one message only.
 
-Which signatures are accepted is part of the protocol: a log that one computer takes must be true for
-everyone who judges it later. So the set is OpenSSL's, as of the first day. libsodium is asked first, and what
-it refuses is asked of OpenSSL again; that gives OpenSSL's set if libsodium accepts nothing that OpenSSL
-refuses. It does not: both refuse S >= L, both decode A and compute the bytes of S*B - h*A (cofactorless) with
-h over the bytes of R, A and the message as they came, and accept if these are the bytes of R. libsodium only
-refuses more: points of small order, and an A that is not written canonically.
+The equation of the RFC alone does not promise that. If the public key A is a point of small order, the term
+h*A vanishes for every eighth message or for all of them, so one signature fits any content; and the id of an
+item is the hash of its signature. So beside the equation (without cofactor: the bytes of S*B - h*A are those
+of R) the forms are checked that libsodium checks:
 
-Later versions of libsodium may multiply by the cofactor, and so accept more (its development branch does).
-So on import one such signature is shown to it; if it is accepted, OpenSSL alone is asked.
+- A is written canonically (y < p), and is not of small order;
+- R is written canonically, and is not of small order;
+- S is below the order L of the group (else S + L would be a second signature of the same message).
 
-A forged signature costs both: 117 µs. Both signers make the same bytes, as the RFC has no choice in it. The
-calls leave Python's lock (GIL) to other threads.
+libsodium decides, in 45 µs. A libsodium that was built or written otherwise (`ED25519_COMPAT`, or a later
+version that multiplies by the cofactor) is noticed at import: it is shown signatures that must be refused,
+and if it accepts one, `flaw` and OpenSSL decide together, in 75 µs. `flaw` also says in words what is wrong
+with a form, to whoever reports a refusal.
+
+Keys with a part of small order beside one of the large order are accepted, as libsodium does: h is below L,
+so h*A is another point for each h, and no signature fits two messages.
+
+Both signers make the same bytes, as the RFC leaves no choice. The calls release Python's lock (GIL).
 """
 
 from __future__ import annotations
@@ -26,13 +32,25 @@ from nacl.exceptions import BadSignatureError
 from aoray.limits import PUBLIC_KEYS_CACHED_MAX
 
 PUBLIC_BYTES, SEED_BYTES, SIGNATURE_BYTES = 32, 32, 64
-# Of an empty message, by a key with a part of order 8: R + h*A = S*B holds times 8 only
-COFACTORED = (
+_FIELD = 2**255 - 19
+_ORDER = 2**252 + 27742317777372353535851937790883648493
+_ORDER_8_Y = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
+# Of the 8 points whose order divides 8; two that differ in the sign of x alone have one y
+_SMALL_ORDER_Y = frozenset((0, 1, _FIELD - 1, _ORDER_8_Y, _FIELD - _ORDER_8_Y))
+# Each with an empty message. By a key with a part of order 8: R + h*A = S*B holds only times 8
+_COFACTORED = (
     bytes.fromhex("bf0897a61d855442ee8ea10d40d5e4295cf6a0f9a153daecf3f162db13f2950a"),
     bytes.fromhex(
         "b31b20f50426242514d81b383548bd90de72fd0b8cf2382a88f9f52ce5076b23"
         "0234fc66be96fbcebcd446ef54d22ad0e73f6e7579730ffbbbe304df47370606"
     ),
+)
+_NEUTRAL, _ZERO = (1).to_bytes(32, "little"), bytes(32)
+_MUST_BE_REFUSED = (
+    _COFACTORED,
+    (_NEUTRAL, _NEUTRAL + _ZERO),  # 0*B - h*A = R, all three the neutral point, for every h
+    (_NEUTRAL[:31] + b"\x80", _NEUTRAL + _ZERO),  # the same key, with a sign that the neutral point has not
+    ((_FIELD + 1).to_bytes(32, "little"), _NEUTRAL + _ZERO),  # the same key, not reduced
 )
 
 
@@ -52,10 +70,23 @@ def sign(secret: bytes, message: bytes) -> bytes:
 
 
 def verify(public: bytes, message: bytes, signature: bytes) -> bool:
-    """Whether OpenSSL accepts this signature."""
-    return (_LIKE_OPENSSL and _sodium_verifies(public, message, signature)) or _openssl_verifies(
-        public, message, signature
-    )
+    """Whether the key signed this message, in the one accepted form."""
+    if _SODIUM_IS_STRICT:
+        return _sodium_verifies(public, message, signature)
+    return not flaw(public, signature) and _openssl_verifies(public, message, signature)
+
+
+def flaw(public: bytes, signature: bytes) -> str:
+    """What makes this form refused, whatever the message; "" if nothing does."""
+    if len(public) != PUBLIC_BYTES or len(signature) != SIGNATURE_BYTES:
+        return "its key has not 32 bytes, or its signature not 64"
+    for what, point in (("key", public), ("point R", signature[:32])):
+        y = int.from_bytes(point, "little") & ~(1 << 255)
+        if y >= _FIELD:
+            return f"its {what} is not written canonically"
+        if y in _SMALL_ORDER_Y:
+            return f"its {what} is of small order, with which one signature fits many contents"
+    return "its S is not reduced" if int.from_bytes(signature[32:], "little") >= _ORDER else ""
 
 
 def _sodium_verifies(public: bytes, message: bytes, signature: bytes) -> bool:
@@ -69,6 +100,7 @@ def _sodium_verifies(public: bytes, message: bytes, signature: bytes) -> bool:
 
 
 def _openssl_verifies(public: bytes, message: bytes, signature: bytes) -> bool:
+    """Whether the equation holds, and S is reduced: OpenSSL takes points of small order."""
     try:
         _openssl_key(public).verify(signature, message)
     except (InvalidSignature, ValueError):  # ValueError: not the size of a key
@@ -81,4 +113,8 @@ def _openssl_key(public: bytes) -> Ed25519PublicKey:
     return Ed25519PublicKey.from_public_bytes(public)
 
 
-_LIKE_OPENSSL = not _sodium_verifies(COFACTORED[0], b"", COFACTORED[1])
+def _sodium_is_strict() -> bool:
+    return not any(_sodium_verifies(public, b"", signature) for public, signature in _MUST_BE_REFUSED)
+
+
+_SODIUM_IS_STRICT = _sodium_is_strict()

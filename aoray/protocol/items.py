@@ -25,7 +25,7 @@ from aoray.limits import ITEM_BYTES_MAX, PUBLIC_KEYS_CACHED_MAX
 from aoray.protocol.deephash import blob_hash, fold, list_start
 from aoray.protocol.ids import ID_BYTES, b64url_encode, id_bytes
 from aoray.protocol.keys import Signer
-from aoray.protocol.signatures import ED25519, SCHEMES, address_of, scheme_of, verifies
+from aoray.protocol.signatures import ED25519, SCHEMES, address_of, flaw, scheme_of, verifies
 from aoray.protocol.tags import Tag, Tags, decode_tags, encode_tags
 
 ANCHOR_BYTES = 32
@@ -143,7 +143,20 @@ def verify(item: DataItem) -> None:
         item.signature_type, item.owner, item.target, item.anchor, item.tag_bytes, item.data
     )
     if not verifies(item.signature_type, item.owner, message, item.signature):
-        raise BadSignature("The item's signature does not verify.", field="signature", id=item.id)
+        raise _bad_signature(item.signature_type, item.owner, item.signature, item.id)
+
+
+def _bad_signature(kind: int, owner: bytes, signature: bytes, item_id: str) -> BadSignature:
+    """What is wrong: its form, which no item may have, or that it is no signature of this content."""
+    if not (form := flaw(kind, owner, signature)):
+        return BadSignature("The item's signature does not verify.", field="signature", id=item_id)
+    return BadSignature(
+        f"The item's signature is not accepted: {form}.",
+        hint="docs/signatures.md lists the accepted forms; wallets make no other.",
+        field="signature",
+        id=item_id,
+        form=form,
+    )
 
 
 def build(
@@ -190,6 +203,8 @@ def rebuild(
             message = _signing_hash(kind, owner, target, anchor, tag_bytes, data)
             if scheme.verify(owner, message, signature):
                 return _assemble(kind, signature, owner, target, anchor, tuple(tags), tag_bytes, data)
+            if scheme.flaw(owner, signature):
+                raise _bad_signature(kind, owner, signature, b64url_encode(sha256(signature).digest()))
     raise BadSignature("The parts of the item do not verify together.", field="signature")
 
 

@@ -15,12 +15,14 @@ from typing import Any
 
 import httpx
 import pytest
+from forging import Nobody
 
 from aoray.client import Client
 from aoray.limits import REQUEST_BYTES_MAX, TAG_NAME_BYTES_MAX, TAG_VALUE_BYTES_MAX, TAGS_MAX
 from aoray.protocol.deephash import deep_hash
 from aoray.protocol.items import DataItem, build
 from aoray.protocol.keys import Ed25519Signer, generate_ed25519
+from aoray.protocol.signatures import SOLANA
 from aoray.protocol.tags import Tag
 from aoray.testing import LocalComputer
 
@@ -54,6 +56,10 @@ class Case:
 
 def message_to(target: str, tags: Sequence[Tag] = MESSAGE, data: bytes = b"hello") -> DataItem:
     return build(SIGNER, target=target, tags=tags, data=data)
+
+
+def of_nobody(target: str) -> DataItem:
+    return build(Nobody(signature_type=SOLANA), target=target, tags=MESSAGE)
 
 
 def changed(at: int, new: bytes) -> Callable[[str], bytes]:
@@ -130,6 +136,11 @@ ITEMS = [
     Case("data made longer", body=lambda p: message_to(p).raw + b"!", says="signature"),
     Case("wrong signature", body=changed(10, b"\xaa\x55\xaa\x55"), says="signature"),
     Case("signature of zeroes", body=changed(2, bytes(64)), says="signature"),
+    Case(
+        "owner of small order", body=lambda p: build(Nobody(), target=p, tags=MESSAGE).raw, says="small order"
+    ),
+    Case("the same by the name of Solana", body=lambda p: of_nobody(p).raw, says="small order"),
+    Case("the same to Arweave", path="/tx", body=lambda p: of_nobody(p).raw, says="small order"),
     Case("wrong owner", body=changed(OWNER_AT, STRANGER.public_key), says="signature"),
     Case("owner that is no key", body=changed(OWNER_AT, b"\xff" * 32), says="signature"),
     Case("target changed", body=changed(TARGET_AT + 1, b"\x01" * 32), says="signature"),

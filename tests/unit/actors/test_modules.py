@@ -8,12 +8,17 @@ from pathlib import Path
 
 import pytest
 from evaluating import GUEST, Arweave, module_item
-from scheduling import SOME_ID
+from forging import Nobody
+from scheduling import SOME_ID, USER
 
 from aoray import limits
-from aoray.actors.modules import ModuleStore, limits_of
-from aoray.errors import ProcessError, Unavailable, UnknownModule, UnsupportedModule
+from aoray.actors.loading import Loader
+from aoray.actors.modules import ModuleStore, keep_module, limits_of
+from aoray.client import module_tags
+from aoray.errors import BadSignature, ProcessError, Unavailable, UnknownModule, UnsupportedModule
+from aoray.protocol.items import DataItem, build, verify
 from aoray.protocol.tags import Tag
+from aoray.wasm import Engine
 
 
 async def test_a_module_is_fetched_once_however_many_ask(tmp_path: Path) -> None:
@@ -56,6 +61,20 @@ async def test_what_is_no_module_or_speaks_no_json_is_unsupported(tmp_path: Path
     store = ModuleStore(tmp_path, Arweave(strange).item)
     with pytest.raises(UnsupportedModule):
         await store.get(strange.id)
+
+
+async def test_a_module_of_a_refused_signature_is_no_result(tmp_path: Path) -> None:
+    """A process of an earlier version may name one: its messages wait, and its state stays."""
+    weak = build(Nobody(), tags=module_tags("wasm32"), data=b"")
+    keep_module(tmp_path, weak)
+
+    async def fetch(_: str) -> DataItem:
+        verify(weak)
+        return weak
+
+    process = build(USER, tags=[Tag("Module", weak.id)])
+    with pytest.raises(BadSignature, match="small order"):
+        await Loader(ModuleStore(tmp_path, fetch), Engine(tmp_path / "c")).prepared(process.id, process.raw)
 
 
 @pytest.mark.parametrize(

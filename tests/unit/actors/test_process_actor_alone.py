@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 from evaluating import GUEST, House, counts, module_item, nonces, until
-from scheduling import SOME_ID, message
+from forging import Nobody
+from scheduling import MESSAGE_TAGS, SOME_ID, message
 
 from aoray.errors import MalformedInput, Unavailable
 from aoray.files import LocalFiles
+from aoray.protocol.items import build
 from aoray.protocol.tags import Tag
+from aoray.scheduler.rules import Submission
 
 
 async def test_messages_are_evaluated_and_their_results_delivered(house: House) -> None:
@@ -112,6 +115,25 @@ async def test_a_long_log_is_replayed_in_pages(house: House, monkeypatch: pytest
     sent = house.send(process.process_id, *(str(number) for number in range(30)))
     await actor.activate([(process.process_id, 1)])
     assert nonces(await house.results_of(actor, sent)) == list(range(1, 31))
+
+
+async def test_a_log_that_holds_an_item_of_a_refused_form_is_replayed_to_the_same_state(house: House) -> None:
+    """Ordered before the form was refused, it is in the state: the log's bytes are run as ordered."""
+    process = house.spawn()
+    tags = [Tag(*tag) for tag in MESSAGE_TAGS]
+    weak = build(Nobody(), target=process.process_id, tags=tags, data=b"weak")
+    sent = house.commit(
+        message(process.process_id, data=b"a"),
+        Submission("message", process.process_id, weak.id, weak.raw),
+        message(process.process_id, data=b"b"),
+    )
+    found = []
+    for place in (None, house.settings.data / "elsewhere"):
+        actor = house.actor(data=place)
+        await actor.activate([(process.process_id, process.work[0].term)])
+        found.append(await house.results_of(actor, sent))
+    assert found[0] == found[1] and counts(found[0]) == [2, 3, 4]
+    assert found[0][1]["Output"]["message"]["Data"] == "weak"
 
 
 async def test_a_replay_gives_the_same_results_and_writes_and_pushes_nothing_again(house: House) -> None:

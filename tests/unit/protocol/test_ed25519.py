@@ -1,4 +1,5 @@
-"""Ed25519: what is accepted is what OpenSSL accepts, and what is signed are the bytes that it signs.
+"""Ed25519: what is accepted is what libsodium accepts, whether it or OpenSSL decides; no signature fits two
+messages; and what is signed are the bytes that OpenSSL signs.
 
 The hard cases are made here, with the curve's arithmetic: keys and signatures with parts of small order,
 points and scalars written in other ways than the canonical one (as listed in "Taming the many EdDSAs", 2020).
@@ -16,7 +17,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from aoray.protocol import ed25519
-from aoray.protocol.ed25519 import key_pair, sign, verify
+from aoray.protocol.ed25519 import flaw, key_pair, sign, verify
 
 P = 2**255 - 19
 L = 2**252 + 27742317777372353535851937790883648493
@@ -92,18 +93,42 @@ def hard_cases() -> Iterator[Case]:
             yield from signed(secret, nonce, key_part, r_part, message)
 
 
-def test_what_verifies_is_what_openssl_accepts_in_the_hard_cases() -> None:
-    found = [
-        (ed25519._openssl_verifies(*case), ed25519._sodium_verifies(*case), verify(*case))
-        for case in hard_cases()
-    ]
-    assert all(openssl == both for openssl, _, both in found)
-    # Each kind is among them: taken by both, by OpenSSL alone, by none; libsodium alone takes nothing
-    assert {(openssl, sodium) for openssl, sodium, _ in found} == {
-        (True, True),
-        (True, False),
-        (False, False),
+def test_libsodium_and_openssl_with_the_checks_of_form_accept_the_same_in_the_hard_cases(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cases = list(hard_cases())
+    by_sodium = [verify(*case) for case in cases]
+    assert by_sodium == [ed25519._sodium_verifies(*case) for case in cases]
+    monkeypatch.setattr(ed25519, "_SODIUM_IS_STRICT", False)
+    monkeypatch.setattr(ed25519, "_sodium_verifies", lambda *_: True)
+    assert [verify(*case) for case in cases] == by_sodium
+    # Each kind is among them: accepted, refused for the form alone, refused by the equation
+    found = {
+        (accepted, ed25519._openssl_verifies(*case), bool(flaw(case[0], case[2])))
+        for case, accepted in zip(cases, by_sodium, strict=True)
     }
+    assert found == {(True, True, False), (False, True, True), (False, False, True), (False, False, False)}
+
+
+def test_a_key_of_small_order_signs_nothing() -> None:
+    """By the RFC's equation, one signature by such a key fits one message of eight, or every message."""
+    r = written(times(NONCE, BASE))
+    signature = r + NONCE.to_bytes(32, "little")  # R = [S]B: it holds wherever h*A vanishes
+    messages = [b"%d" % n for n in range(24)]
+    keys = [public for point in TORSION for public in spellings(point)]
+    fits = [[ed25519._openssl_verifies(public, m, signature) for m in messages] for public in keys]
+    assert max(map(sum, fits)) == len(messages) and sum(any(each) for each in fits) >= 8
+    for public in keys:
+        assert not any(verify(public, message, signature) for message in messages)
+        assert "small order" in flaw(public, signature) or "canonically" in flaw(public, signature)
+
+
+def test_a_point_r_of_small_order_is_refused() -> None:
+    public = written(times(SECRET, BASE))
+    for point in TORSION:
+        r = written(point)
+        signature = r + (scalar(r, public, b"m") * SECRET % L).to_bytes(32, "little")
+        assert not verify(public, b"m", signature) and "point R is of small order" in flaw(public, signature)
 
 
 @pytest.mark.parametrize("size", [0, 1, 48, 96, 1000])
@@ -139,15 +164,24 @@ def test_sizes_are_those_of_a_key_and_a_signature() -> None:
         assert not verify(*wrong)
 
 
-def test_a_libsodium_that_accepts_more_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The signature shown to it on import holds times the cofactor only; OpenSSL alone decides then."""
-    public, signature = ed25519.COFACTORED
+@pytest.mark.parametrize("n", range(4))
+def test_a_libsodium_that_accepts_more_does_not_decide(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At import it is shown signatures that must be refused; it is not believed if it takes one of them."""
+    assert ed25519._sodium_is_strict()
+    shown = ed25519._MUST_BE_REFUSED[n]
+    monkeypatch.setattr(
+        ed25519, "_sodium_verifies", lambda public, _, signature: (public, signature) == shown
+    )
+    assert not ed25519._sodium_is_strict()
+    monkeypatch.setattr(ed25519, "_SODIUM_IS_STRICT", ed25519._sodium_is_strict())
+    assert not verify(shown[0], b"", shown[1])
+    public, secret = key_pair(b"\7" * 32)
+    assert verify(public, b"", sign(secret, b""))
+
+
+def test_the_signature_that_needs_a_cofactor_holds_times_the_cofactor_only() -> None:
+    public, signature = ed25519._COFACTORED
     r, s = signature[:32], int.from_bytes(signature[32:], "little")
     assert (public, r) == (written(add(times(SECRET, BASE), SMALL)), written(times(NONCE, BASE)))
     assert s == (NONCE + scalar(r, public) * SECRET) % L
-    assert ed25519._LIKE_OPENSSL and not verify(public, b"", signature)
-    monkeypatch.setattr(ed25519, "_LIKE_OPENSSL", False)
-    monkeypatch.setattr(ed25519, "_sodium_verifies", lambda *_: True)
     assert not verify(public, b"", signature)
-    public, secret = key_pair(b"\7" * 32)
-    assert verify(public, b"", sign(secret, b""))

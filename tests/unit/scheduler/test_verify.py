@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import pytest
 from assigning import next_assignment
 from auditing import EVAL, MODULE, PAIRS, STRANGER, Auditor, tampered
+from forging import Nobody
 from scheduling import SCHEDULER, USER, bundle, item
 
 from aoray import judging, limits, verify
@@ -22,6 +23,7 @@ from aoray.errors import LogFault, MalformedInput, Unavailable
 from aoray.judging import Judged, Judges, Page
 from aoray.protocol.assignments import Head, LogEntry, plain
 from aoray.protocol.items import build, id_of, parse
+from aoray.protocol.signatures import ED25519, SOLANA
 from aoray.protocol.tags import Tag
 from aoray.published import ASSIGNMENTS
 from aoray.replay import Compare, Run, replayed
@@ -218,7 +220,37 @@ async def test_a_forged_result_is_found(auditor: Auditor, log: list[LogEntry]) -
 async def test_a_wrong_module_is_found(auditor: Auditor) -> None:
     auditor.module = bundle(SCHEDULER, [(tampered(MODULE.raw),) * 2])
     error = await auditor.lie()
-    assert error.message.startswith("wrong module: the signature of") and error.details["item"] == MODULE.id
+    assert (
+        error.message.startswith(f"wrong module: {MODULE.id}: its signature")
+        and error.details["item"] == MODULE.id
+    )
+
+
+@pytest.mark.parametrize("kind", [ED25519, SOLANA])
+async def test_an_item_of_nobody_s_key_in_an_old_log_is_named_and_accuses_no_compute_unit(
+    auditor: Auditor, kind: int
+) -> None:
+    """Logs made before such keys were refused may hold one: its id does not fix its content."""
+    weak = build(Nobody(signature_type=kind), target=auditor.process, tags=[Tag(*tag) for tag in EVAL])
+    auditor.pairs[3:] = [(weak.raw, auditor.sign(3, weak.id))]
+    auditor.publish()
+    assert (await auditor.verify(to=2))["nonce"] == 2  # what was before it is still true
+    with pytest.raises(LogFault, match="of small order") as caught:
+        await auditor.verify()
+    assert (caught.value.details["nonce"], caught.value.details["item"]) == (3, weak.id)
+    assert "accuses no compute unit" in caught.value.message
+    assert "its id does not fix its content" in caught.value.message
+
+
+async def test_a_process_or_a_module_of_nobody_s_key_is_named(auditor: Auditor) -> None:
+    weak = build(Nobody(), tags=MODULE.tags, data=MODULE.data)
+    tags = [Tag(n, weak.id if n == "Module" else v) for n, v in parse(auditor.pairs[0][0]).tags]
+    for signer, wrong in ((USER, "module"), (Nobody(bytes(31) + b"1"), "process")):
+        process = build(signer, tags=tags)
+        _, assignment = next_assignment(SCHEDULER, process.id, None, None, now_ms=1, block_height=7)
+        auditor.process, auditor.pairs = process.id, [(process.raw, assignment.raw)]
+        auditor.module = bundle(SCHEDULER, [(weak.raw, weak.raw)])
+        assert f"wrong {wrong}: " in (error := await auditor.lie()).message and "small order" in error.message
 
 
 async def test_another_module_under_its_id_is_found(
