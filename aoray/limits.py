@@ -64,6 +64,7 @@ TERMS_CACHED_MAX = (
     16_384  # numbers of tags and ids in the index, so that those that come often are not hashed again
 )
 WAITING_BYTES_MAX = 16 * MIB  # of the flusher's bundles whose items are not indexed yet: a second's work
+RECENT_SECONDS_MAX = 5.0  # that a search waits for what is acknowledged and not posted yet
 BUNDLE_DEPTH_MAX = 4  # bundles in bundles that are unfolded; deeper ones are kept, closed
 UPLOAD_BODY_SECONDS_MAX = 600  # that is 100 MiB at 1.4 Mbit/s
 UPLOADS_IN_FLIGHT_BYTES_MAX = 4 * UPLOAD_BYTES_MAX  # of all `POST /tx` together

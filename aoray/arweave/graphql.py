@@ -124,7 +124,7 @@ class _Root:
 
     def transaction(self, _: GraphQLResolveInfo, id: str) -> dict[str, Any] | None:
         try:
-            return self._nodes([self._store.get(id)])[0]
+            return self._nodes([self._store.mined(id)])[0]
         except NotFound:
             return None
 
@@ -167,9 +167,9 @@ class _Root:
 
     def _nodes(self, page: Sequence[Stored]) -> list[dict[str, Any]]:
         blocks = self._store.blocks_at(hit.height for hit in page)
-        return [self._node(hit, blocks[hit.height]) for hit in page]
+        return [self._node(hit, blocks.get(hit.height)) for hit in page]
 
-    def _node(self, hit: Stored, block: Block) -> dict[str, Any]:
+    def _node(self, hit: Stored, block: Block | None) -> dict[str, Any]:
         item = self._store.header(hit)
         bundle = {"id": hit.bundled_in} if hit.bundled_in else None
         return {
@@ -182,10 +182,10 @@ class _Root:
             "quantity": _NOTHING,
             "data": {"size": str(hit.data_size), "type": first(item.tags, "Content-Type")},
             "tags": as_json(item.tags),
-            "block": block._asdict(),
+            "block": block and block._asdict(),
             "parent": bundle,
             "bundledIn": bundle,
-            "ingested_at": block.timestamp,
+            "ingested_at": block and block.timestamp,
         }
 
 

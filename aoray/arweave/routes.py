@@ -6,7 +6,7 @@ units).
     GET  /tx/{id}          its fields as transaction JSON; /tx/{id}/{field} one of them
     GET  /tx/{id}/data     base64url
     GET  /tx/{id}/item     the data item as it was signed
-    GET  /tx/{id}/status   {"block_height", "block_indep_hash", "number_of_confirmations"}
+    GET  /tx/{id}/status   {"block_height", "block_indep_hash", "number_of_confirmations"}; 202 Pending
     GET  /info, /height, /tx_anchor, /price/{bytes}, /wallet/{address}/balance
     GET  /block/current, /block/height/{n}, /block/hash/{id}
     GET  /graphql, POST    see `graphql.py`
@@ -33,6 +33,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, StreamingRespon
 
 from aoray import limits
 from aoray.arweave.graphql import Graph
+from aoray.arweave.recent import Recent
 from aoray.arweave.store import ArweaveStore, Block, Receipt, Stored
 from aoray.bodies import Bodies
 from aoray.errors import ClientError, MalformedInput, NotFound
@@ -67,14 +68,15 @@ class _IdConvertor(Convertor[str]):
 register_url_convertor("arweave_id", _IdConvertor())
 
 
-def router(store: ArweaveStore) -> APIRouter:
-    """All the routes, over one store."""
+def router(store: ArweaveStore, recent: Recent | None = None) -> APIRouter:
+    """All the routes, over one store; searches see what is acknowledged and `recent`."""
+    recent = recent or Recent()
     routes = APIRouter(tags=["arweave"])
     bodies = Bodies()
     _add_uploads(routes, store, bodies)
-    _add_graphql(routes, Graph(store), bodies)
+    _add_graphql(routes, Graph(store), bodies, recent)
     _add_chain(routes, store)
-    _add_transactions(routes, store)
+    _add_transactions(routes, store, recent)
     _add_data(routes, store)
     return routes
 
@@ -136,7 +138,7 @@ def _receipt(store: ArweaveStore, item: DataItem, receipt: Receipt) -> dict[str,
     }
 
 
-def _add_graphql(routes: APIRouter, graph: Graph, bodies: Bodies) -> None:
+def _add_graphql(routes: APIRouter, graph: Graph, bodies: Bodies, recent: Recent) -> None:
     @routes.post("/graphql")
     async def graphql(request: Request) -> Response:
         """Search items and blocks."""
@@ -145,7 +147,7 @@ def _add_graphql(routes: APIRouter, graph: Graph, bodies: Bodies) -> None:
                 asked = orjson.loads(body)
             except orjson.JSONDecodeError as error:
                 raise MalformedInput(f"the body is not JSON: {error}") from error
-        return await _answer(graph, asked)
+        return await _answer(graph, asked, recent)
 
     @routes.get("/graphql")
     async def graphql_get(request: Request) -> Response:
@@ -157,10 +159,10 @@ def _add_graphql(routes: APIRouter, graph: Graph, bodies: Bodies) -> None:
             asked["variables"] = orjson.loads(asked.get("variables") or "null")
         except orjson.JSONDecodeError as error:
             raise MalformedInput(f"not JSON: {error}", field="variables") from error
-        return await _answer(graph, asked)
+        return await _answer(graph, asked, recent)
 
 
-async def _answer(graph: Graph, asked: Any) -> Response:
+async def _answer(graph: Graph, asked: Any, recent: Recent) -> Response:
     asked = asked if isinstance(asked, dict) else {}
     query, variables, operation = asked.get("query"), asked.get("variables"), asked.get("operationName")
     for field, value, kinds in (
@@ -170,6 +172,7 @@ async def _answer(graph: Graph, asked: Any) -> Response:
     ):
         if not isinstance(value, kinds):
             raise MalformedInput(f"GraphQL needs `{field}` in a JSON object", field=field)
+    await recent.settle()
     status, body = await run_in_threadpool(graph.execute, query, variables, operation or None)
     return Response(orjson.dumps(body), status, media_type="application/json")
 
@@ -234,23 +237,18 @@ def _block(store: ArweaveStore, block: Block) -> Response:
     )
 
 
-def _add_transactions(routes: APIRouter, store: ArweaveStore) -> None:
+def _add_transactions(routes: APIRouter, store: ArweaveStore, recent: Recent) -> None:
     @routes.get("/tx/{item_id}")
     def transaction(item_id: str) -> Response:
         """An item's fields, in the shape of a transaction."""
         return Response(orjson.dumps(_transaction(store, store.get(item_id))), media_type="application/json")
 
     @routes.get("/tx/{item_id}/status")
-    def status(item_id: str) -> Response:
+    async def status(item_id: str) -> Response:
         """In which block an item is."""
-        block = store.block(height=store.get(item_id).height)
-        return JSONResponse(
-            {
-                "block_height": block.height,
-                "block_indep_hash": block.id,
-                "number_of_confirmations": store.tip().height - block.height + 1,
-            }
-        )
+        if (await run_in_threadpool(store.get, item_id)).held:
+            await recent.settle()
+        return await run_in_threadpool(_status, store, item_id)
 
     @routes.get("/tx/{item_id}/item")
     def item(item_id: str) -> Response:
@@ -269,6 +267,20 @@ def _add_transactions(routes: APIRouter, store: ArweaveStore) -> None:
         if value is None:
             raise NotFound("a transaction has no such field", id=item_id, field=field)
         return PlainTextResponse(value) if isinstance(value, str) else JSONResponse(value)
+
+
+def _status(store: ArweaveStore, item_id: str) -> Response:
+    stored = store.mined(item_id)
+    if stored.held:
+        return PlainTextResponse("Pending", 202)
+    block = store.block(height=stored.height)
+    return JSONResponse(
+        {
+            "block_height": block.height,
+            "block_indep_hash": block.id,
+            "number_of_confirmations": store.tip().height - block.height + 1,
+        }
+    )
 
 
 def _transaction(store: ArweaveStore, stored: Stored) -> dict[str, Any]:

@@ -62,6 +62,8 @@ class Stored(NamedTuple):
     start: int
     header_size: int
     size: int
+    held: bytes = b""
+    """The item itself, if it is in a log, acknowledged, and not here yet; then it is in no block."""
 
     @property
     def data_size(self) -> int:
@@ -86,15 +88,18 @@ class ArweaveStore:
         clock: Callable[[], float] = time.time,
         trusted: Container[str] = (),
         later: Callable[[], None] | None = None,
+        recent: Callable[[str], bytes | None] = lambda _: None,
     ) -> None:
         """`clock` gives seconds; items in bundles that `trusted` addresses signed are not verified.
 
-        With `later`, the items of those bundles are indexed later, and it is called when some wait.
+        With `later`, the items of those bundles are indexed later, and it is called when some wait. `recent`
+        gives an item that was acknowledged elsewhere, and will come.
         """
         self._path = path
         self._clock = clock
         self._trusted = trusted
         self._later = later
+        self._recent = recent
         path.parent.mkdir(parents=True, exist_ok=True)
         self._bytes = os.open(path.with_suffix(".bytes"), os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         self._writer = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
@@ -231,27 +236,48 @@ class ArweaveStore:
 
     def get(self, item_id: str) -> Stored:
         """Where an item is; raises `NotFound`."""
-        sql, parameters = f"{_ITEM} WHERE id = ?", [_bytes_of(item_id)]
-        rows = self._rows(sql, parameters)
-        if not rows:
-            self._catch_up()
-            rows = self._rows(sql, parameters)
-        if not rows:
+        found = self._row(item_id) or self._held(item_id) or self._indexed(item_id)
+        if found is None:
             raise NotFound("no such item on this Arweave", id=item_id)
-        return _stored(rows[0])
+        return found
+
+    def mined(self, item_id: str) -> Stored:
+        """The same, in its block if that is there yet."""
+        found = self._row(item_id) or self._indexed(item_id)
+        return self.get(item_id) if found is None else found
+
+    def _row(self, item_id: str) -> Stored | None:
+        rows = self._rows(f"{_ITEM} WHERE id = ?", [_bytes_of(item_id)])
+        return _stored(rows[0]) if rows else None
+
+    def _indexed(self, item_id: str) -> Stored | None:
+        self._catch_up()
+        return self._row(item_id)
+
+    def _held(self, item_id: str) -> Stored | None:
+        raw = self._recent(item_id)
+        if raw is None:
+            return None
+        header_size = len(raw) - len(parse(raw, bytes_max=len(raw)).data)
+        return Stored(0, item_id, 0, None, 0, header_size, len(raw), raw)
 
     def header(self, stored: Stored) -> DataItem:
         """The item without its data: all its fields are in the bytes before."""
-        return parse(index.read(self._bytes, stored.start, stored.header_size))
+        return parse(self._read(stored, 0, stored.header_size))
 
     def data(self, stored: Stored, start: int = 0, end: int | None = None) -> bytes:
         """The item's data, or a part of it."""
         end = stored.data_size if end is None else min(end, stored.data_size)
-        return index.read(self._bytes, stored.start + stored.header_size + start, end - start)
+        return self._read(stored, stored.header_size + start, end - start)
 
     def raw(self, stored: Stored) -> bytes:
         """The item as it was uploaded."""
-        return index.read(self._bytes, stored.start, stored.size)
+        return self._read(stored, 0, stored.size)
+
+    def _read(self, stored: Stored, start: int, size: int) -> bytes:
+        if stored.held:
+            return stored.held[start : start + max(size, 0)]
+        return index.read(self._bytes, stored.start + start, size)
 
     def find(self, wanted: Filter, page: Page) -> list[Stored]:
         """The items of a page of a search."""

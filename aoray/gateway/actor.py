@@ -26,6 +26,7 @@ from aoray.actors.results import ResultRow
 from aoray.arweave.client import ArweaveClient
 from aoray.arweave.heights import Heights
 from aoray.arweave.indexer import Indexer
+from aoray.arweave.recent import Recent
 from aoray.arweave.routes import router as arweave_router
 from aoray.arweave.store import ArweaveStore
 from aoray.calls import RayCalls, wire_host
@@ -116,9 +117,10 @@ class GatewayActor(Counted):
             # What our own scheduler bundles was verified at the door; nobody else's bundle is trusted.
             trusted = {self._gateway.addresses.scheduler}
             path = settings.data / "arweave.sqlite"
-            store = ArweaveStore(path, trusted=trusted, later=lambda: indexer.wake())
+            recent = recent_of(settings, self._gateway)
+            store = ArweaveStore(path, trusted=trusted, later=lambda: indexer.wake(), recent=recent.find)
             indexer = Indexer(path)
-            arweave = arweave_router(store)
+            arweave = arweave_router(store, recent)
         made = applications(self._gateway, arweave)
         sockets = {port: listen(settings.host, port, shared=settings.gateways > 1) for port in made}
         self._drivers = Drivers(made[settings.port])
@@ -134,6 +136,16 @@ class GatewayActor(Counted):
 def arweave_of(settings: Settings) -> ArweaveClient:
     """Where a gateway reads and posts; heights are judged, unless it is the embedded Arweave."""
     return ArweaveClient(settings.arweave_url, heights=Heights() if settings.gateway_url else None)
+
+
+def recent_of(settings: Settings, gateway: Gateway) -> Recent:
+    """What the embedded Arweave's readers see of the logs."""
+    readers = open_readers(settings)
+    return Recent(
+        readers.find_item,
+        lambda: gateway.look(readers.unposted),
+        lambda shard: gateway.call(f"shard-{shard}", "flush"),
+    )
 
 
 def applications(gateway: Gateway, arweave: APIRouter | None) -> dict[int, ASGIApp]:

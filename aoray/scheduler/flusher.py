@@ -83,6 +83,7 @@ class Flusher:
         self._policy = Policy(uploader.carrier, confirmations, repost_seconds)
         self._now_ms = now_ms
         self._watched = 0  # the number of the last upload that was looked at
+        self._turn = asyncio.Lock()  # one upload at a time
         self.progress = Progress()
 
     async def run(self, interval_seconds: float, sleep: Sleep = asyncio.sleep) -> None:
@@ -90,10 +91,15 @@ class Flusher:
         while True:
             wait = interval_seconds
             try:
-                await self._flush_all()
+                await self.flush()
             except AorayError as error:
                 wait = self._failed(error, interval_seconds)
             await sleep(wait)
+
+    async def flush(self) -> None:
+        """Post all that is in the log by now. Readers of the embedded Arweave call it, too."""
+        async with self._turn:
+            await self._flush_all()
 
     async def _flush_all(self) -> None:
         end = await self._on_log(lambda log: log.uploads.end())

@@ -123,6 +123,16 @@ class LogReader:
         found = self._value("SELECT item FROM entries WHERE message_id = ?", message_id)
         return None if found is None else bytes(found)
 
+    def find_item(self, item_id: str) -> bytes | None:
+        """The raw item of a message or of an assignment."""
+        found = self._value("SELECT assignment FROM entries WHERE assignment_id = ?", item_id)
+        return self.find_message(item_id) if found is None else bytes(found)
+
+    def is_posted(self) -> bool:
+        """Whether Arweave has accepted all the entries."""
+        posted = "SELECT entries_to FROM uploads WHERE settled > 0 OR posts > 0 ORDER BY number DESC LIMIT 1"
+        return not self._rows(f"SELECT 1 FROM entries WHERE seq > ifnull(({posted}), 0) LIMIT 1")
+
     def process_ids(self, after: str = "", limit: int = limits.PAGE_ENTRIES_MAX) -> list[str]:
         """A page of process ids, in their order."""
         rows = self._rows(
@@ -227,6 +237,15 @@ class ShardedReader:
         """The raw item of a message that was scheduled on any process of any shard."""
         found = (reader.find_message(message_id) for reader in self._readers)
         return next((item for item in found if item is not None), None)
+
+    def find_item(self, item_id: str) -> bytes | None:
+        """The raw item of a message or an assignment of any shard."""
+        found = (reader.find_item(item_id) for reader in self._readers)
+        return next((item for item in found if item is not None), None)
+
+    def unposted(self) -> list[int]:
+        """The shards with entries that Arweave has not accepted."""
+        return [index for index, reader in enumerate(self._readers) if not reader.is_posted()]
 
     def process_ids(self, after: str = "", limit: int = limits.PAGE_ENTRIES_MAX) -> list[str]:
         """A page of all process ids, in their order."""

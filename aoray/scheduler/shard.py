@@ -195,6 +195,10 @@ class ShardActor(Counted):
         parsed = await asyncio.to_thread(lambda: [parse(raw) for raw in items])
         await self._on_log(lambda log: log.uploads.publish(parsed))
 
+    async def flush(self) -> None:
+        """Bring all that is in the log by now to Arweave, for who is about to read it there."""
+        await self._flusher.flush()
+
     async def wire(self) -> Address:
         """Where other actors call this one without Ray in between."""
         return await self._wire.address()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from aoray.scheduler.committer import Committer
 from aoray.scheduler.flusher import BACKOFF_SECONDS_MAX, Flusher, OnLog
 from aoray.scheduler.log import Log
 from aoray.scheduler.rules import Submission
+from aoray.scheduler.stores import open_readers
 from aoray.scheduler.uploads import Upload, plan
 from aoray.settings import Settings
 
@@ -225,3 +227,28 @@ async def test_of_what_is_settled_only_the_ids_are_kept_and_it_is_never_publishe
     assert held() == len(second.raw)
     assert await flusher.flush_once() and not await flusher.flush_once()
     assert arweave.ids() == [first.id, second.id]
+
+
+async def test_who_reads_finds_all_acknowledged_items_and_knows_whether_they_are_posted(
+    stored: Settings,
+) -> None:
+    writer, arweave, process = committer(stored), Arweave(), spawn()
+    expected = fill(writer, process, message(process.process_id))
+    readers, flusher = open_readers(stored), flusher_of(writer, arweave)
+    assert readers.unposted() == [0]
+    found = [readers.find_item(each) for each in expected]
+    assert [parse(raw).id for raw in found if raw] == expected
+    assert readers.find_item("A" * 43) is None
+    await asyncio.gather(flusher.flush(), flusher.flush())  # a reader, and the interval
+    assert readers.unposted() == []
+    assert arweave.ids() == expected
+    readers.close()
+
+
+async def test_what_could_not_be_posted_is_not_taken_for_posted(stored: Settings) -> None:
+    writer, arweave, process = committer(stored), Arweave(), spawn()
+    fill(writer, process)
+    arweave.before = 1
+    with pytest.raises(Unavailable):
+        await flusher_of(writer, arweave).flush()
+    assert open_readers(stored).unposted() == [0]
