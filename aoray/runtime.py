@@ -33,15 +33,14 @@ import ray
 
 from aoray import durable, logs, nodes
 from aoray.actors.modules import keep_module
-from aoray.client import OCTET_STREAM, module_tags
+from aoray.client import OCTET_STREAM
 from aoray.crew import Crew, capacity
 from aoray.errors import ClientError, Unavailable
 from aoray.files import files_of, keep_files
 from aoray.gateway.admission import Admission
 from aoray.keyfiles import load_key, load_or_make, load_wallet, private
-from aoray.modules.lua import LUA_MODULE_FORMAT, LUA_WASM
+from aoray.modules.lua import LUA_WASM, lua_item
 from aoray.protocol.items import DataItem, build
-from aoray.protocol.keys import Signer
 from aoray.protocol.tags import Tag
 from aoray.scheduler.stores import check_versions, keep_store
 from aoray.settings import Handed, Settings
@@ -252,7 +251,6 @@ def joined(settings: Settings) -> Settings:
         head=head,
         arweave_url=f"http://{reached}:{settings.port + 1}",
         offered=frozenset(k for k in nodes.KINDS if any(node.resources.get(f"aoray_{k}") for node in alive)),
-        module=lua_item(load_key(settings, "authority")).id,
         keys={} if settings.keys else private_keys(settings),
     )
     return replace(settings, actors=settings.actors or capacity(alive, settings), handed=handed)
@@ -289,16 +287,9 @@ def compile_lua(settings: Settings) -> None:
     Engine(settings.data / "compiled").load(LUA_WASM.read_bytes())
 
 
-def lua_item(signer: Signer) -> DataItem:
-    """The built-in Lua module as a data item; Ed25519 signs the same bytes each time, so its id stays."""
-    return build(
-        signer, tags=module_tags(LUA_MODULE_FORMAT, [Tag("Name", "aoray-lua")]), data=LUA_WASM.read_bytes()
-    )
-
-
 def publish_lua(settings: Settings) -> None:
     """Put the built-in Lua module on Arweave, and write its id where the gateways read it."""
-    item = lua_item(load_key(settings, "authority"))
+    item = lua_item()
     keep_module(files_of(settings, "modules"), item)  # an Arweave with blocks shows it some time later
     note = settings.data / "lua-module.json"
     content = orjson.dumps({"id": item.id})

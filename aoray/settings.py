@@ -26,8 +26,6 @@ class Handed:
     """Where all nodes reach the embedded Arweave."""
     offered: frozenset[str]
     """The kinds of actors (`gateway`, `shard`, `process`) that some nodes say they are for."""
-    module: str
-    """The id of the built-in module."""
     keys: Mapping[str, bytes] = field(repr=False)
     """Private keys (JWK) by name; none if `--keys` names a directory that each node has."""
 

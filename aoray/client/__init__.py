@@ -6,6 +6,7 @@ other units too; `roads` is how a request gets there: over HTTP, or (`ray_road`)
 cluster. `columns` has logs as Arrow tables.
 """
 
-from aoray.client.wire import OCTET_STREAM, Client, module_tags, unique_anchor
+from aoray.client.wire import OCTET_STREAM, Client, unique_anchor
+from aoray.protocol.tags import module_tags
 
 __all__ = ["OCTET_STREAM", "Client", "module_tags", "unique_anchor"]

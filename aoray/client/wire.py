@@ -23,7 +23,7 @@ from aoray import __version__
 from aoray.client.roads import Answer, HttpRoad, Road, json_object, refusal
 from aoray.protocol.items import DataItem, build
 from aoray.protocol.keys import Signer
-from aoray.protocol.tags import Tag, as_json
+from aoray.protocol.tags import Tag, as_json, module_tags
 
 ACCEPTED = 202
 SDK = Tag("SDK", f"aoray/{__version__}")
@@ -247,20 +247,6 @@ def unique_anchor() -> bytes:
     """32 characters that make an item unlike any other: without them, two equal messages signed by Ed25519
     would be one item, and scheduled once."""
     return secrets.token_hex(16).encode()
-
-
-def module_tags(module_format: str, tags: Iterable[Tag] = ()) -> list[Tag]:
-    """The tags of a module item (wire-contract §3.10)."""
-    return [
-        Tag("Data-Protocol", "ao"),
-        Tag("Variant", "ao.TN.1"),
-        Tag("Type", "Module"),
-        Tag("Module-Format", module_format),
-        Tag("Input-Encoding", "JSON-1"),
-        Tag("Output-Encoding", "JSON-1"),
-        Tag("Content-Type", "application/wasm"),
-        *tags,
-    ]
 
 
 def _bytes(data: str | bytes) -> bytes:

@@ -27,6 +27,7 @@ from aoray.errors import (
     UnsupportedModule,
 )
 from aoray.gateway.look import Look
+from aoray.modules.lua import lua_module_id
 from aoray.protocol.assignments import LogEntry
 from aoray.protocol.ids import is_id
 from aoray.protocol.items import DataItem, parse
@@ -99,7 +100,7 @@ class Knowledge:
         except NotFound as error:
             raise UnknownModule(
                 f"no module {module_id} on Arweave",
-                hint="Publish it first: aoray module publish",
+                hint=f"The built-in module is {lua_module_id()}; publish another first: aoray module publish",
                 module_id=module_id,
             ) from error
         if first(tags, "Type", "") != "Module":

@@ -19,6 +19,7 @@ from aoray.errors import AorayError, InfrastructureError, Unavailable
 from aoray.gateway.gateway import Gateway
 from aoray.gateway.web import json_response
 from aoray.metrics import Snapshot, snapshots, text
+from aoray.modules.lua import lua_module_id
 
 SUMS = ("entries", "publications", "bytes", "unconfirmed", "bundles", "settled", "reposts", "failures")
 ANSWER_SECONDS = 1.0  # actors are asked once in this time, however many ask here
@@ -72,7 +73,7 @@ class Health:
     def _module(self) -> str:
         settings = self._gateway.settings
         if settings.handed is not None and not nodes.is_head(settings):
-            return settings.handed.module
+            return lua_module_id()
         path = settings.data / "lua-module.json"
         try:
             return str(orjson.loads(path.read_bytes())["id"])

@@ -199,3 +199,17 @@ def _read_varint(encoded: bytes, at: int) -> tuple[int, int]:
         if byte < 0x80:
             return (number >> 1) ^ -(number & 1), at
     raise MalformedInput("A number in the tags is too long.", field="tags")
+
+
+def module_tags(module_format: str, tags: Iterable[Tag] = ()) -> list[Tag]:
+    """The tags of a module item (wire-contract §3.10)."""
+    return [
+        Tag("Data-Protocol", "ao"),
+        Tag("Variant", "ao.TN.1"),
+        Tag("Type", "Module"),
+        Tag("Module-Format", module_format),
+        Tag("Input-Encoding", "JSON-1"),
+        Tag("Output-Encoding", "JSON-1"),
+        Tag("Content-Type", "application/wasm"),
+        *tags,
+    ]

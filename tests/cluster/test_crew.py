@@ -19,7 +19,7 @@ from aoray.settings import Handed, Settings
 
 pytestmark = pytest.mark.cluster
 
-CLUSTER = Handed(head="", arweave_url="", offered=frozenset(), module="", keys={})
+CLUSTER = Handed(head="", arweave_url="", offered=frozenset(), keys={})
 
 
 class FragileCrew(Crew):

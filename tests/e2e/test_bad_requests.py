@@ -19,6 +19,7 @@ from forging import Nobody
 
 from aoray.client import Client
 from aoray.limits import REQUEST_BYTES_MAX, TAG_NAME_BYTES_MAX, TAG_VALUE_BYTES_MAX, TAGS_MAX
+from aoray.modules.lua import lua_module_id
 from aoray.protocol.deephash import deep_hash
 from aoray.protocol.items import DataItem, build
 from aoray.protocol.keys import Ed25519Signer, generate_ed25519
@@ -169,6 +170,11 @@ ITEMS = [
     Case("spawn without a module", body=spawn_with(("Scheduler", NOBODY)), says="Module"),
     Case("spawn of no module", body=spawn_with(("Module", "tiny"), ("Scheduler", NOBODY)), says="Module"),
     Case("spawn of unknown module", body=spawn_with(("Module", NOBODY), ("Scheduler", NOBODY)), says=NOBODY),
+    Case(
+        "spawn that looks for the built-in module",
+        body=spawn_with(("Module", NOBODY), ("Scheduler", NOBODY)),
+        says=f"The built-in module is {lua_module_id()}",
+    ),
 ]
 
 ROUTES = [

@@ -15,6 +15,7 @@ from loading import check, check_log, log_of, prepare
 
 from aoray.client import Client
 from aoray.errors import UnknownProcess
+from aoray.modules.lua import lua_item, lua_module_id
 from aoray.protocol.keys import generate_ed25519
 from aoray.testing import LocalComputer, command_of, free_ports, part_of, send_kill
 
@@ -31,6 +32,15 @@ COUNT = "N = (N or 0) + 1 return N"
 async def count(client: Client, process: str) -> str:
     message = await client.send(process, action="Eval", data=COUNT)
     return str((await client.result(process, message))["Output"]["data"])
+
+
+def test_the_built_in_module_is_the_same_item_on_every_computer(
+    computer: LocalComputer, mortal: LocalComputer
+) -> None:
+    for each in (computer, mortal):
+        assert each.health["module"] == lua_module_id()
+        found = httpx.get(f"{each.unit(1)}/{lua_module_id()}", timeout=30)
+        assert found.content == lua_item().data
 
 
 async def test_it_goes_on_where_it_was_after_ctrl_c(mortal: LocalComputer) -> None:

@@ -5,6 +5,9 @@ version and hash; the compiler is the package `ziglang`, pinned by the lock file
 beside this one. The same inputs give the same bytes on any machine and in any directory: the build has a
 folder of its own with relative names, nothing is stamped, names are stripped. `--check` compares with the
 committed binary instead of replacing it. On failure nothing is written.
+
+Bytes that are new are signed as a module, with a key made for this and then dropped; bytes that are as they
+were keep their signature, so that their id stays.
 """
 
 from __future__ import annotations
@@ -17,6 +20,12 @@ import sys
 import tarfile
 import tempfile
 from pathlib import Path
+
+from aoray.modules.lua import LUA_MODULE_FORMAT
+from aoray.protocol.ids import b64url_encode
+from aoray.protocol.items import build as build_item
+from aoray.protocol.keys import generate_ed25519
+from aoray.protocol.tags import Tag, module_tags
 
 HERE = Path(__file__).parent
 WASM = HERE / "module.wasm"
@@ -127,10 +136,23 @@ def main(arguments: list[str]) -> int:
     if "--check" in arguments:
         return 0 if wasm == WASM.read_bytes() else 1
     WASM.write_bytes(wasm)
-    source = {"source": SOURCE_PACKAGE, "source_sha256": SOURCE_SHA256}
-    info = {"sha256": _digest(wasm), "bytes": len(wasm), **source}
-    INFO.write_text(json.dumps(info, indent=2) + "\n")
+    INFO.write_text(json.dumps(_info(wasm), indent=2) + "\n")
     return 0
+
+
+def _info(wasm: bytes) -> dict[str, str | int]:
+    digest = _digest(wasm)
+    known = json.loads(INFO.read_text()) if INFO.exists() else {}
+    signed = known if known.get("sha256") == digest and "head" in known else _signed(wasm)
+    about = {"sha256": digest, "bytes": len(wasm), "id": signed["id"], "head": signed["head"]}
+    return about | {"source": SOURCE_PACKAGE, "source_sha256": SOURCE_SHA256}
+
+
+def _signed(wasm: bytes) -> dict[str, str]:
+    """The id of a new item of these bytes, and what is before them in it."""
+    tags = module_tags(LUA_MODULE_FORMAT, [Tag("Name", "aoray-lua")])
+    item = build_item(generate_ed25519(), tags=tags, data=wasm)
+    return {"id": item.id, "head": b64url_encode(item.raw[: -len(wasm)])}
 
 
 if __name__ == "__main__":

@@ -65,14 +65,17 @@ class LuaProcess:
         data: str | None = "",
         sender: str = BOB,
         signer: str = "",
-        tags: dict[str, Any] | None = None,
+        tags: dict[str, Any] | list[tuple[str, str]] | None = None,
         **host: Any,
     ) -> Outcome:
-        """A message by `sender`; `host` are fields that the host would set."""
+        """A message by `sender`; `host` are fields that the host would set. A list of tags is all of them."""
         self.nonce += 1
         message = self._host_fields(f"{self.nonce:043}", sender, signer or sender) | host
         named = {"Action": action} if action else {}
-        message["Tags"] = tag_list({**PROTOCOL, "Type": "Message", **named, **(tags or {})})
+        if isinstance(tags, list):
+            message["Tags"] = [{"name": name, "value": value} for name, value in tags]
+        else:
+            message["Tags"] = tag_list({**PROTOCOL, "Type": "Message", **named, **(tags or {})})
         if data is not None:
             message["Data"] = data
         return self.evaluate(message)

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 import wasmtime
 
-from aoray.modules.lua import LUA_WASM, build
+from aoray.modules.lua import LUA_MODULE_FORMAT, LUA_WASM, build, lua_item, lua_module_id
+from aoray.protocol.items import verify
+from aoray.protocol.tags import Tag, module_tags
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +26,21 @@ def test_the_hash_beside_the_binary_is_its_own() -> None:
     info = json.loads(build.INFO.read_text())
     assert info["sha256"] == hashlib.sha256(LUA_WASM.read_bytes()).hexdigest()
     assert info["source_sha256"] == build.SOURCE_SHA256
+
+
+def test_the_module_has_one_item_which_is_committed_and_signed() -> None:
+    item = lua_item()
+    verify(item)
+    assert item.id == lua_module_id() == json.loads(build.INFO.read_text())["id"]
+    assert item.data == LUA_WASM.read_bytes()
+    assert list(item.tags) == module_tags(LUA_MODULE_FORMAT, [Tag("Name", "aoray-lua")])
+
+
+def test_the_same_bytes_keep_their_item_and_others_get_another() -> None:
+    known = json.loads(build.INFO.read_text())
+    assert build._info(LUA_WASM.read_bytes()) == known
+    other = build._info(LUA_WASM.read_bytes() + b"x")
+    assert {other["id"], other["head"], other["sha256"]}.isdisjoint(map(str, known.values()))
 
 
 @pytest.mark.timeout(600)  # a compiler without a cache builds its C library first
@@ -42,6 +59,7 @@ def test_the_sources_give_the_committed_bytes_in_another_folder(
     monkeypatch.setenv("ZIG_LOCAL_CACHE_DIR", str(tmp_path / "zig"))
     subprocess.run([sys.executable, str(elsewhere / "build.py")], check=True)
     assert (elsewhere / "module.wasm").read_bytes() == LUA_WASM.read_bytes()
+    assert (elsewhere / "module.json").read_bytes() == build.INFO.read_bytes()
 
 
 def test_a_changed_source_is_refused(source: Path, tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_anything_can_be_printed_and_thrown(process: LuaProcess) -> None:
     )
     assert process.run("print(coroutine.create(print))").startswith("thread: ")
     for thrown, text in {
-        "{}": "table: 0x",
+        "{}": "{}",
         "nil": "nil",
         "5": "5",
         "true": "true",
@@ -294,4 +294,10 @@ def test_the_parts_can_be_required(process: LuaProcess) -> None:
     for name in names:
         assert process.run(f'return type(require("{name}"))') in ("table", "function"), name
     assert process.run("return type(json)") == "nil"
-    assert process.run('require(".process")._version') != ""
+
+
+def test_tools_of_aos_find_the_version_that_they_look_for(process: LuaProcess) -> None:
+    """The aos shell speaks of an update unless the version is 2.0.4; npm wao wants `aos-` in the prompt."""
+    outcome = process.eval("require('.process')._version")
+    assert outcome.response["Output"]["data"] == "2.0.4"
+    assert "aos-2.0.4" in outcome.response["Output"]["prompt"]

@@ -6,13 +6,8 @@ local Handlers = require(".handlers")
 local error, getmetatable, ipairs, pairs, select, setmetatable, tostring, type =
   error, getmetatable, ipairs, pairs, select, setmetatable, tostring, type
 local format, gmatch, insert = string.format, string.gmatch, table.insert
-local is_list = require(".native").is_list
-
-local function set_of(names)
-  local set = {}
-  for _, name in ipairs(names) do set[name] = true end
-  return set
-end
+local native = require(".native")
+local is_list, title_case = native.is_list, native.title_case
 
 local ao = {
   _version = "0.0.6",
@@ -37,9 +32,7 @@ local ao = {
 
 -- Tags become fields: in msg the last of a name counts, in msg.Tags the first.
 function ao.normalize(msg)
-  for _, tag in ipairs(msg.TagArray or msg.Tags) do
-    if not message.protected[tag.name] then msg[tag.name] = tag.value end
-  end
+  message.name_tags(msg.TagArray or msg.Tags, msg)
   return msg
 end
 
@@ -58,7 +51,7 @@ end
 
 function ao.sanitize(msg)
   local copy = ao.clone(msg)
-  for _, name in ipairs(ao.nonForwardableTags) do copy[name] = nil end
+  message.remove(copy, ao.nonForwardableTags)
   return copy
 end
 
@@ -105,7 +98,7 @@ function ao.clearOutbox()
   ao.outbox = emptied(type(ao.outbox) == "table" and ao.outbox or {})
 end
 
-local not_tags = set_of({"Target", "Data", "Anchor", "Tags", "From"})
+local not_tags = {Target = true, Data = true, Anchor = true, Tags = true, From = true}
 
 local function add_given_tags(tags, given)
   if type(given) ~= "table" then error("Tags must be a table, not " .. type(given), 4) end
@@ -118,11 +111,15 @@ local function add_given_tags(tags, given)
   end
 end
 
+local function is_content_type(name)
+  return type(name) == "string" and title_case(name) == "Content-Type"
+end
+
 -- The fields of what a program sends become tags, but for a few; a table as Data becomes JSON.
 local function fill(out, given, tags)
   local data = given.Data
   for name, value in pairs(given) do
-    if not not_tags[name] and not (name == "Content-Type" and type(data) == "table") then
+    if not not_tags[name] and not (type(data) == "table" and is_content_type(name)) then
       tags[#tags + 1] = {name = name, value = value}
     end
   end

@@ -22,7 +22,8 @@ local error, ipairs, pcall, select, tonumber, tostring, type =
 local os, math, traceback = os, math, debug.traceback
 local set_time = native.set_time
 
-local process = {_version = "0.1.0"}
+-- The version of aos whose interface this is: tools compare it with their own, and find `aos-` in the prompt.
+local process = {_version = "2.0.4"}
 assignment.init(ao)
 local INBOX_MAX = 10000
 
@@ -49,11 +50,7 @@ Dump, Utils = dump, utils
 Seeded = false
 
 function Tab(msg)
-  local out = {}
-  for _, tag in ipairs(msg.TagArray or msg.Tags) do
-    if out[tag.name] == nil then out[tag.name] = tag.value end
-  end
-  return out
+  return message.name_tags(msg.TagArray or msg.Tags, {})
 end
 
 local function inbox_size()
@@ -61,7 +58,7 @@ local function inbox_size()
 end
 
 local function default_prompt()
-  return GREEN .. tostring(Name) .. GRAY .. "@" .. BLUE .. "aoray-" .. process._version .. GRAY .. "[Inbox:" .. RED ..
+  return GREEN .. tostring(Name) .. GRAY .. "@" .. BLUE .. "aos-" .. process._version .. GRAY .. "[Inbox:" .. RED ..
     inbox_size() .. GRAY .. "]" .. RESET .. "> "
 end
 Prompt = default_prompt

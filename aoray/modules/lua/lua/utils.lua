@@ -2,6 +2,7 @@
 
 local native = require(".native")
 local is_list = native.is_list
+local host_fields = require(".message").host_fields
 local getmetatable, ipairs, pairs, select, tostring, type =
   getmetatable, ipairs, pairs, select, tostring, type
 local lower, find, match, gsub = string.lower, string.find, string.match, string.gsub
@@ -204,15 +205,20 @@ function matches_pattern(pattern, value, msg)
 end
 utils.matchesPattern = matches_pattern
 
--- Whether a message is what a spec asks for. A function answers for itself (Handlers knows more answers than yes and no).
+-- Whether a message is what a spec asks for. A key is a field or a tag: some tags are no fields (From-Process, Type), and of
+-- two tags of one name the other may match. What only the host sets (From, Owner) is never a tag. A function answers for itself (Handlers knows more answers than yes and no).
 function utils.matchesSpec(msg, spec)
   local kind = type(spec)
   if kind == "function" then return spec(msg) end
   if kind == "string" then return msg.Action == spec end
   if kind ~= "table" then return false end
+  local tags = type(msg.Tags) == "table" and msg.Tags or {}
   for key, pattern in pairs(spec) do
     local value = msg[key]
-    if not value or not matches_pattern(pattern, value, msg) then return false end
+    if not value or not matches_pattern(pattern, value, msg) then
+      local tag = not host_fields[key] and tags[key]
+      if not tag or tag == value or not matches_pattern(pattern, tag, msg) then return false end
+    end
   end
   return true
 end
