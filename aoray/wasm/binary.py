@@ -1,25 +1,25 @@
 """Rewrites a WASM binary so that all of its state can be saved, and all of its work costs fuel.
 
-Before a module is compiled (engine.py), `prepare` makes two changes that its code cannot notice:
+Before a module is compiled (compile.py), `prepare` makes two changes that its code cannot notice:
 
-* every mutable global is exported as `aoray:global:<n>`, so that a rollback reaches it; * `memory.copy`
-and `memory.fill` become calls of two functions added at the end, which first spend fuel for   the bytes
-(wasmtime charges one unit for either, however long it is).
+* Every mutable global is exported as `aoray:global:<n>`, so that a rollback reaches it.
+* `memory.copy` and `memory.fill` become calls of two functions added at the end, which first spend fuel
+  for the bytes (wasmtime charges one unit for either, however long it is).
 
 It refuses what would be state outside memory and globals, or work outside fuel: code that changes its
-tables or drops its segments, garbage-collected types, more than one memory, imports that are not
-functions. Whatever it cannot read is refused too (`UnsupportedModule`); wasmtime validates the outcome
-afterwards, so nothing here is trusted.
+tables or drops its segments, values that are no numbers in mutable globals, more than one memory, imports
+that are not functions. code.py has the list of what a guest's code may use. Whatever cannot be read is
+refused too (`UnsupportedModule`). wasmtime validates the module both as it came and as it leaves, with
+every other proposal switched off, so nothing here is trusted alone.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from aoray.errors import UnsupportedModule
 from aoray.limits import MODULE_GLOBALS_MAX
+from aoray.wasm.code import Reader, constant_end, special
 
 GLOBAL = "aoray:global:"
 # Turns of a loop (some 7 units of fuel each) for what takes half a microsecond: growing memory, throwing.
@@ -27,42 +27,9 @@ SLOW_STEP_TURNS = 250
 
 TYPE, IMPORT, FUNCTION, MEMORY, GLOBALS, EXPORT, CODE = 1, 2, 3, 5, 6, 7, 10
 _ORDER = (1, 2, 3, 4, 5, 13, 6, 7, 8, 9, 12, 10, 11)
-_FUNC, _END = 0x60, 0x0B
+_FUNC = 0x60
 _I32, _I64 = 0x7F, 0x7E
 _NUMBERS = {_I32: "i32", _I64: "i64", 0x7D: "f32", 0x7C: "f64"}
-_FORBIDDEN = {
-    b"\x26": "table.set",
-    b"\xfc\x08": "memory.init",
-    b"\xfc\x09": "data.drop",
-    b"\xfc\x0c": "table.init",
-    b"\xfc\x0d": "elem.drop",
-    b"\xfc\x0e": "table.copy",
-    b"\xfc\x0f": "table.grow",
-    b"\xfc\x11": "table.fill",
-}
-
-# Instructions and their immediates, all that need no look inside. The last byte of a LEB has no high bit.
-_LEB = rb"[\x80-\xff]*[\x00-\x7f]"
-_PLAIN = re.compile(
-    rb"(?:[\x00\x01\x05\x0b\x0f\x1a\x1b\x45-\xc4\xd1\xd3\xd4]"
-    rb"|[\x02-\x04\x0c\x0d\x10\x12\x14\x15\x20-\x25\x3f\x41\x42\xd0\xd2\xd5\xd6]"
-    + _LEB
-    + rb"|[\x11\x13]"
-    + _LEB * 2
-    +
-    # loads and stores: the alignment's bit 6 announces a memory index
-    rb"|[\x28-\x3e](?:[\x00-\x3f]|[\x40-\x7f]"
-    + _LEB
-    + rb")"
-    + _LEB
-    + rb"|\x43.{4}|\x44.{8}"
-    rb"|\xfc(?:[\x00-\x07]|\x10" + _LEB + rb")"
-    # SIMD: memory, lane of memory, constants and shuffles, lanes, and the rest without immediates
-    rb"|\xfd(?:(?:[\x00-\x0b]|[\x5c\x5d])" + _LEB * 2 + rb"|[\x54-\x5b]" + _LEB * 2 + rb".|[\x0c\x0d].{16}"
-    rb"|[\x15-\x22].|[\x0e-\x14\x23-\x53\x5e-\x7f]|[\x80-\xff]+[\x01-\x7f]))*+",
-    re.DOTALL,
-)
-_LEB_RE = re.compile(_LEB)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,43 +60,10 @@ def unsigned(value: int) -> bytes:
     return bytes(out)
 
 
-class _Reader:
-    """Reads numbers and names from bytes; running off the end raises IndexError."""
-
-    def __init__(self, data: bytes, position: int = 0) -> None:
-        self.data, self.position = data, position
-
-    def byte(self) -> int:
-        self.position += 1
-        return self.data[self.position - 1]
-
-    def number(self) -> int:
-        value = shift = 0
-        while (byte := self.byte()) & 0x80:
-            value |= (byte & 0x7F) << shift
-            shift += 7
-        return value | byte << shift
-
-    def take(self, size: int) -> bytes:
-        if self.position + size > len(self.data):
-            raise IndexError
-        self.position += size
-        return self.data[self.position - size : self.position]
-
-    def value_type(self) -> int:
-        kind = self.byte()
-        if kind in (0x63, 0x64):  # (ref null? heaptype)
-            self.number()
-        return kind
-
-    def rest(self) -> bytes:
-        return self.data[self.position :]
-
-
 class _Rewriter:
     def __init__(self, wasm: bytes) -> None:
         self.sections: dict[int, bytes] = {}
-        reader = _Reader(wasm, 8)
+        reader = Reader(wasm, 8)
         while reader.position < len(wasm):
             kind = reader.byte()
             body = reader.take(reader.number())
@@ -155,15 +89,15 @@ class _Rewriter:
         return Prepared(b"\0asm\x01\0\0\0" + body, tuple(types))
 
     def _count(self, kind: int) -> int:
-        return _Reader(self.sections[kind]).number() if kind in self.sections else 0
+        return Reader(self.sections[kind]).number() if kind in self.sections else 0
 
     def _append(self, kind: int, entries: list[bytes]) -> None:
-        reader = _Reader(self.sections.get(kind, b"\0"))
+        reader = Reader(self.sections.get(kind, b"\0"))
         count = reader.number() + len(entries)
         self.sections[kind] = unsigned(count) + reader.rest() + b"".join(entries)
 
     def _check_types(self) -> None:
-        reader = _Reader(self.sections.get(TYPE, b"\0"))
+        reader = Reader(self.sections.get(TYPE, b"\0"))
         for _ in range(reader.number()):
             if reader.byte() != _FUNC:
                 raise UnsupportedModule(
@@ -174,7 +108,7 @@ class _Rewriter:
                     reader.value_type()
 
     def _check_imports(self) -> int:
-        reader = _Reader(self.sections.get(IMPORT, b"\0"))
+        reader = Reader(self.sections.get(IMPORT, b"\0"))
         count = reader.number()
         for _ in range(count):
             names = b".".join(reader.take(reader.number()) for _ in range(2)).decode(errors="replace")
@@ -184,11 +118,11 @@ class _Rewriter:
         return count
 
     def _mutable_globals(self) -> tuple[list[int], list[str]]:
-        reader = _Reader(self.sections.get(GLOBALS, b"\0"))
+        reader = Reader(self.sections.get(GLOBALS, b"\0"))
         indices, types = [], []
         for index in range(reader.number()):
             kind, mutable = reader.value_type(), reader.byte()
-            reader.position = _constant_end(reader.data, reader.position)
+            reader.position = constant_end(reader.data, reader.position)
             if mutable and kind not in _NUMBERS:
                 raise UnsupportedModule("The module has a mutable global that is not a number.")
             if mutable:
@@ -201,12 +135,12 @@ class _Rewriter:
     def _charge(self, functions: int) -> None:
         if CODE not in self.sections or MEMORY not in self.sections:
             return
-        memory = _Reader(self.sections[MEMORY])
+        memory = Reader(self.sections[MEMORY])
         if memory.number() != 1:
             raise UnsupportedModule("The module has more than one memory.")
         pointer = _I64 if memory.byte() & 4 else _I32  # memory64 flag
         charges = _charges(pointer)
-        reader = _Reader(self.sections[CODE])
+        reader = Reader(self.sections[CODE])
         bodies = [_charged(reader.take(reader.number()), functions) for _ in range(reader.number())]
         types = self._count(TYPE)
         self._append(TYPE, [kind for kind, _ in charges])
@@ -256,76 +190,11 @@ def _body(pointer: int, local: int, turns: bytes, then: bytes) -> bytes:
 def _charged(body: bytes, functions: int) -> bytes:
     """A function's body with a call at each instruction that costs more than one unit."""
     out, done = bytearray(), 0
-    for position in _special(body):
+    for position in special(body):
         operation = body[position : position + (2 if body[position] == 0xFC else 1)]
         if operation not in _CHARGED:
             continue
         function, size = _CHARGED[operation]
-        if any(body[position + len(operation) : position + size]):
-            raise UnsupportedModule("The module has more than one memory.")
         out += body[done:position] + b"\x10" + unsigned(functions + function)
         done = position + size
     return bytes(out + body[done:])
-
-
-def _special(body: bytes) -> Iterator[int]:
-    """Where the instructions of a function's body are that need a look, from first to last."""
-    reader = _Reader(body)
-    for _ in range(reader.number()):
-        reader.number()
-        reader.value_type()
-    while True:
-        reader.position = _skip(body, reader.position)
-        if reader.position == len(body):
-            return
-        yield reader.position
-        _step(reader)
-
-
-def _skip(code: bytes, position: int) -> int:
-    match = _PLAIN.match(code, position)
-    return match.end() if match else position
-
-
-def _step(reader: _Reader) -> None:
-    """Past one instruction that `_PLAIN` does not know; refuses those that would escape fuel or rollback."""
-    code, start = reader.data, reader.position
-    name = _FORBIDDEN.get(code[start : start + 1]) or _FORBIDDEN.get(code[start : start + 2])
-    if name:
-        raise UnsupportedModule(f"The module's code uses {name}: tables and segments must stay as they are.")
-    operation = reader.byte()
-    if operation == 0xFC and reader.byte() in (0x0A, 0x0B):  # memory.copy, memory.fill
-        reader.take(2 if code[start + 1] == 0x0A else 1)
-    elif operation in (0x40, 0x08):  # memory.grow, throw
-        reader.number()
-    elif operation == 0x0A:  # throw_ref
-        return
-    elif operation == 0x0E:  # br_table
-        _numbers(reader, reader.number() + 1)
-    elif operation == 0x1C:  # select with types
-        for _ in range(reader.number()):
-            reader.value_type()
-    elif operation == 0x1F:  # try_table: block type, then clauses of kind, [tag], label
-        reader.number()
-        for _ in range(reader.number()):
-            _numbers(reader, 2 if reader.byte() < 2 else 1)
-    else:
-        raise UnsupportedModule(
-            f"The module's code uses instruction 0x{code[start : start + 2].hex()}, unknown here."
-        )
-
-
-def _numbers(reader: _Reader, count: int) -> None:
-    for _ in range(count):
-        reader.number()
-
-
-def _constant_end(code: bytes, position: int) -> int:
-    """The end of a global's initial value: a short constant expression."""
-    while True:
-        if code[position] == _END:
-            return position + 1
-        one = re.compile(_PLAIN.pattern.removesuffix(b"*+"), re.DOTALL).match(code, position)
-        if not one:
-            raise UnsupportedModule("The module has a global whose initial value is not a constant.")
-        position = one.end()

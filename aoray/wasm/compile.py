@@ -30,6 +30,16 @@ _PR_SET_PDEATHSIG = 1
 VERSION = "1"  # of the artifact's format and of what shim.py writes
 _HEADER = struct.Struct("<32sIIII")
 
+# What guests may use, of what is not in WASM since its first version; code.py has the instructions. Their
+# values live in memory and number globals alone. Exceptions are there for the shim too.
+PROPOSALS = (
+    "multi_value", "reference_types", "bulk_memory", "simd", "tail_call", "memory64", "exceptions",
+)  # fmt: skip
+PROPOSALS_OFF = (
+    "threads", "relaxed_simd", "multi_memory", "function_references", "gc", "stack_switching",
+    "wide_arithmetic", "custom_page_sizes", "component_model",
+)  # fmt: skip
+
 Link = tuple[str, str]  # which instance, and its export
 
 
@@ -75,9 +85,10 @@ def configured() -> wasmtime.Engine:
     """The engine that compiles and runs: deterministic, fuelled, with memories that never move."""
     config = wasmtime.Config()
     config.consume_fuel = True
-    config.wasm_memory64 = config.wasm_exceptions = True
-    config.wasm_gc = config.wasm_function_references = True  # the shim's exceptions need them
-    config.wasm_threads = config.wasm_multi_memory = config.wasm_relaxed_simd = False
+    for proposal in PROPOSALS:
+        setattr(config, f"wasm_{proposal}", True)
+    for proposal in PROPOSALS_OFF:
+        setattr(config, f"wasm_{proposal}", False)
     config.max_wasm_stack = 1 << 20
     c.wasmtime_config_cranelift_nan_canonicalization_set(config.ptr(), True)
     c.wasmtime_config_memory_reservation_set(config.ptr(), MEMORY_BYTES_MAX)
@@ -89,6 +100,7 @@ def compiled(wasm: bytes) -> Artifact:
     """Prepare and compile a module; raises `UnsupportedModule`."""
     engine = configured()
     prepared = binary.prepare(wasm)
+    _validate(engine, wasm)
     guest = _module(engine, prepared.wasm, "does not compile")
     shape = _shape(guest, prepared.globals)
     texts = shim.write(shape)
@@ -101,6 +113,15 @@ def compiled(wasm: bytes) -> Artifact:
     done = any(export.name == "done" for export in glue.exports)
     facts = Facts(8 if shape.pointer == "i64" else 4, len(prepared.globals), texts.host, done, links)
     return Artifact(facts, bytes(around.serialize()), bytes(guest.serialize()), bytes(glue.serialize()))
+
+
+def _validate(engine: wasmtime.Engine, wasm: bytes) -> None:
+    """Refuses what is not valid as it came: only of a valid module is what code.py reads what it means."""
+    try:
+        wasmtime.Module.validate(engine, wasm)
+    except wasmtime.WasmtimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise UnsupportedModule(f"The module does not compile: {reason}") from error
 
 
 def _module(engine: wasmtime.Engine, wasm: bytes | str, otherwise: str) -> wasmtime.Module:

@@ -15,7 +15,7 @@ from serving import PARROT
 from aoray.actors.served import served
 from aoray.errors import UnsupportedModule
 from aoray.limits import MIB
-from aoray.wasm import Instance, Limits, binary, compile, pages
+from aoray.wasm import Instance, Limits, binary, code, compile, pages
 from aoray.wasm.engine import Module
 
 SMALL = Limits(memory_bytes_max=32 * MIB, fuel=3_000_000)
@@ -24,7 +24,7 @@ MODULES = [counter(), hostile(), wat(PARROT.read_text())]
 
 def sections(wasm: bytes) -> list[bytes]:
     """A module's sections, each with its kind and size."""
-    found, reader = [], binary._Reader(wasm, 8)
+    found, reader = [], code.Reader(wasm, 8)
     while reader.position < len(wasm):
         start = reader.position
         reader.byte()
@@ -39,7 +39,7 @@ def mixed(chosen: list[bytes]) -> bytes:
 
 def resized(section: bytes, count: int) -> bytes:
     """With another number of entries than there are."""
-    reader = binary._Reader(section, 1)
+    reader = code.Reader(section, 1)
     reader.number()
     reader.number()
     body = binary.unsigned(count) + reader.rest()
