@@ -73,9 +73,15 @@ HEADER_TAG_BYTES_MAX = 8 * KIB  # tags sent as response headers (node's client t
 GRAPHQL_REQUEST_BYTES_MAX = 256 * KIB
 GRAPHQL_TOKENS_MAX = 4_000  # of one query's text
 GRAPHQL_FIELDS_MAX = 300  # that one query selects, fragments spread out
-GRAPHQL_SEARCHES_MAX = 20  # root fields, each a search of its own
+GRAPHQL_SEARCHES_MAX = 20  # root fields and counts (each alias by itself), each a search of its own
 GRAPHQL_VALUES_MAX = 2_000  # ids, owners, tag values, … in the filter of one search
-GRAPHQL_STEPS_MAX = 50_000_000  # SQLite instructions of one search: seconds, not minutes
+GRAPHQL_COST_MAX = 100_000  # values that one answer can have, by its fields and pages
+GRAPHQL_STEPS_MAX = 50_000_000  # SQLite instructions of all searches of one query: seconds, not minutes
+GRAPHQL_SECONDS_MAX = 10  # for all of one query, once it has a thread
+GRAPHQL_SCANNED_MAX = 20_000  # items whose tags are read to answer one query
+GRAPHQL_AT_ONCE_MAX = 2  # queries that a gateway answers at once; addresses take turns
+GRAPHQL_WAITING_MAX = 200  # that wait for one of these threads,
+GRAPHQL_WAIT_SECONDS_MAX = 20  # for so long
 
 # Batches and queues between actors.
 BATCH_MESSAGES_MAX = 1_000

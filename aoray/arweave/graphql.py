@@ -3,46 +3,48 @@
 `Graph.execute` takes a request's query and gives the status and the JSON to answer. It blocks (parsing,
 SQLite), so it is called in a thread. Parsed queries are kept, since clients send the same few.
 
-Invariants: a query's text, depth, fields, searches, page size and filter values are bounded
-(`limits.GRAPHQL_*`), each search's work as well; whatever is over a bound is refused, not cut. Filters that
-AND together: `owners` with `tags`, each tag filter with the others; values within one are alternatives. An
-empty list filters nothing, as on arweave.net.
+Tags are filtered as Goldsky's search service does: a filter without `values` finds whatever has a tag of that
+name, one without a `name` a value under any, `match` is EXACT, WILDCARD, FUZZY_OR or FUZZY_AND.
+
+Invariants: a query's text, depth, fields, searches, page size, filter values and what its answer can hold are
+bounded before it is run (`cost`, `limits.GRAPHQL_*`), the work and the time of all its searches by one
+`Budget`; whatever is over a bound is refused, not cut. Filters that AND together: `owners` with `tags`, each
+tag filter with the others; values within one are alternatives. An empty list filters nothing, as on
+arweave.net, and so does null.
 
 On failure: a fault of the request is in `errors` (with its code in `extensions`), with 400 when there is no
-data at all.
+data at all, and 503 when it took too long.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, lru_cache
 from itertools import chain
 from typing import Any
 
 from graphql import (
     DocumentNode,
-    FieldNode,
-    FragmentDefinitionNode,
-    FragmentSpreadNode,
     GraphQLError,
     GraphQLResolveInfo,
-    InlineFragmentNode,
-    OperationDefinitionNode,
-    SelectionSetNode,
     build_schema,
+    default_field_resolver,
     execute_sync,
     parse,
     validate,
 )
 
 from aoray import limits
+from aoray.arweave import cost
 from aoray.arweave.intake import term
-from aoray.arweave.search import Filter, Page
+from aoray.arweave.matching import TagTest
+from aoray.arweave.search import Filter, Page, new_budget
 from aoray.arweave.store import ArweaveStore, Block, Stored
-from aoray.errors import AorayError, ClientError, MalformedInput, NotFound, TooLarge
+from aoray.errors import AorayError, ClientError, InfrastructureError, MalformedInput, NotFound, TooLarge
 from aoray.protocol.ids import b64url_decode, b64url_encode, is_id
 from aoray.protocol.tags import as_json, first
+from aoray.turns import Budget
 
 _log = logging.getLogger(__name__)
 
@@ -61,9 +63,10 @@ type Query {
 }
 enum SortOrder { HEIGHT_ASC HEIGHT_DESC INGESTED_AT_ASC INGESTED_AT_DESC }
 enum TagOperator { EQ NEQ }
-"Only EXACT is answered here."
+"WILDCARD: * is any text. FUZZY: words that are alike, one of them or all."
 enum TagMatch { EXACT WILDCARD FUZZY_AND FUZZY_OR }
-input TagFilter { name: String!, values: [String!]!, op: TagOperator = EQ, match: TagMatch = EXACT }
+"Without values: the tag is there. Without a name: any tag."
+input TagFilter { name: String, values: [String!], op: TagOperator = EQ, match: TagMatch = EXACT }
 "Heights, both included."
 input BlockFilter { min: Int, max: Int }
 "Seconds, both included."
@@ -89,6 +92,8 @@ type BlockEdge { cursor: String!, node: Block! }
 
 _NOTHING = {"winston": "0", "ar": "0.000000000000"}
 _HEIGHT_MAX = 2**31 - 1
+_RESOLVED_BETWEEN_LOOKS = 256
+_ERRORS_MAX = 10
 
 
 class Graph:
@@ -98,22 +103,51 @@ class Graph:
         self._root = _Root(store)
 
     def execute(
-        self, query: str, variables: dict[str, Any] | None = None, operation: str | None = None
+        self,
+        query: str,
+        variables: dict[str, Any] | None = None,
+        operation: str | None = None,
+        budget: Budget | None = None,
     ) -> tuple[int, dict[str, Any]]:
         """The HTTP status and the body for a query."""
+        budget = budget or new_budget()
         try:
-            document = _checked(query)
+            document = _parsed(query)
+            cost.check(document, variables or {})
+            _validate(query)
         except GraphQLError as error:
             return 400, {"errors": [_formatted(error)]}
         except AorayError as error:
             return 400, {"errors": [_formatted(GraphQLError(error.message, original_error=error))]}
         result = execute_sync(
-            SCHEMA, document, self._root, variable_values=variables, operation_name=operation
+            SCHEMA,
+            document,
+            self._root,
+            context_value=budget,
+            variable_values=variables,
+            operation_name=operation,
+            field_resolver=_resolver(budget),
         )
         body: dict[str, Any] = {"data": result.data}
         if result.errors:
-            body["errors"] = [_formatted(error) for error in result.errors]
-        return (400 if result.data is None else 200), body
+            body["errors"] = [_formatted(error) for error in result.errors[:_ERRORS_MAX]]
+        late = any(isinstance(error.original_error, InfrastructureError) for error in result.errors or ())
+        return 503 if late else 400 if result.data is None else 200, body
+
+
+def _resolver(budget: Budget) -> Callable[..., Any]:
+    """graphql-core's own resolver, that ends when the budget does."""
+    resolved, over = 0, False
+
+    def resolve(source: Any, info: GraphQLResolveInfo, **arguments: Any) -> Any:
+        nonlocal resolved, over
+        resolved += 1
+        if over or resolved % _RESOLVED_BETWEEN_LOOKS == 0:
+            over = budget.fault is not None
+            budget.check()
+        return default_field_resolver(source, info, **arguments)
+
+    return resolve
 
 
 class _Root:
@@ -128,16 +162,21 @@ class _Root:
         except NotFound:
             return None
 
-    def transactions(self, _: GraphQLResolveInfo, first: int | None = 10, **filters: Any) -> dict[str, Any]:
+    def transactions(
+        self, info: GraphQLResolveInfo, first: int | None = 10, **filters: Any
+    ) -> dict[str, Any]:
+        budget: Budget = info.context
+        budget.check()
         size = _page_size(first)
         sort, after = filters.get("sort") or "HEIGHT_DESC", _cursor(filters.get("after"))
         wanted = _filter(filters)
         if wanted is None:
             return {"count": "0", **_connection([], [], 0)}
-        found = self._store.find(wanted, Page(size + 1, after, sort.endswith("ASC")))
+        found = self._store.find(wanted, Page(size + 1, after, sort.endswith("ASC")), budget)
         page = found[:size]
         connection = _connection([str(hit.seq) for hit in page], self._nodes(page), len(found) - len(page))
-        return {"count": lambda _: str(self._store.count(wanted)), **connection}
+        count = cache(lambda: str(self._store.count(wanted, budget)))  # however often it is asked for
+        return {"count": lambda _: count(), **connection}
 
     def block(
         self, _: GraphQLResolveInfo, id: str | None = None, height: int | None = None
@@ -195,26 +234,47 @@ def _filter(filters: Mapping[str, Any]) -> Filter | None:
     known_ids = [b64url_decode(wanted) for wanted in ids if is_id(wanted)]
     if ids and not known_ids:
         return None
-    one_of, none_of = [], []
+    one_of: list[list[int]] = []
+    none_of: list[int] = []
+    tests: list[TagTest] = []
     for argument, kind in (("owners", "owner"), ("recipients", "recipient"), ("bundledIn", "bundle")):
         if values := filters.get(argument):
             one_of.append([term(kind, value) for value in values])
     for tag in filters.get("tags") or ():
-        terms = _tag_terms(tag)
-        if tag.get("op") == "NEQ":
-            none_of += terms
-        elif terms:
-            one_of.append(terms)
-    _bounded([*ids, *none_of, *chain.from_iterable(one_of)])
-    return Filter(
-        known_ids, one_of, none_of, _range(filters.get("block")), _range(filters.get("ingested_at"))
+        _add_tag(tag, one_of, none_of, tests)
+    _bounded(
+        [*ids, *none_of, *chain.from_iterable(one_of), *(value for t in tests for value in t.values or ())]
     )
+    times = _range(filters.get("ingested_at"))
+    return Filter(known_ids, one_of, none_of, _range(filters.get("block")), times, tests, _by_name(filters))
 
 
-def _tag_terms(tag: Mapping[str, Any]) -> list[int]:
-    if (tag.get("match") or "EXACT") != "EXACT":
-        raise ClientError(f"tags match EXACT here, not {tag['match']}", hint="Leave `match` out.")
-    return [term("tag", value, tag["name"]) for value in tag["values"]]
+def _by_name(filters: Mapping[str, Any]) -> bool:
+    """Whether the names of tags are looked up, and not only whole ones."""
+    tags = filters.get("tags") or ()
+    return any(tag.get("match", "EXACT") != "EXACT" or not tag.get("values") for tag in tags)
+
+
+def _add_tag(
+    tag: Mapping[str, Any], one_of: list[list[int]], none_of: list[int], tests: list[TagTest]
+) -> None:
+    """One tag filter: terms of the index where they say it, else a test as well."""
+    name, values = tag.get("name"), tag.get("values")
+    match, negated = tag.get("match") or "EXACT", tag.get("op") == "NEQ"
+    if ("values" in tag and not values) or (name is None and values is None):
+        if name is None:
+            raise MalformedInput("a tag filter has a name, values, or both", field="tags")
+        return
+    if name is None or (values and match != "EXACT"):
+        tests.append(TagTest(name, values, match, negated))
+        if name is not None and not negated:
+            one_of.append([term("name", name)])
+        return
+    terms = [term("tag", value, name) for value in values] if values else [term("name", name)]
+    if negated:
+        none_of += terms
+    else:
+        one_of.append(terms)
 
 
 def _range(bounds: Mapping[str, Any] | None) -> tuple[int | None, int | None]:
@@ -250,44 +310,15 @@ def _connection(cursors: Sequence[str], nodes: Sequence[Any], more: int) -> dict
 
 
 @lru_cache(maxsize=256)
-def _checked(query: str) -> DocumentNode:
-    """A query's text as a document within bounds; raises `GraphQLError` or `ClientError`."""
-    document = parse(query, max_lexical_tokens=limits.GRAPHQL_TOKENS_MAX)
-    if errors := validate(SCHEMA, document, max_errors=1):
+def _parsed(query: str) -> DocumentNode:
+    return parse(query, max_lexical_tokens=limits.GRAPHQL_TOKENS_MAX)
+
+
+@lru_cache(maxsize=256)
+def _validate(query: str) -> None:
+    """Raise what is wrong with a query whose cost is within bounds."""
+    if errors := validate(SCHEMA, _parsed(query), max_errors=1):
         raise errors[0]
-    fragments = {d.name.value: d for d in document.definitions if isinstance(d, FragmentDefinitionNode)}
-    for definition in document.definitions:
-        if isinstance(definition, OperationDefinitionNode):
-            _weigh(definition.selection_set, fragments)
-    return document
-
-
-def _weigh(selections: SelectionSetNode, fragments: Mapping[str, FragmentDefinitionNode]) -> None:
-    """Refuse an operation too deep or of too many fields or searches; its fragments have no cycle."""
-    searches = 0
-    for fields, depth in enumerate(_field_depths(selections, fragments, 1), start=1):
-        searches += depth == 1
-        for what, size, bound in (
-            ("levels", depth, limits.GRAPHQL_DEPTH_MAX),
-            ("fields", fields, limits.GRAPHQL_FIELDS_MAX),
-            ("searches", searches, limits.GRAPHQL_SEARCHES_MAX),
-        ):
-            if size > bound:
-                raise TooLarge(f"the query has more than {bound} {what}")
-
-
-def _field_depths(
-    selections: SelectionSetNode, fragments: Mapping[str, FragmentDefinitionNode], depth: int
-) -> Iterable[int]:
-    for node in selections.selections:
-        if isinstance(node, FieldNode):
-            yield depth
-            if node.selection_set:
-                yield from _field_depths(node.selection_set, fragments, depth + 1)
-        elif isinstance(node, FragmentSpreadNode):
-            yield from _field_depths(fragments[node.name.value].selection_set, fragments, depth)
-        elif isinstance(node, InlineFragmentNode):
-            yield from _field_depths(node.selection_set, fragments, depth)
 
 
 def _formatted(error: GraphQLError) -> dict[str, Any]:

@@ -4,6 +4,7 @@
     item     every item, numbered in the order they came
     term     (term, seq): what `search` looks up
     waiting  trusted bundles that are accepted, in order, whose items have no rows yet
+    unnamed  up to which `seq` the names of tags are no terms yet (of an index of before; else no row)
 
 A stranger's upload is indexed as it is accepted. The flusher's bundles come under load, one after another,
 so they may wait, and `open_oldest` gives their items rows when there is time (`indexer`), or when somebody
@@ -23,8 +24,8 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from aoray.arweave.intake import Intake, Placed, opened
-from aoray.errors import AorayError
+from aoray.arweave.intake import Intake, Placed, names_of, opened
+from aoray.errors import AorayError, ClientError
 from aoray.limits import UPLOAD_BYTES_MAX
 from aoray.protocol.items import parse
 
@@ -42,10 +43,26 @@ CREATE TABLE IF NOT EXISTS item (
 CREATE TABLE IF NOT EXISTS term (term INTEGER, seq INTEGER, PRIMARY KEY (term, seq)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS waiting (
     start INTEGER PRIMARY KEY, id BLOB NOT NULL, height INTEGER NOT NULL, size INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS unnamed (last INTEGER NOT NULL);
 """
+VERSION = 1  # 0 had no names of tags
 NOT_YET = 1 << 62  # the `first` of a block whose items wait
 _OLDEST = "SELECT start, height, size FROM waiting WHERE start <= ? ORDER BY start LIMIT 1"
+_NAMED_AT_ONCE = 500
 _MANY = 4  # more items than this of one term are given to SQLite as one list, which takes a third of the time
+
+
+def set_up(db: sqlite3.Connection) -> None:
+    """The tables, if they are not there yet, as they are today."""
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version > VERSION:
+        raise ClientError(
+            "this Arweave was made by a later aoray", hint="Use that, or another --data.", version=version
+        )
+    db.executescript(SCHEMA)
+    if version < VERSION:
+        db.execute("INSERT INTO unnamed SELECT max(seq) FROM item HAVING max(seq) IS NOT NULL")
+        db.execute(f"PRAGMA user_version = {VERSION}")
 
 
 @contextmanager
@@ -123,6 +140,24 @@ def open_oldest(db: sqlite3.Connection, uploads: int, last: int = NOT_YET) -> bo
         with transaction(db):
             _settle(db, *found)
     return found is not None
+
+
+def name_some(db: sqlite3.Connection, uploads: int) -> bool:
+    """Write the names of tags of some items that were indexed without them; whether there were any."""
+    row = db.execute("SELECT last FROM unnamed").fetchone()
+    if row is None:
+        return False
+    page = "SELECT seq, start, header_size FROM item WHERE seq <= ? ORDER BY seq DESC LIMIT ?"
+    items = db.execute(page, [row[0], _NAMED_AT_ONCE]).fetchall()
+    found = [(seq, names_of(parse(read(uploads, start, size)))) for seq, start, size in items]
+    with transaction(db):
+        terms = sorted((term, seq) for seq, terms in found for term in terms)
+        db.executemany("INSERT OR IGNORE INTO term VALUES (?, ?)", terms)
+        if items:
+            db.execute("UPDATE unnamed SET last = ?", [items[-1][0] - 1])
+        else:
+            db.execute("DELETE FROM unnamed")
+    return True
 
 
 def open_all(db: sqlite3.Connection, uploads: int) -> None:

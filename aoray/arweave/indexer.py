@@ -70,7 +70,7 @@ def main(path: str) -> None:
     db.execute("PRAGMA synchronous = NORMAL")  # what power takes away is indexed once more
     while True:
         try:
-            while index.open_oldest(db, uploads) and not _ended():
+            while (index.open_oldest(db, uploads) or index.name_some(db, uploads)) and not _ended():
                 pass
         except sqlite3.Error as error:
             log.warning("the Arweave store can't be indexed just now: %s", error)

@@ -61,7 +61,7 @@ class Intake(NamedTuple):
 
 @lru_cache(maxsize=TERMS_CACHED_MAX)  # most tags of a bundle are those of the item before
 def term(kind: str, value: str, name: str = "") -> int:
-    """The 64-bit number of a "tag" (with its name), an "owner", "recipient" or "bundle" in the index.
+    """The 64-bit number of a "tag" (and its name), "name", "owner", "recipient" or "bundle" in the index.
 
     To make two of one's own collide costs 2^32 hashes, and confuses only searches for them; hitting another's
     costs 2^64.
@@ -139,12 +139,18 @@ def _nested(raw: bytes, claimed_id: bytes, trust: bool) -> DataItem:
 def _place(item: DataItem, item_id: bytes, parent: bytes | None, start: int) -> Placed:
     size = len(item.raw)
     terms = {term("tag", tag.value, tag.name) for tag in item.tags}
+    terms |= names_of(item)
     terms.add(term("owner", item.address))
     if item.target:
         terms.add(term("recipient", item.target_id))
     if parent is not None:
         terms.add(term("bundle", b64url_encode(parent)))
     return Placed(item_id, parent, start, size - len(item.data), size, terms)
+
+
+def names_of(item: DataItem) -> set[int]:
+    """The terms of the names of its tags."""
+    return {term("name", tag.name) for tag in item.tags}
 
 
 def _header(bundle: bytes, start: int, size: int, claimed_id: bytes) -> tuple[int, set[int]] | None:
@@ -188,6 +194,7 @@ def _terms_of(encoded: bytes, count: int) -> set[int] | None:
             if (encoded[at] | encoded[middle]) & 0x81:
                 return None
             terms.add(_tag_term(encoded[at:end]))
+            terms.add(_name_term(encoded[at + 1 : middle]))
             at = end
     except (IndexError, UnicodeDecodeError):
         return None
@@ -199,6 +206,11 @@ def _tag_term(tag: bytes) -> int:
     """The term of a tag as Avro: two short texts, each behind its length."""
     middle = 1 + (tag[0] >> 1)
     return term.__wrapped__("tag", tag[middle + 1 :].decode(), tag[1:middle].decode())
+
+
+@lru_cache(maxsize=TERMS_CACHED_MAX)
+def _name_term(name: bytes) -> int:
+    return term.__wrapped__("name", name.decode())
 
 
 @lru_cache(maxsize=TERMS_CACHED_MAX)

@@ -9,7 +9,7 @@ units).
     GET  /tx/{id}/status   {"block_height", "block_indep_hash", "number_of_confirmations"}; 202 Pending
     GET  /info, /height, /tx_anchor, /price/{bytes}, /wallet/{address}/balance
     GET  /block/current, /block/height/{n}, /block/hash/{id}
-    GET  /graphql, POST    see `graphql.py`
+    GET  /graphql, POST    see `searching.py`
 
 Invariants: everything that parses, verifies or reads runs in a thread, and never on the event loop. `/{id}`
 matches ids only (43 characters of base64url), so that it leaves other routes of one origin alone. Bodies
@@ -34,12 +34,14 @@ from starlette.responses import JSONResponse, PlainTextResponse, StreamingRespon
 from aoray import limits
 from aoray.arweave.graphql import Graph
 from aoray.arweave.recent import Recent
+from aoray.arweave.searching import Searching, Who, add_graphql, peer, searches
 from aoray.arweave.store import ArweaveStore, Block, Receipt, Stored
 from aoray.bodies import Bodies
-from aoray.errors import ClientError, MalformedInput, NotFound
+from aoray.errors import ClientError, NotFound
 from aoray.protocol.ids import b64url_encode
 from aoray.protocol.items import DataItem, parse
 from aoray.protocol.tags import Tags, first
+from aoray.turns import Turns
 
 NETWORK = "aoray.local"
 _IMMUTABLE = {"cache-control": "public, max-age=31536000, immutable", "accept-ranges": "bytes"}
@@ -68,13 +70,16 @@ class _IdConvertor(Convertor[str]):
 register_url_convertor("arweave_id", _IdConvertor())
 
 
-def router(store: ArweaveStore, recent: Recent | None = None) -> APIRouter:
-    """All the routes, over one store; searches see what is acknowledged and `recent`."""
+def router(
+    store: ArweaveStore, recent: Recent | None = None, turns: Turns | None = None, who: Who = peer
+) -> APIRouter:
+    """All the routes, over one store; searches see what is acknowledged and `recent`. `who` says from which
+    address a request is: addresses take turns in searches."""
     recent = recent or Recent()
     routes = APIRouter(tags=["arweave"])
     bodies = Bodies()
     _add_uploads(routes, store, bodies)
-    _add_graphql(routes, Graph(store), bodies, recent)
+    add_graphql(routes, Searching(Graph(store), recent, turns or searches(), who), bodies)
     _add_chain(routes, store)
     _add_transactions(routes, store, recent)
     _add_data(routes, store)
@@ -136,45 +141,6 @@ def _receipt(store: ArweaveStore, item: DataItem, receipt: Receipt) -> dict[str,
         "block": receipt.height,
         "refused": [refused._asdict() for refused in receipt.refused],
     }
-
-
-def _add_graphql(routes: APIRouter, graph: Graph, bodies: Bodies, recent: Recent) -> None:
-    @routes.post("/graphql")
-    async def graphql(request: Request) -> Response:
-        """Search items and blocks."""
-        async with _body(bodies, request, limits.GRAPHQL_REQUEST_BYTES_MAX) as body:
-            try:
-                asked = orjson.loads(body)
-            except orjson.JSONDecodeError as error:
-                raise MalformedInput(f"the body is not JSON: {error}") from error
-        return await _answer(graph, asked, recent)
-
-    @routes.get("/graphql")
-    async def graphql_get(request: Request) -> Response:
-        """The same with `?query=…&variables=…`; without a query, what this is."""
-        asked: dict[str, Any] = dict(request.query_params)
-        if "query" not in asked:
-            return JSONResponse({"graphql": "Arweave", "hint": 'POST {"query": "…", "variables": {}} here.'})
-        try:
-            asked["variables"] = orjson.loads(asked.get("variables") or "null")
-        except orjson.JSONDecodeError as error:
-            raise MalformedInput(f"not JSON: {error}", field="variables") from error
-        return await _answer(graph, asked, recent)
-
-
-async def _answer(graph: Graph, asked: Any, recent: Recent) -> Response:
-    asked = asked if isinstance(asked, dict) else {}
-    query, variables, operation = asked.get("query"), asked.get("variables"), asked.get("operationName")
-    for field, value, kinds in (
-        ("query", query, str),
-        ("variables", variables, dict | None),
-        ("operationName", operation, str | None),
-    ):
-        if not isinstance(value, kinds):
-            raise MalformedInput(f"GraphQL needs `{field}` in a JSON object", field=field)
-    await recent.settle()
-    status, body = await run_in_threadpool(graph.execute, query, variables, operation or None)
-    return Response(orjson.dumps(body), status, media_type="application/json")
 
 
 def _add_chain(routes: APIRouter, store: ArweaveStore) -> None:

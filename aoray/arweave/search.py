@@ -5,8 +5,10 @@ sorting by `seq`, and a cursor is a `seq`: pages stay the same while new items a
 owner, recipient, bundle) is a set of terms of which an item must have one, or none. The rarest set drives the
 search and the others are looked up.
 
-Invariants: only index look-ups, and work bounded by `GRAPHQL_STEPS_MAX` on every connection made by `reader`.
-On failure: a search that needs more raises `ClientError` saying that it is too broad.
+What the index can't tell (patterns, likeness) is asked of the items found by the rest, one by one (`tests`).
+
+Invariants: only index look-ups, and work bounded by a `Budget` on every connection made by `Reader`.
+On failure: a search that needs more raises what `Budget.check` does.
 """
 
 from __future__ import annotations
@@ -17,8 +19,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from aoray.errors import ClientError, Unavailable
-from aoray.limits import GRAPHQL_STEPS_MAX
+from aoray.arweave.matching import TagTest
+from aoray.errors import Unavailable
+from aoray.limits import GRAPHQL_SECONDS_MAX, GRAPHQL_STEPS_MAX
+from aoray.turns import Budget
 
 _RARE = 2_000  # up to so many hits are collected and sorted; a more common set is walked in order
 _TICK_STEPS = 10_000
@@ -34,6 +38,10 @@ class Filter(NamedTuple):
     heights: tuple[int | None, int | None] = (None, None)
     """From and to, both included, as are the seconds of `times`."""
     times: tuple[int | None, int | None] = (None, None)
+    tests: Sequence[TagTest] = ()
+    """What items that are found must hold, by their headers."""
+    by_name: bool = False
+    """It asks for names of tags, which an index of before does not have."""
 
 
 class Page(NamedTuple):
@@ -50,25 +58,24 @@ class Reader:
     def __init__(self, path: Path) -> None:
         self.connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
         self.connection.execute("PRAGMA query_only = ON")
-        self._ticks = 0
 
     @contextmanager
-    def bounded(self) -> Iterator[sqlite3.Connection]:
-        """The connection, for a while; raises `ClientError` when the work done in it passes the bound."""
-        self._ticks = 0
-        self.connection.set_progress_handler(self._tick, _TICK_STEPS)
+    def bounded(self, budget: Budget | None = None) -> Iterator[sqlite3.Connection]:
+        """The connection, for a while; raises what `budget` does when the work in it costs too much."""
+        spent = budget or new_budget()
+        self.connection.set_progress_handler(lambda: spent.spend(_TICK_STEPS), _TICK_STEPS)
         try:
             yield self.connection
         except sqlite3.OperationalError as error:
-            if self._ticks * _TICK_STEPS <= GRAPHQL_STEPS_MAX:
-                raise Unavailable(f"the Arweave store does not answer: {error}") from error
-            raise ClientError(
-                "the search is too broad", hint="Filter by rarer tags, owners, ids or blocks."
-            ) from error
+            spent.check()
+            raise Unavailable(f"the Arweave store does not answer: {error}") from error
+        finally:
+            self.connection.set_progress_handler(None, 0)
 
-    def _tick(self) -> bool:
-        self._ticks += 1
-        return self._ticks * _TICK_STEPS > GRAPHQL_STEPS_MAX
+
+def new_budget() -> Budget:
+    """What one request may cost."""
+    return Budget(GRAPHQL_STEPS_MAX, GRAPHQL_SECONDS_MAX)
 
 
 def find(connection: sqlite3.Connection, wanted: Filter, page: Page) -> list[int]:

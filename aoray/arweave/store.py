@@ -18,6 +18,7 @@ On failure: a crash leaves at worst bytes that no row refers to. A disk that is 
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import sqlite3
 import threading
@@ -32,14 +33,16 @@ from typing import Any, NamedTuple, Self
 
 from aoray.arweave import index
 from aoray.arweave.intake import Intake, Refused, closed, is_bundle, unfold
-from aoray.arweave.search import Filter, Page, Reader, count, find
+from aoray.arweave.search import Filter, Page, Reader, count, find, new_budget
 from aoray.durable import sync_directory
-from aoray.errors import MalformedInput, NotFound, Unavailable
-from aoray.limits import WAITING_BYTES_MAX
+from aoray.errors import ClientError, MalformedInput, NotFound, Unavailable
+from aoray.limits import GRAPHQL_SCANNED_MAX, WAITING_BYTES_MAX
 from aoray.protocol.ids import b64url_decode, b64url_encode
 from aoray.protocol.items import DataItem, parse
+from aoray.turns import Budget
 
 _BLOCK = "SELECT b.height, b.id, b.timestamp, p.id FROM block b LEFT JOIN block p ON p.height = b.height - 1"
+_SCAN_ITEMS = 500  # that one look into the index gives to be tested
 _ITEM = "SELECT seq, id, height, parent, start, header_size, size FROM item"
 
 
@@ -112,7 +115,7 @@ class ArweaveStore:
         """Tables and the first block, if the store is new."""
         fcntl.flock(self._bytes, fcntl.LOCK_EX)  # SQLite does not wait for a lock when it turns to WAL
         try:
-            self._writer.executescript(index.SCHEMA)
+            index.set_up(self._writer)
             if not self._writer.execute("SELECT 1 FROM block").fetchone():
                 self._mine(1, b"", [], first=1)
             sync_directory(self._path.parent)
@@ -279,19 +282,49 @@ class ArweaveStore:
             return stored.held[start : start + max(size, 0)]
         return index.read(self._bytes, stored.start + start, size)
 
-    def find(self, wanted: Filter, page: Page) -> list[Stored]:
+    def find(self, wanted: Filter, page: Page, budget: Budget | None = None) -> list[Stored]:
         """The items of a page of a search."""
+        self._prepare(wanted)
+        budget = budget or new_budget()
+        if not wanted.tests:
+            return self._page(wanted, page, budget)
+        return list(itertools.islice(self._tested(wanted, page, budget), page.first))
+
+    def _prepare(self, wanted: Filter) -> None:
         self._catch_up()
-        with self._connection() as connection:
+        if wanted.by_name and self._rows("SELECT 1 FROM unnamed", []):
+            raise Unavailable("the names of tags are being indexed", hint="Try again in a moment.")
+
+    def _page(self, wanted: Filter, page: Page, budget: Budget) -> list[Stored]:
+        with self._connection(budget) as connection:
             seqs = find(connection, wanted, page)
             sql = f"{_ITEM} WHERE seq IN ({','.join('?' * len(seqs))})"
             found = {row[0]: _stored(row) for row in connection.execute(sql, seqs)}
         return [found[seq] for seq in seqs]
 
-    def count(self, wanted: Filter) -> int:
+    def _tested(self, wanted: Filter, page: Page, budget: Budget) -> Iterator[Stored]:
+        """All from the page's place on whose tags hold the filter's tests."""
+        scanned = 0
+        while found := self._page(wanted, page._replace(first=_SCAN_ITEMS), budget):
+            for stored in found:
+                scanned += 1
+                if scanned > GRAPHQL_SCANNED_MAX:
+                    raise ClientError(
+                        f"over {GRAPHQL_SCANNED_MAX} items would have to be looked at",
+                        hint="Filter by rarer tags (EXACT, with names), owners or blocks too.",
+                    )
+                budget.check()
+                if all(test.holds(self.header(stored).tags) for test in wanted.tests):
+                    yield stored
+            page = page._replace(after=found[-1].seq)
+
+    def count(self, wanted: Filter, budget: Budget | None = None) -> int:
         """How many items a search has."""
-        self._catch_up()
-        with self._connection() as connection:
+        self._prepare(wanted)
+        budget = budget or new_budget()
+        if wanted.tests:
+            return sum(1 for _ in self._tested(wanted, Page(0), budget))
+        with self._connection(budget) as connection:
             return count(connection, wanted)
 
     def tip(self) -> Block:
@@ -350,14 +383,14 @@ class ArweaveStore:
             return connection.execute(sql, parameters).fetchall()
 
     @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
+    def _connection(self, budget: Budget | None = None) -> Iterator[sqlite3.Connection]:
         """A reading connection of one's own, from those that are free."""
         try:
             reader = self._readers.pop()
         except IndexError:
             reader = Reader(self._path)
         try:
-            with reader.bounded() as connection:
+            with reader.bounded(budget) as connection:
                 yield connection
         finally:
             self._readers.append(reader)

@@ -120,7 +120,7 @@ class GatewayActor(Counted):
             recent = recent_of(settings, self._gateway)
             store = ArweaveStore(path, trusted=trusted, later=lambda: indexer.wake(), recent=recent.find)
             indexer = Indexer(path)
-            arweave = arweave_router(store, recent)
+            arweave = arweave_router(store, recent, self._gateway.searches, self._gateway.admission.address)
         made = applications(self._gateway, arweave)
         sockets = {port: listen(settings.host, port, shared=settings.gateways > 1) for port in made}
         self._drivers = Drivers(made[settings.port])

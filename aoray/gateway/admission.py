@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from aoray.errors import ClientError, RateLimited
@@ -68,7 +68,11 @@ class Admission:
     def request(self, scope: Any) -> None:
         """Charge whom a request is from."""
         if self.addresses.on and scope["method"] not in FREE_METHODS:
-            self.addresses.charge(address_of(scope, self._trusted), self._clock())
+            self.addresses.charge(self.address(scope), self._clock())
+
+    def address(self, scope: Mapping[str, Any]) -> str:
+        """Whom a request is from."""
+        return address_of(scope, self._trusted)
 
     def wallet(self, address: str) -> None:
         """Charge a verified signer."""

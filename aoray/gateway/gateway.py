@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 from aoray.actors.placement import gateway_of, pool_actor
 from aoray.actors.push_quota import PushQuota
 from aoray.actors.results import ResultRow, Sort
+from aoray.arweave.searching import searches
 from aoray.batcher import Sleep
 from aoray.calls import Call
 from aoray.gateway.admission import Admission
@@ -77,6 +78,7 @@ class Gateway:
         self.under_way: Counter[str] = Counter()  # what is bounded beside requests
         self.results_served_total = 0
         self.admission = Admission(settings)
+        self.searches = searches()
         self.look = Look(far=bool(settings.store))
         self.knowledge = Knowledge(reader, arweave, self.look)
         self.places = Places(settings.shards, call)
@@ -118,6 +120,9 @@ class Gateway:
             "requests_in_flight": self.load.requests,
             "refused_by_address_total": self.admission.addresses.refused_total,
             "refused_by_wallet_total": self.admission.wallets.refused_total,
+            "searches_waiting": len(self.searches),
+            "searches_refused_total": self.searches.refused_total,
+            "searches_cancelled_total": self.searches.cancelled_total,
             "items_refused_total": self.ingress.refused_total,
             "items_accepted_total": self.ingress.accepted_total,
             "items_queued": self.ingress.queued,

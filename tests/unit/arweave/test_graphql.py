@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,10 +14,13 @@ from arweaving import ALICE, BOB, Clock, bundle, item
 from graphql import get_introspection_query
 
 from aoray import limits
+from aoray.arweave import index
 from aoray.arweave.graphql import Graph
+from aoray.arweave.intake import term
 from aoray.arweave.store import ArweaveStore
 from aoray.protocol.ids import b64url_encode
 from aoray.protocol.items import DataItem
+from aoray.turns import Budget
 
 SOME_ID = b64url_encode(b"\7" * 32)
 
@@ -83,6 +91,20 @@ def shelf(store: ArweaveStore) -> dict[str, DataItem]:
         ),
         ('tags: [{name: "Type", values: []}]', "picture mail message process module"),
         ('tags: [{name: "Type", values: ["Nothing"]}]', ""),
+        ('tags: [{name: "Type"}]', "mail message process module"),
+        ('tags: [{name: "Type", values: null}]', "picture mail message process module"),
+        ('tags: [{name: "Name"}, {name: "Type", values: ["Module"]}]', "module"),
+        ('tags: [{name: "Name", op: NEQ}]', "picture mail message"),
+        ('tags: [{name: "name"}]', ""),
+        ('tags: [{values: ["ao"]}]', "message process module"),
+        ('tags: [{values: ["ao"], op: NEQ}]', "picture mail"),
+        ('tags: [{name: "Content-Type", values: ["image/*"], match: WILDCARD}]', "picture"),
+        ('tags: [{name: "Type", values: ["M*e"], match: WILDCARD}]', "mail message module"),
+        ('tags: [{name: "Type", values: ["M*e"], match: WILDCARD, op: NEQ}]', "picture process"),
+        ('tags: [{name: "Type", values: ["mesage modul"], match: FUZZY_OR}]', "mail message module"),
+        ('tags: [{name: "Type", values: ["mesage modul"], match: FUZZY_AND}]', ""),
+        ('tags: [{name: "Type", values: ["PROCES"], match: FUZZY_AND}]', "process"),
+        ('tags: [{name: "Type", match: WILDCARD}], owners: ["BOB"]', "mail module"),
         ('owners: ["ALICE", ""]', "picture message process"),
         ('owners: ["ALICE", "BOB"], tags: [{name: "Type", values: ["Message"]}]', "mail message"),
         ("owners: []", "picture mail message process module"),
@@ -243,7 +265,8 @@ def test_blocks(graph: Graph, store: ArweaveStore, clock: Clock) -> None:
         ("{ transactions(first: 1001) { edges { cursor } } }", "a page of 1001"),
         ("{ transactions(first: -1) { edges { cursor } } }", "a page of -1"),
         ('{ transactions(after: "soon") { edges { cursor } } }', "cursor"),
-        ('{ transactions(tags: [{name: "A", values: ["b*"], match: WILDCARD}]) { count } }', "EXACT"),
+        ("{ transactions(tags: [{op: NEQ}]) { count } }", "a tag filter has a name, values, or both"),
+        ("{ transactions(tags: [{values: []}]) { count } }", "a tag filter has a name, values, or both"),
         ("query A { block { id } } query B { block { id } }", "operation name"),
         ("{ ...A } fragment A on Query { ...B } fragment B on Query { ...A }", "fragment"),
     ],
@@ -288,3 +311,139 @@ def test_a_search_without_end_is_ended(
 def test_the_schema_can_be_asked_for(graph: Graph) -> None:
     names = {kind["name"] for kind in ask(graph, get_introspection_query())["__schema"]["types"]}
     assert {"Transaction", "TagFilter", "Block"} <= names
+
+
+def test_a_tag_without_values_is_there_and_variables_may_be_null(graph: Graph, store: ArweaveStore) -> None:
+    burned, order = item(("Burned", "1"), ("From-Process", SOME_ID)), item(("Action", "Order"))
+    for each in (burned, order, item()):
+        store.put(each)
+    pool = """query ($pool: String!) { transactions(first: 100, sort: INGESTED_AT_DESC,
+        tags: [{ name: "Burned" }, { name: "From-Process", values: [$pool] }]) { edges { node { id } } } }"""
+    who = """query ($who: [String!]) { transactions(first: 10, tags: [{ name: "Action", values: ["Order"] },
+        { name: "Relay-To", values: $who }]) { count edges { cursor node { id } } } }"""
+    assert ask(graph, pool, pool=SOME_ID)["transactions"]["edges"] == [{"node": {"id": burned.id}}]
+    assert ask(graph, who, who=None)["transactions"]["count"] == "1"
+    assert ask(graph, who)["transactions"]["count"] == "0"  # left out: the tag is there at all
+
+
+def test_patterns_go_from_page_to_page_and_are_bounded(
+    graph: Graph, store: ArweaveStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = [item(("K", f"{'ab'[n % 2]}{n}")) for n in range(12)]
+    store.put(bundle(sent))
+    monkeypatch.setattr("aoray.arweave.store._SCAN_ITEMS", 5)
+    found: list[str] = []
+    after, more = None, True
+    while more:
+        search = 'tags: [{name: "K", values: ["a*"], match: WILDCARD}], first: $n, after: $after'
+        page = edges(graph, search, n=2, after=after)
+        found += [edge["node"]["id"] for edge in page["edges"]]
+        after, more = page["edges"][-1]["cursor"], page["pageInfo"]["hasNextPage"]
+    assert found == [each.id for each in reversed(sent[::2])]
+    count = '{ transactions(tags: [{name: "K", values: ["a*"], match: WILDCARD}]) { count } }'
+    assert ask(graph, count)["transactions"]["count"] == "6"
+    monkeypatch.setattr("aoray.arweave.store.GRAPHQL_SCANNED_MAX", 4)
+    assert "over 4 items" in refused(graph, count)["message"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "{ transactions { " + " ".join(f"c{n}: count" for n in range(20)) + " } }",
+        "{ " + " ".join(f"t{n}: transactions {{ count }}" for n in range(11)) + " }",
+        "{ ...A ...B } fragment A on Query { " + "t: transactions { ...C }" + " }"
+        " fragment B on Query { u: transactions { ...C } }"
+        " fragment C on TransactionConnection { " + " ".join(f"c{n}: count" for n in range(10)) + " }",
+    ],
+    ids=["aliases", "connections", "fragments"],
+)
+def test_counts_are_searches_however_they_are_written(graph: Graph, query: str) -> None:
+    assert "searches" in refused(graph, query)["message"]
+
+
+def test_what_an_answer_can_hold_is_bounded_by_pages_and_aliases(graph: Graph) -> None:
+    fields = " ".join(f"a{n}: id" for n in range(150))
+    query = f"query ($n: Int = 1000) {{ transactions(first: $n) {{ edges {{ node {{ {fields} }} }} }} }}"
+    assert "values" in refused(graph, query)["message"]
+    assert "values" in refused(graph, query, n=999)["message"]
+    assert ask(graph, query, n=10)["transactions"]["edges"] == []
+    assert "values" in refused(graph, query.replace("$n) {", "1000) {"))["message"]
+
+
+def test_a_query_that_would_be_slow_to_check_is_refused_first(graph: Graph) -> None:
+    begun = time.process_time()
+    assert "fields" in refused(graph, "{ transactions { " + "count " * 3_900 + "} }")["message"]
+    cycle = "{ ...A } fragment A on Query { " + "...A " * 1_000 + "}"
+    assert "fragment" in refused(graph, cycle)["message"]
+    assert time.process_time() - begun < 1.0
+
+
+def counting(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What the store is asked to count."""
+    counted: list[object] = []
+    count = ArweaveStore.count
+
+    def noted(self: ArweaveStore, wanted: Any, budget: Any = None) -> int:
+        counted.append(wanted)
+        return count(self, wanted, budget)
+
+    monkeypatch.setattr(ArweaveStore, "count", noted)
+    return counted
+
+
+def test_one_search_is_counted_once(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = counting(monkeypatch)
+    ask(graph, "{ transactions { a: count b: count c: count } }")
+    assert len(counted) == 1
+
+
+def test_all_searches_of_a_query_have_one_budget(
+    graph: Graph, store: ArweaveStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put(bundle([item(("A", "x"), ("B", str(n % 2))) for n in range(2000)]))
+    one = 'transactions(first: 1, tags: [{name: "A", values: ["x"]}, {name: "B", values: ["1"]}]) { count }'
+    monkeypatch.setattr("aoray.arweave.search.GRAPHQL_STEPS_MAX", 150_000)
+    assert ask(graph, f"{{ {one} }}")
+    many = " ".join(f"t{n}: {one}" for n in range(9))
+    assert "too broad" in refused(graph, f"{{ {many} }}")["message"]
+
+
+def test_a_query_has_a_deadline_and_can_be_cancelled(graph: Graph, store: ArweaveStore) -> None:
+    store.put(bundle([item(("A", "x")) for _ in range(1000)]))
+    query = "{ transactions(first: 1000) { edges { node { id } } } }"
+    late = Budget(10**9, -1.0)
+    status, body = graph.execute(query, budget=late)
+    assert (status, body["errors"][0]["extensions"]["code"]) == (503, "overloaded")
+    gone = Budget(10**9, 60.0)
+    gone.cancel()
+    assert "went away" in graph.execute(query, budget=gone)[1]["errors"][0]["message"]
+
+
+def test_an_index_of_before_gets_the_names_of_its_tags(tmp_path: Path) -> None:
+    path = tmp_path / "old.sqlite"
+    with ArweaveStore(path) as store:
+        sent = [item(("N", str(n))) for n in range(3)]
+        for each in sent:
+            store.put(each)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("DELETE FROM term WHERE term = ?", [term("name", "N")])
+        db.execute("PRAGMA user_version = 0")
+        db.commit()
+    with ArweaveStore(path) as store:
+        graph = Graph(store)
+        query = '{ transactions(tags: [{name: "N"}]) { edges { node { id } } } }'
+        assert graph.execute(query)[0] == 503
+        uploads = os.open(path.with_suffix(".bytes"), os.O_RDONLY)
+        with closing(sqlite3.connect(path, isolation_level=None)) as db:
+            while index.name_some(db, uploads):
+                pass
+        os.close(uploads)
+        assert ids(graph, 'tags: [{name: "N"}]') == [each.id for each in reversed(sent)]
+
+
+def test_bundles_are_found_by_their_tags(graph: Graph, store: ArweaveStore) -> None:
+    inner = bundle([item(("N", "1"))])
+    outer = bundle([inner])
+    store.put(outer)
+    found = ids(graph, 'tags: [{name: "Bundle-Format", values: ["binary"]}], sort: HEIGHT_ASC')
+    assert found == [outer.id, inner.id]
