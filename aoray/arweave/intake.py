@@ -193,8 +193,9 @@ def _terms_of(encoded: bytes, count: int) -> set[int] | None:
             end = middle + 1 + (encoded[middle] >> 1)
             if (encoded[at] | encoded[middle]) & 0x81:
                 return None
-            terms.add(_tag_term(encoded[at:end]))
-            terms.add(_name_term(encoded[at + 1 : middle]))
+            own, of_name = _tag_terms(encoded[at:end])
+            terms.add(own)
+            terms.add(of_name)
             at = end
     except (IndexError, UnicodeDecodeError):
         return None
@@ -202,10 +203,11 @@ def _terms_of(encoded: bytes, count: int) -> set[int] | None:
 
 
 @lru_cache(maxsize=TERMS_CACHED_MAX)
-def _tag_term(tag: bytes) -> int:
-    """The term of a tag as Avro: two short texts, each behind its length."""
+def _tag_terms(tag: bytes) -> tuple[int, int]:
+    """The terms of a tag as Avro (two short texts, each behind its length), and of its name."""
     middle = 1 + (tag[0] >> 1)
-    return term.__wrapped__("tag", tag[middle + 1 :].decode(), tag[1:middle].decode())
+    name = tag[1:middle]
+    return term.__wrapped__("tag", tag[middle + 1 :].decode(), name.decode()), _name_term(name)
 
 
 @lru_cache(maxsize=TERMS_CACHED_MAX)

@@ -73,6 +73,7 @@ def test_a_damaged_bundle_of_our_own_is_indexed_as_its_items_are_parsed(content:
     for placed in intake.placed if intake else ():
         found = parse(upload.raw[placed.start : placed.start + placed.size])
         terms = {term("tag", tag.value, tag.name) for tag in found.tags} | {term("owner", found.address)}
+        terms |= {term("name", tag.name) for tag in found.tags}
         terms |= {term("recipient", found.target_id)} if found.target else set()
         terms |= {term("bundle", b64url_encode(placed.parent))} if placed.parent else set()
         assert (found.id, placed.terms) == (b64url_encode(placed.id), terms)
