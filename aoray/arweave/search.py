@@ -14,18 +14,20 @@ On failure: a search that needs more raises what `Budget.check` does.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
 from aoray.arweave.matching import TagTest
-from aoray.errors import Unavailable
-from aoray.limits import GRAPHQL_SECONDS_MAX, GRAPHQL_STEPS_MAX
+from aoray.errors import ClientError, Unavailable
+from aoray.limits import GRAPHQL_SCANNED_MAX, GRAPHQL_SECONDS_MAX, GRAPHQL_STEPS_MAX
+from aoray.protocol.tags import Tags
 from aoray.turns import Budget
 
 _RARE = 2_000  # up to so many hits are collected and sorted; a more common set is walked in order
 _TICK_STEPS = 10_000
+_SCAN_ITEMS = 500  # that one look into the index gives to be tested
 
 
 class Filter(NamedTuple):
@@ -87,6 +89,40 @@ def find(connection: sqlite3.Connection, wanted: Filter, page: Page) -> list[int
         parameters.append(page.after)
     sql = f"SELECT DISTINCT t.seq FROM {source} ORDER BY t.seq {order} LIMIT ?"
     return [seq for (seq,) in connection.execute(sql, [*parameters, page.first])]
+
+
+class Found(Protocol):
+    """An item that a search finds."""
+
+    @property
+    def seq(self) -> int: ...
+
+
+Item = TypeVar("Item", bound=Found)
+
+
+def tested(
+    page_at: Callable[[Page], Sequence[Item]],
+    tags_of: Callable[[Item], Tags],
+    wanted: Filter,
+    page: Page,
+    budget: Budget,
+) -> Iterator[Item]:
+    """All items from the page's place on whose tags hold the filter's tests."""
+    scanned = 0
+    while found := page_at(page._replace(first=_SCAN_ITEMS)):
+        for item in found:
+            scanned += 1
+            if scanned > GRAPHQL_SCANNED_MAX:
+                raise ClientError(
+                    f"over {GRAPHQL_SCANNED_MAX} items would have to be looked at",
+                    hint="Filter by rarer tags (EXACT, with names), owners or blocks too.",
+                )
+            budget.check()
+            tags = tags_of(item)
+            if all(test.holds(tags) for test in wanted.tests):
+                yield item
+        page = page._replace(after=found[-1].seq)
 
 
 def count(connection: sqlite3.Connection, wanted: Filter) -> int:

@@ -33,16 +33,15 @@ from typing import Any, NamedTuple, Self
 
 from aoray.arweave import index
 from aoray.arweave.intake import Intake, Refused, closed, is_bundle, unfold
-from aoray.arweave.search import Filter, Page, Reader, count, find, new_budget
+from aoray.arweave.search import Filter, Page, Reader, count, find, new_budget, tested
 from aoray.durable import sync_directory
-from aoray.errors import ClientError, MalformedInput, NotFound, Unavailable
-from aoray.limits import GRAPHQL_SCANNED_MAX, WAITING_BYTES_MAX
+from aoray.errors import MalformedInput, NotFound, Unavailable
+from aoray.limits import WAITING_BYTES_MAX
 from aoray.protocol.ids import b64url_decode, b64url_encode
 from aoray.protocol.items import DataItem, parse
 from aoray.turns import Budget
 
 _BLOCK = "SELECT b.height, b.id, b.timestamp, p.id FROM block b LEFT JOIN block p ON p.height = b.height - 1"
-_SCAN_ITEMS = 500  # that one look into the index gives to be tested
 _ITEM = "SELECT seq, id, height, parent, start, header_size, size FROM item"
 
 
@@ -303,20 +302,10 @@ class ArweaveStore:
         return [found[seq] for seq in seqs]
 
     def _tested(self, wanted: Filter, page: Page, budget: Budget) -> Iterator[Stored]:
-        """All from the page's place on whose tags hold the filter's tests."""
-        scanned = 0
-        while found := self._page(wanted, page._replace(first=_SCAN_ITEMS), budget):
-            for stored in found:
-                scanned += 1
-                if scanned > GRAPHQL_SCANNED_MAX:
-                    raise ClientError(
-                        f"over {GRAPHQL_SCANNED_MAX} items would have to be looked at",
-                        hint="Filter by rarer tags (EXACT, with names), owners or blocks too.",
-                    )
-                budget.check()
-                if all(test.holds(self.header(stored).tags) for test in wanted.tests):
-                    yield stored
-            page = page._replace(after=found[-1].seq)
+        def page_at(page: Page) -> list[Stored]:
+            return self._page(wanted, page, budget)
+
+        return tested(page_at, lambda stored: self.header(stored).tags, wanted, page, budget)
 
     def count(self, wanted: Filter, budget: Budget | None = None) -> int:
         """How many items a search has."""

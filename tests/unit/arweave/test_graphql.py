@@ -331,7 +331,7 @@ def test_patterns_go_from_page_to_page_and_are_bounded(
 ) -> None:
     sent = [item(("K", f"{'ab'[n % 2]}{n}")) for n in range(12)]
     store.put(bundle(sent))
-    monkeypatch.setattr("aoray.arweave.store._SCAN_ITEMS", 5)
+    monkeypatch.setattr("aoray.arweave.search._SCAN_ITEMS", 5)
     found: list[str] = []
     after, more = None, True
     while more:
@@ -342,7 +342,7 @@ def test_patterns_go_from_page_to_page_and_are_bounded(
     assert found == [each.id for each in reversed(sent[::2])]
     count = '{ transactions(tags: [{name: "K", values: ["a*"], match: WILDCARD}]) { count } }'
     assert ask(graph, count)["transactions"]["count"] == "6"
-    monkeypatch.setattr("aoray.arweave.store.GRAPHQL_SCANNED_MAX", 4)
+    monkeypatch.setattr("aoray.arweave.search.GRAPHQL_SCANNED_MAX", 4)
     assert "over 4 items" in refused(graph, count)["message"]
 
 
