@@ -39,8 +39,9 @@ from aoray import limits
 from aoray.arweave import cost
 from aoray.arweave.intake import term
 from aoray.arweave.matching import TagTest
+from aoray.arweave.rows import Block, Stored
 from aoray.arweave.search import Filter, Page, new_budget
-from aoray.arweave.store import ArweaveStore, Block, Stored
+from aoray.arweave.store import ArweaveStore
 from aoray.errors import AorayError, ClientError, InfrastructureError, MalformedInput, NotFound, TooLarge
 from aoray.protocol.ids import b64url_decode, b64url_encode, is_id
 from aoray.protocol.tags import as_json, first

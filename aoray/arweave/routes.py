@@ -34,8 +34,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, StreamingRespon
 from aoray import limits
 from aoray.arweave.graphql import Graph
 from aoray.arweave.recent import Recent
+from aoray.arweave.rows import Block, Receipt, Stored
 from aoray.arweave.searching import Searching, Who, add_graphql, peer, searches
-from aoray.arweave.store import ArweaveStore, Block, Receipt, Stored
+from aoray.arweave.store import ArweaveStore
 from aoray.bodies import Bodies
 from aoray.errors import ClientError, NotFound
 from aoray.protocol.ids import b64url_encode

@@ -29,55 +29,18 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from hashlib import sha384
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from aoray.arweave import index
-from aoray.arweave.intake import Intake, Refused, closed, is_bundle, unfold
+from aoray.arweave.intake import Intake, closed, is_bundle, unfold
+from aoray.arweave.rows import BLOCK, ITEM, Block, Receipt, Stored, block_of, bytes_of, stored_of
 from aoray.arweave.search import Filter, Page, Reader, count, find, new_budget, tested
 from aoray.durable import sync_directory
-from aoray.errors import MalformedInput, NotFound, Unavailable
+from aoray.errors import NotFound, Unavailable
 from aoray.limits import WAITING_BYTES_MAX
-from aoray.protocol.ids import b64url_decode, b64url_encode
+from aoray.protocol.ids import b64url_encode
 from aoray.protocol.items import DataItem, parse
 from aoray.turns import Budget
-
-_BLOCK = "SELECT b.height, b.id, b.timestamp, p.id FROM block b LEFT JOIN block p ON p.height = b.height - 1"
-_ITEM = "SELECT seq, id, height, parent, start, header_size, size FROM item"
-
-
-class Block(NamedTuple):
-    """A block; `previous` is "" for the first, `timestamp` is in seconds."""
-
-    height: int
-    id: str
-    timestamp: int
-    previous: str
-
-
-class Stored(NamedTuple):
-    """Where an item is. `start` and the sizes are bytes in the file of uploads."""
-
-    seq: int
-    id: str
-    height: int
-    bundled_in: str | None
-    start: int
-    header_size: int
-    size: int
-    held: bytes = b""
-    """The item itself, if it is in a log, acknowledged, and not here yet; then it is in no block."""
-
-    @property
-    def data_size(self) -> int:
-        return self.size - self.header_size
-
-
-class Receipt(NamedTuple):
-    """What became of an upload."""
-
-    id: str
-    height: int
-    refused: Sequence[Refused]
 
 
 class ArweaveStore:
@@ -249,8 +212,8 @@ class ArweaveStore:
         return self.get(item_id) if found is None else found
 
     def _row(self, item_id: str) -> Stored | None:
-        rows = self._rows(f"{_ITEM} WHERE id = ?", [_bytes_of(item_id)])
-        return _stored(rows[0]) if rows else None
+        rows = self._rows(f"{ITEM} WHERE id = ?", [bytes_of(item_id)])
+        return stored_of(rows[0]) if rows else None
 
     def _indexed(self, item_id: str) -> Stored | None:
         self._catch_up()
@@ -297,8 +260,8 @@ class ArweaveStore:
     def _page(self, wanted: Filter, page: Page, budget: Budget) -> list[Stored]:
         with self._connection(budget) as connection:
             seqs = find(connection, wanted, page)
-            sql = f"{_ITEM} WHERE seq IN ({','.join('?' * len(seqs))})"
-            found = {row[0]: _stored(row) for row in connection.execute(sql, seqs)}
+            sql = f"{ITEM} WHERE seq IN ({','.join('?' * len(seqs))})"
+            found = {row[0]: stored_of(row) for row in connection.execute(sql, seqs)}
         return [found[seq] for seq in seqs]
 
     def _tested(self, wanted: Filter, page: Page, budget: Budget) -> Iterator[Stored]:
@@ -341,22 +304,22 @@ class ArweaveStore:
         ascending: bool = False,
     ) -> list[Block]:
         """Blocks between two heights (both included), by height."""
-        sql = f"{_BLOCK} WHERE b.height BETWEEN ? AND ?"
+        sql = f"{BLOCK} WHERE b.height BETWEEN ? AND ?"
         parameters: list[int | bytes] = [height_min, height_max]
         if ids is not None:
             sql += f" AND b.id IN ({','.join('?' * len(ids))})"
-            parameters += [_bytes_of(block_id) for block_id in ids]
+            parameters += [bytes_of(block_id) for block_id in ids]
         if after is not None:
             sql += f" AND b.height {'>' if ascending else '<'} ?"
             parameters.append(after)
         sql += f" ORDER BY b.height {'ASC' if ascending else 'DESC'} LIMIT ?"
-        return [_block(row) for row in self._rows(sql, [*parameters, first])]
+        return [block_of(row) for row in self._rows(sql, [*parameters, first])]
 
     def blocks_at(self, heights: Iterable[int]) -> dict[int, Block]:
         """The blocks of a page of items."""
         wanted = list(set(heights))
-        rows = self._rows(f"{_BLOCK} WHERE b.height IN ({','.join('?' * len(wanted))})", wanted)
-        return {row[0]: _block(row) for row in rows}
+        rows = self._rows(f"{BLOCK} WHERE b.height IN ({','.join('?' * len(wanted))})", wanted)
+        return {row[0]: block_of(row) for row in rows}
 
     def uploads_in(self, height: int) -> list[str]:
         """The ids of the items that were uploaded in a block (nested ones not)."""
@@ -383,21 +346,3 @@ class ArweaveStore:
                 yield connection
         finally:
             self._readers.append(reader)
-
-
-def _stored(row: tuple[Any, ...]) -> Stored:
-    seq, own, height, parent, *place = row
-    return Stored(seq, b64url_encode(own), height, parent and b64url_encode(parent), *place)
-
-
-def _block(row: tuple[Any, ...]) -> Block:
-    height, own, timestamp, previous = row
-    return Block(height, b64url_encode(own), timestamp, b64url_encode(previous or b""))
-
-
-def _bytes_of(text: str) -> bytes:
-    """An id as the database has it; what is no id becomes one that nothing has."""
-    try:
-        return b64url_decode(text)
-    except MalformedInput:
-        return b""
