@@ -1,13 +1,15 @@
-"""The computer's own keys on disk: one Ed25519 JWK a file, made on first use, readable by its owner only.
+"""The computer's own keys on disk: one Ed25519 JWK a file, readable by its owner only.
 
 Purpose: the scheduler, the messenger (authority) and the compute unit each sign with a key of their own, kept
-under `<data>/keys` (or `--keys`). Several actors may ask for the same new key at the same moment: one file
-wins, all get that key.
+under `<data>/keys` (or `--keys`). `aoray up` makes them when a data directory is first used (unit_keys.py),
+and writes down in `<data>/units.json` which address each unit has, and had. Whoever signs asks `load_key`.
 
-Invariants: a key file is either whole or not there, and is never replaced. It is made with mode 0600, and one
-that others may read is not used: who could read it can sign in its name. On failure: such a file gives
-`ClientError` with the command that mends it; one that is not a JWK gives `MalformedInput` that names the
-file, and nothing of what is in it; an unreadable one gives `OSError` (a person has to look at it).
+Invariants: a key file is either whole or not there, and is never replaced by one that was made here. It has
+mode 0600, and one that others may read is not used: who could read it can sign in its name. Once an address
+is written down, a key that is missing or another's is refused, also by an actor that starts again. On
+failure: such files give `ClientError` with the command that mends it; one that is not a JWK gives
+`MalformedInput` that names the file, and nothing of what is in it; an unreadable one gives `OSError` (a
+person has to look at it).
 """
 
 from __future__ import annotations
@@ -18,10 +20,11 @@ import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple, get_args
 
 import orjson
 
+from aoray import durable
 from aoray.durable import make_directory, sync_directory
 from aoray.errors import ClientError, MalformedInput
 from aoray.protocol.keys import (
@@ -37,6 +40,37 @@ from aoray.settings import Settings
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 KeySigner = Ed25519Signer | RsaSigner | EthereumSigner
 KeyName = Literal["scheduler", "authority", "compute"]
+KEY_NAMES: tuple[KeyName, ...] = get_args(KeyName)
+UNITS = "units.json"
+RESTORE = "Restore it from a backup: aoray keys restore FILE. Or start with another --data, without this log."
+
+
+class Held(NamedTuple):
+    """An address that a unit has, or had until the next one in its list."""
+
+    address: str
+    since: str  # ISO 8601, UTC
+    hand_over: str = ""  # the statement by which the address before passed on to this one, base64url
+
+
+Units = dict[KeyName, list[Held]]
+
+
+def units_of(data: Path) -> Units:
+    """The addresses of each unit that were written down in a data directory, the newest last."""
+    try:
+        found: dict[KeyName, list[dict[str, str]]] = orjson.loads((data / UNITS).read_bytes())
+        return {name: [Held(**each) for each in found[name]] for name in KEY_NAMES if found.get(name)}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise MalformedInput(f"{data / UNITS} can't be read: {error}", field=UNITS) from error
+
+
+def write_units(data: Path, units: Units) -> None:
+    """Write them down, durably."""
+    found = {name: [each._asdict() for each in held] for name, held in units.items()}
+    durable.write(data / UNITS, orjson.dumps(found, option=orjson.OPT_INDENT_2))
 
 
 def load_or_make(path: Path, generate: Callable[[], KeySigner] = generate_ed25519) -> KeySigner:
@@ -50,13 +84,15 @@ def load_or_make(path: Path, generate: Callable[[], KeySigner] = generate_ed2551
 def load_key(settings: Settings, name: KeyName) -> KeySigner:
     """One of the computer's own keys.
 
-    On a laptop the first who asks makes it. On a cluster only `aoray up` does: it hands them to the actors on
-    other nodes, or they have to be there (`--keys`), since an actor that made a key of its own would sign as
-    somebody else.
+    `aoray up` has made it, and hands it to the actors on other nodes of a cluster; or it has to be there
+    (`--keys`), since an actor that made a key of its own would sign as somebody else. Where no computer was
+    started (tests, tools), the first who asks makes it.
     """
     if settings.handed is not None and name in settings.handed.keys:
         return signer_from_jwk(orjson.loads(settings.handed.keys[name]))
     path = settings.keys_directory / f"{name}.json"
+    if name in (units := units_of(settings.data)):
+        return load_held(path, name, units[name][-1].address)
     if not settings.store:
         return load_or_make(path)
     try:
@@ -66,6 +102,20 @@ def load_key(settings: Settings, name: KeyName) -> KeySigner:
             f"{path} is not on this node",
             hint="Put the computer's keys there, mode 0600, as on the node of `aoray up` (AORAY_KEYS).",
         ) from error
+
+
+def load_held(path: Path, name: str, address: str) -> KeySigner:
+    """The key of that address; ClientError if it is not there, or another is in its place."""
+    try:
+        found = load(path)
+    except FileNotFoundError as error:
+        raise ClientError(f"the {name} key {path} is missing: that of {address}", hint=RESTORE) from error
+    if found.address != address:
+        raise ClientError(
+            f"the {name} key {path} is that of {found.address}, and the log's {name} is {address}",
+            hint=RESTORE,
+        )
+    return found
 
 
 def load(path: Path) -> KeySigner:

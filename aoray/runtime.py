@@ -38,18 +38,18 @@ from aoray.crew import Crew, capacity
 from aoray.errors import ClientError, Unavailable
 from aoray.files import files_of, keep_files
 from aoray.gateway.admission import Admission
-from aoray.keyfiles import load_key, load_or_make, load_wallet, private
+from aoray.keyfiles import KEY_NAMES, load_key, load_wallet, private
 from aoray.modules.lua import LUA_WASM, lua_item
 from aoray.protocol.items import DataItem, build
 from aoray.protocol.tags import Tag
 from aoray.scheduler.stores import check_versions, keep_store
 from aoray.settings import Handed, Settings
+from aoray.unit_keys import keep_keys
 from aoray.wasm.engine import Engine
 
 START_SECONDS_MAX = 120
 WATCH_SECONDS = 1.0
 OBJECT_STORE_BYTES = 128 * 1024 * 1024  # batches are small; the default would take a third of the memory
-KEY_NAMES = ("scheduler", "authority", "compute")
 AT_LEAST_ONE = (
     "shards",
     "gateways",
@@ -79,8 +79,8 @@ class Computer:
             check_arweave(self.settings)
             stack.enter_context(locked(self.settings.data))
             keep_shards(self.settings)
-            make_keys(self.settings)
             check_versions(self.settings)
+            keep_keys(self.settings)
             scheduler = load_key(self.settings, "scheduler").address
             stack.enter_context(keep_store(self.settings, scheduler))
             keep_files(self.settings, scheduler)
@@ -176,12 +176,6 @@ def keep_shards(settings: Settings) -> None:
             f"{settings.data} was made with {first} shards, not {settings.shards}",
             hint=f"Set AORAY_SHARDS={first}, or use another --data.",
         )
-
-
-def make_keys(settings: Settings) -> None:
-    """Every key is there before an actor asks for it, and what is wrong with one is said here."""
-    for name in KEY_NAMES:
-        load_or_make(settings.keys_directory / f"{name}.json")
 
 
 @contextmanager

@@ -93,10 +93,10 @@ def _row(settings: Settings, arguments: argparse.Namespace, size: int) -> dict[s
 def _in_own_directory(settings: Settings, size: int) -> Settings:
     from dataclasses import replace
 
-    from aoray.runtime import make_keys
+    from aoray.unit_keys import keep_keys
 
     made = replace(settings, data=settings.data / str(size))
-    make_keys(made)
+    keep_keys(made)
     return made
 
 
