@@ -1,14 +1,24 @@
-"""The variables under which a Ray of our own runs. Ray reads them when it is imported: call `prepare` before.
+"""Where a Ray that `aoray up` starts runs: its variables, and its directory of sockets and logs.
+
+Ray reads the variables when it is imported: call `prepare` before.
 
 Ray's ports face the network, and whoever reaches them may run any code: so it asks for a token, a file
 among the computer's keys with mode 0600. It also runs its workers at niceness 15, as batch work; what serves
 must not yield to its own clients. On an existing cluster (`ray_address`) the cluster's own variables hold.
+
+Ray opens its directory to everybody (mode 0777), and takes one that is there already, whoever made it. So it
+gets one within a directory that was made for it: exclusively, with mode 0700.
 """
 
 from __future__ import annotations
 
 import os
 import secrets
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from aoray import durable
@@ -35,3 +45,31 @@ def _token(path: Path) -> Path:
     if not path.exists() or len(private(path)) != 2 * TOKEN_BYTES:  # refused if others may read it
         durable.write(path, secrets.token_hex(TOKEN_BYTES).encode())
     return path
+
+
+@contextmanager
+def scratch(name: str) -> Iterator[Path]:
+    """A directory for Ray under /tmp (the paths of Unix sockets may not be long), which others can't enter.
+
+    What an earlier run left there under this name is removed. What is somebody else's is left alone, and
+    another name is taken.
+    """
+    place = Path(tempfile.gettempdir()) / name
+    if _is_own_directory(place):
+        shutil.rmtree(place, ignore_errors=True)
+    try:
+        place.mkdir(mode=0o700)
+    except FileExistsError:
+        place = Path(tempfile.mkdtemp(prefix=f"{name}-"))
+    try:
+        yield place / "ray"
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _is_own_directory(path: Path) -> bool:
+    try:
+        found = path.lstat()  # of a link, what it is itself
+    except FileNotFoundError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()

@@ -15,10 +15,7 @@ does the computer, so that whoever supervises it starts it again.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -42,9 +39,10 @@ from aoray.keyfiles import KEY_NAMES, load_key, load_wallet, private
 from aoray.modules.lua import LUA_WASM, lua_item
 from aoray.protocol.items import DataItem, build
 from aoray.protocol.tags import Tag
+from aoray.ray_environment import scratch
 from aoray.scheduler.stores import check_versions, keep_store
 from aoray.settings import Handed, Settings
-from aoray.unit_keys import keep_keys
+from aoray.unit_keys import keep_keys, locked
 from aoray.wasm.engine import Engine
 
 START_SECONDS_MAX = 120
@@ -151,21 +149,6 @@ def check_arweave(settings: Settings) -> None:
         load_wallet(Path(settings.arweave_wallet))
 
 
-@contextmanager
-def locked(data: Path) -> Iterator[None]:
-    """Hold the data directory for this process alone; the kernel lets go of it when the process ends."""
-    durable.make_directory(data)
-    with (data / "lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ClientError(
-                f"{data} is in use by another computer",
-                hint="Stop that one, or give this one its own directory with --data and its own --port.",
-            ) from error
-        yield
-
-
 def keep_shards(settings: Settings) -> None:
     """The number of shards says which log a process is in, so it stays as it was at first."""
     note = settings.data / "shards"
@@ -195,22 +178,19 @@ def ray_for(settings: Settings) -> Iterator[None]:
         finally:
             ray.shutdown()
         return
-    # Ray puts Unix sockets there, whose paths may not be long: so not under the data directory.
-    scratch = Path(tempfile.gettempdir()) / namespace
-    shutil.rmtree(scratch, ignore_errors=True)
-    ray.init(
-        namespace=namespace,
-        include_dashboard=False,
-        object_store_memory=OBJECT_STORE_BYTES,
-        log_to_driver=False,
-        logging_level="ERROR",
-        _temp_dir=str(scratch),
-    )
-    try:
-        yield
-    finally:
-        ray.shutdown()
-        shutil.rmtree(scratch, ignore_errors=True)
+    with scratch(namespace) as directory:
+        ray.init(
+            namespace=namespace,
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            log_to_driver=False,
+            logging_level="ERROR",
+            _temp_dir=str(directory),
+        )
+        try:
+            yield
+        finally:
+            ray.shutdown()
 
 
 def is_alive(node: str) -> bool:

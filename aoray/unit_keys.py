@@ -5,21 +5,73 @@ log is bound to the keys that signed it: what is missing or changed is refused, 
 written. The addresses are in `units.json` (keyfiles.py); the scheduler's is also in every assignment, so it
 is known of directories that an earlier version made.
 
+A backup is one JSON file: of each unit its addresses, and its key as PEM. It is restored where it is the
+right one; a key file that it replaces is kept beside it, under a name with its address.
+
 On failure: `ClientError` that names the unit, the file and the address that is expected.
 """
 
 from __future__ import annotations
 
-from contextlib import closing
+import fcntl
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from aoray.errors import ClientError
-from aoray.keyfiles import KEY_NAMES, RESTORE, Held, KeyName, Units, load, load_held, load_or_make, units_of
-from aoray.keyfiles import write_units as write
+import orjson
+
+from aoray import durable
+from aoray.errors import ClientError, MalformedInput
+from aoray.keyfiles import (
+    KEY_NAMES,
+    RESTORE,
+    Held,
+    KeyName,
+    KeySigner,
+    Units,
+    load,
+    load_held,
+    load_or_make,
+    private,
+    publish,
+    units_of,
+    write_units,
+)
 from aoray.protocol.items import parse
+from aoray.protocol.keys import signer_from_pem, signer_to_jwk, signer_to_pem
 from aoray.scheduler.reader import log_path
 from aoray.scheduler.stores import open_log
 from aoray.settings import Settings
+
+FORMAT = "aoray-keys-1"
+
+
+class Shown(NamedTuple):
+    """What `aoray keys show` says of a unit."""
+
+    unit: str
+    address: str
+    since: str
+    file: str
+    fault: str  # "" if the file holds that key
+    earlier: list[str]
+
+
+@contextmanager
+def locked(data: Path) -> Iterator[None]:
+    """Hold the data directory for this process alone; the kernel lets go of it when the process ends."""
+    durable.make_directory(data)
+    with (data / "lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ClientError(
+                f"{data} is in use by another computer",
+                hint="Stop that one, or give this one its own directory with --data and its own --port.",
+            ) from error
+        yield
 
 
 def now() -> str:
@@ -32,21 +84,21 @@ def keep_keys(settings: Settings) -> None:
     units, log = units_of(settings.data), scheduler_of_log(settings)
     if log is None:  # nobody depends on them yet
         for name in KEY_NAMES:
-            address = load_or_make(settings.keys_directory / f"{name}.json").address
+            address = load_or_make(path_of(settings, name)).address
             if name not in units or units[name][-1].address != address:
                 units[name] = [Held(address, now())]
     else:
         check_keys(settings, units, log)
         for name in KEY_NAMES:
-            units.setdefault(name, [Held(load(settings.keys_directory / f"{name}.json").address, now())])
+            units.setdefault(name, [Held(load(path_of(settings, name)).address, now())])
     if units != units_of(settings.data):
-        write(settings.data, units)
+        write_units(settings.data, units)
 
 
 def check_keys(settings: Settings, units: Units, log: str) -> None:
     """ClientError, unless the keys are those of a directory whose log `log` signed last."""
     expected = expected_addresses(units, log)
-    missing = [name for name in KEY_NAMES if not (settings.keys_directory / f"{name}.json").exists()]
+    missing = [name for name in KEY_NAMES if not (path_of(settings, name)).exists()]
     if missing:
         whose = ", ".join(f"{name} ({expected[name]})" if name in expected else name for name in missing)
         raise ClientError(
@@ -55,7 +107,7 @@ def check_keys(settings: Settings, units: Units, log: str) -> None:
             hint=RESTORE,
         )
     for name, address in expected.items():
-        load_held(settings.keys_directory / f"{name}.json", name, address)
+        load_held(path_of(settings, name), name, address)
 
 
 def expected_addresses(units: Units, log: str | None) -> dict[KeyName, str]:
@@ -67,9 +119,130 @@ def expected_addresses(units: Units, log: str | None) -> dict[KeyName, str]:
 def scheduler_of_log(settings: Settings) -> str | None:
     """The address that signed the newest assignment; None if there is no log, or nothing in it."""
     newest: tuple[int, str] | None = None
-    for index in range(settings.shards):
+    for index in range(_shards(settings)):
         if settings.store or log_path(settings, index).exists():
             with closing(open_log(settings, index)) as log:
                 if raw := log.last_assignment():
                     newest = max(newest or (0, ""), (log.last_timestamp(), parse(raw).address))
     return newest[1] if newest else None
+
+
+def _shards(settings: Settings) -> int:
+    """As the directory was made with."""
+    note = settings.data / "shards"
+    return int(note.read_text()) if note.exists() else settings.shards
+
+
+def path_of(settings: Settings, name: str) -> Path:
+    """The file of a unit's key."""
+    return settings.keys_directory / f"{name}.json"
+
+
+def show(settings: Settings) -> list[Shown]:
+    """Each unit's address, since when it has it, and whether its key is there."""
+    units, shown = units_of(settings.data), []
+    expected = expected_addresses(units, scheduler_of_log(settings))
+    for name in KEY_NAMES:
+        held = units.get(name) or [Held(expected.get(name, ""), "")]
+        address, fault = held[-1].address, ""
+        try:
+            found = load_held(path_of(settings, name), name, address or load(path_of(settings, name)).address)
+            address = found.address
+        except FileNotFoundError:
+            fault = "there is none yet: `aoray up` makes it"
+        except (ClientError, OSError) as error:
+            fault = str(getattr(error, "message", error))
+        earlier = [each.address for each in held[:-1]]
+        shown.append(Shown(name, address, held[-1].since, str(path_of(settings, name)), fault, earlier))
+    return shown
+
+
+def backup(settings: Settings, file: Path, passphrase: bytes = b"") -> dict[str, str]:
+    """Write all keys into a file that is not there yet, mode 0600; says whose they are."""
+    if file.exists():
+        raise ClientError(f"{file} is there already", hint="A backup is not overwritten: give another name.")
+    units = units_of(settings.data)
+    signers = {name: load_key_file(settings, name, units) for name in KEY_NAMES}
+    kept = {
+        name: {
+            "held": [each._asdict() for each in units.get(name, [Held(signer.address, "")])],
+            "pem": signer_to_pem(signer, passphrase),
+        }
+        for name, signer in signers.items()
+    }
+    found = {"format": FORMAT, "made": now(), "encrypted": bool(passphrase), "units": kept}
+    durable.write(file, orjson.dumps(found, option=orjson.OPT_INDENT_2))
+    return {name: signer.address for name, signer in signers.items()}
+
+
+def load_key_file(settings: Settings, name: KeyName, units: Units) -> KeySigner:
+    """The key of a unit, as its directory knows it."""
+    path = path_of(settings, name)
+    if name in units:
+        return load_held(path, name, units[name][-1].address)
+    try:
+        return load(path)
+    except FileNotFoundError as error:
+        raise ClientError(f"{path} is not there", hint="Is that the right --data (or --keys)?") from error
+
+
+def read_backup(file: Path) -> dict[str, Any]:
+    """What is in a backup, still encrypted if it is; ClientError if it is none, or others may read it."""
+    try:
+        found = orjson.loads(private(file))
+        if found["format"] != FORMAT or not isinstance(found["units"], dict):
+            raise ValueError(found["format"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise MalformedInput(f"{file} is not a backup of `aoray keys backup`", field=str(file)) from error
+    return dict(found)
+
+
+def restore(settings: Settings, found: Mapping[str, Any], passphrase: bytes = b"") -> dict[str, str]:
+    """Put the keys of a backup where they belong; says of each unit what was done.
+
+    ClientError, and nothing is changed, if the directory has a log and one of them is not its unit's.
+    """
+    signers, units = _signers(found, passphrase), units_of(settings.data)
+    log = scheduler_of_log(settings)
+    expected = expected_addresses(units, log)
+    for name, signer in signers.items() if log else ():
+        if expected.get(name, signer.address) != signer.address:
+            raise ClientError(
+                f"the backup's {name} is {signer.address}, and that of the log in {settings.data} is"
+                f" {expected[name]}: nothing was changed",
+                hint="Was the key rotated after that backup? Take a later one, or another --data.",
+            )
+    done: dict[str, str] = {name: _put(path_of(settings, name), signer) for name, signer in signers.items()}
+    for name, signer in signers.items():
+        if name not in units or units[name][-1].address != signer.address:
+            held = [Held(**each) for each in found["units"][name]["held"]]
+            units[name] = held if held[-1].address == signer.address else [Held(signer.address, now())]
+    write_units(settings.data, units)
+    return done
+
+
+def _signers(found: Mapping[str, Any], passphrase: bytes) -> dict[KeyName, KeySigner]:
+    try:
+        pems = {name: str(found["units"][name]["pem"]) for name in KEY_NAMES if name in found["units"]}
+    except (KeyError, TypeError) as error:
+        raise MalformedInput("the backup lacks a key", field="units") from error
+    return {name: signer_from_pem(pem, passphrase) for name, pem in pems.items()}
+
+
+def _put(path: Path, signer: KeySigner) -> str:
+    """Put a key there; another one that is there is kept under another name."""
+    said = "restored"
+    try:
+        address = load(path).address
+    except FileNotFoundError:
+        address = ""
+    except MalformedInput:
+        address = "unreadable"
+    if address == signer.address:
+        return "was there"
+    if address:
+        kept = path.with_name(f"{path.stem}.{address}.json")
+        path.rename(kept)
+        said = f"restored; the key that was there is now {kept}"
+    publish(path, orjson.dumps(signer_to_jwk(signer)))
+    return said

@@ -3,7 +3,7 @@
 The scheduler and the messenger sign with Ed25519: fast, and deterministic, so the same message made
 twice is the same item. RSA (4096 bits, as ANS-104 fixes it) is what Arweave wallets are. A signer is not
 pickled; ship its JWK to where it signs. A JWK (what wallets and key files hold) that is not a key of these
-kinds is MalformedInput with the field `key`.
+kinds is MalformedInput with the field `key`. Backups hold keys as PEM (PKCS #8), encrypted if that is wanted.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from coincurve import PrivateKey
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from aoray.errors import MalformedInput
 from aoray.protocol import ed25519, signatures
@@ -30,7 +32,9 @@ __all__ = [
     "generate_ed25519",
     "generate_rsa",
     "signer_from_jwk",
+    "signer_from_pem",
     "signer_to_jwk",
+    "signer_to_pem",
 ]
 
 RSA_BITS = 4096
@@ -63,6 +67,9 @@ class Ed25519Signer:
     def sign(self, message: bytes) -> bytes:
         return ed25519.sign(self._secret, message)
 
+    def library_key(self) -> Ed25519PrivateKey:
+        return Ed25519PrivateKey.from_private_bytes(self._secret[: ed25519.SEED_BYTES])
+
     def to_jwk(self) -> dict[str, str]:
         seed = self._secret[: ed25519.SEED_BYTES]
         return {"kty": "OKP", "crv": "Ed25519", "x": b64url_encode(self.public_key), "d": b64url_encode(seed)}
@@ -90,6 +97,9 @@ class EthereumSigner:
     def sign(self, message: bytes) -> bytes:
         return signatures.ethereum_sign(self._key, message)
 
+    def library_key(self) -> ec.EllipticCurvePrivateKey:
+        return ec.derive_private_key(int.from_bytes(self._key.secret, "big"), ec.SECP256K1())
+
     def to_jwk(self) -> dict[str, str]:
         x, y = self.public_key[1:33], self.public_key[33:]
         members = {"x": x, "y": y, "d": self._key.secret}
@@ -111,6 +121,9 @@ class RsaSigner:
 
     def sign(self, message: bytes) -> bytes:
         return self._key.sign(message, _PSS, hashes.SHA256())
+
+    def library_key(self) -> rsa.RSAPrivateKey:
+        return self._key
 
     def to_jwk(self) -> dict[str, str]:
         private = self._key.private_numbers()
@@ -180,3 +193,27 @@ def _member(jwk: Mapping[str, Any], name: str) -> bytes:
     if not isinstance(value, str):
         raise MalformedInput(f"The JWK has no member `{name}`.", field=f"key.{name}")
     return b64url_decode(value, field=f"key.{name}")
+
+
+def signer_to_pem(signer: Ed25519Signer | RsaSigner | EthereumSigner, passphrase: bytes = b"") -> str:
+    """The private key as PEM (PKCS #8), encrypted if there is a passphrase."""
+    encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
+    if passphrase:
+        encryption = serialization.BestAvailableEncryption(passphrase)
+    form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    return signer.library_key().private_bytes(*form, encryption).decode()
+
+
+def signer_from_pem(pem: str, passphrase: bytes = b"") -> Ed25519Signer | RsaSigner | EthereumSigner:
+    """The signer of such a PEM; MalformedInput also if the passphrase is wrong, or missing."""
+    try:
+        key = serialization.load_pem_private_key(pem.encode(), passphrase or None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise MalformedInput(f"The PEM can't be read: {error}", field="key") from None
+    if isinstance(key, Ed25519PrivateKey):
+        return Ed25519Signer(key.private_bytes_raw())
+    if isinstance(key, rsa.RSAPrivateKey):
+        return RsaSigner(key)
+    if isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256K1):
+        return EthereumSigner(key.private_numbers().private_value.to_bytes(32, "big"))
+    raise MalformedInput("The PEM is none of RSA, Ed25519, secp256k1.", field="key")

@@ -107,6 +107,7 @@ def test_no_key_is_in_a_log_or_in_any_file_but_its_own(public: LocalComputer) ->
     raws = [base64.urlsafe_b64decode(text + b"=") for text in texts]
     token = (public.data / "keys/ray-token").read_bytes()
     secrets = [*texts, *raws, *(raw.hex().encode() for raw in raws), token]
+    assert scratch.stat().st_mode & 0o777 == 0o700  # Ray makes its own within for everybody
     logs = [path for path in scratch.rglob("*") if path.is_file() and "logs" in path.parts]
     said = b"".join(path.read_bytes() for path in logs)
     assert b"aoray" in said, "the actors' logs are where this looks"

@@ -107,7 +107,7 @@ def hurt_computer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterato
 def keep_logs(computer: LocalComputer, name: str) -> None:
     """What Ray has of its workers' words goes with the computer: keep it beside the data."""
     digest = hashlib.sha256(str(computer.data).encode()).hexdigest()
-    logs = Path(tempfile.gettempdir()) / f"aoray-{digest[:12]}" / "session_latest" / "logs"
+    logs = Path(tempfile.gettempdir()) / f"aoray-{digest[:12]}" / "ray" / "session_latest" / "logs"
     shutil.copytree(logs, computer.data.with_name(f"logs-{name}"), ignore_dangling_symlinks=True)
 
 

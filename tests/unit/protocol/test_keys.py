@@ -17,13 +17,32 @@ from aoray.protocol.keys import (
     generate_ed25519,
     generate_rsa,
     signer_from_jwk,
+    signer_from_pem,
     signer_to_jwk,
+    signer_to_pem,
 )
 
 
 def test_every_signer_comes_back_from_its_jwk(signer: AnySigner) -> None:
     again = signer_from_jwk(signer_to_jwk(signer))
     assert again.public_key == signer.public_key and signer_to_jwk(again) == signer_to_jwk(signer)
+
+
+@pytest.mark.parametrize("passphrase", [b"", b"correct horse"])
+def test_every_signer_comes_back_from_its_pem(signer: AnySigner, passphrase: bytes) -> None:
+    pem = signer_to_pem(signer, passphrase)
+    assert signer_to_jwk(signer_from_pem(pem, passphrase)) == signer_to_jwk(signer)
+    for wrong in {b"", b"correct horse", b"other"} - {passphrase}:
+        with pytest.raises(MalformedInput, match="The PEM can't be read"):
+            signer_from_pem(pem, wrong)
+
+
+@pytest.mark.parametrize(
+    "pem", ["", "nonsense", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"]
+)
+def test_what_is_no_pem_is_malformed_input(pem: str) -> None:
+    with pytest.raises(MalformedInput):
+        signer_from_pem(pem)
 
 
 def test_new_keys_are_new() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import orjson
 import pytest
 from scheduling import committer, message, spawn
 
@@ -11,7 +12,7 @@ from aoray.errors import ClientError
 from aoray.keyfiles import KEY_NAMES, UNITS, KeyName, load, load_key, load_or_make, units_of
 from aoray.scheduler.reader import log_path
 from aoray.settings import Settings
-from aoray.unit_keys import keep_keys
+from aoray.unit_keys import backup, keep_keys, read_backup, restore, show
 
 
 def begun(data: Path) -> Settings:
@@ -121,3 +122,94 @@ def test_a_spoiled_note_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / UNITS).write_text(content)
     with pytest.raises(ClientError, match=UNITS):
         keep_keys(settings)
+
+
+@pytest.mark.parametrize("passphrase", [b"", b"correct horse"])
+def test_a_backup_gives_a_directory_its_keys_back(tmp_path: Path, passphrase: bytes) -> None:
+    settings, file = begun(tmp_path / "data"), tmp_path / "backup.json"
+    left = files(tmp_path / "data")
+    said = backup(settings, file, passphrase)
+    assert said == {name: held[-1].address for name, held in units_of(settings.data).items()}
+    assert file.stat().st_mode & 0o777 == 0o600
+    for name in KEY_NAMES:
+        secret = orjson.loads(left[f"{name}.json"])["d"]
+        assert (b"ENCRYPTED" in file.read_bytes()) == bool(
+            passphrase
+        ) and secret.encode() not in file.read_bytes()
+        (settings.data / "keys" / f"{name}.json").unlink()
+    (settings.data / UNITS).unlink()
+    done = restore(settings, read_backup(file), passphrase)
+    assert done == dict.fromkeys(KEY_NAMES, "restored")
+    assert files(tmp_path / "data") == left
+    keep_keys(settings)
+    assert set(restore(settings, read_backup(file), passphrase).values()) == {"was there"}
+    moved = Settings(data=tmp_path / "moved")  # a new machine, before its first start
+    moved.data.mkdir()
+    restore(moved, read_backup(file), passphrase)
+    assert files(moved.data) == left
+
+
+def test_a_backup_needs_its_passphrase_and_replaces_no_file(tmp_path: Path) -> None:
+    settings, file = begun(tmp_path), tmp_path / "backup.json"
+    backup(settings, file, b"right")
+    content = file.read_bytes()
+    with pytest.raises(ClientError, match="there already"):
+        backup(settings, file, b"right")
+    assert file.read_bytes() == content
+    left = files(tmp_path)
+    for wrong in (b"wrong", b""):
+        with pytest.raises(ClientError, match="can't be read"):
+            restore(settings, read_backup(file), wrong)
+    file.chmod(0o644)
+    with pytest.raises(ClientError, match="others may read"):
+        read_backup(file)
+    assert files(tmp_path) == left
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"{}", b'{"format": "aoray-keys-1"}', b'{"format": 1, "units": {}}']
+)
+def test_what_is_no_backup_is_refused(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "backup.json"
+    file.touch(mode=0o600)
+    file.write_bytes(content)
+    with pytest.raises(ClientError, match="is not a backup"):
+        read_backup(file)
+
+
+def test_another_computer_s_backup_is_refused_and_nothing_changes(tmp_path: Path) -> None:
+    settings, other = begun(tmp_path / "data"), begun(tmp_path / "other")
+    backup(other, tmp_path / "backup.json")
+    left = files(settings.data)
+    with pytest.raises(ClientError, match="nothing was changed"):
+        restore(settings, read_backup(tmp_path / "backup.json"))
+    for name in KEY_NAMES:  # nor when its own are gone
+        (settings.data / "keys" / f"{name}.json").unlink()
+    with pytest.raises(ClientError, match="nothing was changed"):
+        restore(settings, read_backup(tmp_path / "backup.json"))
+    assert files(settings.data) == {UNITS: left[UNITS]}
+
+
+def test_the_right_key_takes_the_place_of_a_wrong_one_which_is_kept(tmp_path: Path) -> None:
+    settings, path = begun(tmp_path), tmp_path / "keys" / "compute.json"
+    backup(settings, tmp_path / "backup.json")
+    address = load(path).address
+    path.unlink()
+    wrong = load_or_make(path).address
+    done = restore(settings, read_backup(tmp_path / "backup.json"))
+    assert load(path).address == address and wrong in done["compute"] and done["scheduler"] == "was there"
+    assert load(path.with_name(f"compute.{wrong}.json")).address == wrong
+    keep_keys(settings)
+
+
+def test_what_is_shown_says_what_is_wrong(tmp_path: Path) -> None:
+    nothing = show(Settings(data=tmp_path / "nothing"))
+    assert all("there is none yet" in each.fault and not each.address for each in nothing)
+    settings = begun(tmp_path)
+    shown = show(settings)
+    assert [each.unit for each in shown] == list(KEY_NAMES) and not any(each.fault for each in shown)
+    assert shown[0].address == load_key(settings, "scheduler").address and shown[0].since.endswith("Z")
+    (tmp_path / "keys" / "authority.json").unlink()
+    faults = {each.unit: (each.fault, each.address) for each in show(settings)}
+    assert "is missing" in faults["authority"][0] and faults["authority"][1] == shown[1].address
+    assert not faults["scheduler"][0]
