@@ -16,6 +16,7 @@
     └── InfrastructureError    ours; retryable (503)
         ├── Overloaded         a queue is full; carries retry_after_s (503)
         ├── Unavailable        an actor, store or Arweave does not answer (503)
+        ├── UnknownEngine      a process of a later aoray, which this one can't evaluate (503)
         └── StaleTerm          the caller was replaced by a successor, and must stop
 
 All of them survive pickling through Ray, since each is rebuilt from its keyword arguments. `status_of` is the
@@ -145,6 +146,12 @@ class BadCheckpoint(InfrastructureError):
     """A checkpoint that is missing, torn, or not of the state that it should be."""
 
     code = "bad_checkpoint"
+
+
+class UnknownEngine(InfrastructureError):
+    """A process was spawned under an engine that only a later aoray knows."""
+
+    code = "unknown_engine"
 
 
 class StaleTerm(InfrastructureError):

@@ -28,6 +28,7 @@ from aoray.limits import BUNDLE_BYTES_MAX
 from aoray.protocol.assignments import LogEntry, plain
 from aoray.protocol.attestations import Statement, statements_of
 from aoray.protocol.bundles import places
+from aoray.protocol.engines import BEFORE_VERSIONS, engine_named
 from aoray.protocol.ids import b64url_encode
 from aoray.protocol.items import DataItem, id_of, parse
 from aoray.protocol.tags import all_of
@@ -35,6 +36,7 @@ from aoray.verify import (
     Claim,
     Facts,
     Said,
+    check_attested_engine,
     claim_of,
     fault,
     gap,
@@ -162,6 +164,7 @@ class Source:
         self._table = table
         self._bundles: dict[str, Bundle] = {}
         self._spawned = self._before = b""
+        self._engine = BEFORE_VERSIONS
         self._requests = asyncio.Semaphore(limits.VERIFY_REQUESTS_IN_FLIGHT_MAX)
 
     async def list_log(self, progress: Progress) -> None:
@@ -225,6 +228,8 @@ class Source:
             statements = statements_of(item, self._facts.process_id)
         except ClientError:  # it says nothing, as if it were not there
             return
+        if statements:
+            check_attested_engine(self._facts, item, statements[0].nonce, self._engine)
         self._table.say(item, statements)
 
     def said(self, nonce: int, to: int) -> dict[int, list[Said]]:
@@ -244,6 +249,21 @@ class Source:
             return None
 
     # Slots
+
+    async def assignment_of_spawn(self) -> bytes:
+        """The assignment of nonce 0, of which nothing is believed yet: its page is judged like the others."""
+        found, assignment_id, bundle_id = self._table.page(0, self._table.last())[0]
+        if found != 0:
+            raise gap(self._facts, 0, found)
+        if bundle_id:
+            await self._open(bundle_id)
+        assignment = await self._item(0, "assignment", assignment_id)
+        try:
+            self._engine = engine_named(assignment.tags)
+        except MalformedInput as error:
+            why = f"assignment {assignment.id}: {error.message}"
+            raise fault(self._facts.process_id, 0, assignment.id, why) from error
+        return assignment.raw
 
     async def page(self, nonce: int, to: int) -> Page:
         """The items of the next slots, as many as make a page; pages are asked for in their order."""

@@ -32,7 +32,7 @@ from typing import Any, TypeVar
 import orjson
 
 from aoray.actors.evaluation import Prepared, evaluator_of
-from aoray.actors.loading import Loader
+from aoray.actors.loading import Loader, Spawned
 from aoray.actors.messages import Given, dry_run_message
 from aoray.actors.modules import ModuleStore
 from aoray.actors.served import served
@@ -168,11 +168,12 @@ async def replayed(
     facts = facts_of(await _named_item(client, process_id, process_id, "process"))
     with TemporaryDirectory(prefix="aoray-verify-") as directory, closing(Table()) as table:
         module = await _named_item(client, process_id, facts.module, "module")
-        prepared = await _prepared(facts, module, Path(directory), compiled)
+        source = Source(client, facts, table, ignore_forged)
+        await source.list_log(progress)
+        end = _end(facts, table.last(), to)
+        spawned = Spawned(facts.item.raw, await source.assignment_of_spawn())
+        prepared = await _prepared(facts, module, spawned, Path(directory), compiled)
         with closing(Run(facts, table, prepared)) as run:
-            source = Source(client, facts, table, ignore_forged)
-            await source.list_log(progress)
-            end = _end(facts, table.last(), to)
             with closing(Judges(facts, end + 1)) as judges:  # they begin while attestations are listed
                 run.compute_units = sorted(compute_units or await source.compute_units())
                 run.other_attesters = await source.list_said(run.compute_units, progress)
@@ -198,12 +199,14 @@ async def _named_item(client: ArweaveClient, process_id: str, item_id: str, what
     return item
 
 
-async def _prepared(facts: Facts, module: DataItem, directory: Path, compiled: Path | None) -> Prepared:
+async def _prepared(
+    facts: Facts, module: DataItem, spawned: Spawned, directory: Path, compiled: Path | None
+) -> Prepared:
     async def fetch(_: str) -> DataItem:
         return module
 
     loader = Loader(ModuleStore(directory / "modules", fetch), Engine(compiled or directory / "compiled"))
-    return await loader.prepared(facts.process_id, facts.item.raw)
+    return await loader.prepared(facts.process_id, spawned)
 
 
 def _end(facts: Facts, last: int, to: int | None) -> int:

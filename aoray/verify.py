@@ -30,6 +30,8 @@ from aoray.limits import ITEM_BYTES_MAX
 from aoray.protocol import assignments
 from aoray.protocol.assignments import Head, LogEntry, Plain, next_hash_chain
 from aoray.protocol.attestations import Statement
+from aoray.protocol.engines import TAG as ENGINE
+from aoray.protocol.engines import engine_named
 from aoray.protocol.ids import b64url_encode
 from aoray.protocol.items import DataItem, verifies_tags, verify
 from aoray.protocol.signatures import ED25519, address_of
@@ -273,6 +275,30 @@ def _check_tags(facts: Facts, nonce: int, assignment: DataItem) -> None:
         if _number(assignment.tags, name) is None:
             why = f"assignment {assignment.id}: {name} is no number"
             raise fault(facts.process_id, nonce, assignment.id, why)
+    if nonce == 0:
+        _check_engine(facts, assignment)
+
+
+def _check_engine(facts: Facts, assignment: DataItem) -> None:
+    """A process is bound to one engine: to that which its spawn item asks for, if it asks for one."""
+    try:
+        bound = engine_named(assignment.tags)
+    except MalformedInput as error:
+        raise fault(
+            facts.process_id, 0, assignment.id, f"assignment {assignment.id}: {error.message}"
+        ) from error
+    asked = ao_tag(facts.item.tags, ENGINE)
+    if all_of(assignment.tags, ENGINE) and asked not in (None, str(bound)):
+        why = f"assignment {assignment.id} binds it to engine {bound}, and its spawn item asks for {asked}"
+        raise fault(facts.process_id, 0, assignment.id, why)
+
+
+def check_attested_engine(facts: Facts, item: DataItem, nonce: int, engine: int) -> None:
+    """An attestation names no other engine than that which its process is bound to."""
+    named = all_of(item.tags, ENGINE)
+    if named and named != [str(engine)]:
+        why = f"attestation {item.id} names engine {', '.join(named)}, and the process is bound to {engine}"
+        raise fault(facts.process_id, nonce, item.id, why)
 
 
 def _number(tags: Tags, name: str) -> int | None:

@@ -22,9 +22,9 @@ from typing import NamedTuple, Protocol
 
 from aoray import limits
 from aoray.actors.evaluation import Beginning, Begun, Prepared
-from aoray.actors.loading import Loader
+from aoray.actors.loading import Loader, Spawned
 from aoray.actors.machine import Activate, Machine
-from aoray.errors import UnknownProcess
+from aoray.errors import UnknownEngine, UnknownProcess
 from aoray.tasks import Tasks
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class Waiting(NamedTuple):
 class Hops(Protocol):
     """What is done in other threads."""
 
-    def items(self, process_ids: Sequence[str]) -> Awaitable[Sequence[bytes | None]]: ...
+    def spawned(self, process_ids: Sequence[str]) -> Awaitable[Sequence[Spawned | None]]: ...
     def begin(self, batch: Sequence[Beginning]) -> Awaitable[Sequence[Outcome]]: ...
     def ended(self, effect: Activate, term: int, outcome: Outcome) -> None: ...
 
@@ -99,27 +99,34 @@ class Activation:
 
     async def _prepare(self, effects: Sequence[Activate]) -> list[Waiting]:
         """Those whose modules are loaded; the others come when they are."""
-        items: dict[Activate, bytes | None] = {}
+        items: dict[Activate, Spawned | None] = {}
         for effect in effects:
             process = self._machine.current(*effect[:2])
             if process is not None:
-                items[effect] = process.pending[0].item if 0 in process.pending else None
+                first = process.pending.get(0)
+                items[effect] = Spawned(first.item, first.assignment) if first else None
         if missing := [effect for effect, item in items.items() if item is None]:
             items.update(await self._read(missing))
         ready = []
         for effect, item in items.items():
             if item is not None:
-                prepared = self._loader.ready(effect.process_id, item)
+                prepared = self._ready(effect.process_id, item)
                 if prepared is None:
                     self._tasks.start(self._load(effect, item))
                 else:
                     ready.append(Waiting(effect, prepared))
         return ready
 
-    async def _read(self, effects: Sequence[Activate]) -> dict[Activate, bytes | None]:
+    def _ready(self, process_id: str, item: Spawned) -> Prepared | None:
+        try:
+            return self._loader.ready(process_id, item)
+        except UnknownEngine:  # of this process alone: it is told when its module is to be loaded
+            return None
+
+    async def _read(self, effects: Sequence[Activate]) -> dict[Activate, Spawned | None]:
         """The items of processes from the log; None of those that ended here."""
         try:
-            found = await self._hops.items([effect.process_id for effect in effects])
+            found = await self._hops.spawned([effect.process_id for effect in effects])
         except Exception as error:
             logger.exception("%d processes can't be looked up", len(effects))
             for effect in effects:
@@ -130,7 +137,7 @@ class Activation:
                 self._hops.ended(effect, 0, UnknownProcess("not in the log", process=effect.process_id))
         return dict(zip(effects, found, strict=True))
 
-    async def _load(self, effect: Activate, item: bytes) -> None:
+    async def _load(self, effect: Activate, item: Spawned) -> None:
         """Fetch and compile its module, which may take long."""
         async with self._loads:
             try:

@@ -40,6 +40,7 @@ from aoray.actors.couriers import Couriers
 from aoray.actors.evaluation import Beginning, Begun, Evaluation, Slice
 from aoray.actors.faults import backoff, log_fault, not_here
 from aoray.actors.hibernation import Residency
+from aoray.actors.loading import Spawned
 from aoray.actors.machine import Activate, Close, Effect, Hibernate, Machine, Read
 from aoray.actors.parts import Parts, open_checkpoints, parts_of
 from aoray.actors.results import ResultRow, fold_for_ever
@@ -250,10 +251,14 @@ class ProcessActor(Counted):
 
     # The hops of an activation
 
+    async def spawned(self, process_ids: Sequence[str]) -> Sequence[Spawned | None]:
+        """Nonce 0 of these, from the log."""
+        records = await self._on(self._reading, lambda: [self._log.process(each) for each in process_ids])
+        return [Spawned(each.item, each.assignment) if each else None for each in records]
+
     async def items(self, process_ids: Sequence[str]) -> Sequence[bytes | None]:
         """The items that spawned these, from the log."""
-        records = await self._on(self._reading, lambda: [self._log.process(each) for each in process_ids])
-        return [record.item if record else None for record in records]
+        return [each.item if each else None for each in await self.spawned(process_ids)]
 
     async def begin(self, batch: Sequence[Beginning]) -> Sequence[Outcome]:
         """Instances, in the thread that evaluates."""

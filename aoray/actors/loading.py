@@ -17,11 +17,20 @@ from aoray.actors.evaluation import Prepared
 from aoray.actors.messages import ModuleInfo, environment_of
 from aoray.actors.modules import ModuleStore, limits_of
 from aoray.errors import ProcessError, TooLarge, UnknownModule, UnsupportedModule
+from aoray.protocol.assignments import engine_of
+from aoray.protocol.engines import Engine as Rules
 from aoray.protocol.items import DataItem, parse
 from aoray.protocol.tags import ao_tag
 from aoray.wasm import Engine, Limits, Module
 
 FOR_EVER = (UnknownModule, UnsupportedModule, TooLarge, ProcessError)  # faults that no retry mends
+
+
+class Spawned(NamedTuple):
+    """Nonce 0 of a process: its own item and its assignment, raw."""
+
+    item: bytes
+    assignment: bytes
 
 
 class Loaded(NamedTuple):
@@ -37,7 +46,7 @@ class Loader:
     def __init__(self, modules: ModuleStore, engine: Engine) -> None:
         self._modules = modules
         self._engine = engine
-        self._loaded: dict[str, Loaded] = {}
+        self._loaded: dict[tuple[str, int], Loaded] = {}  # by module and version of the engine
         self._kept: Module | None = None
 
     def load(self, wasm: bytes) -> Module:
@@ -45,26 +54,28 @@ class Loader:
         module = self._kept = self._engine.load(wasm)
         return module
 
-    async def prepared(self, process_id: str, item: bytes) -> Prepared:
+    async def prepared(self, process_id: str, spawned: Spawned) -> Prepared:
         """What the process's instance is made of, or why it can't be."""
-        process = parse(item)
+        process, rules = parse(spawned.item), engine_of(spawned.assignment)
         try:
-            loaded = await self._load(ao_tag(process.tags, "Module", ""))
+            loaded = await self._load(ao_tag(process.tags, "Module", ""), rules)
         except FOR_EVER as error:
             return Prepared(error.message, Limits(), b"")
         return _prepared(process_id, process, loaded)
 
-    def ready(self, process_id: str, item: bytes) -> Prepared | None:
+    def ready(self, process_id: str, spawned: Spawned) -> Prepared | None:
         """The same at once, if the module is loaded."""
-        process = parse(item)
-        loaded = self._loaded.get(ao_tag(process.tags, "Module", ""))
+        process, rules = parse(spawned.item), engine_of(spawned.assignment)
+        loaded = self._loaded.get((ao_tag(process.tags, "Module", ""), rules.version))
         return _prepared(process_id, process, loaded) if loaded else None
 
-    async def _load(self, module_id: str) -> Loaded:
-        loaded = self._loaded.get(module_id)
+    async def _load(self, module_id: str, rules: Rules) -> Loaded:
+        key = module_id, rules.version
+        loaded = self._loaded.get(key)
         if loaded is None:
             info, wasm = await self._modules.get(module_id)
-            loaded = self._loaded[module_id] = Loaded(info, await asyncio.to_thread(self._engine.load, wasm))
+            module = await asyncio.to_thread(self._engine.load, wasm, rules)
+            loaded = self._loaded[key] = Loaded(info, module)
             while len(self._loaded) > limits.MODULES_LOADED_MAX:
                 self._loaded.pop(next(iter(self._loaded)))
         return loaded
@@ -73,7 +84,7 @@ class Loader:
 def _prepared(process_id: str, process: DataItem, loaded: Loaded) -> Prepared:
     info, module = loaded
     try:
-        granted = limits_of(process.tags, info.tags)
+        granted = limits_of(process.tags, info.tags, module.rules)
     except FOR_EVER as error:
         return Prepared(error.message, Limits(), b"")
     return Prepared(module, granted, environment_of(process_id, process, info))

@@ -22,6 +22,8 @@ from aoray import limits
 from aoray.actors.messages import ModuleInfo
 from aoray.errors import ClientError, NotFound, ProcessError, UnknownModule, UnsupportedModule
 from aoray.files import Files, LocalFiles
+from aoray.protocol.engines import ENGINES, NEWEST
+from aoray.protocol.engines import Engine as Rules
 from aoray.protocol.ids import is_id
 from aoray.protocol.items import DataItem, parse, verify
 from aoray.protocol.tags import Tags, ao_tag
@@ -106,15 +108,15 @@ def _module_of(item: DataItem) -> StoredModule:
     return StoredModule(ModuleInfo(item.id, item.address, item.tags), item.data)
 
 
-def limits_of(process: Tags, module: Tags) -> Limits:
-    """What a process may use: its own tags win over its module's.
+def limits_of(process: Tags, module: Tags, rules: Rules = ENGINES[NEWEST]) -> Limits:
+    """What a process may use under its engine: its own tags win over its module's.
 
     A Compute-Limit is accepted up to what the legacy network accepts, yet no message gets more than
-    FUEL_DEFAULT: it would hold up the other processes of its actor for hours.
+    `fuel_max`: it would hold up the other processes of its actor for hours.
     """
-    memory = _limit(process, module, "Memory-Limit", limits.MEMORY_BYTES_DEFAULT, limits.MEMORY_BYTES_MAX)
-    compute = _limit(process, module, "Compute-Limit", limits.FUEL_DEFAULT, limits.FUEL_MAX)
-    return Limits(memory, min(compute, limits.FUEL_DEFAULT), limits.RESULT_BYTES_MAX)
+    memory = _limit(process, module, "Memory-Limit", rules.memory_bytes_default, rules.memory_bytes_max)
+    compute = _limit(process, module, "Compute-Limit", rules.fuel_default, rules.fuel_stated_max)
+    return Limits(memory, min(compute, rules.fuel_max), rules.result_bytes_max)
 
 
 def _limit(process: Tags, module: Tags, name: str, default: int, highest: int) -> int:

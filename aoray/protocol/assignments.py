@@ -18,6 +18,8 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from aoray.errors import MalformedInput
+from aoray.protocol.engines import BEFORE_VERSIONS, Engine, engine_named, engine_numbered
+from aoray.protocol.engines import TAG as ENGINE
 from aoray.protocol.ids import b64url_encode, id_bytes
 from aoray.protocol.items import DataItem, build_tags, parse, verify
 from aoray.protocol.keys import Signer
@@ -60,8 +62,10 @@ def next_slot(
     now_ms: int,
     block_height: int,
     exclude: Sequence[str] = (),
+    engine: int = BEFORE_VERSIONS,
 ) -> tuple[Head, bytes]:
-    """The slot after `head` and its raw assignment; without head the process's own: nonce 0, no message."""
+    """The slot after `head` and its raw assignment; without head the process's own: nonce 0, no message, and
+    the version of the engine that the process is bound to (engines.py)."""
     if (head is None) != (message_id is None):
         raise ValueError("a process's first assignment, and no other, is without message")
     nonce = 0 if head is None else head.nonce + 1
@@ -69,7 +73,7 @@ def next_slot(
     chain = next_hash_chain(process_id, head)
     texts = process_id, str(nonce), chain, f"{block_height:0{BLOCK_HEIGHT_DIGITS}}", str(timestamp)
     if message_id is None or exclude:
-        tags = _tags(*texts, message_id, exclude)
+        tags = _tags(*texts, message_id, exclude, engine)
         encoded, count = encode_tags(tags), len(tags)
     else:
         encoded, count = _encoded(*texts, message_id), _SHAPE_TAGS
@@ -85,6 +89,7 @@ def _tags(
     timestamp: str,
     message_id: str | None,
     exclude: Sequence[str] = (),
+    engine: int = BEFORE_VERSIONS,
 ) -> Tags:
     """The tags in the order that the legacy network has them."""
     return (
@@ -97,6 +102,7 @@ def _tags(
         *_AO_TAGS,
         *((Tag("Message", message_id),) if message_id is not None else ()),
         *(Tag("Exclude", name) for name in exclude),
+        *((Tag(ENGINE, str(engine)),) if engine != BEFORE_VERSIONS else ()),
     )
 
 
@@ -108,6 +114,11 @@ _SHAPE, _SHAPE_TAGS = encode_tags(_MARKED).replace(b"\2\0", b"%c%b"), len(_MARKE
 def _encoded(*values: str) -> bytes:
     """What `encode_tags` makes of `_tags` without excludes; values under 64 bytes have a length of one."""
     return _SHAPE % tuple(part for value in values for part in (2 * len(value), value.encode()))
+
+
+def engine_of(assignment: bytes) -> Engine:
+    """The engine that the raw assignment of nonce 0 binds its process to."""
+    return engine_numbered(engine_named(parse(assignment).tags))
 
 
 class Plain(NamedTuple):

@@ -4,7 +4,8 @@ Beside a message's journey: results stay where they were made, their hashes go t
 evaluates the log again (`aoray verify`) can hold the compute unit to what it served.
 
 An attestation is a data item with the tags `Data-Protocol: ao`, `Type: Attestation`, `Process`, `Nonce-From`,
-`Nonce-To` (the first and last slot in it), and JSON as data:
+`Nonce-To` (the first and last slot in it), `Engine` (the version that the process is bound to, engines.py),
+and JSON as data:
 
     {"Slots": [{"Nonce": 7, "Message": <id>, "Result-Hash": <hash>, "State-Hash": <hash>}, …]}
 
@@ -29,6 +30,8 @@ import orjson
 
 from aoray.errors import MalformedInput, TooLarge
 from aoray.limits import ATTESTATION_SLOTS_MAX
+from aoray.protocol.engines import BEFORE_VERSIONS
+from aoray.protocol.engines import TAG as ENGINE
 from aoray.protocol.ids import b64url_encode, is_id
 from aoray.protocol.items import DataItem, build
 from aoray.protocol.keys import Signer
@@ -55,7 +58,9 @@ def result_hash(result: bytes) -> str:
     return b64url_encode(sha256(result).digest())
 
 
-def attest(signer: Signer, process_id: str, statements: Sequence[Statement]) -> DataItem:
+def attest(
+    signer: Signer, process_id: str, statements: Sequence[Statement], engine: int = BEFORE_VERSIONS
+) -> DataItem:
     """The signed item that says these, in the order of their nonces."""
     if not 0 < len(statements) <= ATTESTATION_SLOTS_MAX:
         raise ValueError(f"an attestation has 1 to {ATTESTATION_SLOTS_MAX} slots")
@@ -65,6 +70,7 @@ def attest(signer: Signer, process_id: str, statements: Sequence[Statement]) -> 
         Tag("Process", process_id),
         Tag("Nonce-From", str(slots[0].nonce)),
         Tag("Nonce-To", str(slots[-1].nonce)),
+        Tag(ENGINE, str(engine)),
         _JSON,
     )
     return build(signer, tags=tags, data=orjson.dumps({"Slots": [_as_json(slot) for slot in slots]}))

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import orjson
 
-from aoray.protocol.items import DataItem
+from aoray.protocol.engines import engine_named
+from aoray.protocol.items import DataItem, parse
 from aoray.scheduler.tables import Tables
 from aoray.scheduler.uploads import publish
 from aoray.sql import replacing
@@ -45,6 +46,15 @@ class Attested(Tables):
             orjson.dumps(list(process_ids)).decode(),
         )
         return {process_id: Cursor(*cursor) for process_id, *cursor in rows}
+
+    def engines(self, process_ids: Iterable[str]) -> dict[str, int]:
+        """The versions of the engine that these processes are bound to."""
+        rows = self._rows(
+            "SELECT e.process_id, e.assignment FROM json_each(?) j"
+            " CROSS JOIN entries e ON e.process_id = j.value AND e.nonce = 0",
+            orjson.dumps(list(process_ids)).decode(),
+        )
+        return {process_id: engine_named(parse(bytes(raw)).tags) for process_id, raw in rows}
 
     def keep(self, items: Sequence[DataItem], cursors: Mapping[str, Cursor]) -> None:
         """Publish these attestations, and remember how far they reach; on return both are on the disk."""

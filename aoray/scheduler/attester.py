@@ -16,11 +16,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from aoray import limits
 from aoray.actors.results import Mark, Results
+from aoray.bounded import Bounded
 from aoray.errors import InfrastructureError
 from aoray.protocol.attestations import attest
 from aoray.protocol.items import DataItem
@@ -54,6 +55,7 @@ class Attester:
         self._signer = signer
         self._mark: Mark | None = None
         self._waiting: dict[str, None] = {}  # processes to look at, in order
+        self._engines: Bounded[str, int] = Bounded(limits.PROCESSES_KNOWN_MAX)
 
     async def run(
         self, interval_seconds: float, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
@@ -90,13 +92,24 @@ class Attester:
     async def _attest(self, process_ids: list[str]) -> list[str]:
         """Attest these; says which of them may have more."""
         cursors = await self._on_log(lambda log: log.attested.cursors(process_ids))
-        signed = await asyncio.to_thread(self._sign, cursors)
+        engines = await self._engines_of(cursors)
+        signed = await asyncio.to_thread(self._sign, cursors, engines)
         if signed.items:
             await self._on_log(lambda log: log.attested.keep(signed.items, signed.cursors))
             self.attested += sum(signed.cursors[pid].nonce - cursors[pid].nonce for pid in signed.cursors)
         return signed.unfinished
 
-    def _sign(self, cursors: Mapping[str, Cursor]) -> Signed:
+    async def _engines_of(self, process_ids: Iterable[str]) -> Mapping[str, int]:
+        """The versions of the engine that these are bound to, from memory or from the log."""
+        known = {process_id: self._engines.get(process_id) for process_id in process_ids}
+        engines = {process_id: version for process_id, version in known.items() if version is not None}
+        if unknown := [process_id for process_id in known if process_id not in engines]:
+            found = await self._on_log(lambda log: log.attested.engines(unknown))
+            for process_id, version in found.items():
+                self._engines[process_id] = engines[process_id] = version
+        return engines
+
+    def _sign(self, cursors: Mapping[str, Cursor], engines: Mapping[str, int]) -> Signed:
         signed = Signed([], {}, [])
         count = limits.ATTESTATION_SLOTS_MAX // 2  # of each kind
         for process_id, (nonce, state_nonce) in cursors.items():
@@ -105,7 +118,8 @@ class Attester:
             states = self._results.states(process_id, state_nonce, last, count)
             statements = {statement.nonce: statement for statement in (*results, *states)}
             if statements:
-                signed.items.append(attest(self._signer, process_id, list(statements.values())))
+                said = list(statements.values())
+                signed.items.append(attest(self._signer, process_id, said, engines[process_id]))
                 last_state = states[-1].nonce if states else state_nonce
                 signed.cursors[process_id] = Cursor(last, last_state)
             if count in (len(results), len(states)):

@@ -19,6 +19,7 @@ from typing import Literal, NamedTuple
 from aoray import limits
 from aoray.errors import AorayError, ClientError, MalformedInput, TooLarge, UnknownProcess
 from aoray.protocol.assignments import Head, LogEntry, next_slot
+from aoray.protocol.engines import BEFORE_VERSIONS, engine_asked
 from aoray.protocol.ids import is_id
 from aoray.protocol.items import DataItem, parse
 from aoray.protocol.keys import Signer
@@ -102,7 +103,7 @@ def _schedule(
         return known
     state = ordered.states.get(submission.process_id)
     try:
-        own = _check(submission, state)
+        own, engine = _check(submission, state)
         head, assignment = next_slot(
             signer,
             submission.process_id,
@@ -111,6 +112,7 @@ def _schedule(
             now_ms=now_ms,
             block_height=block_height,
             exclude=submission.exclude,
+            engine=engine,
         )
     except ClientError as error:
         return error
@@ -132,8 +134,15 @@ def _entry(submission: Submission, head: Head, assignment: bytes) -> LogEntry:
     )
 
 
-def _check(submission: Submission, state: ProcessState | None) -> bool:
-    """Refuse what may not be scheduled; says whether a new process asks for an actor of its own."""
+class Bound(NamedTuple):
+    """What is decided of a process when it is spawned."""
+
+    own: bool  # whether it asks for an actor of its own
+    engine: int = BEFORE_VERSIONS  # of a new process
+
+
+def _check(submission: Submission, state: ProcessState | None) -> Bound:
+    """Refuse what may not be scheduled; says what is decided of the process."""
     if submission.kind == "process":
         return _check_process(submission)
     if state is None:
@@ -146,10 +155,10 @@ def _check(submission: Submission, state: ProcessState | None) -> bool:
         _check_message(submission)
     else:
         _check_assigned(submission)
-    return state.own
+    return Bound(state.own)
 
 
-def _check_process(submission: Submission) -> bool:
+def _check_process(submission: Submission) -> Bound:
     item = _checked_item(submission, "Process")
     for name in ("Module", "Scheduler"):
         if not ao_tag(item.tags, name):
@@ -164,7 +173,7 @@ def _check_process(submission: Submission) -> bool:
         raise MalformedInput(
             "the id of a process is that of its item", field="process_id", process_id=item.id
         )
-    return ao_tag(item.tags, "Actor") == "own"
+    return Bound(ao_tag(item.tags, "Actor") == "own", engine_asked(item.tags))
 
 
 def _check_message(submission: Submission) -> None:

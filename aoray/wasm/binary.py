@@ -15,15 +15,15 @@ every other proposal switched off, so nothing here is trusted alone.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from aoray.errors import UnsupportedModule
-from aoray.limits import MODULE_GLOBALS_MAX
-from aoray.wasm.code import Reader, constant_end, special
+from aoray.protocol.engines import ENGINES, NEWEST
+from aoray.protocol.engines import Engine as Rules
+from aoray.wasm import code, first_code
 
 GLOBAL = "aoray:global:"
-# Turns of a loop (some 7 units of fuel each) for what takes half a microsecond: growing memory, throwing.
-SLOW_STEP_TURNS = 250
 
 TYPE, IMPORT, FUNCTION, MEMORY, GLOBALS, EXPORT, CODE = 1, 2, 3, 5, 6, 7, 10
 _ORDER = (1, 2, 3, 4, 5, 13, 6, 7, 8, 9, 12, 10, 11)
@@ -40,12 +40,12 @@ class Prepared:
     globals: tuple[str, ...]
 
 
-def prepare(wasm: bytes) -> Prepared:
+def prepare(wasm: bytes, rules: Rules = ENGINES[NEWEST]) -> Prepared:
     """The module with its state reachable and its work charged; raises `UnsupportedModule`."""
     if wasm[:8] != b"\0asm\x01\0\0\0":
         raise UnsupportedModule("The module is not WASM: it does not begin with \\0asm and version 1.")
     try:
-        return _Rewriter(wasm).prepared()
+        return _Rewriter(wasm, rules).prepared()
     except IndexError as error:
         raise UnsupportedModule("The module is cut short.") from error
 
@@ -61,9 +61,14 @@ def unsigned(value: int) -> bytes:
 
 
 class _Rewriter:
-    def __init__(self, wasm: bytes) -> None:
+    def __init__(self, wasm: bytes, rules: Rules) -> None:
+        self._rules = rules
+        way = code if rules.allow_list else first_code
+        self._reader: type[code.Reader] = way.Reader
+        self._constant_end: Callable[[bytes, int], int] = way.constant_end
+        self._special: Callable[[bytes], Iterator[int]] = way.special
         self.sections: dict[int, bytes] = {}
-        reader = Reader(wasm, 8)
+        reader = self._reader(wasm, 8)
         while reader.position < len(wasm):
             kind = reader.byte()
             body = reader.take(reader.number())
@@ -89,15 +94,15 @@ class _Rewriter:
         return Prepared(b"\0asm\x01\0\0\0" + body, tuple(types))
 
     def _count(self, kind: int) -> int:
-        return Reader(self.sections[kind]).number() if kind in self.sections else 0
+        return self._reader(self.sections[kind]).number() if kind in self.sections else 0
 
     def _append(self, kind: int, entries: list[bytes]) -> None:
-        reader = Reader(self.sections.get(kind, b"\0"))
+        reader = self._reader(self.sections.get(kind, b"\0"))
         count = reader.number() + len(entries)
         self.sections[kind] = unsigned(count) + reader.rest() + b"".join(entries)
 
     def _check_types(self) -> None:
-        reader = Reader(self.sections.get(TYPE, b"\0"))
+        reader = self._reader(self.sections.get(TYPE, b"\0"))
         for _ in range(reader.number()):
             if reader.byte() != _FUNC:
                 raise UnsupportedModule(
@@ -108,7 +113,7 @@ class _Rewriter:
                     reader.value_type()
 
     def _check_imports(self) -> int:
-        reader = Reader(self.sections.get(IMPORT, b"\0"))
+        reader = self._reader(self.sections.get(IMPORT, b"\0"))
         count = reader.number()
         for _ in range(count):
             names = b".".join(reader.take(reader.number()) for _ in range(2)).decode(errors="replace")
@@ -118,35 +123,48 @@ class _Rewriter:
         return count
 
     def _mutable_globals(self) -> tuple[list[int], list[str]]:
-        reader = Reader(self.sections.get(GLOBALS, b"\0"))
+        reader = self._reader(self.sections.get(GLOBALS, b"\0"))
         indices, types = [], []
         for index in range(reader.number()):
             kind, mutable = reader.value_type(), reader.byte()
-            reader.position = constant_end(reader.data, reader.position)
+            reader.position = self._constant_end(reader.data, reader.position)
             if mutable and kind not in _NUMBERS:
                 raise UnsupportedModule("The module has a mutable global that is not a number.")
             if mutable:
                 indices.append(index)
                 types.append(_NUMBERS[kind])
-        if len(types) > MODULE_GLOBALS_MAX:
-            raise UnsupportedModule(f"The module has over {MODULE_GLOBALS_MAX} mutable globals.")
+        most = self._rules.module_globals_max
+        if len(types) > most:
+            raise UnsupportedModule(f"The module has over {most} mutable globals.")
         return indices, types
 
     def _charge(self, functions: int) -> None:
         if CODE not in self.sections or MEMORY not in self.sections:
             return
-        memory = Reader(self.sections[MEMORY])
+        memory = self._reader(self.sections[MEMORY])
         if memory.number() != 1:
             raise UnsupportedModule("The module has more than one memory.")
         pointer = _I64 if memory.byte() & 4 else _I32  # memory64 flag
-        charges = _charges(pointer)
-        reader = Reader(self.sections[CODE])
-        bodies = [_charged(reader.take(reader.number()), functions) for _ in range(reader.number())]
+        charges = _charges(pointer, self._rules)
+        reader = self._reader(self.sections[CODE])
+        bodies = [self._charged(reader.take(reader.number()), functions) for _ in range(reader.number())]
         types = self._count(TYPE)
         self._append(TYPE, [kind for kind, _ in charges])
         self._append(FUNCTION, [unsigned(types + n) for n in range(len(charges))])
         bodies += [body for _, body in charges]
         self.sections[CODE] = unsigned(len(bodies)) + b"".join(unsigned(len(b)) + b for b in bodies)
+
+    def _charged(self, body: bytes, functions: int) -> bytes:
+        """A function's body with a call at each instruction that costs more than one unit."""
+        out, done = bytearray(), 0
+        for position in self._special(body):
+            operation = body[position : position + (2 if body[position] == 0xFC else 1)]
+            if operation not in _CHARGED:
+                continue
+            function, size = _CHARGED[operation]
+            out += body[done:position] + b"\x10" + unsigned(functions + function)
+            done = position + size
+        return bytes(out + body[done:])
 
 
 def _export(n: int, index: int) -> bytes:
@@ -159,12 +177,12 @@ def _export(n: int, index: int) -> bytes:
 _CHARGED = {b"\xfc\x0a": (0, 4), b"\xfc\x0b": (1, 3), b"\x40": (2, 2), b"\x08": (3, 0), b"\x0a": (3, 0)}
 
 
-def _charges(pointer: int) -> list[tuple[bytes, bytes]]:
-    """Types and bodies of the functions that charge: a turn for each 64 bytes, or SLOW_STEP_TURNS."""
+def _charges(pointer: int, rules: Rules) -> list[tuple[bytes, bytes]]:
+    """Types and bodies of the functions that charge: turns for so many bytes, or for a slow step."""
     wide = pointer == _I64
     constant, shift = (b"\x42", b"\x88") if wide else (b"\x41", b"\x76")
-    bulk = b"\x20\x02" + constant + b"\x06" + shift  # size >> 6
-    slow = constant + unsigned(SLOW_STEP_TURNS)
+    bulk = b"\x20\x02" + constant + unsigned(rules.bulk_bytes_per_turn_bits) + shift  # size >> bits
+    slow = constant + unsigned(rules.slow_step_turns)
     operands = b"\x20\x00\x20\x01\x20\x02"
     return [
         (_type([pointer, pointer, pointer], []), _body(pointer, 3, bulk, operands + b"\xfc\x0a\0\0")),
@@ -185,16 +203,3 @@ def _body(pointer: int, local: int, turns: bytes, then: bytes) -> bytes:
     get, put = bytes([0x20, local]), bytes([0x21, local])
     loop = b"\x02\x40\x03\x40" + get + zero + b"\x0d\x01" + get + minus + put + b"\x0c\x00\x0b\x0b"
     return bytes([1, 1, pointer]) + turns + put + loop + then + b"\x0b"
-
-
-def _charged(body: bytes, functions: int) -> bytes:
-    """A function's body with a call at each instruction that costs more than one unit."""
-    out, done = bytearray(), 0
-    for position in special(body):
-        operation = body[position : position + (2 if body[position] == 0xFC else 1)]
-        if operation not in _CHARGED:
-            continue
-        function, size = _CHARGED[operation]
-        out += body[done:position] + b"\x10" + unsigned(functions + function)
-        done = position + size
-    return bytes(out + body[done:])

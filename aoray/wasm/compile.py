@@ -1,4 +1,4 @@
-"""Compiles one module, in a process of its own: `python -m aoray.wasm.compile WASM ARTIFACT`.
+"""Compiles one module, in a process of its own: `python -m aoray.wasm.compile WASM ARTIFACT ENGINE`.
 
 engine.py starts this, and kills it after limits.MODULE_COMPILE_SECONDS_MAX: no fuel bounds a compiler.
 An artifact holds the guest, its shim and its glue as wasmtime serializes them, and `Facts`; a checksum
@@ -22,20 +22,20 @@ import wasmtime
 from wasmtime import _bindings as c
 
 from aoray.errors import UnsupportedModule
-from aoray.limits import COMPILE_BYTES_MAX, MEMORY_BYTES_MAX
+from aoray.limits import COMPILE_BYTES_MAX
+from aoray.protocol import engines
+from aoray.protocol.engines import Engine as Rules
 from aoray.wasm import binary, imports, shim
 
+NEWEST = engines.ENGINES[engines.NEWEST]
 REFUSED = 3
 _PR_SET_PDEATHSIG = 1
 VERSION = "1"  # of the artifact's format and of what shim.py writes
 _HEADER = struct.Struct("<32sIIII")
 
-# What guests may use, of what is not in WASM since its first version; code.py has the instructions. Their
-# values live in memory and number globals alone. Exceptions are there for the shim too.
+# What wasmtime switches on or off; `Engine.proposals` has those that are on.
 PROPOSALS = (
     "multi_value", "reference_types", "bulk_memory", "simd", "tail_call", "memory64", "exceptions",
-)  # fmt: skip
-PROPOSALS_OFF = (
     "threads", "relaxed_simd", "multi_memory", "function_references", "gc", "stack_switching",
     "wide_arithmetic", "custom_page_sizes", "component_model",
 )  # fmt: skip
@@ -81,28 +81,27 @@ def unpacked(data: bytes) -> Artifact | None:
     return Artifact(Facts(*json.loads(parts[0])), *parts[1:])
 
 
-def configured() -> wasmtime.Engine:
-    """The engine that compiles and runs: deterministic, fuelled, with memories that never move."""
+def configured(rules: Rules = NEWEST) -> wasmtime.Engine:
+    """wasmtime for a version of the engine: deterministic, fuelled, with memories that never move."""
     config = wasmtime.Config()
     config.consume_fuel = True
     for proposal in PROPOSALS:
-        setattr(config, f"wasm_{proposal}", True)
-    for proposal in PROPOSALS_OFF:
-        setattr(config, f"wasm_{proposal}", False)
-    config.max_wasm_stack = 1 << 20
+        setattr(config, f"wasm_{proposal}", proposal in rules.proposals)
+    config.max_wasm_stack = rules.wasm_stack_bytes
     c.wasmtime_config_cranelift_nan_canonicalization_set(config.ptr(), True)
-    c.wasmtime_config_memory_reservation_set(config.ptr(), MEMORY_BYTES_MAX)
+    c.wasmtime_config_memory_reservation_set(config.ptr(), rules.memory_bytes_max)
     c.wasmtime_config_memory_may_move_set(config.ptr(), False)
     return wasmtime.Engine(config)
 
 
-def compiled(wasm: bytes) -> Artifact:
+def compiled(wasm: bytes, rules: Rules = NEWEST) -> Artifact:
     """Prepare and compile a module; raises `UnsupportedModule`."""
-    engine = configured()
-    prepared = binary.prepare(wasm)
-    _validate(engine, wasm)
+    engine = configured(rules)
+    prepared = binary.prepare(wasm, rules)
+    if rules.allow_list:
+        _validate(engine, wasm)
     guest = _module(engine, prepared.wasm, "does not compile")
-    shape = _shape(guest, prepared.globals)
+    shape = _shape(guest, prepared.globals, rules)
     texts = shim.write(shape)
     wrong = "imports or exports a function with another type than it should have"
     around, glue = (_module(engine, text, wrong) for text in (texts.shim, texts.glue))
@@ -132,7 +131,7 @@ def _module(engine: wasmtime.Engine, wasm: bytes | str, otherwise: str) -> wasmt
         raise UnsupportedModule(f"The module {otherwise}: {reason}") from error
 
 
-def _shape(module: wasmtime.Module, globals_: tuple[str, ...]) -> imports.Shape:
+def _shape(module: wasmtime.Module, globals_: tuple[str, ...], rules: Rules) -> imports.Shape:
     exports: dict[str, Any] = {export.name: export.type for export in module.exports}
     memory, table = exports.get("memory"), exports.get("__indirect_function_table")
     if not isinstance(memory, wasmtime.MemoryType):
@@ -145,8 +144,9 @@ def _shape(module: wasmtime.Module, globals_: tuple[str, ...]) -> imports.Shape:
             name: _function(kind) for name, kind in exports.items() if isinstance(kind, wasmtime.FuncType)
         },
         globals=globals_,
-        memory_pages_max=min(pages, MEMORY_BYTES_MAX >> 16),
+        memory_pages_max=min(pages, rules.memory_bytes_max >> 16),
         table_elements=table.limits.min if isinstance(table, wasmtime.TableType) else 0,
+        rules=rules,
     )
 
 
@@ -160,12 +160,12 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def main(source: str, target: str) -> int:
-    """Compile the file `source` into `target`."""
+def main(source: str, target: str, engine: str) -> int:
+    """Compile the file `source` into `target` for that version of the engine."""
     resource.setrlimit(resource.RLIMIT_AS, (COMPILE_BYTES_MAX, COMPILE_BYTES_MAX))
     _die_with_parent()
     try:
-        artifact = compiled(Path(source).read_bytes())
+        artifact = compiled(Path(source).read_bytes(), engines.ENGINES[int(engine)])
     except UnsupportedModule as error:
         sys.stdout.write(error.message)
         return REFUSED

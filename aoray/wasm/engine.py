@@ -31,29 +31,22 @@ import wasmtime
 
 import aoray
 from aoray.errors import TooLarge, Unavailable, UnsupportedModule
-from aoray.limits import (
-    COMPILERS_MAX,
-    FUEL_DEFAULT,
-    MEMORY_BYTES_DEFAULT,
-    MODULE_BYTES_MAX,
-    MODULE_COMPILE_SECONDS_MAX,
-    RESULT_BYTES_MAX,
-)
+from aoray.limits import COMPILERS_MAX, MODULE_COMPILE_SECONDS_MAX
+from aoray.protocol import engines
+from aoray.protocol.engines import Engine as Rules
 from aoray.wasm import binary, imports, pages, shim
 from aoray.wasm import compile as compiler
 
-# Raised whenever the same messages may give another state or result than before: what guest.py, shim.py and
-# clock.py tell a guest, or what binary.py makes of it. Checkpoints of another version are not used.
-EVALUATION_VERSION = 1
+NEWEST = engines.ENGINES[engines.NEWEST]
 COMPILER_WAIT_SECONDS = 0.05
 
 
 class Limits(NamedTuple):
     """What one process may use. Fuel is for each message; a unit is about one WASM instruction."""
 
-    memory_bytes_max: int = MEMORY_BYTES_DEFAULT
-    fuel: int = FUEL_DEFAULT
-    result_bytes_max: int = RESULT_BYTES_MAX
+    memory_bytes_max: int = NEWEST.memory_bytes_default
+    fuel: int = NEWEST.fuel_default
+    result_bytes_max: int = NEWEST.result_bytes_max
 
 
 class State(NamedTuple):
@@ -82,7 +75,7 @@ class State(NamedTuple):
 
 class Boot(NamedTuple):
     """A module's state after boot: what a new process begins with. Its `id` is that of all who come to equal
-    states from here by equal messages: same module, limits, and way of evaluating."""
+    states from here by equal messages: same module, limits, and version of the engine."""
 
     image: pages.Image
     state: State
@@ -93,9 +86,15 @@ class Module:
     """A compiled module, ready to be instantiated (by `Instance.boot`)."""
 
     def __init__(
-        self, engine: wasmtime.Engine, images: pages.Pages, sha256: str, artifact: compiler.Artifact
+        self,
+        engine: wasmtime.Engine,
+        images: pages.Pages,
+        sha256: str,
+        artifact: compiler.Artifact,
+        rules: Rules = NEWEST,
     ) -> None:
         self.engine, self.images, self.sha256, self.facts = engine, images, sha256, artifact.facts
+        self.rules = rules
         self.shim, self.guest, self.glue = (
             wasmtime.Module.deserialize(engine, part) for part in artifact[1:]
         )
@@ -106,7 +105,7 @@ class Module:
 
     def booted(self, limits: Limits, image: pages.Image, state: State) -> Boot:
         """The boot that `image` and `state` are of."""
-        parts = (self.sha256, *limits, EVALUATION_VERSION, version("wasmtime"), state.hash)
+        parts = (self.sha256, *limits, self.rules.version, version("wasmtime"), state.hash)
         return Boot(image, state, hashlib.sha256(repr(parts).encode()).hexdigest())
 
 
@@ -118,43 +117,46 @@ class Engine:
         self._directory = cache_dir
         self._directory.mkdir(parents=True, exist_ok=True)
         self._images = images or pages.best()
-        self._engine = compiler.configured()
-        self._modules: weakref.WeakValueDictionary[str, Module] = weakref.WeakValueDictionary()
+        self._engines = {rules.version: compiler.configured(rules) for rules in engines.ENGINES.values()}
+        self._modules: weakref.WeakValueDictionary[tuple[str, int], Module] = weakref.WeakValueDictionary()
         self._lock = threading.Lock()
 
-    def load(self, wasm: bytes) -> Module:
-        """The module of these bytes, compiled now or found; raises `UnsupportedModule`."""
-        if len(wasm) > MODULE_BYTES_MAX:
-            raise TooLarge(f"The module has {len(wasm)} bytes; {MODULE_BYTES_MAX} are allowed.")
+    def load(self, wasm: bytes, rules: Rules = NEWEST) -> Module:
+        """The module of these bytes under a version of the engine, compiled now or found; raises
+        `UnsupportedModule`."""
+        if len(wasm) > rules.module_bytes_max:
+            raise TooLarge(f"The module has {len(wasm)} bytes; {rules.module_bytes_max} are allowed.")
         sha256 = hashlib.sha256(wasm).hexdigest()
+        key = sha256, rules.version
         with self._lock:
-            module = self._modules.get(sha256)
+            module = self._modules.get(key)
         if module is None:
-            module = self._found_or_compiled(wasm, sha256)
+            module = self._found_or_compiled(wasm, sha256, rules)
             with self._lock:
-                module = self._modules.setdefault(sha256, module)
+                module = self._modules.setdefault(key, module)
         return module
 
-    def _found_or_compiled(self, wasm: bytes, sha256: str) -> Module:
-        path = self._directory / f"{sha256[:32]}-{_configuration()}.aoray"
-        found = self._found(path, sha256)
+    def _found_or_compiled(self, wasm: bytes, sha256: str, rules: Rules) -> Module:
+        path = self._directory / f"{sha256[:32]}-{_configuration(rules)}.aoray"
+        found = self._found(path, sha256, rules)
         if found:
             return found
         with _only_one(path.with_suffix(".lock")):
-            found = self._found(path, sha256)  # by another process, while this one waited
+            found = self._found(path, sha256, rules)  # by another process, while this one waited
             if found:
                 return found
             with _one_of_few(self._directory):
-                _compile(wasm, path)
-            found = self._found(path, sha256)
+                _compile(wasm, path, rules)
+            found = self._found(path, sha256, rules)
         if not found:
             raise Unavailable("A compiled module cannot be read back.", path=str(path))
         return found
 
-    def _found(self, path: Path, sha256: str) -> Module | None:
+    def _found(self, path: Path, sha256: str, rules: Rules) -> Module | None:
         try:
             artifact = compiler.unpacked(path.read_bytes())
-            return artifact and Module(self._engine, self._images, sha256, artifact)
+            engine = self._engines[rules.version]
+            return artifact and Module(engine, self._images, sha256, artifact, rules)
         except (FileNotFoundError, wasmtime.WasmtimeError):  # not there, or for another machine: compile it
             return None
 
@@ -165,10 +167,12 @@ def _allow_many_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _configuration() -> str:
+def _configuration(rules: Rules) -> str:
     """A hash of all else that shapes an artifact: versions, machine, and the code that prepares modules."""
-    sources = (Path(str(module.__file__)).read_bytes() for module in (binary, imports, shim, compiler))
-    text = f"{version('wasmtime')} {platform.machine()} {compiler.VERSION}".encode()
+    sources = (
+        Path(str(module.__file__)).read_bytes() for module in (binary, imports, shim, compiler, engines)
+    )
+    text = f"{version('wasmtime')} {platform.machine()} {compiler.VERSION} {rules.version}".encode()
     return hashlib.sha256(text + b"".join(sources)).hexdigest()[:16]
 
 
@@ -204,18 +208,18 @@ def _is_mine(place: IO[str]) -> bool:
     return True
 
 
-def _compile(wasm: bytes, path: Path) -> None:
+def _compile(wasm: bytes, path: Path, rules: Rules) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as directory:
         source, target = Path(directory, "wasm"), Path(directory, "artifact")
         source.write_bytes(wasm)
-        _run_compiler(source, target)
+        _run_compiler(source, target, rules)
         target.replace(path)
 
 
-def _run_compiler(source: Path, target: Path) -> None:
+def _run_compiler(source: Path, target: Path, rules: Rules) -> None:
     package = str(Path(str(aoray.__file__)).parent.parent)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join((package, os.environ.get("PYTHONPATH", "")))}
-    command = [sys.executable, "-m", "aoray.wasm.compile", str(source), str(target)]
+    command = [sys.executable, "-m", "aoray.wasm.compile", str(source), str(target), str(rules.version)]
     try:
         done = subprocess.run(
             command,

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import orjson
 
 from aoray.errors import UnsupportedModule
-from aoray.limits import MEMORY_BYTES_MAX
 from aoray.wasm import memory
 from aoray.wasm.clock import Calendar
 from aoray.wasm.engine import Limits, Module
@@ -35,8 +34,8 @@ class Guest:
 
     def __init__(self, module: Module, limits: Limits) -> None:
         self.module, self.limits = module, limits
-        memory_bytes_max = min(limits.memory_bytes_max, MEMORY_BYTES_MAX)
-        self._store = Store(module.engine, memory_bytes_max, max(_VALUES, module.facts.globals))
+        values_max = max(_VALUES, module.facts.globals)
+        self._store = Store(module.engine, module.rules, limits.memory_bytes_max, values_max)
         self._store.set_fuel(limits.fuel)
         self._instances = self._instantiate()
         export = {name: self._store.export(self._instances["glue"], name) for name in _GLUE}

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from aoray.errors import UnsupportedModule
-from aoray.wasm.binary import SLOW_STEP_TURNS
+from aoray.protocol.engines import Engine as Rules
 
 HOST_CALLS = ("strftime", "_gmtime_js", "_localtime_js", "_mktime_js", "_tzset_js")
 _WASI = "wasi_snapshot_preview1"
@@ -44,6 +44,7 @@ class Shape:
     globals: tuple[str, ...]  # types of the exported mutable globals
     memory_pages_max: int
     table_elements: int  # of the indirect function table; 0 if it is not exported
+    rules: Rules
 
     @property
     def emscripten(self) -> bool:
@@ -109,7 +110,9 @@ def _body(writer: Writer, module: str, name: str, kind: Function) -> str | None:
         return _invoke(writer, kind)
     if name in HOST_CALLS:
         return _host_call(writer, name, kind)
-    return _hooked(writer, name, kind, _env_hooks(writer.shape)) or _env_constant(name, kind)
+    return _hooked(writer, name, kind, _env_hooks(writer.shape)) or _env_constant(
+        name, kind, writer.shape.rules
+    )
 
 
 def _hooked(writer: Writer, name: str, kind: Function, hooks: Mapping[str, tuple[str, str]]) -> str | None:
@@ -123,12 +126,12 @@ def _constant(kind: Function, value: int) -> str:
     return " ".join(f"({result}.const {value})" for result in kind.results)
 
 
-def _env_constant(name: str, kind: Function) -> str | None:
+def _env_constant(name: str, kind: Function, rules: Rules) -> str | None:
     """Functions that always answer the same, or touch only the shim's globals; errors as in emscripten."""
     if name in ("exit", "_abort_js", "abort", "__assert_fail", "_emscripten_runtime_keepalive_clear"):
         return "unreachable"
     simple = {
-        "_emscripten_throw_longjmp": f"(call $burn (i64.const {SLOW_STEP_TURNS})) (throw $longjmp)",
+        "_emscripten_throw_longjmp": f"(call $burn (i64.const {rules.slow_step_turns})) (throw $longjmp)",
         "emscripten_date_now": "(global.get $now)",
         "emscripten_get_now": "(global.get $now)",
         "setTempRet0": "(global.set $high (local.get 0))",
@@ -166,7 +169,7 @@ def _wasi_constant(name: str, kind: Function) -> str | None:
 
 def _env_hooks(shape: Shape) -> dict[str, tuple[str, str]]:
     p = shape.pointer
-    copy = _template(_MEMCPY, p)
+    copy = _template(_MEMCPY, p).replace("BULK_BITS", str(shape.rules.bulk_bytes_per_turn_bits))
     return {
         "_emscripten_memcpy_js": (copy, f"(local $size {p})"),
         "emscripten_memcpy_big": (copy, f"(local $size {p})"),
@@ -210,7 +213,7 @@ _MEMCPY = """
   (then (local.set 2 (P.sub (local.get $size) (local.get 0)))))
 (if (P.gt_u (local.get 2) (P.sub (local.get $size) (local.get 1)))
   (then (local.set 2 (P.sub (local.get $size) (local.get 1)))))
-(call $burn (i64.shr_u WIDE[(local.get 2)]WIDE (i64.const 6)))
+(call $burn (i64.shr_u WIDE[(local.get 2)]WIDE (i64.const BULK_BITS)))
 (memory.copy (local.get 0) (local.get 1) (local.get 2))"""
 
 # Emscripten's growth: a fifth more than there was, at most 96 MiB more than asked; less if that fails.

@@ -24,7 +24,8 @@ from typing import Any, NamedTuple, Self
 import orjson
 
 from aoray.errors import Unavailable
-from aoray.limits import KEPT_BYTES_MAX, KEPT_MESSAGES_MAX, OUTBOX_MESSAGES_MAX
+from aoray.limits import KEPT_BYTES_MAX, KEPT_MESSAGES_MAX
+from aoray.protocol.engines import Engine as Rules
 from aoray.wasm import pages
 from aoray.wasm.engine import Boot, Limits, Module, State
 from aoray.wasm.guest import Answer, Guest
@@ -70,7 +71,7 @@ class Instance:
     def evaluate(self, message: bytes, env: bytes) -> Outcome:
         """Evaluate a message; with an error, the state is as before."""
         started = perf_counter_ns()
-        outcome = judged(self._awake().answer(message, env))
+        outcome = judged(self._awake().answer(message, env), self._module.rules)
         if outcome.error is not None:
             self._roll_back()
             self._replay()
@@ -85,7 +86,7 @@ class Instance:
     def dry_run(self, message: bytes, env: bytes) -> Outcome:
         """Evaluate a message, and forget it."""
         self._fold()
-        outcome = judged(self._awake().answer(message, env))
+        outcome = judged(self._awake().answer(message, env), self._module.rules)
         self._roll_back()
         return outcome
 
@@ -200,7 +201,7 @@ class Instance:
     def _replay(self) -> None:
         """After a rollback: evaluate the kept messages again, and fold."""
         for message, env in self._kept:
-            error = judged(self._guest.answer(message, env)).error
+            error = judged(self._guest.answer(message, env), self._module.rules).error
             if error is not None:
                 raise Unavailable("A message that went well fails when it is evaluated again.", reason=error)
         self._fold()
@@ -227,7 +228,7 @@ def _state(image: pages.Image, globals_: tuple[int, ...], beneath: Mapping[int, 
     return State(image.size, globals_, digests)
 
 
-def judged(answer: Answer) -> Outcome:
+def judged(answer: Answer, rules: Rules) -> Outcome:
     """What a module's answer means (wire-contract §3.7)."""
     if answer.error is not None:
         return _failed(answer.error, answer.fuel)
@@ -244,8 +245,9 @@ def judged(answer: Answer) -> Outcome:
     boxes = {name: response.get(name) or [] for name in _OUTBOX}
     if not all(isinstance(box, list) for box in boxes.values()):
         return _failed("the module's outbox is not made of lists", answer.fuel)
-    if sum(map(len, boxes.values())) > OUTBOX_MESSAGES_MAX:
-        return _failed(f"the module sends over {OUTBOX_MESSAGES_MAX} messages at once", answer.fuel)
+    most = rules.outbox_messages_max
+    if sum(map(len, boxes.values())) > most:
+        return _failed(f"the module sends over {most} messages at once", answer.fuel)
     return Outcome({"Output": "", **response, **boxes}, None, answer.fuel)
 
 

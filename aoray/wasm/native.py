@@ -17,6 +17,7 @@ import wasmtime
 from wasmtime import _bindings as c
 
 from aoray.errors import Unavailable
+from aoray.protocol.engines import Engine as Rules
 
 _POINTER, _SIZE = ctypes.c_void_p, ctypes.c_size_t
 
@@ -55,9 +56,14 @@ Export = Any  # wasmtime_extern_t: a kind, and a union that begins with whatever
 class Store:
     """One guest's world: its instances live and die together. Used by one thread at a time."""
 
-    def __init__(self, engine: wasmtime.Engine, memory_bytes_max: int, values_max: int) -> None:
+    def __init__(self, engine: wasmtime.Engine, rules: Rules, memory_bytes_max: int, values_max: int) -> None:
         self._store = wasmtime.Store(engine)
-        self._store.set_limits(memory_size=memory_bytes_max, table_elements=100_000, tables=16, memories=1)
+        self._store.set_limits(
+            memory_size=min(memory_bytes_max, rules.memory_bytes_max),
+            table_elements=rules.table_elements_max,
+            tables=rules.tables_max,
+            memories=1,
+        )
         self._context = ctypes.cast(self._store._context(), _POINTER).value
         self.words = (ctypes.c_uint64 * (2 * values_max))()
         self.floats = (ctypes.c_double * (2 * values_max)).from_buffer(self.words)

@@ -18,11 +18,6 @@ from aoray.errors import UnsupportedModule
 from aoray.wasm.binary import GLOBAL
 from aoray.wasm.imports import STACK, Function, Shape, Writer, needed, stub
 
-# Turns of `$burn` (some 5 units of fuel each) for a call of Python, which takes about 20 µs.
-HOST_FUEL = 10_000
-# The stack that a message must leave free. Modules have 64 KiB of stack or more.
-_STACK_MARGIN = 8192
-
 
 @dataclass(slots=True)
 class Wat:
@@ -67,9 +62,9 @@ _BURN = """
 
 # Python answers with a number, and whether all addresses were inside the memory.
 _HOST = '(import "aoray" "host" (func $host (param i32 i64 i64 i64 i64) (result i64 i32)))'
-_ASK = f"""
+_ASK = """
 (func $ask (param i32 i64 i64 i64 i64) (result i64)
-  (call $burn (i64.const {HOST_FUEL}))
+  (call $burn (i64.const HOST_CALL_TURNS))
   (call $host (local.get 0) (local.get 1) (local.get 2) (local.get 3) (local.get 4))
   (if (i32.eqz) (then unreachable)))"""
 
@@ -85,7 +80,7 @@ def _shim(writer: Writer) -> str:
 (global $high (export "high") (mut i32) (i32.const 0))
 (tag $longjmp)
 {_BURN}
-{_ASK if writer.host else ""}
+{_ASK.replace("HOST_CALL_TURNS", str(writer.shape.rules.host_call_turns)) if writer.host else ""}
 {_lines(writer.stubs)})"""
 
 
@@ -145,7 +140,8 @@ def _emscripten_calls(shape: Shape) -> str:
     p = shape.pointer
     current, restore, alloc = (needed(shape, which) for which in ("current", "restore", "alloc"))
     free = _wide(p, "(call $guest.emscripten_stack_get_free)")
-    need = f"(i64.add (i64.const {_STACK_MARGIN}) (i64.add (local.get $message) (local.get $env)))"
+    margin = f"(i64.const {shape.rules.stack_margin_bytes})"
+    need = f"(i64.add {margin} (i64.add (local.get $message) (local.get $env)))"
     check = f"(if (i64.lt_u {free} {need}) (then unreachable))"
     return f"""{_PREPARE}
   {check if "emscripten_stack_get_free" in shape.exports else ""}

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aoray.actors.served import UNREADABLE, served
+from aoray.protocol.engines import ENGINES, NEWEST
 from aoray.wasm import Outcome
 from aoray.wasm.guest import Answer
 from aoray.wasm.instance import judged
@@ -101,7 +102,7 @@ def test_what_is_nested_too_deeply_becomes_text() -> None:
 @pytest.mark.parametrize("head", [b'{"ok":false,"response":', b'{"ok":true,"response":{"Error":'])
 def test_an_error_nested_too_deeply_is_still_an_error(head: bytes) -> None:
     answer = head + b"[" * 600 + b"]" * 600 + b"}" * head.count(b"{")
-    result, has_error, _ = served(judged(Answer(answer, None, 1)))
+    result, has_error, _ = served(judged(Answer(answer, None, 1), ENGINES[NEWEST]))
     assert has_error
     assert "nested too deeply" in orjson.loads(result)["Error"]
 

@@ -10,6 +10,7 @@ import orjson
 import pytest
 from guests import ROOT, counter, data, hostile, wat
 
+from aoray.protocol.engines import ENGINES
 from aoray.wasm import Engine, Instance, Limits, Outcome
 
 LIMITS = Limits(memory_bytes_max=64 << 20, fuel=50_000_000, result_bytes_max=1 << 20)
@@ -106,15 +107,14 @@ def test_changes_become_the_same_process_elsewhere(any_engine: Engine) -> None:
 
 
 def test_only_the_same_module_limits_and_engine_have_the_same_boot(
-    engine: Engine, cache: Path, monkeypatch: pytest.MonkeyPatch
+    engine: Engine,
 ) -> None:
     """Two modules may boot into equal memories, and go on differently."""
     first, same = booted(engine, counter()), booted(engine, counter())
     text = (ROOT / "benchmarks/counter.wat").read_text()
     other = booted(engine, wat(text.replace("(func ", '(func (export "more"))\n(func ', 1)))
     richer = booted(engine, counter(), LIMITS._replace(fuel=10**9))
-    monkeypatch.setattr("aoray.wasm.engine.EVALUATION_VERSION", 0)
-    later = booted(Engine(cache), counter())
+    later = Instance.boot(engine.load(counter(), ENGINES[1]), LIMITS)
     alike = [first, same, other, richer, later]
     assert all(each.boot_state == first.boot_state for each in alike)
     assert first.boot_id == same.boot_id

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from aoray import limits
 from aoray.errors import TooLarge, UnsupportedModule
+from aoray.protocol.engines import ENGINES, NEWEST
+from aoray.protocol.engines import Engine as Rules
 from aoray.wasm import Engine, Instance, Limits, binary
 from aoray.wasm import engine as engine_module
 
@@ -66,7 +68,7 @@ def test_what_is_not_wasm_is_refused(engine: Engine) -> None:
         with pytest.raises(UnsupportedModule):
             engine.load(junk)
     with pytest.raises(TooLarge):
-        engine.load(bytes(engine_module.MODULE_BYTES_MAX + 1))
+        engine.load(bytes(ENGINES[NEWEST].module_bytes_max + 1))
 
 
 @pytest.mark.parametrize(
@@ -117,10 +119,10 @@ def test_few_compilers_run_at_once_and_who_waits_has_its_turn(
     running, most = threading.Semaphore(limits.COMPILERS_MAX), threading.Barrier(limits.COMPILERS_MAX)
     run_compiler = engine_module._run_compiler
 
-    def counted(source: Path, target: Path) -> None:
+    def counted(source: Path, target: Path, rules: Rules) -> None:
         assert running.acquire(blocking=False), "one too many"
         most.wait(60)  # and as many as may
-        run_compiler(source, target)
+        run_compiler(source, target, rules)
         running.release()
 
     monkeypatch.setattr(engine_module, "_run_compiler", counted)
@@ -144,14 +146,14 @@ def test_a_mangled_binary_is_refused_or_valid_but_never_breaks_the_rewriter(data
     for _ in range(data.draw(st.integers(1, 4))):
         wasm[data.draw(st.integers(8, len(wasm) - 1))] = data.draw(st.integers(0, 255))
     try:
-        binary.prepare(bytes(wasm[: data.draw(st.integers(8, len(wasm)))]))
+        binary.prepare(bytes(wasm[: data.draw(st.integers(8, len(wasm)))]), ENGINES[NEWEST])
     except UnsupportedModule as error:
         assert error.message
 
 
 def test_every_aos_binary_is_read_to_its_end() -> None:
     for name in ("aos", "aos2_0_1", "aos2_0_3", "aos2_0_6", "aos2_0_4_32", "process", "sqlite", "llama"):
-        assert binary.prepare((AOS / f"{name}.wasm").read_bytes()).globals
+        assert binary.prepare((AOS / f"{name}.wasm").read_bytes(), ENGINES[NEWEST]).globals
 
 
 def _no_compiler(*_: Path) -> None:

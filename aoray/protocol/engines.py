@@ -1,0 +1,149 @@
+"""Engines: everything besides the bytes of a module, of a process and of its log that decides a result, by
+version.
+
+A process is bound to one version for all of its life, so that its log gives the same results on every machine
+and with every later aoray. The scheduler chooses it when the process is spawned: the newest, or the one that
+the spawn item asks for with a tag `Engine` (refused if it is unknown, or closed for new processes for a
+fault). It is signed as the tag `Engine` of the assignment of nonce 0, and attestations name it too. An
+assignment without the tag is of version 1, from before there were versions. Evaluation, dry runs,
+checkpoints, replay and `aoray verify` all use the process's own version.
+
+How to change what decides a result (fuel that a host call costs, what a guest may import, the WASM proposals,
+a bound, how a limit in a tag is read): never change a number of a released version. Put the new value into
+`ENGINES[NEWEST]`, as a field of `Engine` which says the old behaviour for the versions before it, and let the
+code ask that field:
+
+* The engine reaches the code as `module.rules` (wasm/engine.py: `Module`), `Shape.rules` (wasm/imports.py,
+  shim.py), an argument `rules` (binary.py, compile.py, `limits_of`, `judged`). Nothing reads a bound of
+  results from limits.py.
+* A field that changes what is compiled needs nothing else: compiled modules are kept by version.
+* `NEWEST` is not released yet, so that it may still be changed. Whoever releases adds the next version first.
+* A change of wasmtime (fuel of an instruction, NaN, stack) that changes results is a new version as well. The
+  tests in tests/unit/actors/test_engines.py hold versions to logs that were made under them
+  (tests/fixtures/engine-<version>).
+
+Pure data: no wasmtime here, since the scheduler and the verifier read it too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from aoray.errors import MalformedInput, UnknownEngine
+from aoray.limits import GIB, KIB, MIB
+from aoray.protocol.tags import Tags, all_of, ao_tag
+
+TAG = "Engine"
+DIGITS_MAX = 4
+BEFORE_VERSIONS = 1  # the engine of processes whose first assignment names none
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """One version: what it bounds, and what it charges. A unit of fuel is about one WASM instruction."""
+
+    version: int
+    # What a module may be
+    module_bytes_max: int
+    module_globals_max: int  # mutable ones
+    proposals: frozenset[str]  # of WASM, by their names in wasmtime's configuration; all others are off
+    allow_list: bool  # code is read by wasm/code.py, which takes nothing that it does not know
+    for_new: bool  # whether a new process may have it
+    # What a process may use
+    memory_bytes_default: int
+    memory_bytes_max: int
+    fuel_default: int
+    fuel_stated_max: int  # a Compute-Limit that states more can't be granted
+    fuel_max: int  # a Compute-Limit grants at most this, whatever it states
+    wasm_stack_bytes: int
+    table_elements_max: int
+    tables_max: int
+    # What a message may give
+    result_bytes_max: int
+    outbox_messages_max: int
+    # What costs more than its instructions, in turns of a loop: some 5 to 7 units of fuel each
+    slow_step_turns: int  # growing memory, throwing
+    host_call_turns: int  # a call of the calendar
+    bulk_bytes_per_turn_bits: int  # of memory.copy and memory.fill: two to the power of it
+    # The stack that a message must leave free; modules have 64 KiB of stack or more
+    stack_margin_bytes: int
+
+
+_PROPOSALS = frozenset(
+    ("multi_value", "reference_types", "bulk_memory", "simd", "tail_call", "memory64", "exceptions")
+)
+_FIRST = Engine(
+    version=1,
+    module_bytes_max=64 * MIB,
+    module_globals_max=500,
+    proposals=_PROPOSALS | {"gc", "function_references"},
+    allow_list=False,
+    for_new=False,  # its scanner of code has a hole
+    memory_bytes_default=512 * MIB,
+    memory_bytes_max=1 * GIB,
+    fuel_default=10_000_000_000,
+    fuel_stated_max=9_000_000_000_000,
+    fuel_max=10_000_000_000,
+    wasm_stack_bytes=1 * MIB,
+    table_elements_max=100_000,
+    tables_max=16,
+    result_bytes_max=8 * MIB,
+    outbox_messages_max=1_000,
+    slow_step_turns=250,
+    host_call_turns=10_000,
+    bulk_bytes_per_turn_bits=6,
+    stack_margin_bytes=8 * KIB,
+)
+_SECOND = replace(
+    _FIRST,
+    version=2,
+    for_new=True,
+    # Their values live in memory and number globals alone; exceptions are there for the shim too
+    proposals=_PROPOSALS,
+    allow_list=True,
+)
+
+ENGINES: Mapping[int, Engine] = {engine.version: engine for engine in (_FIRST, _SECOND)}
+NEWEST = max(ENGINES)
+
+
+def engine_asked(spawn: Tags) -> int:
+    """The version that a new process gets: the one that its spawn item asks for, or the newest."""
+    named = ao_tag(spawn, TAG)
+    if named is None:
+        return NEWEST
+    version = _number(named)
+    if version is None or version not in ENGINES or not ENGINES[version].for_new:
+        known = ", ".join(str(engine.version) for engine in ENGINES.values() if engine.for_new)
+        raise MalformedInput(
+            f"there is no engine {named[:20]!r} for new processes",
+            field=f"tags.{TAG}",
+            hint=f"Engines for them: {known}. Without the tag a process gets {NEWEST}.",
+        )
+    return version
+
+
+def engine_named(assignment: Tags) -> int:
+    """The version that the assignment of nonce 0 binds its process to."""
+    named = all_of(assignment, TAG)
+    version = _number(named[0]) if named else BEFORE_VERSIONS
+    if len(named) > 1 or version is None:
+        raise MalformedInput(f"the tag {TAG} is no version of an engine", field=f"tags.{TAG}")
+    return version
+
+
+def engine_numbered(version: int) -> Engine:
+    """The engine of that version; `UnknownEngine` if only a later aoray has it."""
+    if version not in ENGINES:
+        known = ", ".join(map(str, ENGINES))
+        raise UnknownEngine(
+            f"the process runs under engine {version}, and this aoray knows {known}",
+            hint="Use the version of aoray that made it, or a later one.",
+            engine=version,
+        )
+    return ENGINES[version]
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= DIGITS_MAX else None
