@@ -30,7 +30,7 @@ import orjson
 
 from aoray.errors import MalformedInput, TooLarge
 from aoray.limits import ATTESTATION_SLOTS_MAX
-from aoray.protocol.engines import BEFORE_VERSIONS
+from aoray.protocol.engines import NEWEST
 from aoray.protocol.engines import TAG as ENGINE
 from aoray.protocol.ids import b64url_encode, is_id
 from aoray.protocol.items import DataItem, build
@@ -59,7 +59,7 @@ def result_hash(result: bytes) -> str:
 
 
 def attest(
-    signer: Signer, process_id: str, statements: Sequence[Statement], engine: int = BEFORE_VERSIONS
+    signer: Signer, process_id: str, statements: Sequence[Statement], engine: int = NEWEST
 ) -> DataItem:
     """The signed item that says these, in the order of their nonces."""
     if not 0 < len(statements) <= ATTESTATION_SLOTS_MAX:

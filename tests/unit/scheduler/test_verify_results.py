@@ -147,3 +147,13 @@ async def test_what_the_compute_unit_did_not_say_is_not_held_against_it(
     monkeypatch.setattr(auditor.store, "data", lambda stored, *part: raw[-len(tampered.data) :])
     report = await auditor.verify()
     assert report["attested"] == 0
+
+
+async def test_an_attestation_that_names_another_engine_than_the_process_is_bound_to_is_false(
+    auditor: Auditor, said: list[Statement]
+) -> None:
+    item = attest(COMPUTE, auditor.process, said[3:5], engine=1)
+    auditor.store.put(item)
+    with pytest.raises(LogFault, match="names engine 1, and the process is bound to") as caught:
+        await auditor.verify()
+    assert (caught.value.details["nonce"], caught.value.details["item"]) == (3, item.id)
