@@ -7,7 +7,8 @@ import wasmtime
 from guests import wat
 
 from aoray.errors import UnsupportedModule
-from aoray.wasm import code, compile
+from aoray.wasm import binary, compile
+from aoray.wasm.code import Reader
 
 HANDLE = '(func (export "handle") (param i32 i32) (result i32) (i32.const 0))'
 MALLOC = '(func (export "malloc") (param i32) (result i32) (i32.const 0))'
@@ -116,7 +117,7 @@ def test_exceptions_of_before_2025_are_refused_by_their_name() -> None:
 def test_sections_stand_in_their_order() -> None:
     """What is put in order before it is compiled would be read otherwise than by other loaders."""
     wasm = wat(f"(module {WHOLE})")
-    reader = compile.code.Reader(wasm, 8)
+    reader = compile.Reader(wasm, 8)
     sections = []
     while reader.position < len(wasm):
         start = reader.position
