@@ -117,7 +117,7 @@ def test_exceptions_of_before_2025_are_refused_by_their_name() -> None:
 def test_sections_stand_in_their_order() -> None:
     """What is put in order before it is compiled would be read otherwise than by other loaders."""
     wasm = wat(f"(module {WHOLE})")
-    reader = compile.Reader(wasm, 8)
+    reader = Reader(wasm, 8)
     sections = []
     while reader.position < len(wasm):
         start = reader.position
