@@ -1,8 +1,10 @@
 """The command line: `aoray up` runs a computer; the other commands are a client of one.
 
 Every command says what happened in a sentence, or with `--json` as one JSON object on one line for
-programs. What goes wrong is said on standard error, with what to do about it, and the exit code is 1 (2 for
-a wrong call). The commands themselves are in `aoray.commands`, and `verify` and `replay` in `aoray.audit`.
+programs. What goes wrong is said on standard error, with what to do about it (with `--json` as JSON on
+standard output), and the exit code is 1 (2 for a wrong call). Colours that a process prints are shown on a
+terminal, unless NO_COLOR is set. The commands themselves are in `aoray.commands`, and `verify` and `replay`
+in `aoray.audit`.
 """
 
 from __future__ import annotations

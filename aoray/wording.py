@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,24 +10,46 @@ import orjson
 
 WIRING = {"Data-Protocol", "Variant", "Type", "Reference", "Action", "Module", "Scheduler", "Authority"}
 """Tags of what is sent that say nothing to a person, or are said elsewhere."""
+PROMPT = {"prompt", "print", "test"}
+"""What modules put beside their output for a shell."""
+NO_OUTPUT = "(no output)"
 
 
 def describe(found: dict[str, Any]) -> str:
     """A result as a person reads it: what it said, its error, and what it sent."""
-    output = found.get("Output")
-    data = output.get("data", "") if isinstance(output, dict) else output
-    text = (
-        data or ""
-        if isinstance(data, str | None)
-        else orjson.dumps(data, option=orjson.OPT_INDENT_2).decode()
-    )
+    text = output_of(found)
     lines = [text] if text else []
-    if found.get("Error"):
-        error = str(found["Error"]).strip()  # Lua's begins with lines of its own
-        lines.append(error if error.startswith("error:") else f"error: {error}")
-    for key, verb in (("Messages", "sent"), ("Spawns", "spawned"), ("Assignments", "assigned")):
-        lines += [f"{verb}: {_describe_sent(each)}" for each in found.get(key) or []]
-    return "\n".join(lines) or "(no output)"
+    lines += [error_of(found)] if found.get("Error") else []
+    return "\n".join(lines + describe_sent(found)) or NO_OUTPUT
+
+
+def output_of(found: Mapping[str, Any]) -> str:
+    """What a result says, as text, in whichever shape its module says it: `Output` is the text, or has it as
+    `data`, or as `data.output`; what is not text is shown as JSON."""
+    said = found.get("Output")
+    if isinstance(said, dict):
+        said = said["data"] if "data" in said else _without(said, PROMPT)
+    if isinstance(said, dict):
+        said = said["output"] if "output" in said else _without(said, PROMPT)
+    if said is None or isinstance(said, str):
+        return said or ""
+    return orjson.dumps(said, option=orjson.OPT_INDENT_2).decode()
+
+
+def _without(fields: Mapping[str, Any], names: Collection[str]) -> dict[str, Any] | None:
+    return {name: value for name, value in fields.items() if name not in names} or None
+
+
+def error_of(found: Mapping[str, Any]) -> str:
+    """The error of a result as a line that says that it is one."""
+    error = str(found["Error"]).strip()  # Lua's begins with lines of its own
+    return error if error.startswith("error:") else f"error: {error}"
+
+
+def describe_sent(found: Mapping[str, Any]) -> list[str]:
+    """What a result sends, a line each."""
+    kinds = (("Messages", "sent"), ("Spawns", "spawned"), ("Assignments", "assigned"))
+    return [f"{verb}: {_describe_sent(each)}" for key, verb in kinds for each in found.get(key) or []]
 
 
 def _describe_sent(sent: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@ what must be an id is looked at before anything is asked of a computer."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import click
@@ -10,14 +11,19 @@ import click
 from aoray.protocol.ids import is_id
 
 MARK = "\0"  # before an id, while the words are parsed
+TEXT = re.compile(r"-(\d|[^=]*\s)")
 IDS = ("process", "message")  # the names of what must be ids
 
 
 class Command(click.Command):
     """Takes ids for what they are, wherever they stand."""
 
+    def is_word(self, word: str) -> bool:
+        """Whether this is no option, whatever it begins with."""
+        return is_id(word)
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        rest = super().parse_args(ctx, [MARK + word if is_id(word) else word for word in args])
+        rest = super().parse_args(ctx, [MARK + word if self.is_word(word) else word for word in args])
         ctx.params = {name: _unmarked(value) for name, value in ctx.params.items()}
         for name in IDS:
             value = ctx.params.get(name)
@@ -25,6 +31,14 @@ class Command(click.Command):
                 said = f"{value!r} is no id (43 characters of A-Z, a-z, 0-9, - and _)"
                 raise click.BadParameter(said, ctx=ctx, param_hint=name.upper())
         return rest
+
+
+class TextCommand(Command):
+    """Takes numbers and sentences for what they are too. (A single word with a dash may be an option that is
+    spelled wrongly.)"""
+
+    def is_word(self, word: str) -> bool:
+        return super().is_word(word) or bool(TEXT.match(word))
 
 
 def _unmarked(value: Any) -> Any:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from aoray.protocol.tags import Tag
+from aoray.wording import output_of
 
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 TagsGiven = Mapping[str, str] | Iterable[Tag]
@@ -88,20 +89,13 @@ def result_of(raw: Mapping[str, Any], process: str, message: str = "", *, index:
     return Result(
         process=process,
         message=message,
-        output=_output(raw.get("Output")),
+        output=COLOURS.sub("", output_of(raw)),
         error=str(raw.get("Error") or ""),
         messages=tuple(map(_sent, raw.get("Messages") or ())),
         spawns=tuple(map(_sent, raw.get("Spawns") or ())),
         raw=raw,
         index=index,
     )
-
-
-def _output(output: Any) -> str:
-    data = output.get("data", "") if isinstance(output, dict) else output
-    if isinstance(data, dict):  # older modules of aos put it one deeper
-        data = data.get("output", "")
-    return "" if data is None else COLOURS.sub("", str(data))
 
 
 def _sent(each: Any) -> Sent:

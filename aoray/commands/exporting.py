@@ -15,9 +15,16 @@ from aoray.words import Command
 @client_command
 @click.argument("process")
 @click.option(
-    "--format", "kind", type=click.Choice(["parquet", "arrow"]), default="parquet", show_default=True
+    "--format",
+    "kind",
+    type=click.Choice(["parquet", "arrow"]),
+    default="parquet",
+    show_default=True,
+    help="What is written.",
 )
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="[PROCESS.parquet]")
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="The file. [PROCESS.parquet]"
+)
 @click.option("--after", type=click.IntRange(min=-1), default=-1, help="Only what is behind this nonce.")
 @click.option("--data/--no-data", default=False, help="With the messages' data, not only its size.")
 def export(context: Context, process: str, kind: Any, output: Path | None, after: int, data: bool) -> None:

@@ -6,13 +6,20 @@ from pathlib import Path
 
 import click
 
-from aoray.commands.context import Context, client_command, parse_tags, tag_option
+from aoray.commands.context import Context, Group, client_command, parse_tags, tag_option
 from aoray.words import Command
 
 
 @click.command(cls=Command)
 @client_command
-@click.option("--type", "key_type", type=click.Choice(["ed25519", "arweave"]), default="ed25519")
+@click.option(
+    "--type",
+    "key_type",
+    type=click.Choice(["ed25519", "arweave"]),
+    default="ed25519",
+    show_default=True,
+    help="The kind of a wallet that is made; arweave is RSA.",
+)
 def wallet(context: Context, key_type: str) -> None:
     """This wallet's address; the wallet is made if it is not there."""
     from aoray.keyfiles import load_or_make
@@ -23,7 +30,7 @@ def wallet(context: Context, key_type: str) -> None:
     context.say({"address": address, "file": str(context.wallet)}, f"{address}  ({context.wallet})")
 
 
-@click.group()
+@click.group(cls=Group)
 def module() -> None:
     """Modules: the WASM programs that processes run."""
 

@@ -85,6 +85,9 @@ def _welcome(settings: Settings, health: Any) -> str:
             f"export AORAY_URL={settings.url} SCHEDULER={health['scheduler']} AUTHORITY={health['authority']}"
             f" AOS_MODULE={health['module']}",
             "",
+            "The aos shell, with these variables set:",
+            f"  aos --legacy --tag-name Authority --tag-value {health['authority']}",
+            "",
             "Ctrl-C stops it.",
         ]
     )

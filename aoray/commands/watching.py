@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from aoray import limits
-from aoray.commands.context import Context, client_command
-from aoray.errors import AorayError
+from aoray.commands.context import Context, client_command, fail
+from aoray.errors import AorayError, NotFound
 from aoray.wording import describe_crons, describe_status
 from aoray.words import Command
 
@@ -24,6 +24,13 @@ def push(context: Context, process: str, nonce: int, index: int | None) -> None:
     async def call(client: Any) -> tuple[list[dict[str, Any]], list[AorayError]]:
         chosen = [index] if index is not None else await unsettled(client, process, nonce)
         failed = []
+        if not chosen and await client.peek(process, str(nonce)) is None:
+            raise NotFound(
+                f"slot {nonce} of {process} has no result: it is not there, or not evaluated yet",
+                hint="The slots that there are: aoray export, or GET /{process}/latest of the scheduler.",
+                process=process,
+                nonce=nonce,
+            )
         for each in chosen:
             try:
                 await client.push(process, nonce, each)
@@ -39,9 +46,11 @@ def push(context: Context, process: str, nonce: int, index: int | None) -> None:
         if failed
         else f"nothing to push: no message of the outbox of slot {nonce} waits or failed"
     )
-    context.say({"process": process, "nonce": nonce, "pushed": pushed}, "\n".join(lines) or nothing)
+    found: dict[str, Any] = {"process": process, "nonce": nonce, "pushed": pushed}
+    if not (failed and context.as_json):
+        context.say(found, "\n".join(lines) or nothing)
     if failed:
-        raise failed[-1]
+        fail(click.get_current_context(), failed[-1], said=found)
 
 
 async def unsettled(client: Any, process: str, nonce: int) -> list[int]:

@@ -126,7 +126,8 @@ def attempt(computer: LocalComputer, tmp_path: Path, *words: str) -> subprocess.
     """A command that may fail."""
     call = [sys.executable, "-m", "aoray", *words, "--url", computer.url]
     return subprocess.run(
-        [*call, "--wallet", str(tmp_path / "wallet.json")],
+        call,
+        env={**os.environ, "AORAY_WALLET": str(tmp_path / "wallet.json")},
         capture_output=True,
         text=True,
         timeout=60,

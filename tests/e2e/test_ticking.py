@@ -165,18 +165,9 @@ async def verified(computer: LocalComputer, process: str, ticks: int) -> None:
 
 
 def aoray(computer: LocalComputer, wallet: Path, *words: str) -> dict[str, Any]:
-    command = [
-        sys.executable,
-        "-m",
-        "aoray",
-        *words,
-        "--url",
-        computer.url,
-        "--wallet",
-        str(wallet),
-        "--json",
-    ]
-    ran = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    command = [sys.executable, "-m", "aoray", *words, "--url", computer.url, "--json"]
+    environment = {**os.environ, "AORAY_WALLET": str(wallet)}
+    ran = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60, env=environment)
     return dict(json.loads(ran.stdout))
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from aoray.wording import describe, describe_crons
+from aoray.client.answers import result_of
+from aoray.wording import describe, describe_crons, output_of
 
 
 def test_what_a_token_answers_in_tags_is_seen() -> None:
@@ -35,3 +36,30 @@ def test_when_a_cron_is_due_is_said_for_people(cron: dict[str, Any], said: str) 
 
 def test_a_process_without_crons_is_not_said_to_tick() -> None:
     assert "no Cron-Interval" in describe_crons({"process": "p", "monitored": True, "crons": []})
+
+
+@pytest.mark.parametrize(
+    ("output", "text"),
+    [
+        (None, ""),
+        ("", ""),
+        ("text", "text"),
+        (5, "5"),
+        (True, "true"),
+        (False, "false"),
+        ([1], "[\n  1\n]"),
+        ({}, ""),
+        ({"data": "text", "prompt": "> ", "print": True}, "text"),
+        ({"data": None, "prompt": "> "}, ""),
+        ({"data": 0}, "0"),
+        ({"data": {"output": "text", "prompt": "> ", "json": "undefined"}}, "text"),
+        ({"data": {"prompt": "> "}}, ""),
+        ({"data": {"balance": 1}}, '{\n  "balance": 1\n}'),
+        ({"prompt": "> ", "print": True}, ""),
+        ({"balance": 1}, '{\n  "balance": 1\n}'),
+    ],
+)
+def test_output_is_found_in_every_shape(output: object, text: str) -> None:
+    assert output_of({"Output": output}) == text
+    assert result_of({"Output": output}, "p").output == text
+    assert describe({"Output": output}) == (text or "(no output)")

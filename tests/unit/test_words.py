@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from aoray.commands.publishing import module
-from aoray.words import Command
+from aoray.words import Command, TextCommand
 
 ID = "A" * 42 + "E"
 
@@ -45,3 +45,18 @@ def test_a_file_that_is_no_module_is_refused_in_words(tmp_path: Path, content: b
     file.write_bytes(content)
     ran = CliRunner().invoke(module, ["publish", str(file)])
     assert ran.exit_code == 2 and said in " ".join(ran.output.split())
+
+
+@click.command(cls=TextCommand)
+@click.argument("process")
+@click.argument("data", default="")
+@click.option("--action", default="")
+def tell(process: str, data: str, action: str) -> None:
+    click.echo(repr((process, data, action)))
+
+
+@pytest.mark.parametrize("text", ["-5", "-5.5", "- a list", "-- a\ncomment", "-x and y", "--a b"])
+def test_numbers_and_sentences_may_begin_with_a_dash(text: str) -> None:
+    assert CliRunner().invoke(tell, [ID, text]).output == repr((ID, text, "")) + "\n"
+    assert CliRunner().invoke(tell, [ID, "x", "--action", text]).output == repr((ID, "x", text)) + "\n"
+    assert CliRunner().invoke(tell, [ID, f"--action={text}"]).output == repr((ID, "", text)) + "\n"
