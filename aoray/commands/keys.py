@@ -14,6 +14,7 @@ from typing import Any
 import click
 import orjson
 
+from aoray.commands.context import Group
 from aoray.settings import Settings
 
 PASSPHRASE = click.option(
@@ -38,7 +39,7 @@ def of_a_computer(function: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-@click.group()
+@click.group(cls=Group)
 def keys() -> None:
     """The computer's own keys: scheduler, messenger (authority), compute unit."""
 

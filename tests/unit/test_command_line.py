@@ -54,15 +54,15 @@ def test_help_is_whole(words: list[str], command: click.Command) -> None:
         (["module", "publish", "--json", "/nowhere.wasm"], 2, "/nowhere.wasm"),
         (["nope", "--json"], 2, "nope"),
         (["status", "--json", "--url", NOWHERE], 1, NOWHERE),
-        (["spawn", "--json", "--wallet", "/nowhere.json", "--url", NOWHERE], 1, "/nowhere.json"),
+        (["spawn", "--json", "--wallet", "/proc/nowhere.json", "--url", NOWHERE], 1, "/proc/nowhere.json"),
         (["wallet", "--json", "--wallet", "/proc/nowhere/wallet.json"], 1, "/proc/nowhere"),
         (["eval", ID, "--json"], 2, "no code"),
     ],
 )
 def test_with_json_every_error_is_one_json_object_on_standard_output(
-    words: list[str], code: int, says: str
+    words: list[str], code: int, says: str, tmp_path: Path
 ) -> None:
-    ran = CliRunner().invoke(main, words, env={"HOME": "/nonexistent"})
+    ran = CliRunner().invoke(main, words, env={"HOME": str(tmp_path)})
     assert ran.exit_code == code, ran.output
     said = json.loads(ran.stdout)
     assert says in said["error"] and said["code"]
