@@ -29,8 +29,8 @@ SWITCH_SECONDS = 0.001  # signatures are verified beside the evaluation, which w
 GATEWAY = click.option(
     "--gateway", envvar="AORAY_GATEWAY_URL", help="Arweave's URL. [that of the computer at AORAY_URL]"
 )
-IGNORE = click.option(
-    "--ignore-forged", is_flag=True, help="Pass over assignments by others than the scheduler."
+IGNORE = click.option(  # so it is always; scripts may say it still
+    "--ignore-forged", is_flag=True, expose_value=False, hidden=True
 )
 COMPUTE = click.option(
     "--compute",
@@ -48,7 +48,6 @@ class Wanted(NamedTuple):
     gateway: str | None
     to: int | None
     compute: tuple[str, ...]
-    ignore_forged: bool
     url: str | None = None
 
 
@@ -66,11 +65,10 @@ def verify(
     to: int | None,
     compute: tuple[str, ...],
     url: str | None,
-    ignore_forged: bool,
     as_json: bool,
 ) -> None:
     """Check PROCESS's log on Arweave, evaluate it again, and hold the results against the attested ones."""
-    wanted = Wanted(process, gateway, to, compute, ignore_forged, url)
+    wanted = Wanted(process, gateway, to, compute, url)
     report = _replay(wanted, as_json, lambda run: run.report())
     if url:
         report["compared_with"] = url
@@ -104,7 +102,6 @@ def replay(
     owner: str,
     messages: BinaryIO | None,
     compute: tuple[str, ...],
-    ignore_forged: bool,
     as_json: bool,
 ) -> None:
     """Make PROCESS's state after nonce --to again, and answer dry runs on it."""
@@ -120,7 +117,7 @@ def replay(
             report["dry_runs"] = [run.dry_run(each) for each in bodies]
         return report
 
-    report = _replay(Wanted(process, gateway, to, compute, ignore_forged), as_json, ask)
+    report = _replay(Wanted(process, gateway, to, compute), as_json, ask)
     text = f"process {process} after nonce {report['nonce']}: state {report['state_sha256']}"
     if "dry_run" in report:
         text += "\n" + orjson.dumps(report["dry_run"], option=orjson.OPT_INDENT_2).decode()
@@ -178,7 +175,6 @@ async def _run(wanted: Wanted, progress: Progress, ask: Callable[[Run], dict[str
             to=wanted.to,
             progress=progress,
             compare=comparison(computer) if wanted.url else None,
-            ignore_forged=wanted.ignore_forged,
             compute_units=wanted.compute,
         ) as run,
     ):
@@ -219,6 +215,13 @@ def _bar(*, shown: bool) -> Iterator[Progress]:
         )
 
 
+def _passed_over(report: dict[str, Any]) -> str:
+    """What others put on Arweave that looks like this log."""
+    if not (count := report["other_assignments"]):
+        return ""
+    return f"\n  passed over {count:,} items that look like its assignments, and are not its scheduler's"
+
+
 def _say(report: dict[str, Any], as_json: bool, text: str) -> None:
     click.echo(orjson.dumps({"ok": True, **report}).decode() if as_json else text)
 
@@ -238,7 +241,7 @@ def _verified(report: dict[str, Any]) -> str:
         f" {report['errors']:,} are errors, {report['assigned']:,} were assigned from others\n"
         f"  attested   {_attested(report)}\n"
         f"  results    {report['results_sha256']}\n"
-        f"  state      {report['state_sha256']}{compared}"
+        f"  state      {report['state_sha256']}{compared}{_passed_over(report)}"
     )
 
 

@@ -187,7 +187,10 @@ CHECKPOINT_TRIES_MAX = 3  # to write a file that another's collection takes away
 # Checking a log (`aoray verify`).
 VERIFY_PAGE_ENTRIES = 200  # slots that are fetched, judged and evaluated at a time
 VERIFY_LIST_ENTRIES = 1_000  # asked for in one query; a gateway may give fewer (arweave.net gives 100)
-VERIFY_LOCATIONS_MAX = 10  # the scheduler's latest words of where it is, and who computes for it
+VERIFY_UNITS_MAX = 100  # compute units that a scheduler names on Arweave
+VERIFY_OTHERS_MAX = (
+    5_000  # of what looks like assignments, so many of the newest are looked at, to count others'
+)
 VERIFY_BUNDLES_MAX = 4  # bundles kept in memory
 VERIFY_REQUESTS_IN_FLIGHT_MAX = 16
 VERIFY_APART_SLOTS_MIN = 2_000  # from here on, OS processes are started that judge

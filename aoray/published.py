@@ -6,6 +6,12 @@ which nonces there are. The items of a page of slots are fetched in whole bundle
 assignment lie side by side among those of other processes; one by one what is not there. Of all these only
 the assignments are read here, for the messages' ids; a page goes on as raw items.
 
+Anyone may put anything on Arweave, also copies of the scheduler's items in bundles, changed ones among them,
+and some gateways list what is in a bundle without verifying it. So what the scheduler did not sign is passed
+over and counted; of several claims of one nonce, and of the last nonce, the items are fetched and verified
+before they count; and what is found at fault in bundles is fetched again, item by item, before anybody is
+accused (`alone`).
+
 Invariants: memory holds a few bundles and a page, however long the log is. What comes from here is what a
 gateway says, unless it says "verified"; attestations are verified before they are in the table.
 
@@ -17,12 +23,12 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from aoray import limits
 from aoray.arweave.client import ArweaveClient
-from aoray.errors import BadSignature, ClientError, MalformedInput, NotFound
+from aoray.errors import BadSignature, ClientError, LogFault, MalformedInput, NotFound, TooLarge
 from aoray.judging import Judged, Page, Pair
 from aoray.limits import BUNDLE_BYTES_MAX
 from aoray.protocol.assignments import LogEntry, plain
@@ -31,27 +37,36 @@ from aoray.protocol.bundles import places
 from aoray.protocol.engines import BEFORE_VERSIONS, engine_named
 from aoray.protocol.ids import b64url_encode
 from aoray.protocol.items import DataItem, id_of, parse
-from aoray.protocol.tags import all_of
 from aoray.verify import (
     Claim,
     Facts,
     Said,
     check_attested_engine,
     claim_of,
+    compute_unit_of,
     fault,
     gap,
+    is_claimed,
     lost,
     message_named,
+    named_by,
     not_signed,
     page_of,
     twice,
 )
 
-ASSIGNMENTS = """query ($process: [String!]!, $first: Int!, $after: String) {
-  transactions(first: $first, after: $after, sort: HEIGHT_ASC,
+ASSIGNMENTS = """query ($process: [String!]!, $owners: [String!], $first: Int!, $after: String) {
+  transactions(first: $first, after: $after, sort: HEIGHT_ASC, owners: $owners,
                tags: [{name: "Type", values: ["Assignment"]}, {name: "Process", values: $process}]) {
     pageInfo { hasNextPage }
-    edges { cursor node { id owner { address } tags { name value } bundledIn { id } } }
+    edges { cursor node { id recipient owner { address } tags { name value } bundledIn { id } } }
+  }
+}"""
+LOOKING_LIKE = """query ($process: [String!]!, $first: Int!, $after: String) {
+  transactions(first: $first, after: $after, sort: HEIGHT_DESC,
+               tags: [{name: "Type", values: ["Assignment"]}, {name: "Process", values: $process}]) {
+    pageInfo { hasNextPage }
+    edges { cursor node { id owner { address } } }
   }
 }"""
 ATTESTATIONS = """query ($process: [String!]!, $owners: [String!], $first: Int!, $after: String) {
@@ -61,15 +76,16 @@ ATTESTATIONS = """query ($process: [String!]!, $owners: [String!], $first: Int!,
     edges { cursor node { id owner { address } } }
   }
 }"""
-LOCATIONS = """query ($owners: [String!], $first: Int!) {
-  transactions(first: $first, sort: HEIGHT_DESC, owners: $owners,
+LOCATIONS = """query ($owners: [String!], $first: Int!, $after: String) {
+  transactions(first: $first, after: $after, sort: HEIGHT_DESC, owners: $owners,
                tags: [{name: "Type", values: ["Scheduler-Location"]}]) {
     pageInfo { hasNextPage }
-    edges { cursor node { id owner { address } } }
+    edges { cursor node { id recipient owner { address } tags { name value } } }
   }
 }"""
 TABLES = (
-    "CREATE TABLE slot (nonce INTEGER PRIMARY KEY, assignment TEXT, bundle TEXT, message TEXT UNIQUE)",
+    "CREATE TABLE claim (nonce INTEGER, assignment TEXT, bundle TEXT, PRIMARY KEY (nonce, assignment))",
+    "CREATE TABLE slot (nonce INTEGER PRIMARY KEY, message TEXT UNIQUE)",
     "CREATE TABLE said (nonce INTEGER, message TEXT, result TEXT, state TEXT, item TEXT, owner TEXT)",
     "CREATE INDEX said_of ON said (nonce)",
 )
@@ -96,24 +112,33 @@ class Table:
     def close(self) -> None:
         self._sqlite.close()
 
-    def add(self, claim: Claim) -> str | None:
-        """Keep a claim; or the assignment that has its nonce, if another has."""
+    def add(self, claim: Claim) -> None:
+        """Keep a claim, beside others of its nonce."""
         row = (claim.nonce, claim.assignment_id, claim.bundle)
-        kept = self._sqlite.execute(
-            "INSERT OR IGNORE INTO slot (nonce, assignment, bundle) VALUES (?, ?, ?)", row
-        )
-        return None if kept.rowcount else self._other(claim)
+        self._sqlite.execute("INSERT OR IGNORE INTO claim VALUES (?, ?, ?)", row)
 
-    def _other(self, claim: Claim) -> str | None:
-        found = self._sqlite.execute("SELECT assignment FROM slot WHERE nonce = ?", (claim.nonce,))
-        (there,) = found.fetchone()
-        return str(there) if there != claim.assignment_id else None
+    def drop(self, nonce: int, assignment_id: str) -> None:
+        """Forget a claim that is none."""
+        self._sqlite.execute("DELETE FROM claim WHERE nonce = ? AND assignment = ?", (nonce, assignment_id))
+
+    def contested(self) -> Iterator[int]:
+        """The nonces that have more than one claim."""
+        sql = "SELECT nonce FROM claim WHERE nonce > ? GROUP BY nonce HAVING count(*) > 1 ORDER BY 1 LIMIT 1"
+        nonce = -1
+        while found := self._sqlite.execute(sql, (nonce,)).fetchone():
+            (nonce,) = found
+            yield nonce
+
+    def claims(self, nonce: int) -> list[str]:
+        """The assignments that claim a nonce."""
+        rows = self._sqlite.execute("SELECT assignment FROM claim WHERE nonce = ?", (nonce,))
+        return [assignment for (assignment,) in rows.fetchall()]
 
     def name(self, judged: Sequence[Judged]) -> tuple[LogEntry, int] | None:
         """Note the messages of these slots; or the first that has a nonce already, and which."""
         rows = [(entry.message_id, entry.nonce) for entry, *_ in judged]
         try:
-            self._sqlite.executemany("UPDATE slot SET message = ? WHERE nonce = ?", rows)
+            self._sqlite.executemany("INSERT OR FAIL INTO slot (message, nonce) VALUES (?, ?)", rows)
         except sqlite3.IntegrityError:  # those before the one at fault are noted: there is no transaction
             for entry, *_ in judged:
                 query = self._sqlite.execute("SELECT nonce FROM slot WHERE message = ?", (entry.message_id,))
@@ -122,14 +147,14 @@ class Table:
                     return entry, before
         return None
 
-    def page(self, nonce: int, to: int) -> list[tuple[int, str, str]]:
+    def page(self, nonce: int, to: int, size: int = 0) -> list[tuple[int, str, str]]:
         """From this nonce up to `to`: nonce, assignment and bundle of what there is."""
-        sql = "SELECT nonce, assignment, bundle FROM slot WHERE nonce BETWEEN ? AND ? ORDER BY nonce LIMIT ?"
-        return self._sqlite.execute(sql, (nonce, to, limits.VERIFY_PAGE_ENTRIES)).fetchall()
+        sql = "SELECT nonce, assignment, bundle FROM claim WHERE nonce BETWEEN ? AND ? ORDER BY nonce LIMIT ?"
+        return self._sqlite.execute(sql, (nonce, to, size or limits.VERIFY_PAGE_ENTRIES)).fetchall()
 
     def last(self) -> int:
         """The highest nonce; -1 if there is none."""
-        (last,) = self._sqlite.execute("SELECT ifnull(max(nonce), -1) FROM slot").fetchone()
+        (last,) = self._sqlite.execute("SELECT ifnull(max(nonce), -1) FROM claim").fetchone()
         return int(last)
 
     def say(self, item: DataItem, statements: Sequence[Statement]) -> None:
@@ -157,24 +182,28 @@ class Table:
 class Source:
     """The log of one process as an Arweave has it."""
 
-    def __init__(self, client: ArweaveClient, facts: Facts, table: Table, ignore_forged: bool) -> None:
+    def __init__(self, client: ArweaveClient, facts: Facts, table: Table) -> None:
         self._client = client
-        self._ignore_forged = ignore_forged
         self._facts = facts
         self._table = table
+        self._passed_over = 0  # of what is listed as the scheduler's assignments
         self._bundles: dict[str, Bundle] = {}
         self._spawned = self._before = b""
         self._engine = BEFORE_VERSIONS
         self._requests = asyncio.Semaphore(limits.VERIFY_REQUESTS_IN_FLIGHT_MAX)
 
     async def list_log(self, progress: Progress) -> None:
-        """Every assignment there is, into the table."""
+        """Every assignment that the scheduler signed, into the table."""
         count = 0
-        async for nodes in self._pages(ASSIGNMENTS):
+        async for nodes in self._pages(ASSIGNMENTS, owners=[self._facts.scheduler]):
             for node in nodes:
-                await self._add(node)
+                if claim := claim_of(self._facts, node):
+                    self._table.add(claim)
+                elif _named(node)[1] == self._facts.scheduler:  # `others` counts theirs
+                    self._passed_over += 1
             count += len(nodes)
             progress("listing", count, 0)
+        await self._settle()
 
     async def _pages(self, query: str, **more: Any) -> AsyncIterator[list[Any]]:
         after, seen = None, set[str | None]()
@@ -190,23 +219,69 @@ class Source:
         variables = {"process": [self._facts.process_id], "first": limits.VERIFY_LIST_ENTRIES, **more}
         return page_of(await self._client.graphql(query, variables))
 
-    async def _add(self, node: dict[str, Any]) -> None:
-        claim = claim_of(self._facts, node, ignore_forged=self._ignore_forged)
-        other = self._table.add(claim) if claim else None
-        if claim and other:
-            for item_id in (other, claim.assignment_id):  # only what was really signed is a second one
-                await self._item(claim.nonce, "assignment", item_id)
-            raise twice(self._facts, claim.nonce, other, claim.assignment_id)
+    # Claims
+
+    async def _settle(self) -> None:
+        """Drop what the scheduler did not sign, wherever that decides which slots there are: where a nonce
+        has several claims, and at the end of the log. Anywhere else it leaves a slot without assignment, and
+        a true one behind it."""
+        for nonce in self._table.contested():
+            one, *others = [*await self._signed(nonce), ""]
+            if any(others):
+                raise twice(self._facts, nonce, one, others[0])
+        while (last := self._table.last()) >= 0 and not await self._signed(last):
+            pass
+
+    async def _signed(self, nonce: int) -> list[str]:
+        """The claims of a nonce that the scheduler signed (or if there is none, that can't be looked at); the
+        others are dropped."""
+        signed, missing = list[str](), list[str]()
+        for item_id in self._table.claims(nonce):
+            try:
+                if is_claimed(self._facts, nonce, await self._client.item(item_id)):
+                    signed.append(item_id)
+            except NotFound:
+                missing.append(item_id)
+            except ClientError:  # nobody signed it
+                pass
+        kept = signed or missing
+        for item_id in self._table.claims(nonce):
+            if item_id not in kept:
+                self._table.drop(nonce, item_id)
+                self._passed_over += 1
+        return kept
+
+    async def others(self) -> int:
+        """How many items only look like assignments of this process, as far as the newest show."""
+        count, seen = self._passed_over, 0
+        async for nodes in self._pages(LOOKING_LIKE):
+            count += sum(owner != self._facts.scheduler for _, owner in map(_named, nodes))
+            seen += len(nodes)
+            if seen >= limits.VERIFY_OTHERS_MAX:
+                break
+        return count
 
     # Attestations
 
     async def compute_units(self) -> set[str]:
-        """The compute units that the process's scheduler names, in what it signed of where it is."""
-        scheduler = self._facts.scheduler
-        nodes, _ = await self._page(LOCATIONS, owners=[scheduler], first=limits.VERIFY_LOCATIONS_MAX)
-        items = await self._verified(nodes)
-        signed = [item for item in items if item.address == scheduler]
-        return {address for item in signed for address in all_of(item.tags, "Compute-Unit")}
+        """The compute units that the process's scheduler names, in all that it signed of where it is.
+
+        Each is fetched once, however often it is named; what only looks like a location is passed over.
+        """
+        found = set[str]()
+        async for nodes in self._pages(LOCATIONS, owners=[self._facts.scheduler]):
+            for node in nodes:
+                if (unit := compute_unit_of(node)) is None or unit in found:
+                    continue
+                item = await self._readable(_named(node)[0])
+                if item is not None and named_by(self._facts, item) == unit:
+                    found.add(unit)
+            if len(found) > limits.VERIFY_UNITS_MAX:
+                raise TooLarge(
+                    f"the scheduler names over {limits.VERIFY_UNITS_MAX} compute units",
+                    hint="Name those whose attestations must be true: --compute ADDRESS.",
+                )
+        return found
 
     async def list_said(self, compute_units: Collection[str], progress: Progress) -> list[str]:
         """What these compute units attest, into the table; and who else does, as far as one page shows."""
@@ -289,6 +364,15 @@ class Source:
         self._before = pairs[-1][0]
         return page
 
+    async def alone(self, page: Page) -> Page:
+        """The same slots, each item fetched by itself and verified: what a bundle has under an item's id may
+        be a copy that somebody changed."""
+        first = max(0, page.nonce - 1)
+        rows = self._table.page(first, page.nonce + len(page.pairs) - 1, limits.VERIFY_PAGE_ENTRIES + 1)
+        pairs = await asyncio.gather(*(self._pair(nonce, item_id) for nonce, item_id, _ in rows))
+        before = pairs.pop(0)[0] if page.nonce else b""
+        return Page(page.nonce, self._spawned, before, pairs)
+
     async def _open(self, bundle_id: str) -> None:
         """Keep a bundle; one that can't be had or read is no fault, its items may be found alone."""
         if bundle_id in self._bundles:
@@ -303,16 +387,22 @@ class Source:
         self._bundles[bundle_id] = bundle
 
     def _pair_at_hand(self, nonce: int, assignment_id: str) -> Pair | None:
-        """A slot whose items are both in bundles that are open, as nearly always."""
-        raw = self._at_hand(assignment_id)
-        if raw is not None and nonce > 0 and (said := plain(raw)) is not None:
-            named = said.message_id
-        elif (assignment := self._item_at_hand(assignment_id)) is not None:
-            named = message_named(self._facts, nonce, assignment)
-        else:
+        """A slot whose items are both in bundles that are open, as nearly always; but the first, whose time
+        ticks are judged by, is always fetched alone."""
+        raw = self._at_hand(assignment_id) if nonce else None
+        if raw is None:
             return None
-        message = self._facts.item.raw if nonce == 0 else self._at_hand(named)
-        return (raw, message) if raw is not None and message is not None else None
+        message = self._at_hand(named) if (named := self._named_in(nonce, raw)) else None
+        return None if message is None else (raw, message)
+
+    def _named_in(self, nonce: int, assignment: bytes) -> str:
+        """The message that a raw assignment names; "" if it can't be read."""
+        if (said := plain(assignment)) is not None:
+            return said.message_id
+        try:
+            return message_named(self._facts, nonce, parse(assignment, bytes_max=BUNDLE_BYTES_MAX))
+        except (ClientError, LogFault):
+            return ""
 
     def _at_hand(self, item_id: str) -> bytes | None:
         """The item of that id in a bundle at hand, raw and unverified; what a header says of it may be false,
@@ -321,14 +411,6 @@ class Source:
             if (place := found.get(item_id)) is not None and _has_id(raw := data[slice(*place)], item_id):
                 return raw
         return None
-
-    def _item_at_hand(self, item_id: str) -> DataItem | None:
-        """The same, taken apart."""
-        raw = self._at_hand(item_id)
-        try:
-            return None if raw is None else parse(raw, bytes_max=BUNDLE_BYTES_MAX)
-        except ClientError:
-            return None
 
     async def _pair(self, nonce: int, assignment_id: str) -> Pair:
         assignment = await self._item(nonce, "assignment", assignment_id)
@@ -341,9 +423,7 @@ class Source:
         return await self._item(nonce, "message", message_id)
 
     async def _item(self, nonce: int, what: str, item_id: str) -> DataItem:
-        """An item, from a bundle at hand (then unverified) or alone."""
-        if (item := self._item_at_hand(item_id)) is not None:
-            return item
+        """An item, verified."""
         try:
             async with self._requests:
                 return await self._client.item(item_id)

@@ -37,7 +37,7 @@ from aoray.actors.messages import Given, dry_run_message
 from aoray.actors.modules import ModuleStore
 from aoray.actors.served import served
 from aoray.arweave.client import ArweaveClient
-from aoray.errors import AorayError, BadSignature, ClientError, MalformedInput, NotFound
+from aoray.errors import AorayError, BadSignature, ClientError, LogFault, MalformedInput, NotFound
 from aoray.judging import Judged, Judges, Page
 from aoray.protocol.assignments import Head, LogEntry
 from aoray.protocol.attestations import Statement, result_hash
@@ -65,6 +65,7 @@ class Run:
         self._height = self._assigned = self._errors = self._states = 0
         self.compute_units: Sequence[str] = ()
         self.other_attesters: Sequence[str] = ()
+        self.other_assignments = 0
 
     def close(self) -> None:
         self._evaluator.close()
@@ -132,6 +133,7 @@ class Run:
             "state_sha256": self._state_hash(),
             "compute_units": list(self.compute_units),
             "other_attesters": list(self.other_attesters),
+            "other_assignments": self.other_assignments,
             "attested": attested,
             "attested_states": self._states,
             "not_attested_at_the_end": self.head.nonce - last,
@@ -156,24 +158,24 @@ async def replayed(
     progress: Progress = nothing,
     compare: Compare | None = None,
     compiled: Path | None = None,
-    ignore_forged: bool = False,
     compute_units: Collection[str] = (),
 ) -> AsyncIterator[Run]:
     """The process checked and evaluated up to nonce `to` (the last one on Arweave by default).
 
     `compiled` is a directory of compiled modules that is trusted. Anyone may upload what looks like an
-    assignment: with `ignore_forged`, those that the scheduler did not make are passed over. `compute_units`
-    are addresses whose attestations must be true, in place of those that the scheduler names.
+    assignment: those that the scheduler did not sign are passed over, and counted. `compute_units` are
+    addresses whose attestations must be true, in place of those that the scheduler names.
     """
     facts = facts_of(await _named_item(client, process_id, process_id, "process"))
     with TemporaryDirectory(prefix="aoray-verify-") as directory, closing(Table()) as table:
         module = await _named_item(client, process_id, facts.module, "module")
-        source = Source(client, facts, table, ignore_forged)
+        source = Source(client, facts, table)
         await source.list_log(progress)
         end = _end(facts, table.last(), to)
         spawned = Spawned(facts.item.raw, await source.assignment_of_spawn())
         prepared = await _prepared(facts, module, spawned, Path(directory), compiled)
         with closing(Run(facts, table, prepared)) as run:
+            run.other_assignments = await source.others()
             with closing(Judges(facts, end + 1)) as judges:  # they begin while attestations are listed
                 run.compute_units = sorted(compute_units or await source.compute_units())
                 run.other_attesters = await source.list_said(run.compute_units, progress)
@@ -256,7 +258,7 @@ async def _judged(judges: Judges, source: Source, to: int) -> AsyncGenerator[lis
                 else:
                     if page is None:
                         break
-                    judging.append(asyncio.ensure_future(judges.judge(page)))
+                    judging.append(asyncio.ensure_future(_judged_surely(judges, source, page)))
                 while judging and (missing or len(judging) >= judges.width):
                     yield await judging.popleft()
             while judging:
@@ -267,6 +269,17 @@ async def _judged(judges: Judges, source: Source, to: int) -> AsyncGenerator[lis
             await asyncio.gather(*judging, return_exceptions=True)
     if missing:
         raise missing
+
+
+async def _judged_surely(judges: Judges, source: Source, page: Page) -> list[Judged]:
+    """A page's slots; nobody is accused of what a bundle of somebody else's has under the id of an item."""
+    try:
+        return await judges.judge(page)
+    except LogFault:
+        alone = await source.alone(page)
+        if alone == page:
+            raise
+    return await judges.judge(alone)
 
 
 async def _fetched(source: Source, to: int) -> AsyncGenerator[Page, None]:

@@ -37,6 +37,7 @@ from aoray.files import files_of, keep_files
 from aoray.gateway.admission import Admission
 from aoray.keyfiles import KEY_NAMES, load_key, load_wallet, private
 from aoray.modules.lua import LUA_WASM, lua_item
+from aoray.protocol.forms import AO
 from aoray.protocol.items import DataItem, build
 from aoray.protocol.tags import Tag
 from aoray.ray_environment import scratch
@@ -275,16 +276,19 @@ def publish_lua(settings: Settings) -> None:
 
 def publish_location(settings: Settings) -> None:
     """Say on Arweave where the scheduler is, for clients that look its address up (wire-contract §2.5), and
-    whose attestations go with it, for those who verify."""
+    whose attestations go with it, for those who verify (protocol/forms.py).
+
+    It has no data. When it had a space, a stranger's tick could pass for a newer location: what is signed now
+    is another item, and so the newest where there are such ticks.
+    """
     tags = [
-        Tag("Data-Protocol", "ao"),
-        Tag("Variant", "ao.TN.1"),
+        *AO,
         Tag("Type", "Scheduler-Location"),
         Tag("Url", f"http://{settings.host}:{settings.port + 3}"),
         Tag("Time-To-Live", LOCATION_TTL_MS),
         Tag("Compute-Unit", load_key(settings, "compute").address),
     ]
-    _upload(settings, build(load_key(settings, "scheduler"), tags=tags, data=b" "))
+    _upload(settings, build(load_key(settings, "scheduler"), tags=tags))
 
 
 def _upload(settings: Settings, item: DataItem) -> None:

@@ -91,6 +91,7 @@ def keep_keys(settings: Settings) -> None:
         check_keys(settings, units, log)
         for name in KEY_NAMES:
             units.setdefault(name, [Held(load(path_of(settings, name)).address, now())])
+    check_distinct(settings, {name: held[-1].address for name, held in units.items()})
     if units != units_of(settings.data):
         write_units(settings.data, units)
 
@@ -108,6 +109,18 @@ def check_keys(settings: Settings, units: Units, log: str) -> None:
         )
     for name, address in expected.items():
         load_held(path_of(settings, name), name, address)
+
+
+def check_distinct(settings: Settings, addresses: Mapping[KeyName, str]) -> None:
+    """ClientError if two units have one key: what the messenger signs for guests must not be by the key that
+    orders messages or attests results (docs/signing.md)."""
+    owners: dict[str, KeyName] = {}
+    for name, address in addresses.items():
+        if (other := owners.setdefault(address, name)) != name:
+            raise ClientError(
+                f"{other}.json and {name}.json in {settings.keys_directory} are the same key",
+                hint="Each unit signs with a key of its own: give one of the two another key.",
+            )
 
 
 def expected_addresses(units: Units, log: str | None) -> dict[KeyName, str]:

@@ -4,11 +4,14 @@ Anyone may ask this of anyone's log; nobody is trusted, neither the Arweave gate
 the scheduler that signed them. Pure: replay.py fetches the items and executes them, here they are judged.
 
 What is checked of a slot: the signatures of its assignment and its message, that the assignment is the
-process's scheduler's (the address in its `Scheduler` tag), its nonce, hash chain and timestamp after those of
-the slot before, that no tag which is read says two things, and that the message is the one it names. A
-message whose target is another process is one that was assigned; the log allows that of any item. A tick of
-a cron, which the scheduler itself signs, is one that the process's spawn item calls for, and not before its
-time.
+process's scheduler's (the address in its `Scheduler` tag) and has exactly the form of one (protocol/forms.py:
+the scheduler signs ticks too, whose words a stranger may have chosen), its nonce, hash chain and timestamp
+after those of the slot before, and that the message is the one it names. A message whose target is another
+process is one that was assigned; the log allows that of any item. A tick of a cron, which the scheduler
+itself signs, is one that the process's spawn item calls for, and not before its time.
+
+What others than the scheduler signed is no part of the log, whatever it looks like: it is passed over and
+counted (`claim_of`), and never a fault.
 
 Of a result: that it is what the compute units attest, and so the state at checkpoints. Which ones are asked
 is the caller's: those that the scheduler names on Arweave, or those that a person names.
@@ -25,20 +28,20 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from aoray.errors import BadSignature, LogFault, MalformedInput
+from aoray.errors import BadSignature, ClientError, LogFault, MalformedInput
 from aoray.limits import ITEM_BYTES_MAX
 from aoray.protocol import assignments
 from aoray.protocol.assignments import Head, LogEntry, Plain, next_hash_chain
 from aoray.protocol.attestations import Statement
 from aoray.protocol.engines import TAG as ENGINE
 from aoray.protocol.engines import engine_named
+from aoray.protocol.forms import LOCATION, departure, tags_departure
 from aoray.protocol.ids import b64url_encode
 from aoray.protocol.items import DataItem, verifies_tags, verify
 from aoray.protocol.signatures import ED25519, address_of
 from aoray.protocol.tags import Tags, all_of, ao_tag, first, from_json
 from aoray.protocol.ticks import Moment, tick_of, wrong
 
-SAID_ONCE = ("Process", "Epoch", "Nonce", "Hash-Chain", "Block-Height", "Timestamp")
 NUMBERS = ("Epoch", "Nonce", "Block-Height", "Timestamp")
 DIGITS_MAX = 18  # of a number in a tag
 CHANGED = "its signature does not verify: it was changed after it was signed, or never signed"
@@ -106,27 +109,43 @@ def page_of(answer: dict[str, Any]) -> tuple[list[Any], str | None]:
         raise MalformedInput("The gateway's answer is no page of transactions.", field="answer") from error
 
 
-def claim_of(facts: Facts, node: dict[str, Any], *, ignore_forged: bool = False) -> Claim | None:
-    """A GraphQL node as a claim. None if it only looks like an assignment, as any message's tags may.
-
-    One that another than the scheduler made is a fault; or none as well, with `ignore_forged`.
-    """
+def claim_of(facts: Facts, node: dict[str, Any]) -> Claim | None:
+    """A GraphQL node as a claim. None for what is passed over: what another than the scheduler signed, and
+    what only looks like an assignment, as any message's tags may."""
     try:
         tags, item_id, owner = from_json(node["tags"]), str(node["id"]), str(node["owner"]["address"])
         bundle = str((node.get("bundledIn") or {}).get("id") or "")
     except (KeyError, TypeError, AttributeError) as error:
         raise MalformedInput("The gateway's answer lacks parts of an assignment.", field="node") from error
+    nonce = _number(tags, "Nonce")
+    if owner != facts.scheduler or node.get("recipient") or nonce is None:
+        return None
     if ao_tag(tags, "Type") != "Assignment" or first(tags, "Process") != facts.process_id:
         return None
-    if owner != facts.scheduler:
-        if ignore_forged:
-            return None
-        why = f"assignment {item_id} is forged: {owner} made it, and the scheduler is {facts.scheduler}"
-        raise fault(facts.process_id, _number(tags, "Nonce"), item_id, why)
-    nonce = _number(tags, "Nonce")
-    if nonce is None:
-        raise fault(facts.process_id, None, item_id, f"assignment {item_id} has no nonce")
     return Claim(item_id, nonce, owner, bundle)
+
+
+def is_claimed(facts: Facts, nonce: int, item: DataItem) -> bool:
+    """Whether a (verified) item is the scheduler's word on that nonce, as a gateway says; in which form, is
+    judged with its slot."""
+    words = _number(item.tags, "Nonce") == nonce and first(item.tags, "Process") == facts.process_id
+    return words and item.address == facts.scheduler and not item.target
+
+
+def compute_unit_of(node: dict[str, Any]) -> str | None:
+    """The compute unit that a GraphQL node names, if it looks like a location."""
+    try:
+        tags, recipient = from_json(node["tags"]), node["recipient"]
+    except (KeyError, TypeError, ClientError):
+        return None
+    return None if recipient or tags_departure(tags, LOCATION) else first(tags, "Compute-Unit")
+
+
+def named_by(facts: Facts, item: DataItem) -> str | None:
+    """The compute unit that a (verified) item names, if it is a location of the scheduler."""
+    if item.address != facts.scheduler or departure(item, LOCATION):
+        return None
+    return first(item.tags, "Compute-Unit")
 
 
 def twice(facts: Facts, nonce: int, one: str, other: str) -> LogFault:
@@ -266,11 +285,9 @@ def _why(facts: Facts, assignment: DataItem, error: MalformedInput) -> str:
 
 
 def _check_tags(facts: Facts, nonce: int, assignment: DataItem) -> None:
-    """Each tag that is read says one thing: readers differ on which of two to believe."""
-    for name in SAID_ONCE:
-        if len(all_of(assignment.tags, name)) != 1:
-            why = f"assignment {assignment.id} does not have one tag {name}"
-            raise fault(facts.process_id, nonce, assignment.id, why)
+    """It has the form of an assignment: of two tags of a name, readers differ on which to believe."""
+    if departs := departure(assignment, assignments.form_of(nonce)):
+        raise fault(facts.process_id, nonce, assignment.id, f"assignment {assignment.id} {departs}")
     for name in NUMBERS:
         if _number(assignment.tags, name) is None:
             why = f"assignment {assignment.id}: {name} is no number"

@@ -19,6 +19,7 @@ import orjson
 
 from aoray import limits
 from aoray.errors import MalformedInput
+from aoray.protocol.forms import VOUCHED, folded
 from aoray.protocol.ids import is_id
 from aoray.protocol.items import DataItem
 from aoray.protocol.tags import Tag, Tags, ao_tag
@@ -28,8 +29,6 @@ Entry = Mapping[str, Any]
 ANCHOR_BYTES = 32
 VARIANT = Tag("Variant", "ao.TN.1")
 EMPTY_DATA = b" "  # what AO's tools send for no data
-# Said by the messenger alone. Compared in lower case and with dashes, since processes normalise names so.
-VOUCHED = frozenset({"from-process", "from-module", "pushed-for", "from-nonce", "from-index"})
 
 
 class Sender(NamedTuple):
@@ -171,9 +170,7 @@ def success_tags(spec: SpawnSpec, sender: Sender, process_id: str) -> Tags:
 
 def without(tags: Iterable[Tag], names: Sequence[str]) -> Tags:
     """The tags but those of these names, and but those that only the messenger may set."""
-    return tuple(
-        tag for tag in tags if tag.name not in names and tag.name.lower().replace("_", "-") not in VOUCHED
-    )
+    return tuple(tag for tag in tags if tag.name not in names and folded(tag.name) not in VOUCHED)
 
 
 def _message(entry: Entry, sender: Sender, nonce: int, index: int, pushed_for: str) -> MessageSpec:
@@ -197,7 +194,8 @@ def _spawn(entry: Entry, sender: Sender, nonce: int, index: int, pushed_for: str
     tags = _tags(entry)
     if not any(tag.name == "Module" and is_id(tag.value) for tag in tags):
         raise MalformedInput("Tag 'Module': must be the id of a module", field="Module")
-    own = without(tags, ("Data-Protocol", "Type"))
+    # It has no target: in no spelling may the guest's words say what it is.
+    own = tuple(tag for tag in without(tags, ()) if folded(tag.name) not in ("data-protocol", "type"))
     scheduler = () if any(tag.name == "Scheduler" for tag in own) else (Tag("Scheduler", sender.scheduler),)
     added = (
         VARIANT,

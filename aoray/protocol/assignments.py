@@ -5,8 +5,9 @@ first is SHA-256(process id); each later one SHA-256(previous assignment's id, p
 an assignment fixes all before it. Timestamps of a process increase strictly, since people page by them.
 
 `next_slot` gives the next slot and its assignment as raw bytes; the scheduler calls it, one process after
-another in one thread. `check_chain` is for whoever replays a log: it trusts nobody. `plain` reads at a glance
-what `next_slot` writes for nearly all slots; all else is to be parsed.
+another in one thread. `check_chain` is for whoever replays a log: it trusts nobody, and takes nothing for an
+assignment that has not exactly its form (protocol/forms.py). `plain` reads at a glance what `next_slot`
+writes for nearly all slots; all else is to be parsed.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import NamedTuple
 from aoray.errors import MalformedInput
 from aoray.protocol.engines import BEFORE_VERSIONS, Engine, engine_named, engine_numbered
 from aoray.protocol.engines import TAG as ENGINE
+from aoray.protocol.forms import ASSIGNMENT, SPAWN_ASSIGNMENT, Form, departure
 from aoray.protocol.ids import b64url_encode, id_bytes
 from aoray.protocol.items import DataItem, build_tags, parse, verify
 from aoray.protocol.keys import Signer
@@ -187,6 +189,11 @@ def check_chain(
     return head
 
 
+def form_of(nonce: int) -> Form:
+    """The form of the assignment of this nonce."""
+    return ASSIGNMENT if nonce else SPAWN_ASSIGNMENT
+
+
 def check_slot(
     process_id: str,
     entry: LogEntry,
@@ -218,6 +225,9 @@ def check_slot(
     for name, found, right in facts:
         if found != right:
             raise MalformedInput(f"The log breaks at nonce {nonce}: {name}.", field=name, nonce=nonce)
+    if departs := departure(assignment, form_of(nonce)):
+        why = f"The log breaks at nonce {nonce}: the assignment {departs}."
+        raise MalformedInput(why, field="form", nonce=nonce)
     if head is not None and entry.timestamp <= head.timestamp:
         raise MalformedInput(f"The log's time stands still at nonce {nonce}.", field="Timestamp", nonce=nonce)
     return Head(nonce, assignment.id, chain, entry.timestamp)

@@ -17,7 +17,8 @@ Invariants: slots rise by nonce; the same slots signed again by the same Ed25519
 may be attested twice, the second time with the state, since a checkpoint comes later than the result: both
 say the same of what both say.
 
-On failure: `MalformedInput` or `TooLarge` for what only looks like an attestation.
+On failure: `MalformedInput` or `TooLarge` for what only looks like an attestation, such as an item with a
+target, or with any other tag.
 """
 
 from __future__ import annotations
@@ -32,10 +33,11 @@ from aoray.errors import MalformedInput, TooLarge
 from aoray.limits import ATTESTATION_SLOTS_MAX
 from aoray.protocol.engines import NEWEST
 from aoray.protocol.engines import TAG as ENGINE
+from aoray.protocol.forms import ATTESTATION, departure
 from aoray.protocol.ids import b64url_encode, is_id
 from aoray.protocol.items import DataItem, build
 from aoray.protocol.keys import Signer
-from aoray.protocol.tags import Tag, ao_tag, first
+from aoray.protocol.tags import Tag, first
 
 TYPE = "Attestation"
 _AO_TAGS = (Tag("Data-Protocol", "ao"), Tag("Variant", "ao.TN.1"), Tag("Type", TYPE))
@@ -83,8 +85,9 @@ def _as_json(slot: Statement) -> dict[str, Any]:
 
 def statements_of(item: DataItem, process_id: str) -> list[Statement]:
     """What an attestation of that process says; whether its signer is to be believed is the caller's."""
-    if ao_tag(item.tags, "Type") != TYPE or first(item.tags, "Process") != process_id:
-        raise MalformedInput(f"{item.id} is no attestation of {process_id}", field="tags")
+    if (departs := departure(item, ATTESTATION)) or first(item.tags, "Process") != process_id:
+        why = f": it {departs}" if departs else ""
+        raise MalformedInput(f"{item.id} is no attestation of {process_id}{why}", field="tags")
     try:
         slots = orjson.loads(item.data)["Slots"]
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:

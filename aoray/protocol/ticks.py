@@ -14,6 +14,13 @@ so it is scheduled once, however often it is made. What it says was signed by th
 item, so the guest sees the owner as `Owner` and `From`, `Cron: true`, and the tags without `Cron-Tag-`; no
 data.
 
+The scheduler's key signs its own statements too, and a stranger chooses the tags of a cron. So in the signed
+item they keep their prefix, as the spawn has them: no reader of the scheduler's items ever finds a stranger's
+word as a tag without `Cron-Tag-`. Ticks that were signed before that was so had them without the prefix; they
+are told apart by the order of their first tags, remain ticks, and are nothing else (they have a target, which
+no statement has: protocol/forms.py). A spawn that asks for the tags of protocols is refused besides, in any
+spelling (`check_asked`); one that is in a log from before still ticks.
+
 Invariants: nobody but the scheduler of a process can make a tick of it, and `wrong` (which `aoray verify`
 asks) finds one that its spawn item does not call for, or that came before its time.
 """
@@ -26,6 +33,7 @@ from typing import Literal, NamedTuple, cast
 
 from aoray import limits
 from aoray.errors import ClientError, MalformedInput, TooLarge
+from aoray.protocol.forms import NAMES, folded
 from aoray.protocol.items import DataItem, build
 from aoray.protocol.keys import Signer
 from aoray.protocol.tags import Tag, Tags, all_of
@@ -48,7 +56,8 @@ MILLISECONDS: Mapping[str, int] = {
 }
 BLOCKS = ("block", "blocks")
 KIND = (Tag("Data-Protocol", "ao"), Tag("Variant", "ao.TN.1"), Tag("Type", "Message"))
-MARKS = ("Cron", "Cron-Due", "Cron-Owner")
+MARKS = ("Cron-Owner", "Cron", "Cron-Due")
+MARKS_BEFORE = ("Cron", "Cron-Due", "Cron-Owner")  # the cron's tags follow without their prefix
 HEAD = len(KIND) + len(MARKS)  # tags before those of the cron
 
 
@@ -119,6 +128,18 @@ def crons_of(tags: Sequence[Tag]) -> Crons:
     return Crons(tuple(crons), _missed(tags))
 
 
+def check_asked(tags: Sequence[Tag]) -> None:
+    """Refuse a spawn item with crons that can't be, or whose ticks would have the tags of a protocol."""
+    for cron in crons_of(tags).crons:
+        for name, _ in cron.tags:
+            if folded(name) in NAMES:
+                raise MalformedInput(
+                    f"{PREFIX}{name[:60]} is refused: {name[:60]} is a tag of the protocol",
+                    field=f"tags.{PREFIX}{name[:60]}",
+                    hint="Give the tick's tag another name; what the process is to do belongs into Action.",
+                )
+
+
 def _interval(text: str) -> tuple[Unit, int]:
     found = INTERVAL.fullmatch(text)
     count, unit = (int(found[1]), found[2].lower()) if found else (0, "")
@@ -154,21 +175,34 @@ def tick_item(signer: Signer, process: DataItem, cron: Cron, due: int) -> DataIt
 
 
 def _tags(process: DataItem, cron: Cron, due: int) -> Tags:
-    marks = zip(MARKS, (cron.name, str(due), process.address), strict=True)
-    return (*KIND, *(Tag(name, value) for name, value in marks), *cron.tags)
+    marks = _marks(MARKS, process, cron, due)
+    return (*KIND, *marks, *(Tag(PREFIX + name, value) for name, value in cron.tags))
+
+
+def _tags_before(process: DataItem, cron: Cron, due: int) -> Tags:
+    """Those of a tick that was signed when crons' tags had no prefix in it."""
+    return (*KIND, *_marks(MARKS_BEFORE, process, cron, due), *cron.tags)
+
+
+def _marks(names: Sequence[str], process: DataItem, cron: Cron, due: int) -> Tags:
+    said = {"Cron": cron.name, "Cron-Due": str(due), "Cron-Owner": process.address}
+    return tuple(Tag(name, said[name]) for name in names)
 
 
 def tick_of(item: DataItem, process_id: str, scheduler: bytes) -> Tick | None:
     """What a tick says; None for any other message. `scheduler` is the key that signed the assignment."""
     if item.owner != scheduler or item.target_id != process_id or item.tags[: len(KIND)] != KIND:
         return None
-    marks = item.tags[len(KIND) : HEAD]
-    if tuple(tag.name for tag in marks) != MARKS:
+    marks, tags = item.tags[len(KIND) : HEAD], item.tags[HEAD:]
+    names, said = tuple(tag.name for tag in marks), dict(marks)
+    if names not in (MARKS, MARKS_BEFORE):
         return None
-    cron, due, owner = (tag.value for tag in marks)
+    due = said["Cron-Due"]
     if not (due.isascii() and due.isdecimal() and len(due) <= 18):
         return None
-    return Tick(cron, int(due), owner, item.tags[HEAD:])
+    if names == MARKS:
+        tags = tuple(Tag(name.removeprefix(PREFIX), value) for name, value in tags)
+    return Tick(said["Cron"], int(due), said["Cron-Owner"], tags)
 
 
 def wrong(tick: Tick, item: DataItem, process: DataItem, spawned: Moment, slot: Moment) -> str:
@@ -177,7 +211,8 @@ def wrong(tick: Tick, item: DataItem, process: DataItem, spawned: Moment, slot: 
         cron = next((cron for cron in crons_of(process.tags).crons if cron.name == tick.cron), None)
     except ClientError:
         cron = None
-    if cron is None or item.tags != _tags(process, cron, tick.due) or item.data or item.anchor:
+    asked = [make(process, cron, tick.due) for make in (_tags, _tags_before)] if cron else []
+    if cron is None or item.tags not in asked or item.data or item.anchor:
         return "its process never asked for such a tick"
     if (tick.due - origin(spawned, cron.unit)) % cron.step:
         return "it is not a whole number of intervals from its process"

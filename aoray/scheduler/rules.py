@@ -24,7 +24,7 @@ from aoray.protocol.ids import is_id
 from aoray.protocol.items import DataItem, parse
 from aoray.protocol.keys import Signer
 from aoray.protocol.tags import all_of, ao_tag
-from aoray.protocol.ticks import crons_of
+from aoray.protocol.ticks import check_asked
 from aoray.scheduler.log import ProcessState, Slot
 
 
@@ -168,7 +168,7 @@ def _check_process(submission: Submission) -> Bound:
         raise MalformedInput(
             "On-Boot is neither Data nor the id of a transaction", field="tags.On-Boot", process_id=item.id
         )
-    crons_of(item.tags)
+    check_asked(item.tags)
     if submission.process_id != item.id:
         raise MalformedInput(
             "the id of a process is that of its item", field="process_id", process_id=item.id

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from aoray.errors import ClientError, MalformedInput
 from aoray.limits import ATTESTATION_SLOTS_MAX, ITEM_BYTES_MAX
 from aoray.protocol.attestations import Statement, attest, result_hash, statements_of
+from aoray.protocol.forms import AO
 from aoray.protocol.ids import b64url_encode
 from aoray.protocol.items import build, parse, verify
 from aoray.protocol.keys import Ed25519Signer
@@ -44,8 +45,12 @@ def slot(**changed: Any) -> dict[str, Any]:
 
 
 def said(data: Any, process_id: str = PROCESS, kind: str = "Attestation") -> list[Statement]:
-    tags = [Tag("Data-Protocol", "ao"), Tag("Type", kind), Tag("Process", process_id)]
-    return statements_of(build(COMPUTE, tags=tags, data=orjson.dumps(data)), PROCESS)
+    return statements_of(build(COMPUTE, tags=tags_of(process_id, kind), data=orjson.dumps(data)), PROCESS)
+
+
+def tags_of(process_id: str = PROCESS, kind: str = "Attestation") -> list[Tag]:
+    nonces, json = (Tag("Nonce-From", "1"), Tag("Nonce-To", "1")), Tag("Content-Type", "application/json")
+    return [*AO, Tag("Type", kind), Tag("Process", process_id), *nonces, json]
 
 
 @given(batches)
@@ -96,9 +101,8 @@ def test_what_only_looks_like_an_attestation_is_refused(data: Any) -> None:
 
 @given(st.binary(max_size=40) | json_values.map(orjson.dumps) | json_values.map(in_slots))
 def test_any_data_gives_statements_or_a_client_error(data: bytes) -> None:
-    tags = [Tag("Data-Protocol", "ao"), Tag("Type", "Attestation"), Tag("Process", PROCESS)]
     with contextlib.suppress(ClientError):
-        statements_of(build(COMPUTE, tags=tags, data=data), PROCESS)
+        statements_of(build(COMPUTE, tags=tags_of(), data=data), PROCESS)
 
 
 def test_an_attestation_of_another_process_is_none_of_this_one() -> None:

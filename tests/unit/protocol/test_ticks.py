@@ -170,7 +170,7 @@ def test_a_tick_that_the_scheduler_changed_is_found() -> None:
     other_cron = cron._replace(place=7)
     good = tick_item(SCHEDULER, TICKING, cron, due)
     marks = list(good.tags)
-    marks[5] = Tag("Cron-Owner", STRANGER.address)
+    marks[3] = Tag("Cron-Owner", STRANGER.address)
     forged = [
         tick_item(SCHEDULER, TICKING, invented, due),
         tick_item(SCHEDULER, TICKING, other_cron, due),

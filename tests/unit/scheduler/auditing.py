@@ -16,9 +16,10 @@ from aoray.client import module_tags
 from aoray.errors import LogFault
 from aoray.modules.lua import LUA_MODULE_FORMAT, LUA_WASM
 from aoray.protocol.assignments import Head, LogEntry
-from aoray.protocol.items import build, parse
+from aoray.protocol.forms import AO
+from aoray.protocol.items import DataItem, build, parse
 from aoray.protocol.keys import Signer, generate_ed25519
-from aoray.protocol.tags import first
+from aoray.protocol.tags import Tag, first
 from aoray.replay import replayed
 
 STRANGER = generate_ed25519()
@@ -67,6 +68,13 @@ class Auditor:
         """Another assignment for that nonce."""
         given = {"now_ms": 1_700_000_000_000, "block_height": 7} | times
         return next_assignment(signer, self.process, self.head(nonce - 1), message_id, **given)[1].raw
+
+
+def location(signer: Signer, compute: Signer, data: bytes = b"", target: str = "") -> DataItem:
+    """What a scheduler says of where it is and who computes for it."""
+    where = (("Type", "Scheduler-Location"), ("Url", "http://127.0.0.1:4003"), ("Time-To-Live", "3600000"))
+    tags = [*AO, *(Tag(*pair) for pair in where), Tag("Compute-Unit", compute.address)]
+    return build(signer, target=target, tags=tags, data=data)
 
 
 def tampered(raw: bytes) -> bytes:

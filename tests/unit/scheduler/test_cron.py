@@ -12,15 +12,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from scheduling import MESSAGE_TAGS, SCHEDULER, SOME_ID, check_process, committer, message, reader_of, spawn
+from scheduling import SCHEDULER, SOME_ID, check_process, committer, message, reader_of, spawn
 
 from aoray import limits
 from aoray.actors.placement import Placement
 from aoray.errors import ClientError, MalformedInput, NotFound, Unavailable, UnknownProcess
 from aoray.protocol.assignments import LogEntry
 from aoray.protocol.items import parse
-from aoray.protocol.ticks import Missed, Moment, Tick, tick_of, wrong
+from aoray.protocol.ticks import HEAD, KIND, Missed, Moment, Tick, crons_of, tick_of, wrong
 from aoray.rates import Rates
+from aoray.scheduler import rules
 from aoray.scheduler.committer import Committer
 from aoray.scheduler.cron import due, first_after
 from aoray.scheduler.log import SqliteLog
@@ -346,12 +347,26 @@ def test_what_can_never_tick_is_refused(clocked: Clocked) -> None:
         clocked.ticker.monitor(SOME_ID, clocked.now)
 
 
-def test_tags_of_a_cron_that_look_like_the_protocols_do_no_harm(clocked: Clocked) -> None:
+def test_a_cron_from_before_whose_tags_look_like_the_protocols_ticks_and_does_no_harm(
+    clocked: Clocked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a spawn is refused now; logs have them."""
+    monkeypatch.setattr(rules, "check_asked", crons_of)
     strange = [("Type", "Process"), ("Data-Protocol", "other"), ("From-Process", SOME_ID), ("Cron", "x")]
     process = clocked.monitored(SECOND[0], *((f"Cron-Tag-{name}", value) for name, value in strange))
     (entry,) = clocked.look(later_ms=1000)
     assert [tuple(tag) for tag in clocked.ticks(process)[0].tags] == strange
-    assert parse(entry.item).tags[0] == MESSAGE_TAGS[0]
+    signed = [tag for tag in parse(entry.item).tags if not tag.name.startswith("Cron-Tag-")]
+    assert signed[:3] == list(KIND) and len(signed) == HEAD
+
+
+@pytest.mark.parametrize(
+    "name", ["Type", "type", "SCHEDULER-LOCATION", "From_Process", "Nonce", "data-protocol"]
+)
+def test_a_cron_whose_tags_are_the_protocols_is_refused_at_the_spawn(clocked: Clocked, name: str) -> None:
+    refused = spawn(SECOND[0], (f"Cron-Tag-{name}", "x"))
+    (outcome,) = clocked.committer.commit([refused], now_ms=T0, block_height=0).outcomes
+    assert isinstance(outcome, MalformedInput) and outcome.field == f"tags.Cron-Tag-{name}"
 
 
 class FailsAt(SqliteLog):

@@ -12,6 +12,8 @@ import pytest
 
 from aoray.errors import ClientError
 from aoray.keyfiles import load_or_make
+from aoray.settings import Settings
+from aoray.unit_keys import keep_keys
 
 
 def test_a_key_is_made_once_and_readable_by_its_owner_only(tmp_path: Path) -> None:
@@ -66,3 +68,14 @@ def test_what_is_said_of_a_spoiled_key_does_not_give_it_away(
         load_or_make(path)
     said = "".join(traceback.format_exception(refused.value)) + repr(refused.value.details)
     assert secret[8:20].lower() not in said.lower()
+
+
+@pytest.mark.parametrize(("one", "other"), [("scheduler", "authority"), ("compute", "scheduler")])
+def test_two_units_with_one_key_are_refused(tmp_path: Path, one: str, other: str) -> None:
+    """What the messenger signs for guests must not be by the key that orders messages or attests results."""
+    settings = Settings(data=tmp_path)
+    keep_keys(settings)
+    keys = tmp_path / "keys"
+    (keys / f"{one}.json").write_bytes((keys / f"{other}.json").read_bytes())
+    with pytest.raises(ClientError, match="are the same key"):
+        keep_keys(settings)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from auditing import STRANGER, Auditor
+from auditing import STRANGER, Auditor, location
 from scheduling import SCHEDULER
 
 from aoray.errors import LogFault
@@ -24,8 +24,7 @@ LAST = 7
 
 def locate(auditor: Auditor, signer: Signer = SCHEDULER, compute: Signer = COMPUTE) -> None:
     """The scheduler says whose attestations go with its log."""
-    tags = [Tag("Type", "Scheduler-Location"), Tag("Compute-Unit", compute.address)]
-    auditor.store.put(build(signer, tags=tags, data=b" "))
+    auditor.store.put(location(signer, compute))
 
 
 async def truth(auditor: Auditor) -> list[Statement]:

@@ -1,0 +1,132 @@
+"""Forms: what a statement of a unit looks like, and the names that none but the protocol uses. Pure.
+
+A unit states something under its own key: the scheduler that a message has a slot (assignment) and where it
+is (location), the compute unit what messages gave (attestation). The same keys sign items whose words others
+chose: ticks have the tags that a spawn asks for, pushed messages and spawns those of a guest's outbox. So a
+signature alone says nothing of who chose the words. What separates the two is the form: a statement has
+neither target nor anchor, the data of its form, and exactly the tags of its form, each once. Whoever reads a
+statement asks `departure` first.
+
+The words of others never have such a form: a tick has a target, no tag of a cron is without its prefix
+(protocol/ticks.py), and what the messenger signs has `From-Process`, data, and a key of its own
+(`unit_keys.check_distinct` refuses one key for two units). `NAMES` are the tag names that protocols give a meaning
+to, in the only table of them; `folded` is how two spellings of a name are compared.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from aoray.protocol.tags import Tag, Tags
+
+if TYPE_CHECKING:
+    from aoray.protocol.items import DataItem
+
+NO_DATA: tuple[bytes, ...] = (b"",)
+NO_TAGS: frozenset[str] = frozenset()
+AO = (Tag("Data-Protocol", "ao"), Tag("Variant", "ao.TN.1"))
+
+
+class Form(NamedTuple):
+    """The form of one kind of statement: which tags it has, what they must say, and which data."""
+
+    fixed: Mapping[str, str]  # tags that are there once, and what they say
+    once: frozenset[str]  # tags that are there once
+    optional: frozenset[str] = NO_TAGS  # tags that are there once or not at all
+    many: frozenset[str] = NO_TAGS  # tags that may be there more than once
+    data: tuple[bytes, ...] | None = NO_DATA  # the data that it may have; None for any
+
+
+def _form(
+    kind: str,
+    *once: str,
+    optional: tuple[str, ...] = (),
+    many: tuple[str, ...] = (),
+    data: tuple[bytes, ...] | None = NO_DATA,
+    **fixed: str,
+) -> Form:
+    said = dict((*AO, Tag("Type", kind))) | {name.replace("_", "-"): value for name, value in fixed.items()}
+    return Form(said, frozenset(once), frozenset(optional), frozenset(many), data)
+
+
+_SLOT = ("Process", "Epoch", "Nonce", "Hash-Chain", "Block-Height", "Timestamp")
+SPAWN_ASSIGNMENT = _form("Assignment", *_SLOT, optional=("Engine",))
+"""Of nonce 0, the process itself."""
+ASSIGNMENT = _form("Assignment", *_SLOT, "Message", many=("Exclude",))
+ATTESTATION = _form(
+    "Attestation",
+    *("Process", "Nonce-From", "Nonce-To"),
+    optional=("Engine",),
+    data=None,
+    Content_Type="application/json",
+)
+LOCATION = _form("Scheduler-Location", "Url", "Time-To-Live", "Compute-Unit", data=(b"", b" "))
+"""Its data was one space before there was a reason to sign it again (`runtime.publish_location`)."""
+STATEMENTS = {
+    "assignment of nonce 0": SPAWN_ASSIGNMENT,
+    "assignment": ASSIGNMENT,
+    "attestation": ATTESTATION,
+    "location": LOCATION,
+}
+"""All that units state in items of their own."""
+
+
+def departure(item: DataItem, form: Form) -> str:
+    """How an item departs from a form, in words that follow its id; '' if it has the form."""
+    if item.target:
+        return "has a target"
+    if item.anchor:
+        return "has an anchor"
+    if form.data is not None and item.data not in form.data:
+        return "has data"
+    return tags_departure(item.tags, form)
+
+
+def tags_departure(tags: Tags, form: Form) -> str:
+    """The same of its tags alone."""
+    counts = Counter(name for name, _ in tags)
+    for name in sorted(form.fixed.keys() | form.once):
+        if counts[name] != 1:
+            return f"does not have one tag {name}"
+    for name, value in tags:
+        if name in form.fixed:
+            if form.fixed[name] != value:
+                return f"has the tag {name} {value[:60]!r}, not {form.fixed[name]!r}"
+        elif name in form.optional:
+            if counts[name] > 1:
+                return f"has more than one tag {name}"
+        elif name not in form.once and name not in form.many:
+            return f"has a tag {name[:60]!r}, which is not of its form"
+    return ""
+
+
+VOUCHED = frozenset({"from-process", "from-module", "pushed-for", "from-nonce", "from-index"})
+"""Said by the messenger alone, of what it signs for a process; as `folded` spells them."""
+
+_TAGS_OF_STATEMENTS = {
+    name.lower()
+    for form in STATEMENTS.values()
+    for name in (*form.fixed, *form.once, *form.optional, *form.many)
+    if name != "Content-Type"
+}
+_TAGS_OF_SPAWNS = {"module", "scheduler", "authority", "on-boot", "actor", "memory-limit", "compute-limit"}
+_TAGS_OF_CRONS = {"cron", "cron-due", "cron-owner", "cron-interval", "cron-missed"}
+_TAGS_OF_MODULES = {"module-format", "input-encoding", "output-encoding"}
+_TAGS_OF_BUNDLES = {"bundle-format", "bundle-version"}
+_TAGS_ELSEWHERE = {
+    *("assignments", "assignment", "ordinate", "slot", "path", "unit-identifier", "signature", "sequence"),
+    *("forwarded-by", "base-layer", "read-only", "scheduler-location", "scheduler-transfer"),
+    *("block-hash", "block-timestamp", "base-hashpath", "commitment-device", "device", "bundled-in"),
+}
+"""Of AO's reference units and of AO-Core: nothing here reads them, others do."""
+NAMES = frozenset().union(
+    *(VOUCHED, _TAGS_OF_STATEMENTS, _TAGS_OF_SPAWNS, _TAGS_OF_CRONS),
+    *(_TAGS_OF_MODULES, _TAGS_OF_BUNDLES, _TAGS_ELSEWHERE),
+)
+
+
+def folded(name: str) -> str:
+    """A tag's name as processes and gateways compare them: without case, and with dashes."""
+    return name.casefold().replace("_", "-")
