@@ -21,24 +21,22 @@ On failure: `LogFault` for what is missing, double or unreadable; `Unavailable` 
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 from aoray import limits
 from aoray.arweave.client import ArweaveClient
 from aoray.errors import BadSignature, ClientError, LogFault, MalformedInput, NotFound, TooLarge
-from aoray.judging import Judged, Page, Pair
+from aoray.judging import Page, Pair
 from aoray.limits import BUNDLE_BYTES_MAX
-from aoray.protocol.assignments import LogEntry, plain
-from aoray.protocol.attestations import Statement, statements_of
+from aoray.listing import Table
+from aoray.protocol.assignments import plain
+from aoray.protocol.attestations import statements_of
 from aoray.protocol.bundles import places
 from aoray.protocol.engines import BEFORE_VERSIONS, engine_named
 from aoray.protocol.ids import b64url_encode
 from aoray.protocol.items import DataItem, id_of, parse
 from aoray.verify import (
-    Claim,
     Facts,
     Said,
     check_attested_engine,
@@ -83,13 +81,6 @@ LOCATIONS = """query ($owners: [String!], $first: Int!, $after: String) {
     edges { cursor node { id recipient owner { address } tags { name value } } }
   }
 }"""
-TABLES = (
-    "CREATE TABLE claim (nonce INTEGER, assignment TEXT, bundle TEXT, PRIMARY KEY (nonce, assignment))",
-    "CREATE TABLE slot (nonce INTEGER PRIMARY KEY, message TEXT UNIQUE)",
-    "CREATE TABLE said (nonce INTEGER, message TEXT, result TEXT, state TEXT, item TEXT, owner TEXT)",
-    "CREATE INDEX said_of ON said (nonce)",
-)
-
 Progress = Callable[[str, int, int], None]  # what is being done, how far it is, of how much (0: unknown)
 
 
@@ -98,85 +89,6 @@ class Bundle(NamedTuple):
 
     data: bytes
     places: dict[str, tuple[int, int]]
-
-
-class Table:
-    """What was listed, by nonce, on disk (SQLite's own temporary file)."""
-
-    def __init__(self) -> None:
-        self._sqlite = sqlite3.connect("", isolation_level=None)
-        self._sqlite.execute("PRAGMA journal_mode = OFF")
-        for statement in TABLES:
-            self._sqlite.execute(statement)
-
-    def close(self) -> None:
-        self._sqlite.close()
-
-    def add(self, claim: Claim) -> None:
-        """Keep a claim, beside others of its nonce."""
-        row = (claim.nonce, claim.assignment_id, claim.bundle)
-        self._sqlite.execute("INSERT OR IGNORE INTO claim VALUES (?, ?, ?)", row)
-
-    def drop(self, nonce: int, assignment_id: str) -> None:
-        """Forget a claim that is none."""
-        self._sqlite.execute("DELETE FROM claim WHERE nonce = ? AND assignment = ?", (nonce, assignment_id))
-
-    def contested(self) -> Iterator[int]:
-        """The nonces that have more than one claim."""
-        sql = "SELECT nonce FROM claim WHERE nonce > ? GROUP BY nonce HAVING count(*) > 1 ORDER BY 1 LIMIT 1"
-        nonce = -1
-        while found := self._sqlite.execute(sql, (nonce,)).fetchone():
-            (nonce,) = found
-            yield nonce
-
-    def claims(self, nonce: int) -> list[str]:
-        """The assignments that claim a nonce."""
-        rows = self._sqlite.execute("SELECT assignment FROM claim WHERE nonce = ?", (nonce,))
-        return [assignment for (assignment,) in rows.fetchall()]
-
-    def name(self, judged: Sequence[Judged]) -> tuple[LogEntry, int] | None:
-        """Note the messages of these slots; or the first that has a nonce already, and which."""
-        rows = [(entry.message_id, entry.nonce) for entry, *_ in judged]
-        try:
-            self._sqlite.executemany("INSERT OR FAIL INTO slot (message, nonce) VALUES (?, ?)", rows)
-        except sqlite3.IntegrityError:  # those before the one at fault are noted: there is no transaction
-            for entry, *_ in judged:
-                query = self._sqlite.execute("SELECT nonce FROM slot WHERE message = ?", (entry.message_id,))
-                (before,) = query.fetchone()
-                if before != entry.nonce:
-                    return entry, before
-        return None
-
-    def page(self, nonce: int, to: int, size: int = 0) -> list[tuple[int, str, str]]:
-        """From this nonce up to `to`: nonce, assignment and bundle of what there is."""
-        sql = "SELECT nonce, assignment, bundle FROM claim WHERE nonce BETWEEN ? AND ? ORDER BY nonce LIMIT ?"
-        return self._sqlite.execute(sql, (nonce, to, size or limits.VERIFY_PAGE_ENTRIES)).fetchall()
-
-    def last(self) -> int:
-        """The highest nonce; -1 if there is none."""
-        (last,) = self._sqlite.execute("SELECT ifnull(max(nonce), -1) FROM claim").fetchone()
-        return int(last)
-
-    def say(self, item: DataItem, statements: Sequence[Statement]) -> None:
-        """Keep what a verified attestation says."""
-        rows = [(*statement, item.id, item.address) for statement in statements]
-        self._sqlite.executemany("INSERT INTO said VALUES (?, ?, ?, ?, ?, ?)", rows)
-
-    def said(self, nonce: int, to: int) -> dict[int, list[Said]]:
-        """What is attested of these slots."""
-        found: dict[int, list[Said]] = defaultdict(list)
-        sql = "SELECT * FROM said WHERE nonce BETWEEN ? AND ? ORDER BY nonce"
-        for *statement, item_id, owner in self._sqlite.execute(sql, (nonce, to)):
-            found[statement[0]].append(Said(Statement(*statement), item_id, owner))
-        return found
-
-    def attested(self, to: int) -> tuple[int, int, int]:
-        """Slots up to `to` that are attested, the last of them (-1: none), and attested slots beyond."""
-        sql = """SELECT count(DISTINCT nonce) FILTER (WHERE nonce <= ?1),
-                        ifnull(max(nonce) FILTER (WHERE nonce <= ?1), -1),
-                        count(DISTINCT nonce) FILTER (WHERE nonce > ?1) FROM said"""
-        slots, last, beyond = self._sqlite.execute(sql, (to,)).fetchone()
-        return slots, last, beyond
 
 
 class Source:

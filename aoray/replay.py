@@ -39,10 +39,11 @@ from aoray.actors.served import served
 from aoray.arweave.client import ArweaveClient
 from aoray.errors import AorayError, BadSignature, ClientError, LogFault, MalformedInput, NotFound
 from aoray.judging import Judged, Judges, Page
+from aoray.listing import Table
 from aoray.protocol.assignments import Head, LogEntry
 from aoray.protocol.attestations import Statement, result_hash
 from aoray.protocol.items import DataItem, verify
-from aoray.published import Progress, Source, Table
+from aoray.published import Progress, Source
 from aoray.verify import Facts, Said, again, check_said, facts_of, fault, not_signed
 from aoray.wasm import Engine, Instance
 
