@@ -1,8 +1,8 @@
 """What Arweave lists of one process, in tables on disk: who claims which nonce, and what is attested of it.
 
 Between what asks a gateway (published.py) and what judges (replay.py, verify.py): pages come in any order,
-and are read in that of the nonces. Nothing here is believed: a claim is what a gateway says until its item was
-verified. Memory holds a page, however long the log is.
+and are read in that of the nonces. Nothing here is believed: a claim is what a gateway says until its item
+was verified. Memory holds a page, however long the log is.
 """
 
 from __future__ import annotations
