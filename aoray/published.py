@@ -238,18 +238,18 @@ class Source:
     # Slots
 
     async def assignment_of_spawn(self) -> bytes:
-        """The assignment of nonce 0, of which nothing is believed yet: its page is judged like the others."""
-        found, assignment_id, bundle_id = self._table.page(0, self._table.last())[0]
+        """The assignment of nonce 0, verified; whether it is true, is judged with its page. It is fetched
+        alone, since the process's engine and the times of its ticks depend on it."""
+        found, assignment_id, _ = self._table.page(0, self._table.last())[0]
         if found != 0:
             raise gap(self._facts, 0, found)
-        if bundle_id:
-            await self._open(bundle_id)
         assignment = await self._item(0, "assignment", assignment_id)
         try:
             self._engine = engine_named(assignment.tags)
         except MalformedInput as error:
             why = f"assignment {assignment.id}: {error.message}"
             raise fault(self._facts.process_id, 0, assignment.id, why) from error
+        self._spawned = assignment.raw
         return assignment.raw
 
     async def page(self, nonce: int, to: int) -> Page:
@@ -271,7 +271,6 @@ class Source:
         return self._page_of(nonce, [pair for pair in pairs if pair is not None])
 
     def _page_of(self, nonce: int, pairs: list[Pair]) -> Page:
-        self._spawned = self._spawned or pairs[0][0]
         page = Page(nonce, self._spawned, self._before, pairs)
         self._before = pairs[-1][0]
         return page
@@ -299,9 +298,10 @@ class Source:
         self._bundles[bundle_id] = bundle
 
     def _pair_at_hand(self, nonce: int, assignment_id: str) -> Pair | None:
-        """A slot whose items are both in bundles that are open, as nearly always; but the first, whose time
-        ticks are judged by, is always fetched alone."""
-        raw = self._at_hand(assignment_id) if nonce else None
+        """A slot whose items are both in bundles that are open, as nearly always."""
+        if nonce == 0:
+            return self._spawned, self._facts.item.raw
+        raw = self._at_hand(assignment_id)
         if raw is None:
             return None
         message = self._at_hand(named) if (named := self._named_in(nonce, raw)) else None

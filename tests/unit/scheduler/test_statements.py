@@ -239,7 +239,8 @@ def test_what_departs_from_the_form_of_a_statement_is_none(statement: DataItem, 
         build(KEY, anchor=b"a" * 32, tags=tags, data=data),
     ]
     departing += [build(KEY, tags=[*tags, more], data=data) for more in (Tag("X", "y"), tags[0], tags[-1])]
-    departing += [build(KEY, tags=tags[:at] + tags[at + 1 :], data=data) for at in range(len(tags))]
+    needed = [at for at, tag in enumerate(tags) if tag.name != "Engine"]
+    departing += [build(KEY, tags=tags[:at] + tags[at + 1 :], data=data) for at in needed]
     if kind != "attestation":
         departing.append(build(KEY, tags=tags, data=b"x"))
     for item in departing:
