@@ -212,6 +212,11 @@ MEMORY_BYTES_MAX = 1 * GIB
 # WASM instructions for one message, without a Compute-Limit tag: 1 s, at worst 150
 FUEL_DEFAULT = 10_000_000_000
 FUEL_MAX = 9_000_000_000_000
+FUEL_AT_ONCE = 100_000_000  # of a message that others wait for; one that takes more goes on in slices
+FUEL_SLICE = 10_000_000  # after which such a message can be put by
+FUEL_DRY_RUN_MAX = 10_000_000_000  # anybody may ask for one, and it is nobody's result
+LONG_MESSAGES_MAX = 32  # that one process actor evaluates side by side; others wait for their turn
+LONG_DRY_RUNS_MAX = 4  # and dry runs
 RESULT_BYTES_MAX = 8 * MIB  # the JSON that a message's evaluation gives back
 OUTBOX_MESSAGES_MAX = 1_000  # messages, spawns and assignments of one result together
 ASSIGNEES_MAX = 100  # processes to which one entry of an outbox assigns a message
@@ -231,4 +236,5 @@ assert max(RESULT_BYTES_MAX, BATCH_BYTES_MAX) <= COURIER_QUEUE_BYTES_MAX
 assert MODULE_BYTES_MAX <= UPLOAD_BYTES_MAX
 assert PUSH_RESTING_RESULTS_MAX + PUSH_UPLOADS_MAX + PUSHES_IN_FLIGHT_MAX < PUSH_QUEUE_RESULTS_MAX
 assert MEMORY_BYTES_DEFAULT <= MEMORY_BYTES_MAX
-assert FUEL_DEFAULT <= FUEL_MAX
+assert FUEL_SLICE <= FUEL_AT_ONCE <= FUEL_DEFAULT <= FUEL_MAX
+assert FUEL_DRY_RUN_MAX <= FUEL_MAX

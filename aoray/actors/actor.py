@@ -91,6 +91,7 @@ class ProcessActor(Counted):
         self._watchers: dict[Key, set[str]] = {}
         self._catching_up: dict[str, list[tuple[int, asyncio.Future[None]]]] = {}
         self._dry_running = asyncio.Lock()
+        self._long_dry_running = asyncio.Semaphore(limits.LONG_DRY_RUNS_MAX)
         self._wake = asyncio.Event()
         self._short_way = ShortWay(
             name, settings, call, self._results, self._reading, self.items, self._couriers.push, self._tasks
@@ -125,6 +126,8 @@ class ProcessActor(Counted):
             "checkpoints": self._evaluation.checkpoints_written,
             "restored": self._evaluation.checkpoints_used,
             "queued": self._machine.queued,
+            "long": len(self._evaluation.long),
+            "long_waiting": self._evaluation.long.waiting,
             "watches": len(self._watchers),
             "cron_lag_ms": self._evaluation.cron_lags.summary(),
             "evaluated": self.counted[0].total,
@@ -163,10 +166,10 @@ class ProcessActor(Counted):
     async def dry_run(self, process_id: str, message: dict[str, Any]) -> dict[str, Any]:
         """The result of a message on the present state of a process, of which nothing stays."""
         self._counts["dry_runs"] += 1
-        async with self._present(process_id), self._dry_running:  # one at a time: messages have their turn
+        async with self._present(process_id):
             process = self._machine.processes.get(process_id)
             try:
-                result = await self._on(self._evaluating, self._evaluation.dry_run, process_id, message)
+                result = await self._dry_run(process_id, message)
             except ClientError:
                 raise
             except Exception:
@@ -174,6 +177,24 @@ class ProcessActor(Counted):
                     self._fail(process_id, process.generation)
                 raise
         return dict(orjson.loads(result))
+
+    async def _dry_run(self, process_id: str, message: dict[str, Any]) -> bytes:
+        async with self._dry_running:  # one at a time: messages have their turn
+            result = await self._on(self._evaluating, self._evaluation.dry_run, process_id, message)
+        if result is not None:
+            return result
+        async with self._long_dry_running:
+            sliced = await self._on(self._evaluating, self._evaluation.start_dry_run, process_id, message)
+            try:
+                while result is None:
+                    result = await self._on(self._evaluating, self._evaluation.step_dry_run, sliced)
+            finally:  # also when nobody waits for it any longer
+                self._submit(sliced.close)
+        return result
+
+    async def progress(self, process_id: str) -> dict[str, Any] | None:
+        """How far the message is that a process evaluates in slices; None if it does not."""
+        return self._evaluation.long.progress(process_id)
 
     async def memory(self, process_id: str) -> tuple[bytes, int, int, int]:
         """The memory of a process; and nonce, timestamp and block height of the last message in it."""
@@ -202,11 +223,13 @@ class ProcessActor(Counted):
                 entries_max=limits.SLICE_ENTRIES_MAX,
                 entries_per_process_max=limits.SLICE_ENTRIES_PER_PROCESS_MAX,
             )
-            if not turns:
+            if turns:
+                self._finish(await self._on(self._evaluating, self._evaluation.run, turns))
+            if self._evaluation.long:
+                self._finish(await self._on(self._evaluating, self._evaluation.step))
+            elif not turns:
                 self._wake.clear()
                 await self._wake.wait()
-                continue
-            self._finish(await self._on(self._evaluating, self._evaluation.run, turns))
 
     def _finish(self, done: Slice) -> None:
         """A slice is evaluated and written: tell whom it concerns, and go on."""
@@ -223,6 +246,8 @@ class ProcessActor(Counted):
         for process_id, (generation, nonce) in done.progress.items():
             self._apply(self._machine.evaluated(process_id, generation, nonce))
             self._used(process_id)
+        for process_id, generation in done.long:
+            self._machine.long(process_id, generation)
         for process_id, generation in done.failed:
             self._fail(process_id, generation)
         self._let_go()

@@ -1,8 +1,8 @@
 """The evaluating thread's work: instances, slices of messages, dry runs; and the results that come of them.
 
 The machine plans a slice; here its messages are evaluated, one after another, and their results written in
-one transaction. Everything here runs on one thread, the only one that touches WASM. Knows no asyncio and no
-Ray.
+one transaction. Everything here runs on one thread, the only one that touches WASM. What takes long goes on
+in `step`, a slice at a time (long.py). Knows no asyncio and no Ray.
 
 Invariants: a result is in the store before anybody hears of it. A slice begins no message after
 SLICE_SECONDS. What a guest does is its result; nothing of it is raised.
@@ -27,14 +27,16 @@ from typing import Any, NamedTuple, Protocol
 from aoray import limits
 from aoray.actors.checkpoints import Chain, CheckpointRow, Checkpoints, chain_of, merged
 from aoray.actors.hibernation import Effort, chains
+from aoray.actors.long import LongMessage, LongMessages
 from aoray.actors.machine import Turn
-from aoray.actors.messages import dry_run_message, given
+from aoray.actors.messages import Given, dry_run_message, given
 from aoray.actors.results import ResultRow, Results
 from aoray.actors.served import served
 from aoray.errors import AorayError, BadCheckpoint, StaleTerm, Unavailable, UnsupportedModule
 from aoray.lags import Lags
 from aoray.protocol.assignments import LogEntry
-from aoray.wasm import UNIT, Instance, Limits, Module, Outcome, memory
+from aoray.wasm import UNIT, Instance, Limits, Module, Outcome, Sliced, memory
+from aoray.wasm.instance import judged
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +48,8 @@ class Evaluator(Protocol):
 
     def evaluate(self, message: bytes, env: bytes) -> Outcome: ...
     def dry_run(self, message: bytes, env: bytes) -> Outcome: ...
+    def attempt(self, message: bytes, env: bytes) -> Outcome | None: ...
+    def attempt_dry_run(self, message: bytes, env: bytes) -> Outcome | None: ...
     def memory(self) -> bytes: ...
     def rest(self) -> None: ...
     def close(self) -> None: ...
@@ -60,8 +64,7 @@ class Refusal:
     def evaluate(self, message: bytes, env: bytes) -> Outcome:
         return self._outcome
 
-    def dry_run(self, message: bytes, env: bytes) -> Outcome:
-        return self._outcome
+    dry_run = attempt = attempt_dry_run = evaluate
 
     def memory(self) -> bytes:
         return b""
@@ -109,6 +112,7 @@ class Resident:
     chain: Chain | None = None  # that the next one may follow
     used: float = 0.0  # when it last had something to do
     rests: bool = False
+    takes_long: bool = False  # its last message did; the next probably does
     effort: Effort = field(default_factory=Effort)
 
 
@@ -119,6 +123,7 @@ class Slice:
     rows: list[ResultRow] = field(default_factory=list)
     progress: dict[str, tuple[int, int]] = field(default_factory=dict)
     failed: list[tuple[str, int]] = field(default_factory=list)
+    long: list[tuple[str, int]] = field(default_factory=list)  # whose next message goes on in slices
     fenced: list[tuple[str, int]] = field(default_factory=list)
     replayed: int = 0
     bytes: int = 0
@@ -137,6 +142,7 @@ class Evaluation:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.residents: dict[str, Resident] = {}
+        self.long = LongMessages(clock)
         self.closing = threading.Event()
         self.checkpoints_written = self.checkpoints_used = 0
         # From when ticks were due to when they had their results
@@ -214,7 +220,11 @@ class Evaluation:
     def rest(self) -> bool:
         """Let some of those that have been idle for a moment hold less memory; whether there were any."""
         latest = self._clock() - limits.REST_SECONDS
-        idle = (each for each in self.residents.values() if not each.rests and each.used < latest)
+        idle = (
+            each
+            for process_id, each in self.residents.items()
+            if not each.rests and each.used < latest and process_id not in self.long
+        )
         some = list(islice(idle, limits.RESTS_AT_ONCE_MAX))
         deadline = self._clock() + limits.SLICE_SECONDS
         for resident in some:
@@ -290,22 +300,68 @@ class Evaluation:
     def _run_turn(self, turn: Turn, done: Slice, deadline: float) -> None:
         resident = self.residents[turn.process_id]
         for entry in turn.entries:
-            self._run_entry(resident, entry, turn.known_nonce, done)
-            done.progress[turn.process_id] = turn.generation, entry.nonce
+            message = given(entry, self._messenger)
+            started = self._clock()
+            outcome = None
+            if not resident.takes_long:
+                outcome = resident.evaluator.attempt(message.message, resident.env)
+            if outcome is None:
+                self._put_by(turn, resident, entry, message, done)
+                return
+            self._evaluated(turn, resident, entry, message, outcome, self._clock() - started, done)
             if self._is_over(done, deadline):
                 return
+
+    def _put_by(self, turn: Turn, resident: Resident, entry: LogEntry, message: Given, done: Slice) -> None:
+        """A message that takes long goes on in slices, and its process waits for it."""
+        assert isinstance(resident.evaluator, Instance)
+        one = turn._replace(entries=[entry])
+        self.long.add(LongMessage(one, message, resident.evaluator, resident.env))
+        done.long.append((turn.process_id, turn.generation))
+
+    def step(self) -> Slice:
+        """A slice of one of the messages that take long; its result, if that was the last."""
+        done = Slice()
+        long = self.long.next()
+        if long is None:
+            return done
+        process_id, resident = long.turn.process_id, self.residents[long.turn.process_id]
+        try:
+            outcome = self.long.step(long, self._clock() + limits.SLICE_SECONDS)
+        except Exception:
+            logger.exception("evaluation of %s failed", process_id)
+            self.long.end(process_id)
+            done.failed.append((process_id, long.turn.generation))
+            return done
+        if outcome is None:
+            return done
+        resident.takes_long = outcome.fuel > limits.FUEL_AT_ONCE
+        [entry] = long.turn.entries
+        self._evaluated(long.turn, resident, entry, long.given, outcome, long.seconds, done)
+        self._record({process_id: long.turn.term}, done)
+        self._checkpoint_if_due([long.turn], done)
+        return done
 
     def _is_over(self, done: Slice, deadline: float) -> bool:
         return self._clock() >= deadline or done.bytes >= limits.SLICE_RESULT_BYTES_MAX
 
-    def _run_entry(self, resident: Resident, entry: LogEntry, known_nonce: int, done: Slice) -> None:
-        message, block_height, pushed_for, due_ms = given(entry, self._messenger)
-        started = self._clock()
-        outcome = resident.evaluator.evaluate(message, resident.env)
+    def _evaluated(
+        self,
+        turn: Turn,
+        resident: Resident,
+        entry: LogEntry,
+        message: Given,
+        outcome: Outcome,
+        seconds: float,
+        done: Slice,
+    ) -> None:
+        """The outcome of an entry, into the slice."""
+        _, block_height, pushed_for, due_ms = message
+        done.progress[turn.process_id] = turn.generation, entry.nonce
         resident.used, resident.rests = self._clock(), False
-        resident.effort.evaluated(resident.used - started)
+        resident.effort.evaluated(seconds)
         resident.nonce, resident.timestamp, resident.block_height = entry.nonce, entry.timestamp, block_height
-        if entry.nonce <= known_nonce:
+        if entry.nonce <= turn.known_nonce:
             done.replayed += 1
             return
         result, has_error, has_outbox = served(outcome)
@@ -356,11 +412,29 @@ class Evaluation:
             else:
                 return frozenset()
 
-    def dry_run(self, process_id: str, body: dict[str, Any]) -> bytes:
-        """The result of a message that never was, as JSON; leaves no trace."""
+    def dry_run(self, process_id: str, body: dict[str, Any]) -> bytes | None:
+        """The result of a message that never was, as JSON; leaves no trace. None if it takes long."""
+        resident, message = self._dry_run_message(process_id, body)
+        outcome = resident.evaluator.attempt_dry_run(message, resident.env)
+        return None if outcome is None else served(outcome).result
+
+    def start_dry_run(self, process_id: str, body: dict[str, Any]) -> Sliced:
+        """Begin one that takes long, to be gone on with by `step_dry_run`, and closed."""
+        resident, message = self._dry_run_message(process_id, body)
+        assert isinstance(resident.evaluator, Instance)
+        return resident.evaluator.start_dry_run(message, resident.env)
+
+    def step_dry_run(self, sliced: Sliced) -> bytes | None:
+        """A slice of it; the result, if that was the last."""
+        deadline, answer = self._clock() + limits.SLICE_SECONDS, sliced.step()
+        while answer is None and self._clock() < deadline:
+            answer = sliced.step()
+        return None if answer is None else served(judged(answer, sliced.guest.module.rules)).result
+
+    def _dry_run_message(self, process_id: str, body: dict[str, Any]) -> tuple[Resident, bytes]:
         resident = self._resident(process_id)
-        message = dry_run_message(process_id, body, resident.timestamp, resident.block_height)
-        return served(resident.evaluator.dry_run(message, resident.env)).result
+        place = resident.timestamp, resident.block_height
+        return resident, dry_run_message(process_id, body, *place)
 
     def memory(self, process_id: str) -> tuple[bytes, int, int, int]:
         """The memory of a process, and the nonce, timestamp and block height that it is of."""
@@ -369,6 +443,7 @@ class Evaluation:
 
     def close(self, process_id: str) -> None:
         """Let go of a process's instance."""
+        self.long.end(process_id)
         resident = self.residents.pop(process_id, None)
         if resident is not None:
             resident.evaluator.close()

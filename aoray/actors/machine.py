@@ -92,11 +92,12 @@ class Process:
     reading: bool = False
     behind: bool = True  # the log may hold more than we know
     attempt: int = 0
+    takes_long: bool = False  # its next entry is evaluated in slices, beside the plans
     pending: dict[int, LogEntry] = field(default_factory=dict)
 
     @property
     def ready(self) -> bool:
-        return self.live and self.frontier >= self.next_nonce
+        return self.live and not self.takes_long and self.frontier >= self.next_nonce
 
     @property
     def idle(self) -> bool:
@@ -209,11 +210,18 @@ class Machine:
             return []
         for done in range(process.next_nonce, nonce + 1):
             self._forget(process, done)
-        process.next_nonce = nonce + 1
+        process.next_nonce, process.takes_long = nonce + 1, False
         if nonce > process.known_nonce:  # a replay that ends in the same fault again is no progress
             process.attempt = 0
         self._turns.pop(process_id, None)  # to the back, if there is more
         return self._next(process)
+
+    def long(self, process_id: str, generation: int) -> None:
+        """The next entry takes long: nothing of this process is planned until it is evaluated."""
+        process = self.current(process_id, generation)
+        if process is not None:
+            process.takes_long = True
+            self._turns.pop(process_id, None)
 
     def failed(self, process_id: str, generation: int) -> list[Effect]:
         """A fault of ours in activation or evaluation: from the log again, with a new instance."""

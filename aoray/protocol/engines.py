@@ -56,6 +56,7 @@ class Engine:
     fuel_default: int
     fuel_stated_max: int  # a Compute-Limit that states more can't be granted
     fuel_max: int  # a Compute-Limit grants at most this, whatever it states
+    fuel_boot_max: int  # for a module to start: its start function and constructors
     wasm_stack_bytes: int
     table_elements_max: int
     tables_max: int
@@ -85,6 +86,7 @@ _FIRST = Engine(
     fuel_default=10_000_000_000,
     fuel_stated_max=9_000_000_000_000,
     fuel_max=10_000_000_000,
+    fuel_boot_max=10_000_000_000,
     wasm_stack_bytes=1 * MIB,
     table_elements_max=100_000,
     tables_max=16,

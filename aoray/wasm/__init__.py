@@ -15,5 +15,17 @@ from __future__ import annotations
 from aoray.wasm.engine import Engine, Limits, Module, State
 from aoray.wasm.instance import Instance, Outcome
 from aoray.wasm.pages import UNIT, Changes
+from aoray.wasm.sliced import Sliced
 
-__all__ = ["UNIT", "Changes", "Engine", "Instance", "Limits", "Module", "Outcome", "State"]
+__all__ = [
+    "UNIT",
+    "Changes",
+    "Engine",
+    "Instance",
+    "Limits",
+    "Module",
+    "Outcome",
+    "Sliced",
+    "State",
+    "judged",
+]

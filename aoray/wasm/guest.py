@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+from collections.abc import Generator
 from typing import Any, NamedTuple
 
 import orjson
 
 from aoray.errors import UnsupportedModule
+from aoray.limits import FUEL_SLICE
 from aoray.wasm import memory
 from aoray.wasm.clock import Calendar
 from aoray.wasm.engine import Limits, Module
@@ -29,6 +31,9 @@ class Answer(NamedTuple):
     fuel: int
 
 
+Handled = tuple[bytes, str | None]
+
+
 class Guest:
     """A module, instantiated. Its memory is at `base`, which never moves."""
 
@@ -36,7 +41,7 @@ class Guest:
         self.module, self.limits = module, limits
         values_max = max(_VALUES, module.facts.globals)
         self._store = Store(module.engine, module.rules, limits.memory_bytes_max, values_max)
-        self._store.set_fuel(limits.fuel)
+        self._store.set_fuel(min(limits.fuel, module.rules.fuel_boot_max))
         self._instances = self._instantiate()
         export = {name: self._store.export(self._instances["glue"], name) for name in _GLUE}
         self._prepare, self._run, self._done, self._boot, self._get, self._set = export.values()
@@ -74,29 +79,52 @@ class Guest:
         if error:
             raise UnsupportedModule(f"The module does not start: {error}.")
 
-    def answer(self, message: bytes, env: bytes) -> Answer:
-        """Hand a message to the module's `handle`."""
-        self._store.set_fuel(self.limits.fuel)
-        data, error = self._handled(message, env)
-        return Answer(data, error, self.limits.fuel - self._store.fuel())
+    def answer(self, message: bytes, env: bytes, fuel: int = 0) -> Answer:
+        """Hand a message to the module's `handle`, with this fuel instead of all that the process has."""
+        fuel = fuel or self.limits.fuel
+        self._store.set_fuel(fuel)
+        calls, error = self._handled(message, env), None
+        try:
+            while True:
+                error = self._store.call(*calls.send(error))
+        except StopIteration as end:
+            data, error = end.value
+            return Answer(data, error, fuel - self._store.fuel())
 
-    def _handled(self, message: bytes, env: bytes) -> tuple[bytes, str | None]:
+    def answer_in_slices(self, message: bytes, env: bytes, fuel: int) -> Generator[None, None, Answer]:
+        """The same, in slices of FUEL_SLICE."""
+        self._store.set_fuel(fuel)
+        calls, error = self._handled(message, env), None
+        while True:
+            try:
+                call = calls.send(error)
+            except StopIteration as end:
+                data, error = end.value
+                return Answer(data, error, fuel - self._store.fuel())
+            error = yield from self._store.call_in_slices(*call, FUEL_SLICE)
+
+    def fuel(self) -> int:
+        """What is left of it."""
+        return self._store.fuel()
+
+    def _handled(self, message: bytes, env: bytes) -> Generator[tuple[Any, int], str | None, Handled]:
+        """The calls to make, each with its number of words; why one failed is sent back."""
         store, words = self._store, self._store.words
         words[0], words[2] = len(message) + 1, len(env) + 1  # each ends with a NUL
         store.floats[4], words[6] = _time_and_seed(message)
-        error = store.call(self._prepare, 4)
+        error = yield self._prepare, 4
         if error:
             return b"", error
         if not (self._write(words[2], message) and self._write(words[4], env)):
             return b"", "the module gave no room for the message"
         places = words[2], words[4]
-        error = store.call(self._run, 3)
+        error = yield self._run, 3
         if error:
             return b"", error
         data, error = self._read(words[0])
         if self._done and not error:
             words[0], words[2] = places
-            error = store.call(self._done, 2)
+            error = yield self._done, 2
         return data, error
 
     def _write(self, address: int, data: bytes) -> bool:

@@ -24,12 +24,14 @@ from typing import Any, NamedTuple, Self
 import orjson
 
 from aoray.errors import Unavailable
-from aoray.limits import KEPT_BYTES_MAX, KEPT_MESSAGES_MAX
+from aoray.limits import FUEL_AT_ONCE, FUEL_DRY_RUN_MAX, KEPT_BYTES_MAX, KEPT_MESSAGES_MAX
 from aoray.protocol.engines import Engine as Rules
 from aoray.wasm import pages
 from aoray.wasm.engine import Boot, Limits, Module, State
 from aoray.wasm.guest import Answer, Guest
+from aoray.wasm.native import OUT_OF_FUEL
 from aoray.wasm.pages import Changes
+from aoray.wasm.sliced import Sliced
 
 FOLD_COSTS = 20
 _BOOTS_MAX = 8
@@ -49,15 +51,13 @@ class Instance:
 
     def __init__(self, module: Module, limits: Limits, state: Boot) -> None:
         """From a state (see `boot`)."""
-        self._module, self._limits, self._images = module, limits, module.images
+        self._module, self.limits, self._images = module, limits, module.images
         self._base = state
         self._image, self._globals = state.image, state.state.globals
         self._resting = False
         self._fold_ns = 1_000_000  # how long a fold takes, smoothed; a guess at first
         self._forget()
-        self._guest = Guest(module, limits)
-        self._guest.grow(self._image.size)
-        self._bring()
+        self._guest = self._beside(self._image)
 
     @classmethod
     def boot(cls, module: Module, limits: Limits) -> Self:
@@ -70,8 +70,23 @@ class Instance:
 
     def evaluate(self, message: bytes, env: bytes) -> Outcome:
         """Evaluate a message; with an error, the state is as before."""
+        outcome = self._evaluated(message, env, self.limits.fuel)
+        assert outcome is not None, "it had all the fuel that it may have"
+        return outcome
+
+    def attempt(self, message: bytes, env: bytes) -> Outcome | None:
+        """The same, if it takes no more fuel than others can wait for. If it does: None, and nothing has
+        changed; see `start`."""
+        return self._evaluated(message, env, min(self.limits.fuel, FUEL_AT_ONCE))
+
+    def _evaluated(self, message: bytes, env: bytes, fuel: int) -> Outcome | None:
         started = perf_counter_ns()
-        outcome = judged(self._awake().answer(message, env), self._module.rules)
+        answer = self._awake().answer(message, env, fuel)
+        if answer.error == OUT_OF_FUEL and fuel < self.limits.fuel:
+            self._roll_back()
+            self._replay()
+            return None
+        outcome = self.judged(answer)
         if outcome.error is not None:
             self._roll_back()
             self._replay()
@@ -83,12 +98,62 @@ class Instance:
             self._fold()
         return outcome
 
+    def start(self, message: bytes, env: bytes) -> Sliced:
+        """Begin to evaluate a message in slices. Until `finish`, the state is as before and may be read."""
+        self._fold()
+        return Sliced(self._beside(self._image), message, env, self.limits.fuel)
+
+    def finish(self, sliced: Sliced, answer: Answer) -> Outcome:
+        """The outcome of what was begun by `start`, and its state, unless it is an error."""
+        try:
+            outcome = self.judged(answer)
+            if outcome.error is None:
+                guest = sliced.guest
+                self._become(self._images.fold(guest.base, guest.size, self._image), guest.globals())
+                self._renew()
+            return outcome
+        finally:
+            sliced.close()
+
     def dry_run(self, message: bytes, env: bytes) -> Outcome:
         """Evaluate a message, and forget it."""
+        return self.judged(self._dry_run(message, env, self._dry_run_fuel))
+
+    def attempt_dry_run(self, message: bytes, env: bytes) -> Outcome | None:
+        """The same, if it takes no more fuel than others can wait for; None if it does: see
+        `start_dry_run`."""
+        fuel = min(self._dry_run_fuel, FUEL_AT_ONCE)
+        answer = self._dry_run(message, env, fuel)
+        return None if answer.error == OUT_OF_FUEL and fuel < self._dry_run_fuel else self.judged(answer)
+
+    def _dry_run(self, message: bytes, env: bytes, fuel: int) -> Answer:
         self._fold()
-        outcome = judged(self._awake().answer(message, env), self._module.rules)
+        answer = self._awake().answer(message, env, fuel)
         self._roll_back()
-        return outcome
+        return answer
+
+    @property
+    def _dry_run_fuel(self) -> int:
+        return min(self.limits.fuel, FUEL_DRY_RUN_MAX)
+
+    def start_dry_run(self, message: bytes, env: bytes) -> Sliced:
+        """The same in slices; `judged` says what its answer means. The process goes on meanwhile."""
+        self._fold()
+        guest = self._beside(self._image)
+        self._images.detach(guest.base, guest.size, self._image)
+        return Sliced(guest, message, env, self._dry_run_fuel)
+
+    def _beside(self, image: pages.Image) -> Guest:
+        """Another guest on the image."""
+        guest = Guest(self._module, self.limits)
+        guest.grow(image.size)
+        self._images.attach(guest.base, image)
+        guest.set_globals(self._globals)
+        return guest
+
+    def judged(self, answer: Answer) -> Outcome:
+        """What an answer of the module means."""
+        return judged(answer, self._module.rules)
 
     def memory(self) -> bytes:
         """The whole memory."""
@@ -153,10 +218,8 @@ class Instance:
 
     def _renew(self) -> None:
         """A memory cannot shrink: a new guest in place of one that grew."""
-        guest = Guest(self._module, self._limits)
-        guest.grow(self._image.size)
-        self._guest, old = guest, self._guest
-        self._bring()
+        self._guest, old = self._beside(self._image), self._guest
+        self._resting = False
         old.close()
 
     def _awake(self) -> Guest:

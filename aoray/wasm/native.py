@@ -10,7 +10,7 @@ guest.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import wasmtime
@@ -37,6 +37,25 @@ _export = _function(
     "wasmtime_instance_export_get", ctypes.c_bool, _POINTER, _POINTER, ctypes.c_char_p, _SIZE, _POINTER
 )
 
+_start = _function(
+    "wasmtime_func_call_async",
+    _POINTER,
+    _POINTER,
+    _POINTER,
+    _POINTER,
+    _SIZE,
+    _POINTER,
+    _SIZE,
+    _POINTER,
+    _POINTER,
+)
+_type = _function("wasmtime_func_type", _POINTER, _POINTER, _POINTER)
+_poll = _function("wasmtime_call_future_poll", ctypes.c_bool, _POINTER)
+_cancel = _function("wasmtime_call_future_delete", None, _POINTER)
+_yield_after = _function("wasmtime_context_fuel_async_yield_interval", _POINTER, _POINTER, ctypes.c_uint64)
+_KINDS = {"i32": 0, "i64": 1, "f32": 2, "f64": 3}
+
+OUT_OF_FUEL = "out of compute"
 _REASONS = {
     wasmtime.TrapCode.STACK_OVERFLOW: "the call stack is exhausted",
     wasmtime.TrapCode.MEMORY_OUT_OF_BOUNDS: "memory access out of bounds",
@@ -47,7 +66,7 @@ _REASONS = {
     wasmtime.TrapCode.INTEGER_DIVISION_BY_ZERO: "integer division by zero",
     wasmtime.TrapCode.BAD_CONVERSION_TO_INTEGER: "a number does not fit into an integer",
     wasmtime.TrapCode.UNREACHABLE: "unreachable (abort)",
-    wasmtime.TrapCode.OUT_OF_FUEL: "out of compute",
+    wasmtime.TrapCode.OUT_OF_FUEL: OUT_OF_FUEL,
 }
 
 Export = Any  # wasmtime_extern_t: a kind, and a union that begins with whatever the kind says
@@ -100,6 +119,33 @@ class Store:
         if error is None and self._trap.value is None:
             return None
         return self._reason(error)
+
+    def call_in_slices(self, function: Export, words: int, fuel: int) -> Generator[None, None, str | None]:
+        """The same call on a stack of its own, which it leaves after each `fuel` units, and goes on from when
+        the generator is advanced. What is evaluated, and the fuel that it takes, are those of `call`; a
+        generator that is closed ends the call where it is."""
+        kind = wasmtime.FuncType._from_ptr(
+            ctypes.cast(_type(self._context, address(function)), ctypes.POINTER(c.wasm_functype_t)), None
+        )
+        params, results = ([str(each) for each in side] for side in (kind.params, kind.results))
+        assert max(len(params), len(results)) <= words
+        given, found = (c.wasmtime_val_t * len(params))(), (c.wasmtime_val_t * len(results))()
+        for n, name in enumerate(params):
+            given[n].kind, given[n].of.i64 = _KINDS[name], self.words[2 * n]
+        error = _POINTER()
+        _yield_after(self._context, fuel)
+        call = _start(
+            self._context, address(function), ctypes.addressof(given), len(given), ctypes.addressof(found),
+            len(found), self._trap_at, ctypes.addressof(error),
+        )  # fmt: skip
+        try:
+            while not _poll(call):
+                yield
+        finally:
+            _cancel(call)
+        for n in range(len(found)):
+            self.words[2 * n] = found[n].of.i64
+        return self._reason(error.value)
 
     def set_fuel(self, fuel: int) -> None:
         _set_fuel(self._context, fuel)

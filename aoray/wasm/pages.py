@@ -84,6 +84,9 @@ class Pages(Protocol):
     def attach(self, base: int, image: Image) -> None:
         """Bring any memory of the image's size to the image."""
 
+    def detach(self, base: int, size: int, image: Image) -> None:
+        """Have a memory that was just attached keep its content, whatever becomes of the image."""
+
     def roll_back(self, base: int, image: Image) -> None:
         """Bring a memory that was attached to the image back to it; it has the image's size."""
 
@@ -259,6 +262,12 @@ class CopyOnWrite:
             assert isinstance(image, MappedImage)
             memory.map_file(base, image.size, image.fd)
 
+    def detach(self, base: int, size: int, image: Image) -> None:
+        if isinstance(image, MappedImage) and not image.shared:  # a fold writes into it
+            copy = image.copy()
+            memory.map_file(base, size, copy.fd)
+            copy.close()
+
     def _map_under(self, base: int, image: Overlay) -> None:
         memory.map_file(base, image.under.size, image.under.fd)
         memory.map_zeros(base + image.under.size, image.size - image.under.size)
@@ -353,6 +362,9 @@ class Copies:
         memory.view(base, image.size)[:] = image.data
 
     roll_back = attach
+
+    def detach(self, base: int, size: int, image: Image) -> None:
+        """A copy is one."""
 
     def rest(self, base: int, image: Image, shared: Image) -> Image:
         return image  # a copy is always there

@@ -64,6 +64,9 @@ class Token:
     def dry_run(self, message: bytes, env: bytes) -> Outcome:
         raise NotImplementedError
 
+    attempt = evaluate
+    attempt_dry_run = dry_run
+
     def memory(self) -> bytes:
         return b"%d" % self.balance
 
