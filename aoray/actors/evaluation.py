@@ -300,17 +300,21 @@ class Evaluation:
     def _run_turn(self, turn: Turn, done: Slice, deadline: float) -> None:
         resident = self.residents[turn.process_id]
         for entry in turn.entries:
-            message = given(entry, self._messenger)
-            started = self._clock()
-            outcome = None
-            if not resident.takes_long:
-                outcome = resident.evaluator.attempt(message.message, resident.env)
-            if outcome is None:
-                self._put_by(turn, resident, entry, message, done)
+            if not self._run_entry(resident, entry, turn, done) or self._is_over(done, deadline):
                 return
-            self._evaluated(turn, resident, entry, message, outcome, self._clock() - started, done)
-            if self._is_over(done, deadline):
-                return
+
+    def _run_entry(self, resident: Resident, entry: LogEntry, turn: Turn, done: Slice) -> bool:
+        """Evaluate an entry, unless it takes long."""
+        message = given(entry, self._messenger)
+        started = self._clock()
+        outcome = None
+        if not resident.takes_long:
+            outcome = resident.evaluator.attempt(message.message, resident.env)
+        if outcome is None:
+            self._put_by(turn, resident, entry, message, done)
+            return False
+        self._evaluated(turn, resident, entry, message, outcome, self._clock() - started, done)
+        return True
 
     def _put_by(self, turn: Turn, resident: Resident, entry: LogEntry, message: Given, done: Slice) -> None:
         """A message that takes long goes on in slices, and its process waits for it."""

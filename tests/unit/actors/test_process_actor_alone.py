@@ -335,10 +335,10 @@ async def test_a_fault_of_ours_makes_the_process_anew_and_skips_nothing(
     faults = iter([ValueError("a bug")])
     evaluate = actor._evaluation._run_entry
 
-    def faulty(resident: object, entry: object, *rest: object) -> None:
+    def faulty(resident: object, entry: object, *rest: object) -> bool:
         if entry == sent.work[1].entry and (fault := next(faults, None)):
             raise fault
-        evaluate(resident, entry, *rest)  # type: ignore[arg-type]
+        return evaluate(resident, entry, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(actor._evaluation, "_run_entry", faulty)
     await actor.assign(process.work + sent.work + other.work)
