@@ -73,6 +73,10 @@ class Settings:
     """Processes that an actor holds in memory; beyond it, idle ones are checkpointed and let go."""
     idle_seconds_max: int = limits.IDLE_SECONDS_MAX
     """An idle process is let go after this time. The next message wakes it."""
+    compute_limit_max: int = limits.FUEL_MAX
+    """The largest Compute-Limit (fuel for a message) of a process that may be spawned here."""
+    memory_limit_max: int = limits.MEMORY_BYTES_MAX
+    """The largest Memory-Limit, in bytes."""
     flush_interval_ms: int = 1000
     rate_per_address: float = 0.0
     """Requests a second that write or compute, from one address at each gateway; 0: as many as come."""

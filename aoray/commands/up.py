@@ -34,6 +34,16 @@ from aoray.settings import Settings
 @click.option(
     "--actor-per-process", is_flag=True, default=None, help="Each process is a Ray actor for itself."
 )
+@click.option(
+    "--compute-limit-max",
+    type=click.IntRange(min=1),
+    help="Spawns that ask for a larger Compute-Limit are refused. [9 × 10^12]",
+)
+@click.option(
+    "--memory-limit-max",
+    type=click.IntRange(min=1),
+    help="Spawns that ask for a larger Memory-Limit (bytes) are refused. [1 GiB]",
+)
 def up(**options: Any) -> None:
     """Run a computer in the foreground until Ctrl-C."""
     settings = Settings.from_environment(**options).resolved()

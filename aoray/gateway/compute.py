@@ -9,6 +9,7 @@ at once. One by a nonce may be asked for before there is such a slot.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -23,7 +24,7 @@ from starlette.routing import Route
 from aoray import limits
 from aoray.actors.results import ResultRow, Sort, nonce_in
 from aoray.batcher import patiently
-from aoray.errors import MalformedInput, Overloaded, Unavailable, UnknownMessage
+from aoray.errors import AorayError, MalformedInput, Overloaded, Unavailable, UnknownMessage
 from aoray.gateway import cursors
 from aoray.gateway.gateway import Gateway
 from aoray.gateway.pressure import Key
@@ -164,15 +165,28 @@ def _wait_ms(text: str) -> int:
 
 
 async def _in_progress(gateway: Gateway, process_id: str, nonce: int) -> Response:
-    progress = {
+    progress: dict[str, Any] = {
         "message": f"Evaluation of process {process_id} is in progress.",
         "process": process_id,
         "current": await gateway.look(gateway.results.last_nonce, process_id),
         "target": nonce,
     }
+    if long := await _long(gateway, process_id):
+        progress["evaluating"] = long
     response = json_response(progress, 202)
     response.headers["retry-after"] = "1"
     return response
+
+
+async def _long(gateway: Gateway, process_id: str) -> Any:
+    """How far the message is that the process's actor evaluates in slices, if it does and says so soon."""
+    actor = gateway.places.known(process_id)
+    if not actor:
+        return None
+    with contextlib.suppress(TimeoutError, AorayError):
+        async with asyncio.timeout(limits.STATS_SECONDS_MAX):
+            return await gateway.call(actor, "progress", process_id)
+    return None
 
 
 def info(gateway: Gateway) -> Response:

@@ -90,6 +90,7 @@ class Computer:
         self.calls: Counter[str] = Counter()
         self.failures: dict[str, list[AorayError]] = {}  # by method: raised by its next calls
         self.held: list[LogEntry] | None = None  # entries that wait for `release`
+        self.long: dict[str, dict[str, Any]] = {}  # what the actor says of long messages, by process
         self.watched: set[tuple[str, str]] = set()
         self.evaluate: Callable[[LogEntry], dict[str, Any]] = lambda entry: EMPTY
         self.now_ms = time.time_ns() // 1_000_000
@@ -164,6 +165,9 @@ class Computer:
 
     async def _dry_run(self, process_id: str, message: dict[str, Any]) -> dict[str, Any]:
         return EMPTY | {"Output": message.get("Data")}
+
+    async def _progress(self, process_id: str) -> dict[str, Any] | None:
+        return self.long.get(process_id)
 
     async def _memory(self, process_id: str) -> tuple[bytes, int, int, int]:
         return b"memory", 3, 1700000000000, 7

@@ -96,6 +96,22 @@ async def test_waiting_ends_with_202_and_how_far_the_process_is(
     assert len(computer.gateway.waiting) == 0
 
 
+async def test_who_waits_for_a_long_message_sees_how_far_it_is(
+    computer: Computer, every: httpx.AsyncClient
+) -> None:
+    pid = await computer.spawn()
+    computer.held = []
+    message = await computer.send(pid, data=b"1")
+    body = (await every.get(f"/result/{message}?process-id={pid}&wait=1")).json()
+    assert "evaluating" not in body
+    computer.long[pid] = {"nonce": 1, "fuel": 5, "fuel_max": 9, "seconds": 0.1}
+    body = (await every.get(f"/result/{message}?process-id={pid}&wait=1")).json()
+    assert body["evaluating"] == computer.long[pid]
+    computer.failures["progress"] = [Unavailable("the actor is restarted")]
+    body = (await every.get(f"/result/{message}?process-id={pid}&wait=1")).json()
+    assert "evaluating" not in body
+
+
 async def test_who_follows_waits_for_the_slot_that_is_still_to_come(
     computer: Computer, every: httpx.AsyncClient
 ) -> None:
