@@ -33,6 +33,7 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from aoray import limits
 from aoray.errors import Unavailable
 from aoray.settings import Settings
 
@@ -42,6 +43,25 @@ SHARE = 0.001
 WILDCARDS = ("0.0.0.0", "::")
 LOOPBACKS = ("127.0.0.1", "::1", "localhost")
 ACTOR_OPTIONS: Mapping[str, Any] = {"max_restarts": -1, "max_task_retries": 0, "max_concurrency": 10_000}
+
+
+def memory_bytes(settings: Settings) -> int:
+    """An actor's part of the memory of its machine, for its processes' instances."""
+    actors = settings.pool if settings.handed is None else settings.actors_per_node or os.cpu_count() or 1
+    return int(limits.RESIDENT_MEMORY_SHARE * _machine_bytes() / max(actors, 1))
+
+
+def _machine_bytes() -> int:
+    """What the machine has, or the container is given."""
+    found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            text = Path(path).read_text().strip()
+        except OSError:  # not in a container of this kind
+            continue
+        if text.isdecimal():
+            found = min(found, int(text))
+    return found
 
 
 class Node(NamedTuple):

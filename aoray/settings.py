@@ -71,6 +71,9 @@ class Settings:
     """Each process is a Ray actor for itself (a process can ask for it with the tag `Actor: own`)."""
     resident_processes_max: int = limits.RESIDENT_PROCESSES_MAX
     """Processes that an actor holds in memory; beyond it, idle ones are checkpointed and let go."""
+    resident_bytes_max: int = 0
+    """Bytes that the processes of an actor may take in memory; beyond it, idle ones are let go. 0: the part of
+    an actor in two fifths of the machine's memory."""
     idle_seconds_max: int = limits.IDLE_SECONDS_MAX
     """An idle process is let go after this time. The next message wakes it."""
     compute_limit_max: int = limits.FUEL_MAX

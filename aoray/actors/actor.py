@@ -80,7 +80,9 @@ class ProcessActor(Counted):
         messenger = load_key(settings, "authority").address
         self._evaluation = Evaluation(open_results(settings), open_checkpoints(settings), messenger)
         self._residency = Residency(
-            processes_max=settings.resident_processes_max, idle_seconds_max=settings.idle_seconds_max
+            processes_max=settings.resident_processes_max,
+            idle_seconds_max=settings.idle_seconds_max,
+            bytes_max=settings.resident_bytes_max or nodes.memory_bytes(settings),
         )
         self._asked: Counter[str] = Counter()  # processes whose state somebody is waiting for
         self._couriers = Couriers(call, settings.gateways)
@@ -126,6 +128,9 @@ class ProcessActor(Counted):
             "checkpoints": self._evaluation.checkpoints_written,
             "restored": self._evaluation.checkpoints_used,
             "queued": self._machine.queued,
+            "resident_bytes": self._residency.bytes,
+            "resident_bytes_max": self._residency.bytes_max,
+            "evicted": self._residency.evicted_total,
             "long": len(self._evaluation.long),
             "long_waiting": self._evaluation.long.waiting,
             "watches": len(self._watchers),
@@ -248,6 +253,8 @@ class ProcessActor(Counted):
             self._used(process_id)
         for process_id, generation in done.long:
             self._machine.long(process_id, generation)
+        for process_id in done.weighed:
+            self._weigh(process_id)
         for process_id, generation in done.failed:
             self._fail(process_id, generation)
         self._let_go()
@@ -295,6 +302,7 @@ class ProcessActor(Counted):
         if isinstance(outcome, Begun):
             self._apply(self._machine.activated(process_id, generation, *outcome))
             self._used(process_id)
+            self._weigh(process_id)
         elif isinstance(outcome, StaleTerm):
             self._apply(self._machine.fenced(process_id, term))
         elif isinstance(outcome, UnknownProcess):
@@ -390,6 +398,11 @@ class ProcessActor(Counted):
             self._residency.used(process_id, time.monotonic())
             self._caught_up(process_id)
 
+    def _weigh(self, process_id: str) -> None:
+        resident = self._evaluation.residents.get(process_id)
+        if resident is not None and process_id in self._machine.processes:
+            self._residency.weighs(process_id, resident.bytes)
+
     def _let_go(self) -> bool:
         """Let those hibernate whose time it is; whether there were any."""
         leaving = self._residency.leaving(time.monotonic(), self._may_go)
@@ -404,9 +417,15 @@ class ProcessActor(Counted):
         """Also when no slice follows; few at a time, so that messages come in between."""
         while True:
             await asyncio.sleep(limits.HIBERNATION_SCAN_SECONDS)
-            while self._let_go() | await self._on(self._evaluating, self._evaluation.rest):
+            while self._let_go() | await self._rest():
                 pass
             await self._on(self._evaluating, self._evaluation.give_back)
+
+    async def _rest(self) -> bool:
+        rested = await self._on(self._evaluating, self._evaluation.rest)
+        for process_id in rested:
+            self._weigh(process_id)
+        return bool(rested)
 
     # Threads and tasks
 

@@ -51,6 +51,7 @@ class Evaluator(Protocol):
     def attempt(self, message: bytes, env: bytes) -> Outcome | None: ...
     def attempt_dry_run(self, message: bytes, env: bytes) -> Outcome | None: ...
     def memory(self) -> bytes: ...
+    def held(self) -> int: ...
     def rest(self) -> None: ...
     def close(self) -> None: ...
 
@@ -68,6 +69,9 @@ class Refusal:
 
     def memory(self) -> bytes:
         return b""
+
+    def held(self) -> int:
+        return 0
 
     def rest(self) -> None:
         """There is nothing to let go of."""
@@ -112,6 +116,8 @@ class Resident:
     chain: Chain | None = None  # that the next one may follow
     used: float = 0.0  # when it last had something to do
     rests: bool = False
+    bytes: int = 0  # that it took in memory when that was looked at
+    unweighed: float = limits.WEIGH_SECONDS  # seconds of evaluation since then
     takes_long: bool = False  # its last message did; the next probably does
     effort: Effort = field(default_factory=Effort)
 
@@ -125,6 +131,7 @@ class Slice:
     failed: list[tuple[str, int]] = field(default_factory=list)
     long: list[tuple[str, int]] = field(default_factory=list)  # whose next message goes on in slices
     fenced: list[tuple[str, int]] = field(default_factory=list)
+    weighed: list[str] = field(default_factory=list)  # processes that take other memory than before
     replayed: int = 0
     bytes: int = 0
     ticks_due_ms: list[int] = field(default_factory=list)
@@ -180,6 +187,8 @@ class Evaluation:
         resident = self._restored(process_id, prepared, known_nonce) if known_nonce >= 0 else None
         if resident is None:
             resident = Resident(evaluator_of(prepared), prepared.env)
+        else:
+            self._weigh(resident)
         resident.used = self._clock()
         self.residents[process_id] = resident
         return Begun(resident.nonce + 1, known_nonce)
@@ -210,6 +219,10 @@ class Evaluation:
         first, *later = (len(part.data) for part in parts)
         return chain_of(state, row.file, first, sum(later), len(parts))
 
+    def _weigh(self, resident: Resident) -> None:
+        """See what a process takes in memory. (Touching memory takes time, so it is looked at by time.)"""
+        resident.unweighed, resident.bytes = 0.0, resident.evaluator.held()
+
     def hibernate(self, process_id: str, term: int) -> None:
         """Keep what changed since the last checkpoint, and let go of the instance."""
         resident = self.residents.get(process_id)
@@ -217,22 +230,25 @@ class Evaluation:
             self._checkpoint(process_id, term, resident)
         self.close(process_id)
 
-    def rest(self) -> bool:
-        """Let some of those that have been idle for a moment hold less memory; whether there were any."""
+    def rest(self) -> list[str]:
+        """Let some of those that have been idle for a moment hold less memory; which."""
         latest = self._clock() - limits.REST_SECONDS
         idle = (
-            each
+            process_id
             for process_id, each in self.residents.items()
             if not each.rests and each.used < latest and process_id not in self.long
         )
-        some = list(islice(idle, limits.RESTS_AT_ONCE_MAX))
+        rested = []
         deadline = self._clock() + limits.SLICE_SECONDS
-        for resident in some:
+        for process_id in list(islice(idle, limits.RESTS_AT_ONCE_MAX)):
+            resident = self.residents[process_id]
             resident.evaluator.rest()
+            self._weigh(resident)
             resident.rests = self._loose = True
+            rested.append(process_id)
             if self._clock() >= deadline:  # messages wait: the large ones take milliseconds
                 break
-        return bool(some)
+        return rested
 
     def give_back(self) -> None:
         """What was let go of since the last time, to the system."""
@@ -338,6 +354,8 @@ class Evaluation:
             done.failed.append((process_id, long.turn.generation))
             return done
         if outcome is None:
+            resident.bytes = long.held()
+            done.weighed.append(process_id)
             return done
         resident.takes_long = outcome.fuel > limits.FUEL_AT_ONCE
         [entry] = long.turn.entries
@@ -364,6 +382,10 @@ class Evaluation:
         done.progress[turn.process_id] = turn.generation, entry.nonce
         resident.used, resident.rests = self._clock(), False
         resident.effort.evaluated(seconds)
+        resident.unweighed += seconds
+        if resident.unweighed >= limits.WEIGH_SECONDS:
+            self._weigh(resident)
+            done.weighed.append(turn.process_id)
         resident.nonce, resident.timestamp, resident.block_height = entry.nonce, entry.timestamp, block_height
         if entry.nonce <= turn.known_nonce:
             done.replayed += 1

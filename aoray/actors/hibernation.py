@@ -8,8 +8,9 @@ from how much has changed. Whatever changed is kept when a process is let go.
 A checkpoint of a large state holds only what changed since the one before, as long as the chain of them is no
 longer to read than twice a whole one.
 
-`Residency` knows since when each process has had nothing to do. The bound on residents is soft: a process
-that has work is never let go, so there can be more of them than the bound while more have work.
+`Residency` knows since when each process has had nothing to do, and the bytes of memory that each takes. The
+bounds on both are soft: a process that has work is never let go, so there can be more than the bound while
+more have work; one that alone takes more than the bound goes when its work is done.
 """
 
 from __future__ import annotations
@@ -53,29 +54,45 @@ def chains(chain: Chain | None, whole_bytes: int, changed_bytes: int) -> bool:
 
 
 class Residency:
-    """The processes that are in memory, the one longest unused first."""
+    """The processes that are in memory, the one longest unused first, and what they take."""
 
-    def __init__(self, *, processes_max: int, idle_seconds_max: float) -> None:
+    def __init__(self, *, processes_max: int, idle_seconds_max: float, bytes_max: int) -> None:
         self._processes_max, self._idle_seconds_max = processes_max, idle_seconds_max
+        self.bytes_max = bytes_max
+        self.bytes = 0
+        self.evicted_total = 0  # for their bytes alone
         self._used: dict[str, float] = {}
+        self._bytes_of: dict[str, int] = {}
 
     def used(self, process_id: str, now: float) -> None:
         """The process is in memory, and had something to do just now."""
         self._used.pop(process_id, None)
         self._used[process_id] = now
 
+    def weighs(self, process_id: str, size: int) -> None:
+        """What a process that is in memory takes there."""
+        self.bytes += size - self._bytes_of.get(process_id, 0)
+        self._bytes_of[process_id] = size
+
     def gone(self, process_id: str) -> None:
         """The process is no longer in memory."""
         self._used.pop(process_id, None)
+        self.bytes -= self._bytes_of.pop(process_id, 0)
 
     def leaving(self, now: float, is_idle: Callable[[str], bool]) -> list[str]:
-        """Those of the idle ones that are to go now: all that are too many, or one of those unused for long
-        (each takes a checkpoint, and messages wait meanwhile; ask again)."""
+        """Those of the idle ones that are to go now: all that are too many or take too much, or one of those
+        unused for long (each takes a checkpoint, and messages wait meanwhile; ask again)."""
         leaving: list[str] = []
         surplus = max(len(self._used) - self._processes_max, 0)
+        over = self.bytes - self.bytes_max
         for process_id, since in self._used.items():
-            if len(leaving) >= max(surplus, 1) or (not surplus and now - since < self._idle_seconds_max):
+            counted = len(leaving) >= max(surplus, 1) or (
+                not surplus and now - since < self._idle_seconds_max
+            )
+            if counted and over <= 0:
                 break
             if is_idle(process_id):
                 leaving.append(process_id)
+                over -= self._bytes_of.get(process_id, 0)
+                self.evicted_total += counted
         return leaving

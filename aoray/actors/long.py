@@ -41,6 +41,10 @@ class LongMessage:
         """What it has spent."""
         return self.sliced.fuel if self.sliced else 0
 
+    def held(self) -> int:
+        """Bytes of memory that its process takes meanwhile."""
+        return self.instance.held() + (self.instance.held_beside(self.sliced) if self.sliced else 0)
+
 
 class LongMessages:
     """Those of one actor, by process."""

@@ -15,6 +15,7 @@ from fastapi import APIRouter
 from starlette.responses import PlainTextResponse, Response
 
 from aoray import __version__, limits, nodes
+from aoray.actors.placement import pool_actor
 from aoray.errors import AorayError, InfrastructureError, Unavailable
 from aoray.gateway.gateway import Gateway
 from aoray.gateway.web import json_response
@@ -22,6 +23,7 @@ from aoray.metrics import Snapshot, snapshots, text
 from aoray.modules.lua import lua_module_id
 
 SUMS = ("entries", "publications", "bytes", "unconfirmed", "bundles", "settled", "reposts", "failures")
+FIGURES = ("live", "asleep", "resident_bytes", "resident_bytes_max", "evicted", "long", "long_waiting")
 ANSWER_SECONDS = 1.0  # actors are asked once in this time, however many ask here
 
 Answer = TypeVar("Answer")
@@ -89,6 +91,20 @@ async def of_shards(gateway: Gateway) -> list[dict[str, Any]]:
             return list(await asyncio.gather(*(gateway.call(name, "stats") for name in names)))
     except TimeoutError as error:
         raise Unavailable("a scheduler shard does not answer") from error
+
+
+async def of_actors(gateway: Gateway) -> list[dict[str, Any]]:
+    """What each process actor of the pool counts; one that does not answer in time is left out."""
+
+    async def asked(name: str) -> list[dict[str, Any]]:
+        try:
+            async with asyncio.timeout(limits.STATS_SECONDS_MAX):
+                return [await gateway.call(name, "stats")]
+        except (TimeoutError, AorayError):
+            return []
+
+    names = map(pool_actor, range(gateway.settings.pool))
+    return [stats for found in await asyncio.gather(*map(asked, names)) for stats in found]
 
 
 async def stages_of_all(gateway: Gateway) -> list[Snapshot]:
@@ -160,6 +176,7 @@ def router(gateway: Gateway) -> APIRouter:
     health = Health(gateway)
     shards = Shared(lambda: of_shards(gateway))
     stages = Shared(lambda: stages_of_all(gateway))
+    actors = Shared(lambda: of_actors(gateway))
 
     @routes.get("/health")
     async def healthy() -> Response:
@@ -172,8 +189,9 @@ def router(gateway: Gateway) -> APIRouter:
 
     @routes.get("/status")
     async def status() -> Response:
-        """Health, and what of the log waits for Arweave."""
+        """Health, what of the log waits for Arweave, and what process actors hold."""
         body, _ = await health.body()
+        body["actors"] = {each["actor"]: {name: each[name] for name in FIGURES} for each in await actors()}
         try:
             return json_response(body | {"arweave": flushing(await shards()), "held": held(gateway)})
         except InfrastructureError as error:  # what is known is said all the same
@@ -183,6 +201,8 @@ def router(gateway: Gateway) -> APIRouter:
     async def metrics() -> Response:
         lines = [f"aoray_gateway_{name} {value}" for name, value in gateway.counts().items()]
         lines += text(await stages())
+        for each in await actors():
+            lines += [f'aoray_actor_{name}{{actor="{each["actor"]}"}} {each[name]}' for name in FIGURES]
         with contextlib.suppress(InfrastructureError):  # a shard that is being restarted has none
             stats = await shards()
             flushed = flushing(stats)

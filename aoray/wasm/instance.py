@@ -103,6 +103,11 @@ class Instance:
         self._fold()
         return Sliced(self._beside(self._image), message, env, self.limits.fuel)
 
+    def held_beside(self, sliced: Sliced) -> int:
+        """Bytes that its guest has written."""
+        guest = sliced.guest
+        return self._images.held(guest.base, guest.size, self._base.image)
+
     def finish(self, sliced: Sliced, answer: Answer) -> Outcome:
         """The outcome of what was begun by `start`, and its state, unless it is an error."""
         try:
@@ -159,6 +164,10 @@ class Instance:
         """The whole memory."""
         guest = self._awake()
         return ctypes.string_at(guest.base, guest.size)
+
+    def held(self) -> int:
+        """Bytes of memory that the process takes, beside what is shared with others; 20 to 100 µs."""
+        return self._images.held(self._guest.base, self._guest.size, self._image)
 
     @property
     def boot_id(self) -> str:

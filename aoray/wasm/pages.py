@@ -68,6 +68,9 @@ class Image(Protocol):
     def gather(self, offsets: Sequence[int]) -> bytes:
         """The pages at these offsets, one after another; zeros beyond the end."""
 
+    def held(self) -> int:
+        """Bytes that it takes."""
+
     def close(self) -> None:
         """Give the room back."""
 
@@ -92,6 +95,9 @@ class Pages(Protocol):
 
     def fold(self, base: int, size: int, image: Image) -> Image:
         """The image brought up to the memory: the same one, or another (in place of a shared one, always)."""
+
+    def held(self, base: int, size: int, image: Image) -> int:
+        """Bytes that a memory and its image take, beside what is shared."""
 
     def rest(self, base: int, image: Image, shared: Image) -> Image:
         """Let go of what a memory holds besides its image, which may be another from here on; `roll_back`
@@ -214,6 +220,9 @@ class Overlay:
         own = dict(self.pages())
         return b"".join(own.get(offset) or self.under.gather([offset]) for offset in offsets)
 
+    def held(self) -> int:
+        return len(self._packed)
+
     def close(self) -> None:
         self._packed = b""
 
@@ -276,6 +285,10 @@ class CopyOnWrite:
         memory.drop(base, image.size)
         if isinstance(image, Overlay):
             image.lay_over(base)
+
+    def held(self, base: int, size: int, image: Image) -> int:
+        written = sum(end - start for start, end in self._written(base, size))
+        return written + (0 if image.shared else image.held())
 
     def rest(self, base: int, image: Image, shared: Image) -> Image:
         assert isinstance(shared, MappedImage)
@@ -340,6 +353,9 @@ class CopiedImage:
     def gather(self, offsets: Sequence[int]) -> bytes:
         return b"".join(bytes(self.data[offset : offset + UNIT]).ljust(UNIT, b"\0") for offset in offsets)
 
+    def held(self) -> int:
+        return len(self.data)
+
     def close(self) -> None:
         self.data = bytearray()
 
@@ -365,6 +381,9 @@ class Copies:
 
     def detach(self, base: int, size: int, image: Image) -> None:
         """A copy is one."""
+
+    def held(self, base: int, size: int, image: Image) -> int:
+        return size + (0 if image.shared else image.size)
 
     def rest(self, base: int, image: Image, shared: Image) -> Image:
         return image  # a copy is always there

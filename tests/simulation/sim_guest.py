@@ -70,6 +70,9 @@ class Token:
     def memory(self) -> bytes:
         return b"%d" % self.balance
 
+    def held(self) -> int:
+        return 0
+
     def rest(self) -> None:
         """Nothing is held."""
 

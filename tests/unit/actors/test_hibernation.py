@@ -29,7 +29,7 @@ def test_cheap_messages_are_not_worth_a_checkpoint() -> None:
 
 
 def test_the_longest_unused_idle_ones_go_when_there_are_too_many() -> None:
-    residency = Residency(processes_max=2, idle_seconds_max=100)
+    residency = Residency(processes_max=2, idle_seconds_max=100, bytes_max=100)
     for now, process_id in enumerate("abcd"):
         residency.used(process_id, now)
     residency.used("a", 5)
@@ -41,7 +41,7 @@ def test_the_longest_unused_idle_ones_go_when_there_are_too_many() -> None:
 
 
 def test_who_was_idle_for_long_goes_however_few_there_are_one_by_one() -> None:
-    residency = Residency(processes_max=9, idle_seconds_max=10)
+    residency = Residency(processes_max=9, idle_seconds_max=10, bytes_max=100)
     for process_id, now in {"a": 0, "b": 1, "c": 7}.items():
         residency.used(process_id, now)
     assert residency.leaving(9, lambda _: True) == []
@@ -50,6 +50,27 @@ def test_who_was_idle_for_long_goes_however_few_there_are_one_by_one() -> None:
     assert residency.leaving(11, lambda _: True) == ["b"]
     residency.gone("b")
     assert residency.leaving(11, lambda _: True) == []
+
+
+def test_the_longest_unused_idle_ones_go_when_they_take_too_much_memory() -> None:
+    residency = Residency(processes_max=9, idle_seconds_max=100, bytes_max=100)
+    for now, process_id in enumerate("abcd"):
+        residency.used(process_id, now)
+        residency.weighs(process_id, 30)
+    assert residency.leaving(5, lambda _: True) == ["a"]
+    assert residency.leaving(5, lambda process_id: process_id != "a") == ["b"]
+    residency.weighs("d", 90)
+    assert residency.leaving(5, lambda _: True) == ["a", "b", "c"]
+    for process_id in "abc":
+        residency.gone(process_id)
+    assert residency.bytes == 90
+    assert residency.leaving(5, lambda _: True) == []
+    residency.weighs("d", 101)
+    assert residency.leaving(5, lambda _: True) == ["d"], (
+        "alone larger than the bound: it goes when it is idle"
+    )
+    residency.gone("d")
+    assert residency.bytes == 0
 
 
 def test_a_large_state_is_kept_in_a_chain_no_longer_to_read_than_twice_the_whole() -> None:

@@ -18,6 +18,7 @@ from aoray.actors.results import ResultRow, Results
 from aoray.arweave.uploaders import EmbeddedUploader
 from aoray.errors import AorayError, ClientError, NotFound, Unavailable
 from aoray.gateway.gateway import Gateway
+from aoray.gateway.status import FIGURES
 from aoray.protocol.assignments import LogEntry
 from aoray.protocol.ids import b64url_encode
 from aoray.protocol.items import DataItem, build, parse
@@ -127,11 +128,12 @@ class Computer:
         return {}
 
     async def _stats(self) -> dict[str, Any]:
-        """Of the shard: its flusher has not begun."""
+        """Of the shard, whose flusher has not begun; and of the actor."""
         flusher = Flusher(None, EmbeddedUploader(None, self.signer))  # type: ignore[arg-type]
         arweave = flusher.stats(self._committer.log.uploads.backlog())
         arweave |= {"height": 42, "height_error": ""}
-        return {"arweave": arweave, "cron": self._ticker.stats()}
+        counts = {"actor": "process-actor-0", **dict.fromkeys(FIGURES, 0)}
+        return {"arweave": arweave, "cron": self._ticker.stats(), **counts}
 
     async def _submit(self, batch: list[Submission]) -> list[Any]:
         self.now_ms += 1000
