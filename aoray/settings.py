@@ -72,8 +72,8 @@ class Settings:
     resident_processes_max: int = limits.RESIDENT_PROCESSES_MAX
     """Processes that an actor holds in memory; beyond it, idle ones are checkpointed and let go."""
     resident_bytes_max: int = 0
-    """Bytes that the processes of an actor may take in memory; beyond it, idle ones are let go. 0: the part of
-    an actor in two fifths of the machine's memory."""
+    """Bytes that the processes of an actor may take in memory; beyond it, idle ones are let go. 0: an
+    actor's part of two fifths of the machine's memory."""
     idle_seconds_max: int = limits.IDLE_SECONDS_MAX
     """An idle process is let go after this time. The next message wakes it."""
     compute_limit_max: int = limits.FUEL_MAX

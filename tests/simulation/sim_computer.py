@@ -231,7 +231,7 @@ class Simulation:
                 open_log=lambda settings, index: self.kinds.log(log_path(settings, index)),
                 open_results=self._results,
                 Committer=self.kinds.committer,
-                ArweaveClient=lambda url: self.arweave,
+                ArweaveClient=lambda url, **_: self.arweave,
                 OneThread=SimThread,
                 Lane=functools.partial(Lane, clock=world.loop.time),
             ),
