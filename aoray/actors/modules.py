@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from aoray import limits
+from aoray.actors.asked import Asked, asked_for
 from aoray.actors.messages import ModuleInfo
 from aoray.errors import ClientError, NotFound, ProcessError, UnknownModule, UnsupportedModule
 from aoray.files import Files, LocalFiles
@@ -31,8 +31,6 @@ from aoray.wasm import Limits
 
 logger = logging.getLogger(__name__)
 
-UNITS = {"": 1, "b": 1, "kb": limits.KIB, "mb": limits.MIB, "gb": limits.GIB}
-SIZE = re.compile(r"(\d{1,15})-?(|b|kb|mb|gb)", re.IGNORECASE)
 JSON_ENCODING = "JSON-1"
 
 
@@ -111,21 +109,18 @@ def _module_of(item: DataItem) -> StoredModule:
 def limits_of(process: Tags, module: Tags, rules: Rules = ENGINES[NEWEST]) -> Limits:
     """What a process may use under its engine: its own tags win over its module's.
 
-    A Compute-Limit is accepted up to what the legacy network accepts, yet no message gets more than
-    `fuel_max`: it would hold up the other processes of its actor for hours.
+    Under engine 1 a Compute-Limit is accepted up to `fuel_stated_max`, yet no message gets more than
+    `fuel_max`. `ProcessError` for one that can't be granted.
     """
-    memory = _limit(process, module, "Memory-Limit", rules.memory_bytes_default, rules.memory_bytes_max)
-    compute = _limit(process, module, "Compute-Limit", rules.fuel_default, rules.fuel_stated_max)
-    return Limits(memory, min(compute, rules.fuel_max), rules.result_bytes_max)
+    memory, compute = asked_for(process, module, rules)
+    if not 0 < memory.value <= rules.memory_bytes_max:
+        raise _not_supported(memory, rules.memory_bytes_max)
+    if not 0 < compute.value <= rules.fuel_stated_max:
+        raise _not_supported(compute, rules.fuel_stated_max)
+    return Limits(memory.value, min(compute.value, rules.fuel_max), rules.result_bytes_max)
 
 
-def _limit(process: Tags, module: Tags, name: str, default: int, highest: int) -> int:
-    text = ao_tag(process, name)
-    text = ao_tag(module, name) if text is None else text
-    if text is None:
-        return default
-    match = SIZE.fullmatch(text.strip())
-    value = int(match[1]) * UNITS[match[2].lower()] if match else 0
-    if not 0 < value <= highest:
-        raise ProcessError(f"{name} {text[:60]!r} is not supported", hint=f"At most {highest}, as in 500-mb.")
-    return value
+def _not_supported(asked: Asked, highest: int) -> ProcessError:
+    return ProcessError(
+        f"{asked.name} {asked.text[:60]!r} is not supported", hint=f"At most {highest}, as in 500-mb."
+    )

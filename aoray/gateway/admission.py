@@ -4,7 +4,8 @@ The door charges the address of each request that writes or computes (all but GE
 whatever JSON answers a `GET /result` for the result, so those are never refused here). `ingress` charges the
 wallet of each message or spawn, once its signature is verified: nobody can use up another's rate with
 forgeries, nor by sending again what is scheduled already. What our own messenger pushes comes in behind the
-door, and our own uploads go to the Arweave port, which has no rate.
+door, and our own uploads go to the Arweave port, which has no rate. A spawn is looked at for the limits that
+it and its module state.
 
 Each gateway counts for itself, and begins anew when it is restarted.
 """
@@ -16,8 +17,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from aoray.actors.asked import check_limits
 from aoray.errors import ClientError, RateLimited
 from aoray.gateway.rates import address_of, networks
+from aoray.protocol.tags import Tags
 from aoray.rates import Rates
 from aoray.settings import Settings
 
@@ -61,6 +64,7 @@ class Admission:
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
+        self._compute_max, self._memory_max = settings.compute_limit_max, settings.memory_limit_max
         self._trusted = networks(settings.trusted_proxies)
         self.addresses = Limiter("address", settings.rate_per_address, settings.rate_burst_seconds)
         self.wallets = Limiter("wallet", settings.rate_per_wallet, settings.rate_burst_seconds)
@@ -73,6 +77,10 @@ class Admission:
     def address(self, scope: Mapping[str, Any]) -> str:
         """Whom a request is from."""
         return address_of(scope, self._trusted)
+
+    def limits(self, process: Tags, module: Tags) -> None:
+        """Refuse a spawn that asks for more than a process may use here."""
+        check_limits(process, module, compute_max=self._compute_max, memory_max=self._memory_max)
 
     def wallet(self, address: str) -> None:
         """Charge a verified signer."""

@@ -170,7 +170,7 @@ class Ingress:
         module = ao_tag(item.tags, "Module", "")
         if not is_id(module):
             raise MalformedInput("Tag 'Module': a process needs one, the id of a module", field="Module")
-        await self._knowledge.require_module(module)
+        self._admission.limits(item.tags, await self._knowledge.require_module(module))
         receipt = await self.submit(Submission("process", item.id, item.id, item.raw, gateway=self._name))
         if item.target:
             with contextlib.suppress(UnknownProcess):  # the spawn stands, whatever its target is

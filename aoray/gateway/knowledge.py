@@ -91,10 +91,11 @@ class Knowledge:
             self._processes[process_id] = item
         return item
 
-    async def require_module(self, module_id: str) -> None:
-        """Refuse what is not an AO module on Arweave."""
-        if module_id in self._modules:
-            return
+    async def require_module(self, module_id: str) -> Tags:
+        """The tags of a module; refuses what is not an AO module on Arweave."""
+        known = self._modules.get(module_id)
+        if known is not None:
+            return known
         try:
             tags = tuple(await self._arweave.tags(module_id))
         except NotFound as error:
@@ -108,6 +109,7 @@ class Knowledge:
                 f"{module_id} is not a module: it has no tag Type=Module", module_id=module_id
             )
         self._modules[module_id] = tags
+        return tags
 
     async def raw_item(self, message_id: str) -> bytes:
         """The signed item of a message, from the logs or from Arweave."""

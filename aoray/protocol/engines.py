@@ -104,6 +104,10 @@ _SECOND = replace(
     # Their values live in memory and number globals alone; exceptions are there for the shim too
     proposals=_PROPOSALS,
     allow_list=True,
+    # Granted as it is stated: what takes long is evaluated in slices
+    fuel_max=9_000_000_000_000,
+    # What a result sends is bounded by its bytes and its fuel; by number so that pushing it has an end
+    outbox_messages_max=20_000,
 )
 
 ENGINES: Mapping[int, Engine] = {engine.version: engine for engine in (_FIRST, _SECOND)}

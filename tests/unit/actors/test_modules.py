@@ -12,10 +12,19 @@ from forging import Nobody
 from scheduling import SOME_ID, USER
 
 from aoray import limits
-from aoray.actors.loading import Loader
+from aoray.actors.asked import check_limits
+from aoray.actors.loading import Loader, Spawned
 from aoray.actors.modules import ModuleStore, keep_module, limits_of
 from aoray.client import module_tags
-from aoray.errors import BadSignature, ProcessError, Unavailable, UnknownModule, UnsupportedModule
+from aoray.errors import (
+    BadSignature,
+    MalformedInput,
+    ProcessError,
+    Unavailable,
+    UnknownModule,
+    UnsupportedModule,
+)
+from aoray.protocol.engines import ENGINES
 from aoray.protocol.items import DataItem, build, verify
 from aoray.protocol.tags import Tag
 from aoray.wasm import Engine
@@ -73,8 +82,9 @@ async def test_a_module_of_a_refused_signature_is_no_result(tmp_path: Path) -> N
         return weak
 
     process = build(USER, tags=[Tag("Module", weak.id)])
+    spawned = Spawned(process.raw, build(USER, tags=[]).raw)
     with pytest.raises(BadSignature, match="small order"):
-        await Loader(ModuleStore(tmp_path, fetch), Engine(tmp_path / "c")).prepared(process.id, process.raw)
+        await Loader(ModuleStore(tmp_path, fetch), Engine(tmp_path / "c")).prepared(process.id, spawned)
 
 
 @pytest.mark.parametrize(
@@ -98,8 +108,38 @@ def test_the_process_wins_over_its_module_and_no_tag_is_the_default() -> None:
     assert limits_of((), ()).memory_bytes_max == limits.MEMORY_BYTES_DEFAULT
 
 
-def test_a_large_compute_limit_is_accepted_and_granted_in_part() -> None:
-    assert limits_of((), (Tag("Compute-Limit", "9000000000000"),)).fuel == limits.FUEL_DEFAULT
+def test_a_compute_limit_is_granted_as_it_is_stated_but_under_engine_1() -> None:
+    stated = (Tag("Compute-Limit", "9000000000000"),)
+    assert limits_of((), stated).fuel == 9_000_000_000_000
+    assert limits_of((), stated, ENGINES[1]).fuel == limits.FUEL_DEFAULT
+    with pytest.raises(ProcessError, match="Compute-Limit"):
+        limits_of((), (Tag("Compute-Limit", "9000000000001"),))
+
+
+@pytest.mark.parametrize(
+    ("process", "module", "field"),
+    [
+        ("5-gb", "", "Memory-Limit"),
+        ("many", "", "Memory-Limit"),
+        ("", "65-mb", "Memory-Limit"),
+        ("", "", "Memory-Limit"),  # that of a process that states none is more than this computer allows
+    ],
+)
+def test_a_spawn_over_what_the_operator_allows_is_refused_in_words(
+    process: str, module: str, field: str
+) -> None:
+    tags = [(Tag("Memory-Limit", text),) if text else () for text in (process, module)]
+    with pytest.raises(MalformedInput, match=field) as refused:
+        check_limits(*tags, compute_max=limits.FUEL_MAX, memory_max=64 * limits.MIB)
+    assert str(64 * limits.MIB) in refused.value.hint
+    smaller = (Tag("Memory-Limit", "64-mb"),)
+    check_limits(smaller, tags[1], compute_max=limits.FUEL_MAX, memory_max=64 * limits.MIB)
+
+
+@pytest.mark.parametrize("text", ["9000000000001", "0", "-1", "1e9", "x"])
+def test_a_compute_limit_that_is_no_number_or_too_large_is_refused_at_the_spawn(text: str) -> None:
+    with pytest.raises(MalformedInput, match="Compute-Limit"):
+        check_limits((Tag("Compute-Limit", text),), (), compute_max=limits.FUEL_MAX, memory_max=limits.GIB)
 
 
 @pytest.mark.parametrize("text", ["5-gb", "0", "-1", "x", "", "1-tb", "9" * 400, "1.5-gb"])

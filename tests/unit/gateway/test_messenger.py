@@ -295,3 +295,26 @@ async def test_the_unit_alone_greets_and_takes_items(computer: Computer) -> None
         assert (await client.post("/", content=computer.process_item().raw)).status_code == 202
         assert (await client.post("//", content=computer.process_item().raw)).status_code == 202
         assert (await client.get("/result/x")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        ("Compute-Limit", "9000000000001"),
+        ("Compute-Limit", "lots"),
+        ("Memory-Limit", "2-gb"),
+        ("Memory-Limit", "0"),
+    ],
+)
+async def test_a_spawn_whose_limits_cannot_be_granted_is_refused_in_words(
+    computer: Computer, every: httpx.AsyncClient, limit: tuple[str, str]
+) -> None:
+    response = await every.post("/", content=computer.process_item(Tag(*limit)).raw)
+    assert response.status_code == 400
+    said = response.json()
+    assert limit[0] in said["error"]
+    assert said["field"] == f"tags.{limit[0]}"
+    assert str(limits.FUEL_MAX if limit[0] == "Compute-Limit" else limits.MEMORY_BYTES_MAX) in said["hint"]
+    assert (
+        await every.post("/", content=computer.process_item(Tag("Compute-Limit", "9000000000000")).raw)
+    ).is_success

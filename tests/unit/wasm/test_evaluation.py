@@ -163,15 +163,24 @@ def test_closed_processes_give_their_files_and_memory_back(any_engine: Engine) -
     assert after[1] < maps + 40
 
 
-def test_too_many_messages_at_once_are_refused(engine: Engine) -> None:
-    answer = orjson.dumps({"ok": True, "response": {"Messages": [0] * 1001}}).decode().replace('"', '\\"')
+def sending(engine: Engine, count: int, version: int) -> Outcome:
+    """What becomes of so many messages of one result."""
+    answer = orjson.dumps({"ok": True, "response": {"Messages": [0] * count}}).decode().replace('"', '\\"')
     text = f"""(module (memory (export "memory") 2) (data (i32.const 8192) "{answer}\\00")
       (func (export "malloc") (param i32) (result i32) (i32.const 16))
       (func (export "handle") (param i32 i32) (result i32) (i32.const 8192)))"""
-    assert (
-        booted(engine, wat(text)).evaluate(b"{}", b"{}").error
-        == "the module sends over 1000 messages at once"
-    )
+    module = engine.load(wat(text), ENGINES[version])
+    return Instance.boot(module, LIMITS).evaluate(b"{}", b"{}")
+
+
+def test_a_result_may_hold_as_many_messages_as_a_large_room_has_members(engine: Engine) -> None:
+    assert len(sending(engine, 20_000, 2).response["Messages"]) == 20_000
+    assert sending(engine, 20_001, 2).error == "the module sends over 20000 messages at once"
+
+
+def test_under_engine_1_it_may_hold_a_thousand(engine: Engine) -> None:
+    assert sending(engine, 1000, 1).error is None
+    assert sending(engine, 1001, 1).error == "the module sends over 1000 messages at once"
 
 
 def test_bytes_that_are_not_utf8_are_replaced(engine: Engine) -> None:
