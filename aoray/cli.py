@@ -12,7 +12,7 @@ from __future__ import annotations
 import click
 
 from aoray import __version__, audit
-from aoray.commands import exporting, keys, messages, publishing, up, watching
+from aoray.commands import exporting, keys, messages, operating, publishing, up, watching
 from aoray.commands.context import Group
 
 
@@ -26,7 +26,7 @@ for command in (
     *(up.up, up.demo),
     *(messages.spawn, messages.send, messages.evaluate, messages.result, messages.dryrun),
     *(watching.push, watching.monitor, watching.trace, watching.status),
-    *(publishing.wallet, publishing.module, exporting.export, keys.keys),
+    *(publishing.wallet, publishing.module, exporting.export, keys.keys, operating.process),
     *(audit.verify, audit.replay),
 ):
     main.add_command(command)

@@ -15,6 +15,7 @@
     ├── ProcessError           guest code at fault: the slot's result, never raised across an actor
     └── InfrastructureError    ours; retryable (503)
         ├── Overloaded         a queue is full; carries retry_after_s (503)
+        ├── ProcessStopped     the operator stopped the process; goes on when it is resumed (503)
         ├── Unavailable        an actor, store or Arweave does not answer (503)
         ├── UnknownEngine      a process of a later aoray, which this one can't evaluate (503)
         └── StaleTerm          the caller was replaced by a successor, and must stop
@@ -134,6 +135,12 @@ class Overloaded(InfrastructureError):
     """A queue is at its bound; try again after `retry_after_s`."""
 
     code = "overloaded"
+
+
+class ProcessStopped(InfrastructureError):
+    """The operator of the node stopped the process: nothing is ordered or evaluated until it is resumed."""
+
+    code = "process_stopped"
 
 
 class Unavailable(InfrastructureError):

@@ -166,6 +166,10 @@ STORE_LOOKS_MAX = 16  # threads in which one gateway reads it
 FILES_REST_SECONDS = 30  # in which shared files that failed are not asked for again
 STORE_READERS_MAX = 4  # connections with which one OS process reads the log of one shard
 
+STOPPED_PROCESSES_MAX = 1_000  # of one shard, by the operator
+STOPPED_RETRY_AFTER_S = 60  # what a client is told that sends to one
+STOPPED_WATCH_S = 2.0  # how often a gateway asks the shards which are stopped
+
 # Cron.
 CRONS_MAX = 16  # of one process
 CRON_TAGS_MAX = 64  # of one cron

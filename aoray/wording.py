@@ -81,6 +81,12 @@ def describe_status(found: dict[str, Any]) -> str:
     lines = [f"{found['url']}: {found['status']}"]
     if found.get("error"):
         lines.append(f"  error        {found['error']}")
+    stopped = found.get("stopped", ())
+    lines += [f"  stopped      {process_id} (aoray process resume)" for process_id in stopped]
+    lines += [
+        f"  over quota   {process_id}: what it sends waits {wait_s:.1f} s"
+        for process_id, wait_s in found.get("held", {}).items()
+    ]
     return "\n".join(lines + (_describe_flushing(found) if found["arweave"] else []))
 
 

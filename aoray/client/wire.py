@@ -201,6 +201,14 @@ class Client:
         """The crons of a process: `monitored`, and when each is due `next` (ms, or block height)."""
         return await self._json("GET", f"/monitor/{process}")
 
+    async def decide(self, process: str, decision: bytes) -> dict[str, Any]:
+        """Hand in the operator's signed decision (`protocol.decisions`) to stop or resume a process."""
+        return await self._json("POST", f"/decision/{process}", body=decision)
+
+    async def decided(self, process: str) -> dict[str, Any]:
+        """Whether the operator stopped a process, and since when."""
+        return await self._json("GET", f"/decision/{process}")
+
     def _word(self, process: str) -> bytes:
         return build(self.signer, target=process, tags=[], data=b" ").raw
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+from aoray import limits
 from aoray.actors.placement import gateway_of, pool_actor
 from aoray.actors.push_quota import PushQuota
 from aoray.actors.results import ResultRow, Sort
 from aoray.arweave.searching import searches
 from aoray.batcher import Sleep
 from aoray.calls import Call
+from aoray.errors import AorayError
 from aoray.gateway.admission import Admission
 from aoray.gateway.courier import Courier
 from aoray.gateway.ingress import Ingress
@@ -24,6 +28,8 @@ from aoray.gateway.waiting import Waiting
 from aoray.gateway.web import Load
 from aoray.keyfiles import load_key
 from aoray.settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 class Addresses(NamedTuple):
@@ -112,6 +118,18 @@ class Gateway:
         return [f"shard-{n}" for n in range(self.settings.shards)] + [
             pool_actor(n) for n in range(self.settings.pool)
         ]
+
+    async def watch_stopped(self) -> None:
+        """Know which processes the operator stopped, so that what they sent waits too. A shard that does not
+        answer leaves what was known of all."""
+        while True:
+            try:
+                shards = (f"shard-{n}" for n in range(self.settings.shards))
+                found = await asyncio.gather(*(self.call(shard, "stopped") for shard in shards))
+                self.pusher.stopped = frozenset(itertools.chain.from_iterable(found))
+            except AorayError as error:
+                log.info("which processes are stopped is as it was: %s", error)
+            await asyncio.sleep(limits.STOPPED_WATCH_S)
 
     def counts(self) -> dict[str, int]:
         """For `/metrics`."""

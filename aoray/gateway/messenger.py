@@ -15,6 +15,7 @@ from starlette.routing import Route
 from aoray.errors import ClientError, MalformedInput
 from aoray.gateway.gateway import Gateway
 from aoray.gateway.web import body_of_request, json_response
+from aoray.protocol.decisions import decision_of
 from aoray.protocol.items import parse, verify
 from aoray.scheduler.rules import Receipt
 
@@ -80,6 +81,20 @@ def router(gateway: Gateway) -> APIRouter:
     async def monitored(process_id: str) -> Response:
         await gateway.knowledge.process(process_id)
         return json_response(await gateway.places.at_shard(process_id, "monitored", process_id))
+
+    @routes.post("/decision/{process_id}")
+    async def decide(process_id: str, request: Request) -> Response:
+        await gateway.knowledge.process(process_id)
+        async with body_of_request(request, gateway.load) as raw:
+            decided = decision_of(raw, gateway.addresses.scheduler)
+        if decided.process_id != process_id:
+            raise MalformedInput("the decision is about another process than the URL's", field="tags.Process")
+        return json_response(await gateway.places.at_shard(process_id, "decide", raw))
+
+    @routes.get("/decision/{process_id}")
+    async def decided(process_id: str) -> Response:
+        await gateway.knowledge.process(process_id)
+        return json_response(await gateway.places.at_shard(process_id, "decided", process_id))
 
     @routes.post("/push/{any_id}/{number}")
     async def push(any_id: str, number: int, request: Request) -> Response:

@@ -108,6 +108,7 @@ def _ok(schema: Schema, status: str = "200") -> dict[str, Mapping[str, Schema]]:
 
 
 ITEM = (OCTETS, BINARY)
+DECISION = an_object(process=ID, stopped={"type": "boolean"})
 WORDS = {"200": {TEXT: STRING}}
 BYTES: dict[str, Mapping[str, Schema]] = {"200": {ANY: {}}, "206": {ANY: {}}}
 UPLOADED = Told(_ok(an_object(id=ID, timestamp=NUMBER)), body=ITEM)
@@ -126,6 +127,8 @@ TABLE: Mapping[tuple[str, str], Told] = {
     ("get", "/monitor/{process_id}"): Told(_ok(an_object(process=ID, crons=LIST))),
     ("post", "/monitor/{process_id}"): Told(WORDS, body=ITEM),
     ("delete", "/monitor/{process_id}"): Told(WORDS, body=ITEM),
+    ("get", "/decision/{process_id}"): Told(_ok(DECISION)),
+    ("post", "/decision/{process_id}"): Told(_ok(DECISION), body=ITEM),
     ("post", "/push/{any_id}/{number}"): Told(_ok(an_object(id=STRING), "202"), ("process-id",)),
     ("get", "/outbox/{process_id}"): Told(
         _ok(an_object(process=ID, outbox=LIST)), ("nonce", "state", "after", "limit")

@@ -23,7 +23,7 @@ import functools
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Literal, Protocol
 
@@ -39,6 +39,7 @@ from aoray.fair import Fair
 from aoray.gateway.courier import Courier
 from aoray.gateway.look import Look
 from aoray.metrics import Stage
+from aoray.scheduler.rules import stopped_error
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +78,7 @@ class Pusher:
         self._is_ours = is_ours
         self._look = look
         self.quota = quota
+        self.stopped: Collection[str] = ()  # processes that the operator stopped
         self._sleep = sleep
         self._waiting: Fair[Reference] = Fair(lambda _: 0)
         self._listed: set[Reference] = set()  # what waits, each once
@@ -134,6 +136,8 @@ class Pusher:
         """Push one of a result's outbox again, whatever its state. The result is named by the id of its
         message or assignment, or by its nonce."""
         nonce, parcel, found = await self._look(self._entry, process_id, any_id, index)
+        if process_id in self.stopped:
+            raise stopped_error(process_id)
         if wait_s := self.quota.held_s(process_id):
             raise RateLimited(
                 "the process is over its quota of outbox messages", retry_after_s=math.ceil(wait_s)
@@ -186,7 +190,7 @@ class Pusher:
         self._begin()
 
     async def _push(self, reference: Reference) -> None:
-        if self.quota.held_s(reference[0]):
+        if reference[0] in self.stopped or self.quota.held_s(reference[0]):
             return  # a scan comes back to it, here and below
         backoff_s = BACKOFF_FIRST_S
         came_to = await self._push_once(reference, charge=True)

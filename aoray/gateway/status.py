@@ -193,7 +193,8 @@ def router(gateway: Gateway) -> APIRouter:
         body, _ = await health.body()
         body["actors"] = {each["actor"]: {name: each[name] for name in FIGURES} for each in await actors()}
         try:
-            return json_response(body | {"arweave": flushing(await shards()), "held": held(gateway)})
+            waiting = {"held": held(gateway), "stopped": sorted(gateway.pusher.stopped)}
+            return json_response(body | waiting | {"arweave": flushing(await shards())})
         except InfrastructureError as error:  # what is known is said all the same
             return json_response(body | {"arweave": None, "error": error.message})
 

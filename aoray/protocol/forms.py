@@ -8,9 +8,9 @@ neither target nor anchor, the data of its form, and exactly the tags of its for
 statement asks `departure` first.
 
 The words of others never have such a form: a tick has a target, no tag of a cron is without its prefix
-(protocol/ticks.py), and what the messenger signs has `From-Process`, data, and a key of its own: one key for
-two units is refused (`unit_keys.check_distinct`). `NAMES` are the tag names that protocols give a meaning to,
-in the only table of them; `folded` is how two spellings of a name are compared.
+(protocol/ticks.py), and what the messenger signs has `From-Process`, data, and a key of its own
+(`runtime.make_keys` refuses one key for two units). `NAMES` are the tag names that protocols give a meaning
+to, in the only table of them; `folded` is how two spellings of a name are compared.
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ ATTESTATION = _form(
 )
 LOCATION = _form("Scheduler-Location", "Url", "Time-To-Live", "Compute-Unit", data=(b"", b" "))
 """Its data was one space before there was a reason to sign it again (`runtime.publish_location`)."""
+DECISION = _form("Process-Decision", "Process", "Operator-Decision", "Timestamp")
 STATEMENTS = {
+    "decision": DECISION,
     "assignment of nonce 0": SPAWN_ASSIGNMENT,
     "assignment": ASSIGNMENT,
     "attestation": ATTESTATION,

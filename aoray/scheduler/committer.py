@@ -21,12 +21,13 @@ from typing import Any, NamedTuple
 from aoray import limits
 from aoray.actors.placement import Placement
 from aoray.bounded import Bounded
-from aoray.errors import AorayError, Unavailable, UnknownProcess
+from aoray.errors import AorayError, ClientError, TooLarge, Unavailable, UnknownProcess
 from aoray.protocol.assignments import LogEntry
 from aoray.protocol.keys import Signer
 from aoray.scheduler.crontab import CronState
+from aoray.scheduler.decisions import Decision
 from aoray.scheduler.log import Log, ProcessState, Slot
-from aoray.scheduler.rules import Receipt, Submission, order
+from aoray.scheduler.rules import Receipt, Submission, order, stopped_error
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +69,7 @@ class Committer:
         self.log = self._open_log()
         self.term = self.log.take_over()
         self._placement.load(self.log.counts())
+        self.stopped = self.log.decisions.stopped()
         # As this term wrote or read them. Nobody else does while it holds: a write of a later one stops ours.
         self._known: Bounded[str, ProcessState] = Bounded(limits.PROCESSES_KNOWN_MAX)
         self.broken = False
@@ -117,7 +119,9 @@ class Committer:
     ) -> Committed:
         states = self._states({s.process_id for s in batch})
         slots = self.log.slots({(s.process_id, s.message_id) for s in batch})
-        ordered = order(batch, states, slots, self._signer, now_ms=now_ms, block_height=block_height)
+        ordered = order(
+            batch, states, slots, self._signer, now_ms=now_ms, block_height=block_height, stopped=self.stopped
+        )
         placed = {pid: self._place(pid, state) for pid, state in ordered.states.items()}
         changed = {pid: state for pid, state in placed.items() if state != states.get(pid)}
         if changed or crons:
@@ -143,7 +147,10 @@ class Committer:
         return states | self.log.processes(unknown) if unknown else states
 
     def _place(self, process_id: str, state: ProcessState) -> ProcessState:
-        """The process where it is, or where it goes if it is nowhere (or at a place that is no more)."""
+        """The process where it is, or where it goes if it is nowhere (or at a place that is no more). One
+        that is stopped stays nowhere."""
+        if process_id in self.stopped:
+            return state
         if self._placement.holds(state.actor, process_id, state.own):
             return state
         return state._replace(actor=self._placement.choose(process_id, state.own), term=state.term + 1)
@@ -158,13 +165,37 @@ class Committer:
                 log.append([], changed, 0)
                 for process_id in changed:
                     self._known.pop(process_id)
-        names: list[str | AorayError] = [
-            placed[pid].actor
-            if pid in placed
-            else UnknownProcess(f"no process {pid} was spawned here", process_id=pid)
-            for pid in process_ids
-        ]
-        return names, _by_actor(placed)
+        running = {pid: state for pid, state in placed.items() if pid not in self.stopped}
+        return [self._named(pid, placed) for pid in process_ids], _by_actor(running)
+
+    def _named(self, process_id: str, placed: Mapping[str, ProcessState]) -> str | AorayError:
+        """The actor of a process, or why it has none."""
+        if process_id in self.stopped:
+            return stopped_error(process_id)
+        if process_id in placed:
+            return placed[process_id].actor
+        return UnknownProcess(f"no process {process_id} was spawned here", process_id=process_id)
+
+    def decide(self, decision: Decision) -> int:
+        """Keep the operator's decision to stop or resume a process; on return it is on the disk, in force.
+
+        Returns the term of the process, which no actor holds if it is stopped. `ClientError` if a later
+        decision is there; the last one once more changes nothing.
+        """
+        with self.trusted() as log:
+            if decision.process_id not in log.processes([decision.process_id]):
+                raise UnknownProcess(
+                    f"no process {decision.process_id} was spawned here", process_id=decision.process_id
+                )
+            last = log.decisions.last(decision.process_id)
+            if last and last.item != decision.item and last.timestamp >= decision.timestamp:
+                raise ClientError("there is a later decision about this process", at_ms=last.timestamp)
+            if decision.stopped and len(self.stopped) >= limits.STOPPED_PROCESSES_MAX:
+                raise TooLarge(f"at most {limits.STOPPED_PROCESSES_MAX} processes of a shard are stopped")
+            term = log.decisions.keep(decision)
+            self._known.pop(decision.process_id)
+        (self.stopped.add if decision.stopped else self.stopped.discard)(decision.process_id)
+        return term
 
     def lagging(
         self, after: str, limit: int, actor: str | None = None
@@ -176,7 +207,11 @@ class Committer:
         with self.trusted() as log:
             page = log.placed(after, limit, actor)
         last = self._last_nonces([placed.process_id for placed in page])
-        behind = [placed.process_id for placed in page if last.get(placed.process_id, -1) < placed.nonce]
+        behind = [
+            placed.process_id
+            for placed in page
+            if placed.process_id not in self.stopped and last.get(placed.process_id, -1) < placed.nonce
+        ]
         _, found = self.locate(behind)
         return found, page[-1].process_id if len(page) == limit else ""
 

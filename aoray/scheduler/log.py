@@ -27,9 +27,10 @@ import orjson
 
 from aoray.errors import ClientError, StaleTerm, Unavailable
 from aoray.protocol.assignments import Head, LogEntry
-from aoray.scheduler import attested, crontab, uploads
+from aoray.scheduler import attested, crontab, decisions, uploads
 from aoray.scheduler.attested import Attested
 from aoray.scheduler.crontab import CronState, Crontab, advance
+from aoray.scheduler.decisions import Decisions
 from aoray.scheduler.uploads import Uploads
 from aoray.sql import Transaction, replacing
 
@@ -77,6 +78,9 @@ ALTER TABLE shard DROP COLUMN planned;
 """
 
 
+# Tables that came later, and that an aoray of the same version without them can do without.
+LATER_SCHEMA = decisions.SCHEMA
+
 HEAD = ("nonce", "assignment_id", "hash_chain", "timestamp")
 PLACE = replacing("processes", ["process_id"], ["own", "term", "actor", *HEAD])
 # A process that stays where it is: nothing to write in the index by actors.
@@ -118,6 +122,7 @@ class Log(Protocol):
     crons: Crontab
     uploads: Uploads
     attested: Attested
+    decisions: Decisions
 
     def take_over(self) -> int: ...
     def block_height(self) -> int: ...
@@ -147,6 +152,7 @@ class SqlLog:
         self.crons = Crontab(self._rows, self._writing)
         self.uploads = Uploads(self._rows, self._writing)
         self.attested = Attested(self._rows, self._writing)
+        self.decisions = Decisions(self._rows, self._writing)
 
     def _rows(self, query: str, *values: Any) -> list[Any]:
         """What a query finds."""
@@ -258,6 +264,8 @@ class SqliteLog(SqlLog):
         """Make the tables, whole or not at all: readers go by `user_version`."""
         with _transaction(self._db):
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            for statement in LATER_SCHEMA.split(";\n"):
+                self._db.execute(statement)
             if version == SCHEMA_VERSION:
                 return
             added = crontab.SCHEMA + uploads.SCHEMA + attested.SCHEMA

@@ -22,7 +22,7 @@ from aoray.errors import StaleTerm, Unavailable
 from aoray.postgres import Database, Place, connect, lost, translated
 from aoray.protocol.assignments import LogEntry
 from aoray.scheduler import attested, crontab, uploads
-from aoray.scheduler.log import SCHEMA, SCHEMA_VERSION, SqlLog
+from aoray.scheduler.log import LATER_SCHEMA, SCHEMA, SCHEMA_VERSION, SqlLog
 from aoray.scheduler.reader import COLUMNS, LogReader, Page
 from aoray.sql import Transaction
 
@@ -40,6 +40,9 @@ class PostgresLog(SqlLog):
         self._db = Database(place, schema_of(place, index))
         try:
             self._db.create(SCHEMA + crontab.SCHEMA + uploads.SCHEMA + attested.SCHEMA, SCHEMA_VERSION)
+            with self._db.transaction() as db:
+                for statement in LATER_SCHEMA.strip().removesuffix(";").split(";\n"):
+                    db.execute(statement)
         except BaseException:
             self._db.close()
             raise

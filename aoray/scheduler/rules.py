@@ -12,12 +12,12 @@ others of its batch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from aoray import limits
-from aoray.errors import AorayError, ClientError, MalformedInput, TooLarge, UnknownProcess
+from aoray.errors import AorayError, ClientError, MalformedInput, ProcessStopped, TooLarge, UnknownProcess
 from aoray.protocol.assignments import Head, LogEntry, next_slot
 from aoray.protocol.engines import BEFORE_VERSIONS, engine_asked
 from aoray.protocol.ids import is_id
@@ -83,24 +83,45 @@ def order(
     *,
     now_ms: int,
     block_height: int,
+    stopped: Container[str] = (),
 ) -> Ordered:
-    """Give each submission its place. `states` and `slots` are what the log knows of the batch."""
+    """Give each submission its place. `states` and `slots` are what the log knows of the batch; `stopped`
+    are the processes that the operator stopped."""
     ordered = Ordered(dict(states), dict(slots))
     for submission in batch:
         known = len(ordered.entries)
-        ordered.outcomes.append(_schedule(submission, ordered, signer, now_ms, block_height))
+        ordered.outcomes.append(
+            _known(submission, ordered)
+            or _refused(submission, stopped)
+            or _schedule(submission, ordered, signer, now_ms, block_height)
+        )
         ordered.are_new.append(len(ordered.entries) > known)
     return ordered
+
+
+def _known(submission: Submission, ordered: Ordered) -> Slot | None:
+    """The slot that a submission has already."""
+    return ordered.slots.get((submission.process_id, submission.message_id))
+
+
+def _refused(submission: Submission, stopped: Container[str]) -> AorayError | None:
+    return stopped_error(submission.process_id) if submission.process_id in stopped else None
+
+
+def stopped_error(process_id: str) -> ProcessStopped:
+    """What is answered for a process that the operator stopped."""
+    return ProcessStopped(
+        f"the operator of this computer stopped process {process_id}",
+        hint="What waits goes on when it is resumed.",
+        process_id=process_id,
+        retry_after_s=limits.STOPPED_RETRY_AFTER_S,
+    )
 
 
 def _schedule(
     submission: Submission, ordered: Ordered, signer: Signer, now_ms: int, block_height: int
 ) -> Outcome:
-    """One submission's slot: its first one if it has one, else the next of its process."""
-    pair = (submission.process_id, submission.message_id)
-    known = ordered.slots.get(pair)
-    if known is not None:
-        return known
+    """The next slot of its process."""
     state = ordered.states.get(submission.process_id)
     try:
         own, engine = _check(submission, state)
@@ -116,7 +137,8 @@ def _schedule(
         )
     except ClientError as error:
         return error
-    slot = ordered.slots[pair] = Slot(head.assignment_id, head.nonce, head.timestamp)
+    slot = Slot(head.assignment_id, head.nonce, head.timestamp)
+    ordered.slots[submission.process_id, submission.message_id] = slot
     ordered.states[submission.process_id] = state._replace(head=head) if state else ProcessState(head, own)
     ordered.entries.append(_entry(submission, head, assignment))
     return slot

@@ -41,6 +41,7 @@ from aoray.errors import AorayError, Overloaded, StaleTerm, Unavailable
 from aoray.fair import Fair
 from aoray.keyfiles import arweave_wallet, load_key
 from aoray.metrics import Counted, Stage
+from aoray.protocol.decisions import decision_of
 from aoray.protocol.items import DataItem, parse
 from aoray.protocol.keys import Signer
 from aoray.protocol.spawn_chain import root_wallet
@@ -48,6 +49,7 @@ from aoray.protocol.ticks import Moment
 from aoray.rates import Rates
 from aoray.scheduler.attester import Attester
 from aoray.scheduler.committer import Committed, Committer, fits
+from aoray.scheduler.decisions import Decision, describe
 from aoray.scheduler.flusher import Flusher
 from aoray.scheduler.lanes import Lane, Terms
 from aoray.scheduler.log import Log
@@ -117,12 +119,15 @@ class ShardActor(Counted):
         self._committed = 0
         self._stage = Stage("scheduled", f"shard-{index}", self._queue.__len__)
         signer = load_key(settings, "scheduler")
+        self._operator = signer.address
         size = settings.pool
         offset = index * size // settings.shards  # where its ties begin: the shards spread over the pool
         placement = Placement(size, offset=offset, all_own=settings.actor_per_process)
         self._pool = frozenset(placement.pool)
-        last_nonces = open_results(settings).last_nonces
-        self._committer = Committer(lambda: open_log(settings, index), placement, signer, last_nonces)
+        self._results = open_results(settings)
+        self._committer = Committer(
+            lambda: open_log(settings, index), placement, signer, self._results.last_nonces
+        )
         self._term = self._committer.term
         self._height = self._committer.log.block_height()
         self._height_said = False  # by Arweave, since this shard began
@@ -184,6 +189,32 @@ class ShardActor(Counted):
     async def monitored(self, process_id: str) -> dict[str, Any]:
         """The crons of a process, and whether they run."""
         return dict(await self._run(self._ticker.describe, process_id))
+
+    async def decide(self, raw: bytes) -> dict[str, Any]:
+        """Keep the operator's signed decision about a process, publish it, and act on it.
+
+        Once it returns a stopped process has no actor that could write a result; sent again it is done again,
+        so who gets no answer repeats it.
+        """
+        decided = decision_of(raw, self._operator)
+        decision = Decision(*decided, raw)
+        term = await self._run(self._committer.decide, decision)
+        if decided.stopped:
+            await asyncio.to_thread(self._results.claim, decided.process_id, term)
+        else:
+            await self.locate([decided.process_id])
+            self._cron_wake.set()
+        await self.publish([raw])
+        return describe(decision)
+
+    async def decided(self, process_id: str) -> dict[str, Any]:
+        """The last decision about a process."""
+        found = await self._on_log(lambda log: log.decisions.last(process_id))
+        return describe(found) if found else {"process": process_id, "stopped": False}
+
+    async def stopped(self) -> list[str]:
+        """The processes that the operator stopped."""
+        return sorted(self._committer.stopped)
 
     async def publish(self, items: list[bytes]) -> None:
         """Bring these signed data items to Arweave, beside the entries of the log.

@@ -190,8 +190,9 @@ class Ticker:
             waiting=not self._is_evaluated(state),
             missed=spawned.asked.missed,
         )
-        if found.times and not self._may_tick(spawned, len(found.times)):
-            self._over_quota += len(found.times)
+        is_stopped = state.process_id in self._committer.stopped
+        if found.times and (is_stopped or not self._may_tick(spawned, len(found.times))):
+            self._over_quota += 0 if is_stopped else len(found.times)
             found = Due([], found.next, found.skipped + len(found.times))
         ticks = [(time, tick_item(self._signer, spawned.item, cron, time)) for time in found.times]
         last = ticks[-1][1].id if ticks else state.message_id

@@ -1,0 +1,62 @@
+"""The operator's decisions about a process: the scheduler's signed word that it is stopped, or goes on. Pure.
+
+A node's operator holds the scheduler's key, and signs them with it (`aoray process stop`); they are not
+messages, have no slot, and change nothing that `aoray verify` looks at: what was ordered stays, and what
+waits keeps its order. The form is a statement's (`protocol.forms`), so no word of a stranger is taken for
+one.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from aoray.errors import ClientError, MalformedInput
+from aoray.protocol.forms import AO, DECISION, departure
+from aoray.protocol.ids import is_id
+from aoray.protocol.items import DataItem, build, parse, verify
+from aoray.protocol.keys import Signer
+from aoray.protocol.tags import Tag, first
+
+DIGITS_MAX = 18  # of a number in a tag
+
+
+class Decided(NamedTuple):
+    """What a decision says."""
+
+    process_id: str
+    stopped: bool
+    timestamp: int  # milliseconds
+
+
+def decision_item(signer: Signer, decided: Decided) -> DataItem:
+    """The signed statement of a decision."""
+    tags = (
+        *AO,
+        Tag("Type", "Process-Decision"),
+        Tag("Process", decided.process_id),
+        Tag("Operator-Decision", "stop" if decided.stopped else "resume"),
+        Tag("Timestamp", str(decided.timestamp)),
+    )
+    return build(signer, tags=tags, data=b"")
+
+
+def decision_of(raw: bytes, operator: str) -> Decided:
+    """What a signed decision of this operator (the scheduler's address) says.
+
+    MalformedInput if it has another form, BadSignature, ClientError if somebody else signed it.
+    """
+    item = parse(raw)
+    verify(item)
+    if item.address != operator:
+        raise ClientError(
+            f"{item.address} signed this, and only the operator's key {operator} decides",
+            hint="Run `aoray process stop` (or resume) where the computer's keys are: --data or --keys.",
+        )
+    if why := departure(item, DECISION):
+        raise MalformedInput(f"the item is not a decision: it {why}", field="body")
+    process_id, word, time = (first(item.tags, name, "") for name in ("Process", "Operator-Decision", "Timestamp"))
+    if not is_id(process_id) or word not in ("stop", "resume"):
+        raise MalformedInput("a decision names a process, and says stop or resume", field="tags.Operator-Decision")
+    if not (time.isascii() and time.isdecimal() and len(time) <= DIGITS_MAX):
+        raise MalformedInput("the time of a decision is not a number of milliseconds", field="tags.Timestamp")
+    return Decided(process_id, word == "stop", int(time))

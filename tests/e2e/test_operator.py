@@ -1,0 +1,88 @@
+"""The operator of a computer stops a process and has it go on: what waits keeps its order, what it sent waits
+too, others do not notice, and its log verifies as ever."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aoray.client import Client
+from aoray.errors import AorayError
+from aoray.protocol.keys import generate_ed25519
+from aoray.protocol.tags import Tag
+from aoray.testing import LocalComputer
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+
+BOMB = """
+Handlers.add("go", "Go", function(msg)
+  for i = 1, 2 do Send({ Target = ao.id, Action = "Go", N = tostring(i) }) end
+  Count = (Count or 0) + 1
+end)
+"""
+HONEST = """
+Handlers.add("add", "Add", function(msg) Sum = (Sum or "") .. msg.N; print(Sum) end)
+"""
+
+
+def aoray(computer: LocalComputer, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "aoray", *words, "--url", computer.url]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+
+
+async def decide(computer: LocalComputer, word: str, process: str) -> dict[str, Any]:
+    words = ("process", word, process, "--data", str(computer.data), "--json")
+    done = await asyncio.to_thread(aoray, computer, *words)
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+async def slots(client: Client, process: str) -> int:
+    return len((await client.schedule(process, limit=1000))["edges"])
+
+
+async def test_a_bomb_is_stopped_and_goes_on_and_its_neighbour_does_not_notice(mortal: LocalComputer) -> None:
+    computer, wallet = mortal, generate_ed25519()
+    async with Client(computer.url, wallet) as client:
+        bomb = await client.spawn(data=BOMB, on_boot=True)
+        honest = await client.spawn(data=HONEST, on_boot=True)
+        await client.send(bomb, action="Go")
+        said = await decide(computer, "stop", bomb)
+        assert (said["process"], said["stopped"]) == (bomb, True)
+        stopped_at = await slots(client, bomb)
+        with pytest.raises(AorayError, match="stopped process"):
+            await client.send(bomb, action="Go")
+        for n in range(3):
+            message = await client.send(honest, action="Add", tags=[Tag("N", str(n))])
+        assert (await client.result(honest, message))["Output"]["data"].endswith("012")
+        computer.kill()  # the decision is on the disk
+        computer.start()
+    async with Client(computer.url, wallet) as client:
+        assert (await client.decided(bomb))["stopped"] is True
+        assert await slots(client, bomb) == stopped_at
+        assert bomb in (await client.status())["stopped"]
+        assert bomb in (await asyncio.to_thread(aoray, computer, "status")).stdout
+        await decide(computer, "resume", bomb)
+        while await slots(client, bomb) <= stopped_at + 4:  # what it had sent goes on
+            pass
+        await decide(computer, "stop", bomb)
+        evaluated = await asyncio.to_thread(aoray, computer, "verify", honest)
+        assert evaluated.returncode == 0, evaluated.stdout + evaluated.stderr
+
+
+async def test_a_stranger_can_not_stop_a_process(
+    computer: LocalComputer, client: Client, tmp_path: Path
+) -> None:
+    process = await client.spawn()
+    made = await asyncio.to_thread(aoray, computer, "wallet", "--wallet", str(tmp_path / "scheduler.json"))
+    assert made.returncode == 0, made.stderr
+    done = await asyncio.to_thread(aoray, computer, "process", "stop", process, "--keys", str(tmp_path))
+    assert done.returncode == 1
+    assert "only the operator's key" in done.stderr
+    assert (await client.decided(process))["stopped"] is False
