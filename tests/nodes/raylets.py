@@ -118,16 +118,20 @@ class Node(Marked):
         assert self.process is not None
         assert self.process.wait(START_SECONDS_MAX) == 0, self.said()
 
-    def restart_gcs(self) -> None:
-        """SIGKILL to the GCS, and the same command again."""
+    def kill_gcs(self) -> Callable[[], None]:
+        """SIGKILL to the GCS; what starts it again, by the same command."""
         [pid] = self.pids("gcs_server")
         command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:-1]
         variables = [pair.partition(b"=") for pair in environment_of(pid).split(b"\0") if pair]
         os.kill(pid, signal.SIGKILL)
         assert not wait_gone([pid], 10)
-        with self.log.open("ab") as log:
-            environment = {name.decode(): value.decode() for name, _, value in variables}
-            subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
+        environment = {name.decode(): value.decode() for name, _, value in variables}
+
+        def start() -> None:
+            with self.log.open("ab") as log:
+                subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
+
+        return start
 
 
 class Raylets:

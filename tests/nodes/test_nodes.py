@@ -28,6 +28,7 @@ from tests.e2e.paying import check_conserved, payments, spawn
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
 PAYMENTS = 240
+WITHOUT_GCS = 20  # messages, with their results, while Ray has no control store
 
 
 @asynccontextmanager
@@ -66,11 +67,20 @@ async def test_a_shard_that_is_cut_off_and_still_runs_can_write_nothing(computer
         await asyncio.to_thread(victim.kill)
 
 
-async def test_ray_goes_on_when_its_gcs_is_killed_and_started_again_on_redis(
+async def test_messages_go_on_while_the_gcs_is_dead_and_ray_when_it_is_started_again_on_redis(
     computer: SpreadComputer,
 ) -> None:
-    async with under_load(computer):
-        await asyncio.to_thread(computer.head.restart_gcs)
+    async with under_load(computer), Client(computer.url, generate_ed25519()) as client:
+        process = await client.spawn()
+        assert await counted(client, process) == "1"
+        start = await asyncio.to_thread(computer.head.kill_gcs)
+        try:
+            assert computer.head.pids("gcs_server") == []
+            for number in range(2, 2 + WITHOUT_GCS):
+                assert await counted(client, process) == str(number)
+            assert computer.head.pids("gcs_server") == []
+        finally:
+            start()
         await joins(computer)
 
 
