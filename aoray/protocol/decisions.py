@@ -17,6 +17,7 @@ from aoray.protocol.items import DataItem, build, parse, verify
 from aoray.protocol.keys import Signer
 from aoray.protocol.tags import Tag, first
 
+WORD = "Operator-Decision"  # the tag that says which
 DIGITS_MAX = 18  # of a number in a tag
 
 
@@ -34,7 +35,7 @@ def decision_item(signer: Signer, decided: Decided) -> DataItem:
         *AO,
         Tag("Type", "Process-Decision"),
         Tag("Process", decided.process_id),
-        Tag("Operator-Decision", "stop" if decided.stopped else "resume"),
+        Tag(WORD, "stop" if decided.stopped else "resume"),
         Tag("Timestamp", str(decided.timestamp)),
     )
     return build(signer, tags=tags, data=b"")
@@ -54,9 +55,9 @@ def decision_of(raw: bytes, operator: str) -> Decided:
         )
     if why := departure(item, DECISION):
         raise MalformedInput(f"the item is not a decision: it {why}", field="body")
-    process_id, word, time = (first(item.tags, name, "") for name in ("Process", "Operator-Decision", "Timestamp"))
+    process_id, word, time = (first(item.tags, name, "") for name in ("Process", WORD, "Timestamp"))
     if not is_id(process_id) or word not in ("stop", "resume"):
-        raise MalformedInput("a decision names a process, and says stop or resume", field="tags.Operator-Decision")
+        raise MalformedInput("a decision names a process, and says stop or resume", field=f"tags.{WORD}")
     if not (time.isascii() and time.isdecimal() and len(time) <= DIGITS_MAX):
         raise MalformedInput("the time of a decision is not a number of milliseconds", field="tags.Timestamp")
     return Decided(process_id, word == "stop", int(time))

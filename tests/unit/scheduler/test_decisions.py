@@ -19,7 +19,7 @@ from scheduling import (
 )
 
 from aoray.errors import BadSignature, ClientError, MalformedInput, ProcessStopped, UnknownProcess
-from aoray.protocol.decisions import Decided, decision_item, decision_of
+from aoray.protocol.decisions import WORD, Decided, decision_item, decision_of
 from aoray.protocol.items import build, parse
 from aoray.protocol.tags import Tag
 from aoray.protocol.ticks import Moment
@@ -110,7 +110,7 @@ def test_only_a_statement_of_the_operator_is_a_decision() -> None:
         "kind": build(SCHEDULER, tags=[Tag(*tag) for tag in MESSAGE_TAGS], data=b""),
         "word": build(
             SCHEDULER,
-            tags=[tag if tag.name != "Operator-Decision" else Tag("Operator-Decision", "pause") for tag in good.tags],
+            tags=[tag if tag.name != WORD else Tag(WORD, "pause") for tag in good.tags],
             data=b"",
         ),
     }
