@@ -65,10 +65,29 @@ TERMS_CACHED_MAX = (
 )
 WAITING_BYTES_MAX = 16 * MIB  # of the flusher's bundles whose items are not indexed yet: a second's work
 RECENT_SECONDS_MAX = 5.0  # that a search waits for what is acknowledged and not posted yet
+TRANSACTION_BODY_BYTES_MAX = 16 * MIB  # of a layer-1 transaction as JSON: 12 MiB of data with it, as nodes
+CHUNK_BODY_BYTES_MAX = 1 * MIB  # of a chunk with its proof, as JSON
+CHUNK_PATH_BYTES_MAX = 64 * KIB
+PIECES_BYTES_MAX = 512 * MIB  # of uploads in pieces that are not whole yet (chunks, parts of items)
+PIECES_SENDER_BYTES_MAX = 128 * MIB  # of one address
+PIECES_UPLOADS_MAX = 1_000
+PIECES_SENDER_UPLOADS_MAX = 100
+PIECES_OF_UPLOAD_MAX = 1_000
+PART_BYTES_MAX = 25 * MIB  # of a data item that comes in parts (a bundler's `/chunks`); Irys sends 25 MB
+PART_BYTES_MIN = 256 * KIB  # as is told to clients; 100 MiB of them are 400
+PIECES_IDLE_SECONDS_MAX = 600  # such an upload is dropped that makes no progress
+PIECES_SECONDS_MAX = 3_600  # or takes longer in all
+MINE_BLOCKS_MAX = 100  # by one request
+BALANCES_BYTES_MAX = 16 * MIB  # a genesis file
 BUNDLE_DEPTH_MAX = 4  # bundles in bundles that are unfolded; deeper ones are kept, closed
 UPLOAD_BODY_SECONDS_MAX = 600  # that is 100 MiB at 1.4 Mbit/s
 UPLOADS_IN_FLIGHT_BYTES_MAX = 4 * UPLOAD_BYTES_MAX  # of all `POST /tx` together
 DATA_CHUNK_BYTES = 256 * KIB  # longer data is streamed in pieces of this size
+HEADER_TAGS_MAX = 75  # with what else there is, under 90 lines (Python's client takes 100)
+MANIFEST_BYTES_MAX = 8 * MIB  # of a path manifest
+MANIFEST_PATHS_MAX = 100_000
+MANIFESTS_KNOWN_MAX = 100  # that are parsed already, and their bytes
+MANIFESTS_KNOWN_BYTES_MAX = 16 * MIB
 HEADER_TAG_BYTES_MAX = 8 * KIB  # tags sent as response headers (node's client takes 16 KiB of headers)
 GRAPHQL_REQUEST_BYTES_MAX = 256 * KIB
 GRAPHQL_TOKENS_MAX = 4_000  # of one query's text
@@ -240,7 +259,7 @@ assert 2 * max(BATCH_BYTES_MAX + ITEM_BYTES_MAX, UPLOAD_BYTES_MAX) <= WIRE_FRAME
 assert RESULTS_PAGE_BYTES_MAX <= EXCHANGE_BYTES_MAX <= WIRE_FRAME_BYTES_MAX // 2
 assert BATCH_MESSAGES_MAX <= SHARD_QUEUE_MESSAGES_MAX
 assert max(RESULT_BYTES_MAX, BATCH_BYTES_MAX) <= COURIER_QUEUE_BYTES_MAX
-assert MODULE_BYTES_MAX <= UPLOAD_BYTES_MAX
+assert MODULE_BYTES_MAX <= UPLOAD_BYTES_MAX <= PIECES_SENDER_BYTES_MAX <= PIECES_BYTES_MAX
 assert PUSH_RESTING_RESULTS_MAX + PUSH_UPLOADS_MAX + PUSHES_IN_FLIGHT_MAX < PUSH_QUEUE_RESULTS_MAX
 assert MEMORY_BYTES_DEFAULT <= MEMORY_BYTES_MAX
 assert FUEL_SLICE <= FUEL_AT_ONCE <= FUEL_DEFAULT <= FUEL_MAX

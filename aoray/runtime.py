@@ -30,6 +30,7 @@ import ray
 
 from aoray import durable, logs, nodes
 from aoray.actors.modules import keep_module
+from aoray.arweave.wallets import read_balances
 from aoray.client import OCTET_STREAM
 from aoray.crew import Crew, capacity
 from aoray.errors import ClientError, Unavailable
@@ -148,6 +149,13 @@ def check_arweave(settings: Settings) -> None:
         )
     if settings.arweave_wallet:
         load_wallet(Path(settings.arweave_wallet))
+    if settings.balances and settings.gateway_url:
+        raise ClientError(
+            "balances are of the embedded Arweave, and --gateway-url names another",
+            hint="Leave out --balances, or --gateway-url.",
+        )
+    if settings.balances:
+        read_balances(Path(settings.balances))
 
 
 def keep_shards(settings: Settings) -> None:

@@ -51,6 +51,8 @@ class Settings:
     """An existing Ray cluster (`auto`, `host:port`); empty starts one here for this computer alone."""
     gateway_url: str = ""
     """An Arweave gateway, which everything is read from, and posted to; empty means the embedded one."""
+    balances: str = ""
+    """A JSON file of what wallets have when the embedded Arweave begins: `{"ADDRESS": "WINSTON", …}`."""
     bundler_url: str = ""
     """A bundler, where bundles of the log are posted instead."""
     arweave_wallet: str = ""
@@ -119,8 +121,11 @@ class Settings:
     def resolved(self) -> Self:
         """The same, with absolute paths (actors have another working directory)."""
         wallet = str(Path(self.arweave_wallet).expanduser().resolve()) if self.arweave_wallet else ""
+        balances = str(Path(self.balances).expanduser().resolve()) if self.balances else ""
         keys = str(Path(self.keys).expanduser().resolve()) if self.keys else ""
-        return replace(self, data=self.data.expanduser().resolve(), arweave_wallet=wallet, keys=keys)
+        return replace(
+            self, data=self.data.expanduser().resolve(), arweave_wallet=wallet, keys=keys, balances=balances
+        )
 
     @property
     def keys_directory(self) -> Path:

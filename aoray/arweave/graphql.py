@@ -91,7 +91,6 @@ type BlockConnection { pageInfo: PageInfo!, edges: [BlockEdge!]! }
 type BlockEdge { cursor: String!, node: Block! }
 """)
 
-_NOTHING = {"winston": "0", "ar": "0.000000000000"}
 _HEIGHT_MAX = 2**31 - 1
 _RESOLVED_BETWEEN_LOOKS = 256
 _ERRORS_MAX = 10
@@ -210,7 +209,7 @@ class _Root:
         return [self._node(hit, blocks.get(hit.height)) for hit in page]
 
     def _node(self, hit: Stored, block: Block | None) -> dict[str, Any]:
-        item = self._store.header(hit)
+        item, transaction = self._store.fields(hit)
         bundle = {"id": hit.bundled_in} if hit.bundled_in else None
         return {
             "id": hit.id,
@@ -218,15 +217,22 @@ class _Root:
             "signature": b64url_encode(item.signature),
             "recipient": item.target_id,
             "owner": {"address": item.address, "key": item.owner_key},
-            "fee": _NOTHING,
-            "quantity": _NOTHING,
-            "data": {"size": str(hit.data_size), "type": first(item.tags, "Content-Type")},
+            "fee": _amount(transaction.reward if transaction else 0),
+            "quantity": _amount(transaction.quantity if transaction else 0),
+            "data": {
+                "size": str(transaction.data_size if transaction else hit.data_size),
+                "type": first(item.tags, "Content-Type"),
+            },
             "tags": as_json(item.tags),
             "block": block and block._asdict(),
             "parent": bundle,
             "bundledIn": bundle,
             "ingested_at": block and block.timestamp,
         }
+
+
+def _amount(winston: int) -> dict[str, str]:
+    return {"winston": str(winston), "ar": f"{winston // 10**12}.{winston % 10**12:012}"}
 
 
 def _filter(filters: Mapping[str, Any]) -> Filter | None:

@@ -3,6 +3,7 @@
     block    the chain; `first` is the `seq` of its first item
     item     every item, numbered in the order they came
     term     (term, seq): what `search` looks up
+    layer1   the transactions of layer 1 that carry data, and whether it has come
     waiting  trusted bundles that are accepted, in order, whose items have no rows yet
     unnamed  up to which `seq` the names of tags are no terms yet (of an index of before; else no row)
 
@@ -41,6 +42,10 @@ CREATE TABLE IF NOT EXISTS item (
     seq INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, height INTEGER NOT NULL, parent BLOB,
     start INTEGER NOT NULL, header_size INTEGER NOT NULL, size INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS term (term INTEGER, seq INTEGER, PRIMARY KEY (term, seq)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS item_by_start ON item (start) WHERE parent IS NULL;
+CREATE TABLE IF NOT EXISTS layer1 (
+    id TEXT PRIMARY KEY, data_root BLOB NOT NULL, data_size INTEGER NOT NULL, seeded INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS layer1_by_root ON layer1 (data_root);
 CREATE TABLE IF NOT EXISTS waiting (
     start INTEGER PRIMARY KEY, id BLOB NOT NULL, height INTEGER NOT NULL, size INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS unnamed (last INTEGER NOT NULL);
@@ -86,7 +91,7 @@ def height_of(db: sqlite3.Connection, item: bytes) -> int | None:
 
 def write(db: sqlite3.Connection, intake: Intake, start: int, height: int) -> None:
     """The rows of an upload that begins at `start`, but for items that are there already."""
-    (last,) = db.execute("SELECT ifnull(max(seq), 0) FROM item").fetchone()
+    last = last_seq(db)
     db.execute("UPDATE block SET first = min(first, ?) WHERE height = ?", [last + 1, height])
     rows = [
         (seq, item.id, height, item.parent, start + item.start, item.header_size, item.size)
@@ -98,6 +103,18 @@ def write(db: sqlite3.Connection, intake: Intake, start: int, height: int) -> No
         written = {seq for (seq,) in db.execute("SELECT seq FROM item WHERE seq > ?", [last])}
         fresh = [(seq, item) for seq, item in fresh if seq in written]
     _write_terms(db, fresh)
+
+
+def last_seq(db: sqlite3.Connection) -> int:
+    """The number of the last item."""
+    (last,) = db.execute("SELECT ifnull(max(seq), 0) FROM item").fetchone()
+    return int(last)
+
+
+def move(db: sqlite3.Connection, item: Placed, start: int) -> None:
+    """An upload's bytes are at `start` now: the data of a transaction came later than itself."""
+    place = [start + item.start, item.header_size, item.size, item.id]
+    db.execute("UPDATE item SET start = ?, header_size = ?, size = ? WHERE id = ?", place)
 
 
 def _write_terms(db: sqlite3.Connection, items: Sequence[tuple[int, Placed]]) -> None:

@@ -119,6 +119,11 @@ def opened(upload: DataItem, trusted: Container[str]) -> Intake:
     return Intake(upload.raw, placed, refused)
 
 
+def alone(upload: DataItem) -> Intake:
+    """An upload that was verified, by itself, whatever is in it."""
+    return Intake(upload.raw, [_place(upload, b64url_decode(upload.id), None, 0)], [])
+
+
 _BUNDLE_TERMS = frozenset(term("tag", tag.value, tag.name) for tag in BUNDLE_TAGS)
 
 

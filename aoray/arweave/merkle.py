@@ -21,7 +21,8 @@ from aoray.limits import KIB
 
 CHUNK_BYTES_MAX = 256 * KIB
 CHUNK_BYTES_MIN = 32 * KIB
-NUMBER_BYTES = 32
+NUMBER_BYTES = HASH_BYTES = 32
+LEAF_BYTES = HASH_BYTES + NUMBER_BYTES
 
 
 class Chunk(NamedTuple):
@@ -59,6 +60,28 @@ def chunked(data: bytes) -> tuple[bytes, list[Chunk]]:
         layer = [_branch(*pair) if len(pair) == 2 else pair[0] for pair in pairs]
     chunks = [Chunk(*place, path) for place, path in zip(places, layer[0].paths, strict=True)]
     return layer[0].id, [chunk for chunk in chunks if chunk.start < chunk.end]
+
+
+def proven(root: bytes, size: int, path: bytes, chunk: bytes) -> int | None:
+    """Where the chunk begins in the data of that root and size, if its data path proves it; None if not."""
+    start, end = 0, size
+    while len(path) > LEAF_BYTES:
+        left, right, split = path[:HASH_BYTES], path[HASH_BYTES : 2 * HASH_BYTES], path[2 * HASH_BYTES :]
+        split, path = split[:NUMBER_BYTES], split[NUMBER_BYTES:]
+        if _hash(left, right, split) != root:
+            return None
+        middle = int.from_bytes(split, "big")
+        if not start < middle <= end:
+            return None
+        last = path[-NUMBER_BYTES:]
+        if int.from_bytes(last, "big") <= middle:
+            root, end = left, middle
+        else:
+            root, start = right, middle
+    data_hash, number = path[:HASH_BYTES], path[HASH_BYTES:]
+    genuine = len(path) == LEAF_BYTES and _hash(data_hash, number) == root
+    fits = int.from_bytes(number, "big") == end == start + len(chunk)
+    return start if genuine and fits and sha256(chunk).digest() == data_hash else None
 
 
 def _leaf(chunk: memoryview, end: int) -> _Node:

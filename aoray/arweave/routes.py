@@ -1,15 +1,15 @@
 """The HTTP API of Arweave nodes, gateways and bundlers, over the embedded store (mounted alone, and among all
 units).
 
-    POST /tx, /tx/{token}  a raw data item (octet-stream) → 200 {"id", "timestamp", …} once it is on disk
     GET  /{id}, /raw/{id}  an item's data, with its Content-Type and its tags as lower-cased headers; ranges
+    GET  /{id}/{path}      what a path manifest has there; `/{id}` is its index (`manifests`)
     GET  /tx/{id}          its fields as transaction JSON; /tx/{id}/{field} one of them
     GET  /tx/{id}/data     base64url
     GET  /tx/{id}/item     the data item as it was signed
     GET  /tx/{id}/status   {"block_height", "block_indep_hash", "number_of_confirmations"}; 202 Pending
-    GET  /info, /height, /tx_anchor, /price/{bytes}, /wallet/{address}/balance
-    GET  /block/current, /block/height/{n}, /block/hash/{id}
     GET  /graphql, POST    see `searching.py`
+    POST /tx, …            see `bundler_routes.py`
+    GET  /info, …          see `node_routes.py`
 
 Invariants: everything that parses, verifies or reads runs in a thread, and never on the event loop. `/{id}`
 matches ids only (43 characters of base64url), so that it leaves other routes of one origin alone. Bodies
@@ -20,9 +20,9 @@ On failure: raises `AorayError`, which the application answers (`gateway/web.py`
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -32,19 +32,23 @@ from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import JSONResponse, PlainTextResponse, StreamingResponse
 
 from aoray import limits
+from aoray.arweave.bundler_routes import Bundler, add_parts, add_prices, add_uploads
 from aoray.arweave.graphql import Graph
+from aoray.arweave.layer1 import Layer1
+from aoray.arweave.manifests import Manifests, is_manifest
+from aoray.arweave.node_routes import add_chain, add_chunks, add_wallets
+from aoray.arweave.pieces import Pieces
 from aoray.arweave.recent import Recent
-from aoray.arweave.rows import Block, Receipt, Stored
+from aoray.arweave.rows import Stored
 from aoray.arweave.searching import Searching, Who, add_graphql, peer, searches
 from aoray.arweave.store import ArweaveStore
+from aoray.arweave.transactions import to_json
 from aoray.bodies import Bodies
-from aoray.errors import ClientError, NotFound
+from aoray.errors import NotFound
 from aoray.protocol.ids import b64url_encode
-from aoray.protocol.items import DataItem, parse
 from aoray.protocol.tags import Tags, first
 from aoray.turns import Turns
 
-NETWORK = "aoray.local"
 _IMMUTABLE = {"cache-control": "public, max-age=31536000, immutable", "accept-ranges": "bytes"}
 _SAFE_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _SAFE_VALUE = re.compile(r"[!-~]([ -~]*[!-~])?")
@@ -72,136 +76,33 @@ register_url_convertor("arweave_id", _IdConvertor())
 
 
 def router(
-    store: ArweaveStore, recent: Recent | None = None, turns: Turns | None = None, who: Who = peer
+    store: ArweaveStore,
+    recent: Recent | None = None,
+    turns: Turns | None = None,
+    who: Who = peer,
+    balances: Mapping[str, int] | None = None,
 ) -> APIRouter:
     """All the routes, over one store; searches see what is acknowledged and `recent`. `who` says from which
-    address a request is: addresses take turns in searches."""
+    address a request is: addresses take turns in searches, and have bounds. `balances` are what wallets begin
+    with, if a genesis file says so."""
     recent = recent or Recent()
-    routes = APIRouter(tags=["arweave"])
     bodies = Bodies()
-    _add_uploads(routes, store, bodies)
+    pieces = Pieces(store.path.with_name("arweave-pieces.sqlite"))
+    layer1, bundler = Layer1(store, pieces, balances), Bundler(store, pieces)
+    bundlers = APIRouter()
+    add_uploads(bundlers, bundler, layer1, bodies)
+    add_parts(bundlers, bundler, bodies, who)
+    add_prices(bundlers)
+    routes = APIRouter(tags=["arweave"])
+    routes.include_router(bundlers)
     add_graphql(routes, Searching(Graph(store), recent, turns or searches(), who), bodies)
-    _add_chain(routes, store)
+    add_chain(routes, store)
+    add_wallets(routes, store, layer1)
+    add_chunks(routes, layer1, bodies, who)
     _add_transactions(routes, store, recent)
+    routes.include_router(bundlers, prefix="/v1")
     _add_data(routes, store)
     return routes
-
-
-def _body(bodies: Bodies, request: Request, bytes_max: int) -> AbstractAsyncContextManager[bytes]:
-    return bodies.read(
-        request,
-        bytes_max=bytes_max,
-        total_bytes_max=limits.UPLOADS_IN_FLIGHT_BYTES_MAX,
-        seconds_max=limits.UPLOAD_BODY_SECONDS_MAX,
-    )
-
-
-def _add_uploads(routes: APIRouter, store: ArweaveStore, bodies: Bodies) -> None:
-    @routes.post("/tx")
-    @routes.post("/tx/{token}")
-    async def upload(request: Request) -> Response:
-        """Keep a signed data item, or a bundle and the items in it."""
-        if request.headers.get("content-type", "").startswith("application/json"):
-            raise ClientError(
-                "layer-1 transactions are not taken here",
-                hint="Post a data item as application/octet-stream.",
-            )
-        async with _body(bodies, request, limits.UPLOAD_BYTES_MAX) as raw:
-            item, receipt = await run_in_threadpool(_accept, store, raw)
-            answer = await run_in_threadpool(_receipt, store, item, receipt)
-        return JSONResponse(answer)
-
-    @routes.get("/price/{size}")
-    @routes.get("/price/{size}/{target}")
-    def price(size: int) -> Response:
-        """Keeping things here is free."""
-        return PlainTextResponse("0")
-
-    @routes.get("/wallet/{address}/balance")
-    def balance(address: str) -> Response:
-        """Wallets hold nothing here, and need nothing."""
-        return PlainTextResponse("0")
-
-
-def _accept(store: ArweaveStore, raw: bytes) -> tuple[DataItem, Receipt]:
-    item = parse(raw, bytes_max=limits.UPLOAD_BYTES_MAX)
-    return item, store.put(item)
-
-
-def _receipt(store: ArweaveStore, item: DataItem, receipt: Receipt) -> dict[str, Any]:
-    """What a bundler answers."""
-    return {
-        "id": receipt.id,
-        "owner": item.address,
-        "timestamp": store.block(height=receipt.height).timestamp * 1000,
-        "version": "1.0.0",
-        "winc": "0",
-        "deadlineHeight": receipt.height,
-        "dataCaches": [NETWORK],
-        "fastFinalityIndexes": [NETWORK],
-        "block": receipt.height,
-        "refused": [refused._asdict() for refused in receipt.refused],
-    }
-
-
-def _add_chain(routes: APIRouter, store: ArweaveStore) -> None:
-    @routes.get("/info")
-    def info() -> Response:
-        """What network this is, and how high."""
-        return JSONResponse(_info(store.tip()))
-
-    @routes.get("/height")
-    def height() -> Response:
-        """The height of the newest block."""
-        return PlainTextResponse(str(store.tip().height))
-
-    @routes.get("/tx_anchor")
-    def tx_anchor() -> Response:
-        """The newest block's id."""
-        return PlainTextResponse(store.tip().id)
-
-    @routes.get("/block/current")
-    def block_current() -> Response:
-        """The newest block."""
-        return _block(store, store.tip())
-
-    @routes.get("/block/height/{number}")
-    def block_at(number: int) -> Response:
-        """The block of a height."""
-        return _block(store, store.block(height=max(-1, min(number, 1 << 62))))
-
-    @routes.get("/block/hash/{block_id}")
-    def block_of(block_id: str) -> Response:
-        """The block of an id."""
-        return _block(store, store.block(block_id=block_id))
-
-
-def _info(tip: Block) -> dict[str, Any]:
-    return {
-        "network": NETWORK,
-        "version": 5,
-        "release": 1,
-        "height": tip.height,
-        "current": tip.id,
-        "blocks": tip.height,
-        "peers": 0,
-        "queue_length": 0,
-        "node_state_latency": 0,
-    }
-
-
-def _block(store: ArweaveStore, block: Block) -> Response:
-    return JSONResponse(
-        {
-            "indep_hash": block.id,
-            "hash": block.id,
-            "previous_block": block.previous,
-            "height": block.height,
-            "timestamp": block.timestamp,
-            "txs": store.uploads_in(block.height),
-            "tags": [],
-        }
-    )
 
 
 def _add_transactions(routes: APIRouter, store: ArweaveStore, recent: Recent) -> None:
@@ -220,15 +121,16 @@ def _add_transactions(routes: APIRouter, store: ArweaveStore, recent: Recent) ->
     @routes.get("/tx/{item_id}/item")
     def item(item_id: str) -> Response:
         """The signed bytes."""
-        return Response(
-            store.raw(store.get(item_id)), media_type="application/octet-stream", headers=_IMMUTABLE
-        )
+        stored = store.get(item_id)
+        if store.fields(stored)[1]:
+            raise NotFound("it is a transaction of layer 1, not a data item", id=item_id)
+        return Response(store.raw(stored), media_type="application/octet-stream", headers=_IMMUTABLE)
 
     @routes.get("/tx/{item_id}/{field}")
     def field(item_id: str, field: str) -> Response:
         """One field of the transaction JSON."""
         stored = store.get(item_id)
-        if field == "data":
+        if field == "data" and stored.data_size:
             return PlainTextResponse(b64url_encode(store.data(stored)))
         value = _transaction(store, stored).get(field)
         if value is None:
@@ -251,10 +153,10 @@ def _status(store: ArweaveStore, item_id: str) -> Response:
 
 
 def _transaction(store: ArweaveStore, stored: Stored) -> dict[str, Any]:
-    item = store.header(stored)
+    item, transaction = store.fields(stored)
     inline = stored.data_size <= limits.DATA_CHUNK_BYTES  # as nodes do: longer data is fetched by itself
     anchor = b64url_encode(item.anchor)
-    return {
+    shared = {
         "format": 2,
         "id": stored.id,
         "last_tx": anchor,
@@ -275,21 +177,40 @@ def _transaction(store: ArweaveStore, stored: Stored) -> dict[str, Any]:
         "signature": b64url_encode(item.signature),
         "signature_type": item.signature_type,
     }
+    return shared | (to_json(transaction, b"") | {"data": shared["data"]} if transaction else {})
 
 
 def _add_data(routes: APIRouter, store: ArweaveStore) -> None:
+    manifests = Manifests(store)
+
     @routes.head("/raw/{item_id}", include_in_schema=False)
     @routes.get("/raw/{item_id}")
-    @routes.head("/{item_id:arweave_id}", include_in_schema=False)
-    @routes.get("/{item_id:arweave_id}")
-    def data(item_id: str, request: Request) -> Response:
+    def raw(item_id: str, request: Request) -> Response:
         """An item's data; its tags are headers."""
         return _data(store, store.get(item_id), request)
 
+    @routes.head("/{item_id:arweave_id}", include_in_schema=False)
+    @routes.get("/{item_id:arweave_id}")
+    def data(item_id: str, request: Request) -> Response:
+        """The same; of a path manifest, what it has as its index."""
+        stored = store.get(item_id)
+        if is_manifest(store.header(stored)):
+            with contextlib.suppress(NotFound):  # without an index, it is shown itself
+                stored = store.get(manifests.resolve(stored, ""))
+        return _data(store, stored, request)
+
+    @routes.head("/{item_id:arweave_id}/{path:path}", include_in_schema=False)
+    @routes.get("/{item_id:arweave_id}/{path:path}")
+    def below(item_id: str, path: str, request: Request) -> Response:
+        """What a path manifest has for a path."""
+        return _data(store, store.get(manifests.resolve(store.get(item_id), path)), request)
+
 
 def _data(store: ArweaveStore, stored: Stored, request: Request) -> Response:
-    item = store.header(stored)
+    item, transaction = store.fields(stored)
     size = stored.data_size
+    if transaction and transaction.data_size > size:
+        raise NotFound("the data of this transaction has not come yet", id=stored.id, hint="POST /chunk")
     wanted = _range(request.headers.get("range", ""), size)
     start, end = wanted or (0, size)
     headers = _IMMUTABLE | {"content-length": str(end - start), "etag": f'"{stored.id}"'}
@@ -338,7 +259,7 @@ def _tag_headers(tags: Tags) -> list[tuple[bytes, bytes]]:
         if _RESERVED.fullmatch(name) or not (_SAFE_NAME.fullmatch(name) and _SAFE_VALUE.fullmatch(tag.value)):
             continue
         room -= len(name) + len(tag.value) + 4
-        if room < 0:
+        if room < 0 or len(headers) > limits.HEADER_TAGS_MAX:
             break
         headers.append((name.encode(), tag.value.encode()))
     return headers

@@ -31,10 +31,13 @@ from hashlib import sha384
 from pathlib import Path
 from typing import Any, Self
 
-from aoray.arweave import index
+import orjson
+
+from aoray.arweave import index, wallets
 from aoray.arweave.intake import Intake, closed, is_bundle, unfold
 from aoray.arweave.rows import BLOCK, ITEM, Block, Receipt, Stored, block_of, bytes_of, stored_of
 from aoray.arweave.search import Filter, Page, Reader, count, find, new_budget, tested
+from aoray.arweave.transactions import Transaction, from_json
 from aoray.durable import sync_directory
 from aoray.errors import NotFound, Unavailable
 from aoray.limits import WAITING_BYTES_MAX
@@ -60,7 +63,7 @@ class ArweaveStore:
         With `later`, the items of those bundles are indexed later, and it is called when some wait. `recent`
         gives an item that was acknowledged elsewhere, and will come.
         """
-        self._path = path
+        self.path = path
         self._clock = clock
         self._trusted = trusted
         self._later = later
@@ -78,9 +81,10 @@ class ArweaveStore:
         fcntl.flock(self._bytes, fcntl.LOCK_EX)  # SQLite does not wait for a lock when it turns to WAL
         try:
             index.set_up(self._writer)
+            self._writer.executescript(wallets.SCHEMA)
             if not self._writer.execute("SELECT 1 FROM block").fetchone():
                 self._mine(1, b"", [], first=1)
-            sync_directory(self._path.parent)
+            sync_directory(self.path.parent)
         finally:
             fcntl.flock(self._bytes, fcntl.LOCK_UN)
 
@@ -150,6 +154,34 @@ class ArweaveStore:
             for top, intake in zip(tops, intakes, strict=True)
         ]
 
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """The database in a transaction, beside which nobody writes."""
+        try:
+            with self._writing, index.transaction(self._writer):
+                yield self._writer
+        except (sqlite3.Error, OSError) as error:
+            raise Unavailable(f"the Arweave store cannot write: {error}", hint="Is the disk full?") from error
+
+    def commit(self, work: Callable[[sqlite3.Connection], Sequence[Intake] | None]) -> int | None:
+        """The height of a new block of what `work` gives, which writes in its transaction; None is no block.
+
+        An upload that is there already is moved to where it is now.
+        """
+        with self.writing() as db:
+            intakes = work(db)
+            if intakes is None:
+                return None
+            height, previous = self._tip()
+            index.open_all(db, self._bytes)
+            tops = [intake.placed[0] for intake in intakes]
+            self._mine(height + 1, previous, [top.id for top in tops], index.last_seq(db) + 1)
+            starts = self._append(intake.raw for intake in intakes)
+            for intake, top, start in zip(intakes, tops, starts, strict=True):
+                index.write(db, intake, start, height + 1)
+                index.move(db, top, start)
+        return height + 1
+
     def _keep(self, intake: Intake, start: int, height: int) -> None:
         """The rows of an upload, behind those of what waits; or it waits too."""
         if intake.closed:
@@ -171,7 +203,7 @@ class ArweaveStore:
             raise Unavailable(f"the Arweave store cannot index: {error}", hint="Is the disk full?") from error
 
     def _waiting(self) -> tuple[int, int]:
-        with self._connection() as connection:
+        with self.reading() as connection:
             return index.waiting(connection)
 
     def _tip(self) -> tuple[int, bytes]:
@@ -212,7 +244,7 @@ class ArweaveStore:
         return self.get(item_id) if found is None else found
 
     def _row(self, item_id: str) -> Stored | None:
-        rows = self._rows(f"{ITEM} WHERE id = ?", [bytes_of(item_id)])
+        rows = self.rows(f"{ITEM} WHERE id = ?", [bytes_of(item_id)])
         return stored_of(rows[0]) if rows else None
 
     def _indexed(self, item_id: str) -> Stored | None:
@@ -228,7 +260,15 @@ class ArweaveStore:
 
     def header(self, stored: Stored) -> DataItem:
         """The item without its data: all its fields are in the bytes before."""
-        return parse(self._read(stored, 0, stored.header_size))
+        return self.fields(stored)[0]
+
+    def fields(self, stored: Stored) -> tuple[DataItem, Transaction | None]:
+        """The same, and the transaction of layer 1, if it is one."""
+        raw = self._read(stored, 0, stored.header_size)
+        if not raw.startswith(b"{"):
+            return parse(raw), None
+        transaction = from_json(orjson.loads(raw))
+        return transaction.item, transaction
 
     def data(self, stored: Stored, start: int = 0, end: int | None = None) -> bytes:
         """The item's data, or a part of it."""
@@ -254,11 +294,11 @@ class ArweaveStore:
 
     def _prepare(self, wanted: Filter) -> None:
         self._catch_up()
-        if wanted.by_name and self._rows("SELECT 1 FROM unnamed", []):
+        if wanted.by_name and self.rows("SELECT 1 FROM unnamed", []):
             raise Unavailable("the names of tags are being indexed", hint="Try again in a moment.")
 
     def _page(self, wanted: Filter, page: Page, budget: Budget) -> list[Stored]:
-        with self._connection(budget) as connection:
+        with self.reading(budget) as connection:
             seqs = find(connection, wanted, page)
             sql = f"{ITEM} WHERE seq IN ({','.join('?' * len(seqs))})"
             found = {row[0]: stored_of(row) for row in connection.execute(sql, seqs)}
@@ -276,7 +316,7 @@ class ArweaveStore:
         budget = budget or new_budget()
         if wanted.tests:
             return sum(1 for _ in self._tested(wanted, Page(0), budget))
-        with self._connection(budget) as connection:
+        with self.reading(budget) as connection:
             return count(connection, wanted)
 
     def tip(self) -> Block:
@@ -313,12 +353,12 @@ class ArweaveStore:
             sql += f" AND b.height {'>' if ascending else '<'} ?"
             parameters.append(after)
         sql += f" ORDER BY b.height {'ASC' if ascending else 'DESC'} LIMIT ?"
-        return [block_of(row) for row in self._rows(sql, [*parameters, first])]
+        return [block_of(row) for row in self.rows(sql, [*parameters, first])]
 
     def blocks_at(self, heights: Iterable[int]) -> dict[int, Block]:
         """The blocks of a page of items."""
         wanted = list(set(heights))
-        rows = self._rows(f"{BLOCK} WHERE b.height IN ({','.join('?' * len(wanted))})", wanted)
+        rows = self.rows(f"{BLOCK} WHERE b.height IN ({','.join('?' * len(wanted))})", wanted)
         return {row[0]: block_of(row) for row in rows}
 
     def uploads_in(self, height: int) -> list[str]:
@@ -328,19 +368,28 @@ class ArweaveStore:
             "SELECT id FROM item WHERE parent IS NULL AND seq >= (SELECT first FROM block WHERE height = ?1)"
             " AND seq < ifnull((SELECT first FROM block WHERE height = ?1 + 1), 1 << 62)"
         )
-        return [b64url_encode(own) for (own,) in self._rows(sql, [height])]
+        return [b64url_encode(own) for (own,) in self.rows(sql, [height])]
 
-    def _rows(self, sql: str, parameters: Sequence[int | bytes]) -> list[tuple[Any, ...]]:
-        with self._connection() as connection:
+    def upload_at(self, place: int) -> Stored | None:
+        """The upload whose data has its bytes at this place of the file."""
+        self._catch_up()
+        order = "WHERE parent IS NULL AND start <= ? ORDER BY start DESC LIMIT 1"
+        rows = self.rows(f"{ITEM} {order}", [min(place, 1 << 62)])
+        found = stored_of(rows[0]) if rows else None
+        within = found and found.start + found.header_size <= place < found.start + found.size
+        return found if within else None
+
+    def rows(self, sql: str, parameters: Sequence[int | bytes | str]) -> list[tuple[Any, ...]]:
+        with self.reading() as connection:
             return connection.execute(sql, parameters).fetchall()
 
     @contextmanager
-    def _connection(self, budget: Budget | None = None) -> Iterator[sqlite3.Connection]:
-        """A reading connection of one's own, from those that are free."""
+    def reading(self, budget: Budget | None = None) -> Iterator[sqlite3.Connection]:
+        """A reading connection, for one thread alone."""
         try:
             reader = self._readers.pop()
         except IndexError:
-            reader = Reader(self._path)
+            reader = Reader(self.path)
         try:
             with reader.bounded(budget) as connection:
                 yield connection

@@ -1,4 +1,5 @@
-"""Arweave's own transactions (layer 1, format 2) that carry data: made, signed, and as JSON for `POST /tx`.
+"""Arweave's own transactions (layer 1, format 2), which carry data, or move AR, or both: made, signed,
+verified, and as JSON for `POST /tx`.
 
 The signature is RSA-PSS over the deep hash of all the fields, with the data by its Merkle root; the id is
 SHA-256 of the signature. The *anchor* (`last_tx`: the id of a recent block) bounds the time in which a
@@ -13,12 +14,18 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 from aoray.arweave.merkle import chunked
-from aoray.errors import BadSignature, MalformedInput
+from aoray.errors import BadSignature, MalformedInput, TooLarge
+from aoray.limits import TAG_BYTES_MAX, TAGS_MAX
 from aoray.protocol.deephash import deep_hash
-from aoray.protocol.ids import b64url_decode, b64url_encode
+from aoray.protocol.ids import ID_BYTES, b64url_decode, b64url_encode
+from aoray.protocol.items import DataItem
 from aoray.protocol.keys import RsaSigner
-from aoray.protocol.signatures import ARWEAVE, verifies
+from aoray.protocol.signatures import ARWEAVE, address_of, verifies
 from aoray.protocol.tags import Tag, Tags
+
+RSA_BYTES = 512  # of a modulus, and of a signature
+BLOCK_ID_BYTES = 48
+DIGITS_MAX = 20  # all winston that there can ever be have 20
 
 
 class Transaction(NamedTuple):
@@ -31,17 +38,48 @@ class Transaction(NamedTuple):
     data_size: int
     data_root: bytes
     signature: bytes = b""
+    target: bytes = b""
+    quantity: int = 0  # winston, for the target
 
     @property
     def id(self) -> str:
         return b64url_encode(sha256(self.signature).digest())
 
+    @property
+    def address(self) -> str:
+        """Who signs and pays."""
+        return address_of(ARWEAVE, self.owner)
 
-def sign(signer: RsaSigner, data: bytes, *, anchor: str, reward: int, tags: Sequence[Tag]) -> Transaction:
+    @property
+    def item(self) -> DataItem:
+        """What it has in common with data items; its data is elsewhere."""
+        parts = (self.signature, self.owner, self.target, self.anchor, self.tags)
+        return DataItem(ARWEAVE, *parts, data=b"", raw=b"", id=self.id)
+
+
+def sign(
+    signer: RsaSigner,
+    data: bytes,
+    *,
+    anchor: str,
+    reward: int,
+    tags: Sequence[Tag] = (),
+    target: str = "",
+    quantity: int = 0,
+) -> Transaction:
     """A transaction that carries this data. PSS is salted: the same again is another, with another id."""
-    root, _ = chunked(data)
+    root = chunked(data)[0] if data else b""
     last_tx = b64url_decode(anchor, field="anchor")
-    unsigned = Transaction(signer.public_key, last_tx, tuple(tags), reward, len(data), root)
+    unsigned = Transaction(
+        signer.public_key,
+        last_tx,
+        tuple(tags),
+        reward,
+        len(data),
+        root,
+        target=b64url_decode(target, field="target"),
+        quantity=quantity,
+    )
     return unsigned._replace(signature=signer.sign(_signed(unsigned)))
 
 
@@ -52,15 +90,16 @@ def verify(transaction: Transaction) -> None:
 
 
 def _signed(transaction: Transaction) -> bytes:
-    """What its signature is of: the target is empty and the quantity 0."""
-    owner, anchor, tags, reward, size, root, _ = transaction
+    """What its signature is of."""
+    owner, anchor, tags, reward, size, root, _, target, quantity = transaction
     pairs = [[tag.name.encode(), tag.value.encode()] for tag in tags]
-    return deep_hash([b"2", owner, b"", b"0", b"%d" % reward, anchor, pairs, b"%d" % size, root])
+    money = [target, b"%d" % quantity, b"%d" % reward]
+    return deep_hash([b"2", owner, *money, anchor, pairs, b"%d" % size, root])
 
 
 def to_json(transaction: Transaction, data: bytes = b"") -> dict[str, Any]:
     """As `POST /tx` takes it. Data of one chunk goes with it, longer data as `chunks`."""
-    owner, anchor, tags, reward, size, root, signature = transaction
+    owner, anchor, tags, reward, size, root, signature, target, quantity = transaction
     return {
         "format": 2,
         "id": transaction.id,
@@ -70,8 +109,8 @@ def to_json(transaction: Transaction, data: bytes = b"") -> dict[str, Any]:
             {"name": b64url_encode(tag.name.encode()), "value": b64url_encode(tag.value.encode())}
             for tag in tags
         ],
-        "target": "",
-        "quantity": "0",
+        "target": b64url_encode(target),
+        "quantity": str(quantity),
         "data": b64url_encode(data),
         "data_size": str(size),
         "data_root": b64url_encode(root),
@@ -81,25 +120,55 @@ def to_json(transaction: Transaction, data: bytes = b"") -> dict[str, Any]:
 
 
 def from_json(found: Mapping[str, Any]) -> Transaction:
-    """The transaction of such JSON; MalformedInput if it is none that `to_json` makes."""
-    try:
-        raw = {name: b64url_decode(found[name]) for name in ("owner", "last_tx", "data_root", "signature")}
-        tags = tuple(
-            Tag(b64url_decode(tag["name"]).decode(), b64url_decode(tag["value"]).decode())
-            for tag in found["tags"]
-        )
-        numbers = {name: int(found[name]) for name in ("reward", "data_size")}
-    except (KeyError, TypeError, ValueError) as error:
-        raise MalformedInput("This is no data transaction.", field="transaction") from error
+    """The transaction of such JSON; MalformedInput names the field that is at fault."""
+    if not isinstance(found, Mapping) or found.get("format") != 2:
+        raise MalformedInput("This is not a transaction of format 2.", field="format")
     return Transaction(
-        raw["owner"],
-        raw["last_tx"],
-        tags,
-        numbers["reward"],
-        numbers["data_size"],
-        raw["data_root"],
-        raw["signature"],
+        _bytes(found, "owner", RSA_BYTES),
+        _bytes(found, "last_tx", 0, ID_BYTES, BLOCK_ID_BYTES),
+        _tags(found),
+        _number(found, "reward"),
+        _number(found, "data_size"),
+        _bytes(found, "data_root", 0, ID_BYTES),
+        _bytes(found, "signature", RSA_BYTES),
+        _bytes(found, "target", 0, ID_BYTES),
+        _number(found, "quantity"),
     )
+
+
+def _bytes(found: Mapping[str, Any], name: str, *sizes: int) -> bytes:
+    text = found.get(name, "")
+    if not isinstance(text, str):
+        raise MalformedInput(f"`{name}` of the transaction is not text.", field=name)
+    value = b64url_decode(text, field=name)
+    if len(value) not in sizes:
+        allowed = " or ".join(map(str, sizes))
+        raise MalformedInput(
+            f"`{name}` of the transaction has {len(value)} bytes, not {allowed}.", field=name
+        )
+    return value
+
+
+def _number(found: Mapping[str, Any], name: str) -> int:
+    text = str(found.get(name, "0"))
+    if not (text.isascii() and text.isdecimal() and len(text) <= DIGITS_MAX):
+        raise MalformedInput(f"`{name}` of the transaction is not a number from 0 up.", field=name)
+    return int(text)
+
+
+def _tags(found: Mapping[str, Any]) -> Tags:
+    tags = found.get("tags", [])
+    if not isinstance(tags, list) or len(tags) > TAGS_MAX:
+        raise MalformedInput(f"`tags` of the transaction are not a list of up to {TAGS_MAX}.", field="tags")
+    try:
+        read = tuple(
+            Tag(b64url_decode(tag["name"]).decode(), b64url_decode(tag["value"]).decode()) for tag in tags
+        )
+    except (KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
+        raise MalformedInput("A tag of the transaction is not a name and a value.", field="tags") from error
+    if sum(len(tag.name.encode()) + len(tag.value.encode()) for tag in read) > TAG_BYTES_MAX:
+        raise TooLarge(f"The tags have over {TAG_BYTES_MAX} bytes.", field="tags", bytes_max=TAG_BYTES_MAX)
+    return read
 
 
 def chunks_json(data: bytes) -> Iterator[dict[str, str]]:

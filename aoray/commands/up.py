@@ -23,6 +23,7 @@ from aoray.settings import Settings
 )
 @click.option("--ray-address", help="Join this Ray cluster (`auto`, `host:port`) instead of starting one.")
 @click.option("--gateway-url", help="An Arweave gateway (or node) instead of the embedded Arweave.")
+@click.option("--balances", help="JSON file of what wallets have when the embedded Arweave begins (winston).")
 @click.option("--bundler-url", help="Post bundles of the log to this bundler (Turbo, Irys).")
 @click.option(
     "--arweave-wallet", help="Arweave wallet (JWK) that pays; without a bundler: layer-1 transactions."

@@ -15,6 +15,7 @@ import os
 import socket
 import sys
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -29,6 +30,7 @@ from aoray.arweave.indexer import Indexer
 from aoray.arweave.recent import Recent
 from aoray.arweave.routes import router as arweave_router
 from aoray.arweave.store import ArweaveStore
+from aoray.arweave.wallets import read_balances
 from aoray.calls import RayCalls, wire_host
 from aoray.errors import ClientError
 from aoray.gateway import apps
@@ -121,7 +123,10 @@ class GatewayActor(Counted):
             recent = recent_of(settings, self._gateway)
             store = ArweaveStore(path, trusted=trusted, later=lambda: indexer.wake(), recent=recent.find)
             indexer = Indexer(path)
-            arweave = arweave_router(store, recent, self._gateway.searches, self._gateway.admission.address)
+            balances = read_balances(Path(settings.balances)) if settings.balances else None
+            gateway = self._gateway
+            who = gateway.admission.address
+            arweave = arweave_router(store, recent, gateway.searches, who, balances)
         made = applications(self._gateway, arweave)
         sockets = {port: listen(settings.host, port, shared=settings.gateways > 1) for port in made}
         self._drivers = Drivers(made[settings.port])

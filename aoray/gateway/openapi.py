@@ -74,6 +74,7 @@ QUERY_OF: Mapping[str, Schema] = {
     "query": STRING,
     "variables": {"type": "string", "description": "JSON."},
     "operationName": STRING,
+    "chunkSize": {"type": "integer"},
 }
 PAGING = ("from", "to", "limit", "sort")
 GRAPHQL = {
@@ -113,55 +114,82 @@ WORDS = {"200": {TEXT: STRING}}
 BYTES: dict[str, Mapping[str, Schema]] = {"200": {ANY: {}}, "206": {ANY: {}}}
 UPLOADED = Told(_ok(an_object(id=ID, timestamp=NUMBER)), body=ITEM)
 BLOCK = Told(_ok(an_object(indep_hash=STRING, height=NUMBER, txs=LIST)))
-TABLE: Mapping[tuple[str, str], Told] = {
-    ("post", "/"): Told(_ok(ACCEPTED) | _ok(ACCEPTED, "202"), ("process-id", "assign", "exclude"), ITEM),
-    ("get", "/"): Told({"200": {JSON: {}, TEXT: STRING}}, ("process-id",)),
-    ("get", "/health"): Told(_ok(an_object(status=STRING))),
-    ("get", "/status"): Told(_ok(an_object(status=STRING))),
-    ("get", "/metrics"): Told(WORDS),
-    ("get", "/result/{message_id}"): Told(_ok(RESULT) | _ok({}, "202"), ("process-id", "wait")),
-    ("get", "/results/{process_id}"): Told(_ok(a_page("pageInfo", "hasNextPage")), PAGING),
-    ("get", "/cron/{process_id}"): Told(_ok(a_page("pageInfo", "hasNextPage")), PAGING),
-    ("post", "/dry-run"): Told(_ok(RESULT), ("process-id",), (JSON, DRY_RUN)),
-    ("get", "/state/{process_id}"): Told({"200": {OCTETS: BINARY}}),
-    ("get", "/monitor/{process_id}"): Told(_ok(an_object(process=ID, crons=LIST))),
-    ("post", "/monitor/{process_id}"): Told(WORDS, body=ITEM),
-    ("delete", "/monitor/{process_id}"): Told(WORDS, body=ITEM),
-    ("get", "/decision/{process_id}"): Told(_ok(DECISION)),
-    ("post", "/decision/{process_id}"): Told(_ok(DECISION), body=ITEM),
-    ("post", "/push/{any_id}/{number}"): Told(_ok(an_object(id=STRING), "202"), ("process-id",)),
-    ("get", "/outbox/{process_id}"): Told(
-        _ok(an_object(process=ID, outbox=LIST)), ("nonce", "state", "after", "limit")
-    ),
-    ("get", "/trace/{message_id}"): Told(
-        _ok(an_object(message=ID, causes=LIST, nodes=LIST)), ("process-id",)
-    ),
-    ("get", "/timestamp"): Told(_ok(an_object(timestamp=STRING, block_height=STRING)), ("process-id",)),
-    ("get", "/processes/{process_id}"): Told(_ok(an_object(process_id=ID, timestamp=NUMBER))),
-    ("get", "/{process_id}/latest"): Told(_ok(SLOT)),
-    ("get", "/{any_id}"): Told(  # without a query it is Arweave's, where all units answer
-        BYTES, ("process-id", "from", "to", "limit", "from-nonce", "to-nonce")
-    ),
+PARTS = Told(_ok(an_object(id=STRING, min=NUMBER, max=NUMBER)), ("chunkSize",))
+BUNDLERS: dict[tuple[str, str], Told] = {
     ("post", "/tx"): UPLOADED,
     ("post", "/tx/{token}"): UPLOADED,
-    ("get", "/tx/{item_id}"): Told(_ok(an_object(id=ID, tags=LIST))),
-    ("get", "/tx/{item_id}/status"): Told(_ok(an_object(block_height=NUMBER))),
-    ("get", "/tx/{item_id}/item"): Told({"200": {OCTETS: BINARY}}),
-    ("get", "/tx/{item_id}/{field}"): Told({"200": {ANY: {}}}),
-    ("get", "/raw/{item_id}"): Told(BYTES),
-    ("get", "/{item_id}"): Told(BYTES),
+    ("get", "/chunks/{token}/-1/-1"): PARTS,
+    ("get", "/chunks/{token}/{upload}/-1"): PARTS,
+    ("get", "/chunks/{token}/{upload}/status"): PARTS,
+    ("post", "/chunks/{token}/{upload}/-1"): Told(_ok(an_object(id=ID))),
+    ("post", "/chunks/{token}/{upload}/finalize"): Told(_ok(an_object(id=STRING), "202")),
+    ("post", "/chunks/{token}/{upload}/{offset}"): Told(WORDS, body=ITEM),
     ("get", "/price/{size}"): Told(WORDS),
-    ("get", "/price/{size}/{target}"): Told(WORDS),
-    ("get", "/wallet/{address}/balance"): Told(WORDS),
-    ("get", "/info"): Told(_ok(an_object(height=NUMBER, current=STRING))),
-    ("get", "/height"): Told(WORDS),
-    ("get", "/tx_anchor"): Told(WORDS),
-    ("get", "/block/current"): BLOCK,
-    ("get", "/block/height/{number}"): BLOCK,
-    ("get", "/block/hash/{block_id}"): BLOCK,
-    ("post", "/graphql"): Told(_ok(GRAPHQL) | _ok(GRAPHQL, "400"), body=(JSON, ASKED)),
-    ("get", "/graphql"): Told(_ok({}) | _ok(GRAPHQL, "400"), ("query", "variables", "operationName")),
+    ("get", "/price/{kind}/{size}"): Told({"200": {TEXT: STRING, JSON: {}}}),
+    ("get", "/account/balance/{token}"): Told(_ok(an_object(winc=STRING))),
 }
+"""Also under `/v1`."""
+TABLE: Mapping[tuple[str, str], Told] = (
+    {
+        ("post", "/"): Told(_ok(ACCEPTED) | _ok(ACCEPTED, "202"), ("process-id", "assign", "exclude"), ITEM),
+        ("get", "/"): Told({"200": {JSON: {}, TEXT: STRING}}, ("process-id",)),
+        ("get", "/health"): Told(_ok(an_object(status=STRING))),
+        ("get", "/status"): Told(_ok(an_object(status=STRING))),
+        ("get", "/metrics"): Told(WORDS),
+        ("get", "/result/{message_id}"): Told(_ok(RESULT) | _ok({}, "202"), ("process-id", "wait")),
+        ("get", "/results/{process_id}"): Told(_ok(a_page("pageInfo", "hasNextPage")), PAGING),
+        ("get", "/cron/{process_id}"): Told(_ok(a_page("pageInfo", "hasNextPage")), PAGING),
+        ("post", "/dry-run"): Told(_ok(RESULT), ("process-id",), (JSON, DRY_RUN)),
+        ("get", "/state/{process_id}"): Told({"200": {OCTETS: BINARY}}),
+        ("get", "/monitor/{process_id}"): Told(_ok(an_object(process=ID, crons=LIST))),
+        ("post", "/monitor/{process_id}"): Told(WORDS, body=ITEM),
+        ("delete", "/monitor/{process_id}"): Told(WORDS, body=ITEM),
+        ("get", "/decision/{process_id}"): Told(_ok(DECISION)),
+        ("post", "/decision/{process_id}"): Told(_ok(DECISION), body=ITEM),
+        ("post", "/push/{any_id}/{number}"): Told(_ok(an_object(id=STRING), "202"), ("process-id",)),
+        ("get", "/outbox/{process_id}"): Told(
+            _ok(an_object(process=ID, outbox=LIST)), ("nonce", "state", "after", "limit")
+        ),
+        ("get", "/trace/{message_id}"): Told(
+            _ok(an_object(message=ID, causes=LIST, nodes=LIST)), ("process-id",)
+        ),
+        ("get", "/timestamp"): Told(_ok(an_object(timestamp=STRING, block_height=STRING)), ("process-id",)),
+        ("get", "/processes/{process_id}"): Told(_ok(an_object(process_id=ID, timestamp=NUMBER))),
+        ("get", "/{process_id}/latest"): Told(_ok(SLOT)),
+        ("get", "/{any_id}"): Told(  # without a query it is Arweave's, where all units answer
+            BYTES, ("process-id", "from", "to", "limit", "from-nonce", "to-nonce")
+        ),
+        ("get", "/tx/{item_id}"): Told(_ok(an_object(id=ID, tags=LIST))),
+        ("get", "/tx/{item_id}/status"): Told(_ok(an_object(block_height=NUMBER))),
+        ("get", "/tx/{item_id}/item"): Told({"200": {OCTETS: BINARY}}),
+        ("get", "/tx/{item_id}/{field}"): Told({"200": {ANY: {}}}),
+        ("get", "/tx/{item_id}/offset"): Told(_ok(an_object(offset=STRING, size=STRING))),
+        ("get", "/tx/pending"): Told(_ok(LIST)),
+        ("post", "/chunk"): Told(
+            WORDS, body=(JSON, an_object(data_root=STRING, data_path=STRING, chunk=STRING))
+        ),
+        ("get", "/chunk/{offset}"): Told(_ok(an_object(chunk=STRING, data_path=STRING))),
+        ("get", "/raw/{item_id}"): Told(BYTES),
+        ("get", "/{item_id}/{path}"): Told(BYTES),
+        ("get", "/{item_id}"): Told(BYTES),
+        ("get", "/wallet/{address}/balance"): Told(WORDS),
+        ("get", "/wallet/{address}/last_tx"): Told(WORDS),
+        ("get", "/mint/{address}/{amount}"): Told(_ok({"type": "integer"})),
+        ("get", "/mine"): Told(_ok(an_object(height=NUMBER, current=STRING))),
+        ("get", "/mine/{blocks}"): Told(_ok(an_object(height=NUMBER, current=STRING))),
+        ("get", "/peers"): Told(_ok(LIST)),
+        ("get", "/info"): Told(_ok(an_object(height=NUMBER, current=STRING))),
+        ("get", "/height"): Told(WORDS),
+        ("get", "/tx_anchor"): Told(WORDS),
+        ("get", "/block/current"): BLOCK,
+        ("get", "/block/height/{number}"): BLOCK,
+        ("get", "/block/hash/{block_id}"): BLOCK,
+        ("post", "/graphql"): Told(_ok(GRAPHQL) | _ok(GRAPHQL, "400"), body=(JSON, ASKED)),
+        ("get", "/graphql"): Told(_ok({}) | _ok(GRAPHQL, "400"), ("query", "variables", "operationName")),
+    }
+    | BUNDLERS
+    | {(method, "/v1" + path): told for (method, path), told in BUNDLERS.items()}
+)
 
 
 class Described(FastAPI):

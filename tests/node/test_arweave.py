@@ -72,3 +72,26 @@ async def test_the_npm_clients_read_and_write(port: int, tmp_path: Path) -> None
     assert saw["headers"]["type"] == "Process"
     assert saw["headers"]["content-type"] == "text/plain"
     assert "name" not in saw["headers"]
+
+
+async def test_the_npm_client_posts_transactions_of_layer_1(port: int, tmp_path: Path) -> None:
+    jwk = tmp_path / "wallet.json"
+    jwk.write_text(json.dumps(signer_to_jwk(generate_rsa())))
+    node = await asyncio.create_subprocess_exec(
+        "node", SCRIPT.with_name("layer1.mjs"), str(port), jwk, stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await node.communicate()
+    assert node.returncode == 0
+    saw = json.loads(out)
+    assert (saw["minted"], saw["lastBefore"], saw["posts"]) == ("1000", "", [200, 200])
+    assert saw["small"] == {
+        "verifies": True,
+        "tags": [["Content-Type", "text/plain"], ["App", "å"]],
+        "data": "hello",
+        "status": 200,
+    }
+    assert (saw["chunks"], set(saw["before"]), saw["large"], saw["offset"]) == (4, {404}, True, "900000")
+    assert (saw["transfer"], saw["balances"], saw["last"]) == (200, ["400", "600"], True)
+    assert saw["second"][0] == 400 and "400 winston" in saw["second"][1]
+    assert (saw["forged"], saw["found"]) == (400, [True])
+    assert saw["mined"] == saw["height"]

@@ -255,8 +255,8 @@ def _bad_uploads() -> dict[str, tuple[bytes, str, int, str]]:
         "forged": (forged(good), octets, 400, "bad_signature"),
         "no bundle": (bundle([], data=b"?").raw, octets, 400, "malformed"),
         "a bundle too large": (bundle([], data=b"\xff" * 32).raw, octets, 413, "too_large"),
-        "layer 1": (b'{"format": 2}', "application/json", 400, "bad_request"),
-        "layer 1 with charset": (b"{}", "application/json; charset=utf-8", 400, "bad_request"),
+        "layer 1": (b'{"format": 2}', "application/json", 400, "malformed"),
+        "layer 1 with charset": (b"{}", "application/json; charset=utf-8", 400, "malformed"),
     }
 
 
