@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from aoray import errors
     from aoray.client.answers import Message, Result, Sent, Spawn, Spawned
     from aoray.client.blocking import Connection, connect, log
     from aoray.client.connection import AsyncConnection, connect_async
@@ -26,6 +27,7 @@ __all__ = [
     "Spawned",
     "connect",
     "connect_async",
+    "errors",
     "log",
     "new_wallet",
 ]
@@ -40,6 +42,12 @@ _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
+    if name == "errors":
+        return import_module("aoray.errors")
     if name not in _ROOM_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"aoray.client.{_ROOM_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

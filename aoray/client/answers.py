@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
+from numbers import Integral, Rational, Real
 from typing import Any, NamedTuple
 
 from aoray.protocol.tags import Tag
-from aoray.wording import output_of
+from aoray.wording import WIRING, output_of
 
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-TagsGiven = Mapping[str, str] | Iterable[Tag]
-"""Tags as people write them: a mapping, or pairs where a name comes twice."""
+TagValue = str | int | float | Decimal
+TagsGiven = Mapping[str, TagValue] | Iterable[tuple[str, TagValue]]
+"""Tags as people write them: a mapping, or pairs where a name comes twice. Numbers go as decimal text."""
+SHOWN = 200  # characters of a text in a `repr`
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +57,12 @@ class Sent(NamedTuple):
     def action(self) -> str:
         return self.tags.get("Action", "")
 
+    def __repr__(self) -> str:
+        tags = {name: value for name, value in self.tags.items() if name not in WIRING - {"Action"}}
+        return f"Sent(target={self.target!r}, tags={tags!r}, data={short(self.data)})"
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Result:
     """What a message's evaluation gave."""
 
@@ -75,6 +84,16 @@ class Result:
     def ok(self) -> bool:
         return not self.error
 
+    def __repr__(self) -> str:
+        """What a person wants to see of it; all of it is in the fields."""
+        text = (
+            f"output={short(self.output)}"
+            if self.ok
+            else f"error={short(COLOURS.sub('', self.error).strip())}"
+        )
+        kinds = {"messages": self.messages, "spawns": self.spawns}
+        return f"Result({', '.join([text, *(f'{name}={sent!r}' for name, sent in kinds.items() if sent)])})"
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Spawned:
@@ -82,6 +101,11 @@ class Spawned:
 
     index: int
     process: str
+
+
+def short(text: str) -> str:
+    """A text as in a `repr`, cut if it is long."""
+    return repr(text) if len(text) <= SHOWN else f"{text[:SHOWN]!r}…"
 
 
 def result_of(raw: Mapping[str, Any], process: str, message: str = "", *, index: int = 0) -> Result:
@@ -107,5 +131,23 @@ def _sent(each: Any) -> Sent:
 
 
 def tags_of(given: TagsGiven) -> list[Tag]:
-    pairs = given.items() if isinstance(given, Mapping) else given
-    return [Tag(name, value) for name, value in pairs]
+    """Tags as they are signed; `TypeError` names what is no tag."""
+    pairs: Iterable[Any] = given.items() if isinstance(given, Mapping) else given
+    return [_tag(each) for each in pairs]
+
+
+def _tag(pair: Any) -> Tag:
+    if not (isinstance(pair, tuple | list) and len(pair) == 2 and isinstance(pair[0], str)):
+        raise TypeError(f"a tag is a name (text) and a value, not {pair!r:.{SHOWN}}")
+    return Tag(pair[0], _tag_text(*pair))
+
+
+def _tag_text(name: str, value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, bool):
+        if isinstance(value, Integral):
+            return str(int(value))
+        if isinstance(value, Real | Decimal) and not isinstance(value, Rational) and math.isfinite(value):
+            return format(Decimal(str(value)), "f")
+    raise TypeError(f"the value of tag {name} must be text or a number, not {value!r:.{SHOWN}}")

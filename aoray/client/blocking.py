@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sized
+from concurrent.futures import CancelledError
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 from aoray.client.answers import Message, Result, Spawn, Spawned
 from aoray.client.connection import IN_FLIGHT, TIMEOUT_S, AsyncConnection, client_of
 from aoray.client.flow import OnRefusal
+from aoray.client.roads import closed
 from aoray.client.wallets import Wallet, new_wallet
 
 if TYPE_CHECKING:
@@ -56,28 +59,31 @@ class Connection:
     """
 
     def __init__(self, make: Callable[[], AsyncConnection]) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="aoray-connection", daemon=True)
-        self._thread.start()
+        self._loop = LoopThread()
         try:
-            self._connection = self._run(_entered(make))
+            self._connection = self._loop.run(_entered(make))
         except BaseException:
-            self._stop()
+            self._loop.stop()
             raise
         self.url = self._connection.url
         self.address = self._connection.address
+        self._finish = weakref.finalize(self, _finish, self._loop, self._connection)  # at the latest at exit
+
+    def __repr__(self) -> str:
+        return repr(self._connection).replace("AsyncConnection", "Connection")
 
     def __enter__(self) -> Self:
+        if not self._finish.alive:
+            raise closed(self.url)
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
-        """Let go of the computer; what was sent goes on there."""
-        if self._thread.is_alive():
-            self._run(self._connection.close())
-            self._stop()
+        """Let go of the computer; what was sent goes on there. Every later call is a `ClientError`, and so is
+        one that another thread waits for."""
+        self._finish()
 
     health = waiting(AsyncConnection.health)
     status = waiting(AsyncConnection.status)
@@ -129,25 +135,75 @@ class Connection:
     send_many.__doc__ = AsyncConnection.send_many.__doc__
 
     def _run(self, call: Coroutine[Any, Any, T]) -> T:
-        running = asyncio.run_coroutine_threadsafe(call, self._loop)
         try:
-            return running.result()
-        except BaseException:  # Ctrl-C must not leave it running
-            running.cancel()
-            raise
+            return self._loop.run(call)
+        except LoopStopped:
+            raise closed(self.url) from None
 
     def _iterate(self, found: AsyncIterator[T]) -> Iterator[T]:
         try:
             while (each := self._run(_next(found))) is not END:
                 yield each
         finally:
-            if self._thread.is_alive():
+            if self._finish.alive:
                 self._run(_close(found))
 
-    def _stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
+
+class LoopStopped(Exception):
+    """The loop takes no more calls."""
+
+
+class LoopThread:
+    """An event loop in a thread of its own, for calls of any thread."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._lock = threading.Lock()  # a call is either handed over before the stop, or refused
+        self._stopping = False
+        self._thread = threading.Thread(target=self._loop.run_forever, name="aoray-connection", daemon=True)
+        self._thread.start()
+
+    def run(self, call: Coroutine[Any, Any, T]) -> T:
+        """What `call` gives; `LoopStopped` if there is no loop any more."""
+        with self._lock:
+            if self._stopping:
+                call.close()
+                raise LoopStopped
+            running = asyncio.run_coroutine_threadsafe(call, self._loop)
+        try:
+            return running.result()
+        except CancelledError:
+            raise LoopStopped from None
+        except BaseException:  # Ctrl-C must not leave it running
+            running.cancel()
+            raise
+
+    def stop(self, last: Coroutine[Any, Any, None] | None = None) -> None:
+        """Cancel the calls that are under way, run `last`, and end the thread."""
+        with self._lock:
+            self._stopping = True
+            stopped = asyncio.run_coroutine_threadsafe(self._end(last), self._loop)
+        if threading.current_thread() is self._thread:  # collected there as garbage: it can't wait for itself
+            return
+        stopped.result()
         self._thread.join()
         self._loop.close()
+
+    async def _end(self, last: Coroutine[Any, Any, None] | None) -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        try:
+            if last is not None:
+                await last
+            await asyncio.get_running_loop().shutdown_asyncgens()
+        finally:
+            self._loop.call_soon(self._loop.stop)
+
+
+def _finish(loop: LoopThread, connection: AsyncConnection) -> None:
+    loop.stop(connection.close())
 
 
 def elsewhere(items: Iterable[T]) -> Iterable[T] | AsyncIterable[T]:

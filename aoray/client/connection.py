@@ -26,6 +26,7 @@ from aoray.client.answers import Message, Result, Spawn, Spawned, TagsGiven, res
 from aoray.client.columns import batches, schema
 from aoray.client.flow import Items, OnRefusal, flow
 from aoray.client.patience import patiently
+from aoray.client.roads import closed
 from aoray.client.slots import Slot, following
 from aoray.client.wallets import Wallet, wallet_of
 from aoray.client.wire import Client
@@ -51,8 +52,14 @@ class AsyncConnection:
         self.url = client.url
         self.address = client.signer.address
         """Whom the computer knows this wallet as: the `Owner` of what it sends and spawns."""
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} to {self.url} as {self.address}{', closed' if self._closed else ''}>"
 
     async def __aenter__(self) -> Self:
+        if self._closed:
+            raise closed(self.url)
         try:
             async with asyncio.timeout(self._timeout_s):
                 await self._client.health()  # without patience: a wrong address is said at once
@@ -65,7 +72,8 @@ class AsyncConnection:
         await self.close()
 
     async def close(self) -> None:
-        """Let go of the computer; what was sent goes on there."""
+        """Let go of the computer; what was sent goes on there. Every later call is a `ClientError`."""
+        self._closed = True
         await self._client.__aexit__()
 
     async def health(self) -> Mapping[str, Any]:
@@ -235,6 +243,8 @@ class AsyncConnection:
         return make()
 
     async def _try(self, call: Callable[[], Awaitable[T]]) -> T:
+        if self._closed:
+            raise closed(self.url)
         return await patiently(call, self._timeout_s)
 
 

@@ -18,7 +18,7 @@ import ray
 
 from aoray import limits
 from aoray.calls import RayCalls
-from aoray.client.roads import REQUEST_SECONDS_MAX, Answer
+from aoray.client.roads import REQUEST_SECONDS_MAX, Answer, closed
 from aoray.errors import AorayError, ClientError, Unavailable
 from aoray.gateway.drivers import Answered, Ask
 
@@ -38,10 +38,13 @@ class RayRoad:
         self._queue: deque[Ask] = deque()
         self._waiting: dict[int, asyncio.Future[Answer]] = {}  # in the order in which they were asked
         self._calls: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     async def ask(
         self, method: str, path: str, params: Mapping[str, str], body: bytes, content_type: str
     ) -> Answer:
+        if self._closed:
+            raise closed(self.url)
         self._numbers += 1
         number = self._numbers
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
@@ -57,6 +60,12 @@ class RayRoad:
             self._waiting.pop(number, None)
 
     async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(closed(self.url))
         for call in self._calls:
             call.cancel()
         await asyncio.gather(*self._calls, return_exceptions=True)

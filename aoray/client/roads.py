@@ -8,6 +8,7 @@ patience.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from collections.abc import Iterator, Mapping
@@ -55,12 +56,15 @@ class HttpRoad:
         self.url = url.rstrip("/")
         self._headers = dict(headers or {})
         self._session: aiohttp.ClientSession | None = None
+        self._closed = False
 
     async def ask(
         self, method: str, path: str, params: Mapping[str, str], body: bytes, content_type: str
     ) -> Answer:
         import aiohttp
 
+        if self._closed:
+            raise closed(self.url)
         headers = {"content-type": content_type} if content_type else {}
         request = functools.partial(
             self._asked, method, self.url + path, params=params, data=body or None, headers=headers
@@ -96,8 +100,26 @@ class HttpRoad:
         return self._session
 
     async def close(self) -> None:
+        self._closed = True
         if self._session is not None:
             await self._session.close()
+
+    def __del__(self) -> None:
+        """A program may end without closing: then the session has nothing to complain about."""
+        session = self._session
+        if session is None or session.closed or (connector := session.connector) is None:
+            return
+        session.detach()
+        # Its own `close` is a coroutine, and there may be no loop any more; this is what it does at once.
+        close = getattr(connector, "_close", None) or getattr(connector, "_close_immediately", None)
+        if close is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and with it the connections
+                close()
+
+
+def closed(url: str) -> ClientError:
+    """What every call answers after `close`."""
+    return ClientError(f"the connection to {url} is closed", hint="Make another: aoray.connect(…).")
 
 
 def _reason(error: Exception) -> str:

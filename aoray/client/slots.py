@@ -14,9 +14,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
+from aoray.client.answers import short
 from aoray.client.wire import Client
 from aoray.errors import AorayError
 from aoray.protocol.tags import Tag, Tags, first
+from aoray.wording import WIRING
 
 PAGE = 200
 WAIT_MS = 2_000  # a slot is there before its result; so it is seen no later than this
@@ -44,6 +46,11 @@ class Slot(NamedTuple):
     tags: Tags
     data: str
     """As text; bytes that are no UTF-8 are replaced, as the scheduler unit does."""
+
+    def __repr__(self) -> str:
+        tags = {tag.name: tag.value for tag in self.tags if tag.name not in WIRING - {"Action"}}
+        said = f"owner={self.owner!r}, tags={tags!r}, data={short(self.data)}"
+        return f"Slot(nonce={self.nonce}, message={self.message!r}, {said})"
 
 
 async def following(

@@ -258,4 +258,6 @@ def unique_anchor() -> bytes:
 
 
 def _bytes(data: str | bytes) -> bytes:
-    return data.encode() if isinstance(data, str) else data
+    if not isinstance(data, str | bytes | bytearray | memoryview):
+        raise TypeError(f"data must be text or bytes, not {type(data).__name__}")
+    return data.encode() if isinstance(data, str) else bytes(data)

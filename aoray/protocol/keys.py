@@ -55,7 +55,16 @@ class Signer(Protocol):
     def sign(self, message: bytes) -> bytes: ...
 
 
-class Ed25519Signer:
+class _Shown:
+    """A `repr` that names the wallet, and nothing of its key."""
+
+    address: str
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.address}>"
+
+
+class Ed25519Signer(_Shown):
     """Signature type 2."""
 
     signature_type = signatures.ED25519
@@ -84,7 +93,7 @@ class SolanaSigner(Ed25519Signer):
         return super().sign(message.hex().encode())
 
 
-class EthereumSigner:
+class EthereumSigner(_Shown):
     """Signature type 3."""
 
     signature_type = signatures.ETHEREUM
@@ -106,7 +115,7 @@ class EthereumSigner:
         return {"kty": "EC", "crv": "secp256k1"} | {name: b64url_encode(v) for name, v in members.items()}
 
 
-class RsaSigner:
+class RsaSigner(_Shown):
     """Signature type 1: an Arweave wallet."""
 
     signature_type = signatures.ARWEAVE

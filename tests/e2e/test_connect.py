@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -126,6 +129,35 @@ def test_any_wallet_speaks(computer: LocalComputer, ao: aoray.Connection, tmp_pa
         process = first.spawn()
         assert second.eval(process, "return Owner").output == rsa.address
     assert ao.eval(process, "return Owner").output != rsa.address  # a stranger evaluates nothing there
+
+
+FORGETFUL = {
+    "blocking": """
+import aoray
+ao = aoray.connect(wallet=aoray.new_wallet())
+process = ao.spawn(tags={"Size": 5})
+followed = ao.results(process, follow=True)
+print(next(followed).ok)
+""",
+    "asynchronous": """
+import asyncio, aoray
+async def main():
+    ao = await aoray.connect_async(wallet=aoray.new_wallet()).__aenter__()
+    followed = ao.results(await ao.spawn(), follow=True)
+    print((await anext(followed)).ok)
+asyncio.run(main())
+""",
+}
+
+
+@pytest.mark.parametrize("program", FORGETFUL.values(), ids=FORGETFUL)
+def test_a_program_that_ends_without_closing_ends_in_silence(computer: LocalComputer, program: str) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-W", "always", "-c", program],
+        **{"env": {**os.environ, "AORAY_URL": computer.url}, "timeout": 60},
+        **{"capture_output": True, "text": True, "check": False},
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "True\n", "")
 
 
 def test_crons_start_and_stop(ao: aoray.Connection) -> None:
