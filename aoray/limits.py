@@ -38,6 +38,7 @@ FRESH_RESULTS_MAX = 20_000  # delivered results a gateway keeps in memory, and t
 FRESH_RESULTS_BYTES_MAX = 64 * MIB
 RECEIPTS_MAX = 50_000  # receipts a gateway remembers, to find a message's actor without asking
 MODULES_KNOWN_MAX = 10_000
+MODULE_CHECKS_AT_ONCE_MAX = 2  # whose data one gateway fetches and looks at before it takes a spawn
 PROCESSES_KNOWN_MAX = 20_000  # processes a gateway remembers: their items, their actors; a shard: their heads
 PROCESSES_KNOWN_BYTES_MAX = 64 * MIB  # of those items; and of what a shard remembers, for crons
 RATE_KEYS_MAX = 100_000  # addresses, and wallets, of which a gateway knows how much they have used

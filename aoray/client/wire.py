@@ -13,6 +13,7 @@ when it does not answer.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Iterable, Mapping
 from typing import Any, Self
@@ -221,7 +222,10 @@ class Client:
         return await self._json("GET", "/status")
 
     async def publish_module(self, wasm: bytes, module_format: str, tags: Iterable[Tag] = ()) -> str:
-        """Put a module on Arweave; returns its id."""
+        """Put a module on Arweave; returns its id. One that no process could run is refused."""
+        from aoray.wasm.shape import refuse_before_publishing  # loads much that other calls do not need
+
+        await asyncio.to_thread(refuse_before_publishing, wasm)
         return await self.upload(self.module(wasm, module_format, tags))
 
     def module(self, wasm: bytes, module_format: str, tags: Iterable[Tag] = ()) -> DataItem:

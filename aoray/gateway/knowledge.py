@@ -19,6 +19,7 @@ from aoray import limits
 from aoray.bounded import Bounded
 from aoray.errors import (
     AorayError,
+    ClientError,
     NotFound,
     TooLarge,
     UnknownMessage,
@@ -69,6 +70,7 @@ class Knowledge:
         self._processes: Bounded[str, DataItem] = Bounded(
             limits.PROCESSES_KNOWN_MAX, limits.PROCESSES_KNOWN_BYTES_MAX, lambda item: len(item.raw)
         )
+        self._checking = asyncio.Semaphore(limits.MODULE_CHECKS_AT_ONCE_MAX)
         self._height = 0
         self._asked = float("-inf")
         self._asking: asyncio.Task[None] | None = None
@@ -92,7 +94,8 @@ class Knowledge:
         return item
 
     async def require_module(self, module_id: str) -> Tags:
-        """The tags of a module; refuses what is not an AO module on Arweave."""
+        """The tags of a module. Refuses what is not an AO module on Arweave, or what no engine here could
+        run, as far as that can be said without a look at its code."""
         known = self._modules.get(module_id)
         if known is not None:
             return known
@@ -108,8 +111,20 @@ class Knowledge:
             raise UnsupportedModule(
                 f"{module_id} is not a module: it has no tag Type=Module", module_id=module_id
             )
+        if module_id != lua_module_id():
+            await self._check_module(module_id)
         self._modules[module_id] = tags
         return tags
+
+    async def _check_module(self, module_id: str) -> None:
+        from aoray.wasm.shape import refuse_at_once  # loads much that other calls do not need
+
+        async with self._checking:
+            try:
+                item = await self._arweave.item(module_id)
+            except ClientError:  # its tags are there; its data may come
+                return
+            await asyncio.to_thread(refuse_at_once, item.data)
 
     async def raw_item(self, message_id: str) -> bytes:
         """The signed item of a message, from the logs or from Arweave."""

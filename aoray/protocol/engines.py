@@ -49,6 +49,7 @@ class Engine:
     module_globals_max: int  # mutable ones
     proposals: frozenset[str]  # of WASM, by their names in wasmtime's configuration; all others are off
     allow_list: bool  # code is read by wasm/code.py, which takes nothing that it does not know
+    more_imports: bool  # those of metered modules, of C++ exceptions, of printing
     for_new: bool  # whether a new process may have it
     # What a process may use
     memory_bytes_default: int
@@ -69,6 +70,8 @@ class Engine:
     bulk_bytes_per_turn_bits: int  # of memory.copy and memory.fill: two to the power of it
     # The stack that a message must leave free; modules have 64 KiB of stack or more
     stack_margin_bytes: int
+    stack_bytes_sure: int  # what a message may take of a stack whose size the module does not tell
+    large_by_malloc: bool  # a message that the stack does not hold goes into memory of malloc
 
 
 _PROPOSALS = frozenset(
@@ -80,6 +83,7 @@ _FIRST = Engine(
     module_globals_max=500,
     proposals=_PROPOSALS | {"gc", "function_references"},
     allow_list=False,
+    more_imports=False,
     for_new=False,  # its scanner of code has a hole
     memory_bytes_default=512 * MIB,
     memory_bytes_max=1 * GIB,
@@ -96,6 +100,8 @@ _FIRST = Engine(
     host_call_turns=10_000,
     bulk_bytes_per_turn_bits=6,
     stack_margin_bytes=8 * KIB,
+    stack_bytes_sure=16 * KIB,
+    large_by_malloc=False,
 )
 _SECOND = replace(
     _FIRST,
@@ -108,6 +114,8 @@ _SECOND = replace(
     fuel_max=9_000_000_000_000,
     # What a result sends is bounded by its bytes and its fuel; by number so that pushing it has an end
     outbox_messages_max=20_000,
+    more_imports=True,
+    large_by_malloc=True,
 )
 
 ENGINES: Mapping[int, Engine] = {engine.version: engine for engine in (_FIRST, _SECOND)}

@@ -28,6 +28,7 @@ GLOBAL = "aoray:global:"
 TYPE, IMPORT, FUNCTION, MEMORY, GLOBALS, EXPORT, CODE = 1, 2, 3, 5, 6, 7, 10
 _ORDER = (1, 2, 3, 4, 5, 13, 6, 7, 8, 9, 12, 10, 11)
 _FUNC = 0x60
+_MAGIC = b"\0asm\x01\0\0\0"
 _I32, _I64 = 0x7F, 0x7E
 _NUMBERS = {_I32: "i32", _I64: "i64", 0x7D: "f32", 0x7C: "f64"}
 
@@ -42,10 +43,21 @@ class Prepared:
 
 def prepare(wasm: bytes, rules: Rules = ENGINES[NEWEST]) -> Prepared:
     """The module with its state reachable and its work charged; raises `UnsupportedModule`."""
-    if wasm[:8] != b"\0asm\x01\0\0\0":
+    if wasm[:8] != _MAGIC:
         raise UnsupportedModule("The module is not WASM: it does not begin with \\0asm and version 1.")
     try:
         return _Rewriter(wasm, rules).prepared()
+    except IndexError as error:
+        raise UnsupportedModule("The module is cut short.") from error
+
+
+def outside(wasm: bytes, rules: Rules = ENGINES[NEWEST]) -> tuple[dict[int, bytes], tuple[str, ...]]:
+    """A module's sections by kind, and the types of its mutable globals, without a look at its code."""
+    if wasm[:8] != _MAGIC:
+        raise UnsupportedModule("The module is not WASM: it does not begin with \\0asm and version 1.")
+    try:
+        rewriter = _Rewriter(wasm, rules)
+        return rewriter.sections, tuple(rewriter.checked()[1])
     except IndexError as error:
         raise UnsupportedModule("The module is cut short.") from error
 
@@ -77,10 +89,18 @@ class _Rewriter:
             if kind:  # custom sections (names, debugging) have no meaning for us
                 self.sections[kind] = body
 
-    def prepared(self) -> Prepared:
+    def checked(self) -> tuple[list[int], list[str]]:
+        """Everything but the code; gives which globals are mutable, and their types."""
         self._check_types()
+        self._check_imports()
+        unknown = set(self.sections) - set(_ORDER)
+        if unknown:
+            raise UnsupportedModule(f"The module has sections of unknown kinds: {sorted(unknown)}.")
+        return self._mutable_globals()
+
+    def prepared(self) -> Prepared:
+        indices, types = self.checked()
         functions = self._check_imports() + self._count(FUNCTION)
-        indices, types = self._mutable_globals()
         self._append(EXPORT, [_export(n, index) for n, index in enumerate(indices)])
         self._charge(functions)
         body = b"".join(
@@ -88,10 +108,7 @@ class _Rewriter:
             for kind in _ORDER
             if (section := self.sections.get(kind)) is not None
         )
-        unknown = set(self.sections) - set(_ORDER)
-        if unknown:
-            raise UnsupportedModule(f"The module has sections of unknown kinds: {sorted(unknown)}.")
-        return Prepared(b"\0asm\x01\0\0\0" + body, tuple(types))
+        return Prepared(_MAGIC + body, tuple(types))
 
     def _count(self, kind: int) -> int:
         return self._reader(self.sections[kind]).number() if kind in self.sections else 0

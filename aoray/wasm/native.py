@@ -81,7 +81,7 @@ class Store:
             memory_size=min(memory_bytes_max, rules.memory_bytes_max),
             table_elements=rules.table_elements_max,
             tables=rules.tables_max,
-            memories=1,
+            memories=2,  # the guest's, and the shim's where it handles C++ exceptions
         )
         self._context = ctypes.cast(self._store._context(), _POINTER).value
         self.words = (ctypes.c_uint64 * (2 * values_max))()

@@ -1,16 +1,20 @@
 """What a module imports and exports, read from its bytes: enough to say whether it can run here.
 
-compile.py writes the shim for what this says, and `Outline.checked` lets a gateway or a command refuse in
-words what no engine would run, without compiling anything. wasmtime checks all of it again.
+With it a gateway refuses in words, at the spawn, what no message could run (`refuse_at_once`), and who
+publishes a module learns the same of its code (`refuse_before_publishing`). Neither compiles anything, and
+nothing relies on them: whoever runs a module checks all of it again (compile.py).
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from aoray.errors import UnsupportedModule
+from aoray.errors import TooLarge, UnsupportedModule
+from aoray.protocol.engines import ENGINES, NEWEST
+from aoray.protocol.engines import Engine as Rules
+from aoray.wasm import binary, shim
 from aoray.wasm.code import Reader
-from aoray.wasm.imports import Function
+from aoray.wasm.imports import Function, Shape
 
 TYPE, IMPORT, FUNCTION, TABLE, MEMORY, EXPORT = 1, 2, 3, 4, 5, 7
 _NAMES = {
@@ -57,6 +61,46 @@ def outline(sections: dict[int, bytes]) -> Outline:
         elif kind == 2:
             found.memories[name] = memories[index]
     return found
+
+
+def refuse_at_once(wasm: bytes, rules: Rules = ENGINES[NEWEST]) -> None:
+    """Raises `UnsupportedModule` if what the module imports or exports, or a section besides its code, is
+    nothing that an engine here runs. Takes milliseconds."""
+    if len(wasm) > rules.module_bytes_max:
+        raise TooLarge(f"The module has {len(wasm)} bytes; {rules.module_bytes_max} are allowed.")
+    sections, globals_ = binary.outside(wasm, rules)
+    try:
+        found = outline(sections)
+    except (IndexError, KeyError) as error:
+        raise UnsupportedModule("The module's imports or exports cannot be read.") from error
+    shim.write(shape_of(found, globals_, rules))
+
+
+def refuse_before_publishing(wasm: bytes, rules: Rules = ENGINES[NEWEST]) -> None:
+    """The same, and a look at all of the code. A module of some MB takes a second."""
+    refuse_at_once(wasm, rules)
+    binary.prepare(wasm, rules)
+
+
+def shape_of(found: Outline, globals_: tuple[str, ...], rules: Rules) -> Shape:
+    """What the shim is written for."""
+    memory, table = found.memories.get("memory"), found.tables.get("__indirect_function_table")
+    if memory is None:
+        raise UnsupportedModule("The module does not export a memory named memory.")
+    if memory.least << 16 > rules.memory_bytes_max:
+        most = rules.memory_bytes_max
+        raise UnsupportedModule(
+            f"The module's memory has {memory.least << 16} bytes; at most {most} are granted."
+        )
+    return Shape(
+        pointer="i64" if memory.wide else "i32",
+        imports=found.imports,
+        exports=found.functions,
+        globals=globals_,
+        memory_pages_max=min(memory.most or 1 << 16, rules.memory_bytes_max >> 16),
+        table_elements=table.least if table else 0,
+        rules=rules,
+    )
 
 
 def _name(reader: Reader) -> str:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from aoray.errors import UnsupportedModule
+from aoray.wasm import cxx
 from aoray.wasm.binary import GLOBAL
 from aoray.wasm.imports import STACK, Function, Shape, Writer, needed, stub
 
@@ -78,6 +79,7 @@ def _shim(writer: Writer) -> str:
 (table $hooks (export "hooks") {len(writer.hooks)} funcref)
 (global $now (export "now") (mut f64) (f64.const 0))
 (global $high (export "high") (mut i32) (i32.const 0))
+{cxx.SHIM if writer.cxx else ""}
 (tag $longjmp)
 {_BURN}
 {_ASK.replace("HOST_CALL_TURNS", str(writer.shape.rules.host_call_turns)) if writer.host else ""}
@@ -102,6 +104,7 @@ def _glue(writer: Writer) -> str:
 (import "shim" "hooks" (table $hooks {len(writer.hooks)} funcref))
 (import "shim" "now" (global $now (mut f64)))
 (import "shim" "high" (global $high (mut i32)))
+{cxx.GLUE if writer.cxx else ""}
 {tables if shape.jumps else ""}
 {_lines(exports)}
 {_globals(shape.globals)}
@@ -110,13 +113,14 @@ def _glue(writer: Writer) -> str:
 {start if shape.jumps else ""}
 {_lines(writer.hooks)}
 (elem (table $hooks) (i32.const 0) func {elements})
-{_emscripten_calls(shape) if shape.emscripten else _plain_calls(shape)}
+{_calls(writer)}
 {_boot(shape)})"""
 
 
 _BOOT = ("emscripten_stack_init", "__wasm_call_ctors", "_initialize")
 _CALLED = {name for names in STACK.values() for name in names} | {
-    "handle", "malloc", "free", "setThrew", "_emscripten_tempret_set", "emscripten_stack_get_free", *_BOOT,
+    "handle", "malloc", "free", "setThrew", "_emscripten_tempret_set", "emscripten_stack_get_free",
+    *_BOOT, *cxx.CALLED,
 }  # fmt: skip
 
 
@@ -136,34 +140,64 @@ _PREPARE = """
 """
 
 
+def _calls(writer: Writer) -> str:
+    shape = writer.shape
+    calls = _emscripten_calls(shape) if shape.emscripten else _plain_calls(shape)
+    return calls.replace(_PREPARE, _PREPARE + cxx.FORGET) if writer.cxx else calls
+
+
 def _emscripten_calls(shape: Shape) -> str:
+    """Messages go on the stack, as other loaders have it; what it does not hold, into memory of malloc."""
     p = shape.pointer
+    message, env = _narrow(p, "(local.get $message)"), _narrow(p, "(local.get $env)")
     current, restore, alloc = (needed(shape, which) for which in ("current", "restore", "alloc"))
-    free = _wide(p, "(call $guest.emscripten_stack_get_free)")
-    margin = f"(i64.const {shape.rules.stack_margin_bytes})"
-    need = f"(i64.add {margin} (i64.add (local.get $message) (local.get $env)))"
-    check = f"(if (i64.lt_u {free} {need}) (then unreachable))"
-    return f"""{_PREPARE}
-  {check if "emscripten_stack_get_free" in shape.exports else ""}
-  {_wide(p, f"(call $guest.{current})")}
-  {_wide(p, f"(call $guest.{alloc} {_narrow(p, '(local.get $message)')})")}
-  {_wide(p, f"(call $guest.{alloc} {_narrow(p, '(local.get $env)')})")})
+    current, alloc = f"(call $guest.{current})", f"call $guest.{alloc}"
+    malloc = shape.rules.large_by_malloc and shape.exports.get("malloc") == Function((p,), (p,))
+    instead = f"""
+    (global.set $large (i32.const 1))
+    (return {_wide(p, current)} {_wide(p, f"(call $guest.malloc {message})")}
+      {_wide(p, f"(call $guest.malloc {env})")})"""
+    return f"""(global $large (mut i32) (i32.const 0))
+{_PREPARE} (global.set $large (i32.const 0))
+  {_if_large(shape, instead if malloc else "unreachable")}
+  {_wide(p, current)} {_wide(p, f"({alloc} {message})")} {_wide(p, f"({alloc} {env})")})
 (func (export "run") (param $stack i64) (param $message i64) (param $env i64) (result i64)
-  {_wide(p, f"(call $guest.handle {_narrow(p, '(local.get $message)')} {_narrow(p, '(local.get $env)')})")}
-  (call $guest.{restore} {_narrow(p, "(local.get $stack)")}))"""
+  {_wide(p, f"(call $guest.handle {message} {env})")}
+  (call $guest.{restore} {_narrow(p, "(local.get $stack)")}))
+{_done(shape, "(if (i32.eqz (global.get $large)) (then (return)))") if malloc else ""}"""
+
+
+def _if_large(shape: Shape, then: str) -> str:
+    """What happens with a message that the stack does not hold, so far as its size is known."""
+    size = "(i64.add (local.get $message) (local.get $env))"
+    if "emscripten_stack_get_free" in shape.exports:
+        free = _wide(shape.pointer, "(call $guest.emscripten_stack_get_free)")
+        margin = f"(i64.const {shape.rules.stack_margin_bytes})"
+        return f"(if (i64.lt_u {free} (i64.add {margin} {size})) (then {then}))"
+    if shape.rules.large_by_malloc and then != "unreachable":
+        return f"(if (i64.gt_u {size} (i64.const {shape.rules.stack_bytes_sure})) (then {then}))"
+    return ""
+
+
+def _done(shape: Shape, first: str = "") -> str:
+    """`done`, if the guest has a free."""
+    if shape.exports.get("free") != Function((shape.pointer,), ()):
+        return ""
+    frees = (
+        f"(call $guest.free {_narrow(shape.pointer, f'(local.get ${what})')})" for what in ("message", "env")
+    )
+    return f"""(func (export "done") (param $message i64) (param $env i64)
+  {first} {" ".join(frees)})"""
 
 
 def _plain_calls(shape: Shape) -> str:
     p = shape.pointer
     message, env = _narrow(p, "(local.get $message)"), _narrow(p, "(local.get $env)")
-    done = f"""
-(func (export "done") (param $message i64) (param $env i64)
-  (call $guest.free {message}) (call $guest.free {env}))"""
     return f"""{_PREPARE}
   (i64.const 0) {_wide(p, f"(call $guest.malloc {message})")} {_wide(p, f"(call $guest.malloc {env})")})
 (func (export "run") (param $stack i64) (param $message i64) (param $env i64) (result i64)
   {_wide(p, f"(call $guest.handle {message} {env})")})
-{done if shape.exports.get("free") == Function((p,), ()) else ""}"""
+{_done(shape)}"""
 
 
 def _globals(types: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ import asyncio
 
 import httpx
 import pytest
+import wasmtime
 from gatewaying import AO, MODULE, Computer
 
 from aoray import limits
@@ -163,6 +164,40 @@ async def test_arweave_away_is_503_for_a_module_that_is_not_known_yet(
     await computer.spawn()
     computer.arweave.down = True
     assert (await every.post("/", content=computer.process_item(Tag("N", "2")).raw)).status_code == 202
+
+
+_HANDLE = '(func (export "handle") (param i32 i32) (result i32) (i32.const 0))'
+_MALLOC = '(func (export "malloc") (param i32) (result i32) (i32.const 0))'
+_MEMORY = '(memory (export "memory") 1)'
+CANNOT_RUN = {
+    "does not begin with": b"print('hello')",
+    "cut short": b"\0asm\1\0\0\0\1\x70",
+    "does not export the function handle": _MEMORY + _MALLOC,
+    "does not export a memory": _HANDLE + _MALLOC,
+    "imports env.launch, which is not known": '(import "env" "launch" (func))' + _MEMORY + _HANDLE + _MALLOC,
+    "imports env.memory, which is not a function": '(import "env" "memory" (memory 1))' + _HANDLE + _MALLOC,
+    "garbage-collected types": "(type (struct))" + _MEMORY + _HANDLE + _MALLOC,
+    "mutable global that is not a number": "(global (mut funcref) (ref.null func))"
+    + _MEMORY + _HANDLE + _MALLOC,
+    "at most 1073741824 are granted": '(memory (export "memory") 60000)' + _HANDLE + _MALLOC,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("reason", [*CANNOT_RUN, ""])
+async def test_a_module_that_cannot_run_is_refused_at_the_spawn_in_words(
+    computer: Computer, every: httpx.AsyncClient, reason: str
+) -> None:
+    content = CANNOT_RUN.get(reason, _MEMORY + _HANDLE + _MALLOC)
+    wasm = wasmtime.wat2wasm(f"(module {content})") if isinstance(content, str) else content
+    module = build(computer.user, tags=[*AO, Tag("Type", "Module")], data=bytes(wasm))
+    computer.arweave.items[module.id] = module
+    tags = [*AO, Tag("Type", "Process"), Tag("Module", module.id), Tag("Scheduler", "s")]
+    response = await every.post("/", content=build(computer.user, tags=tags, data=b"x").raw)
+    if reason:
+        assert (response.status_code, response.json()["code"]) == (422, "unsupported_module")
+        assert reason in response.json()["error"]
+    else:
+        assert response.status_code == 202
 
 
 async def test_too_much_under_way_is_503_with_retry_after(
