@@ -58,7 +58,10 @@ class Waiting:
 
     def refuses(self, process_id: str) -> bool:
         """Whether the results of this process, or of its actor, are too late for one more message."""
-        return self.pressure.refuses(process_id, self._places.known(process_id), time.monotonic())
+        actor, now_s = self._places.known(process_id), time.monotonic()
+        return self.pressure.refuses(process_id, actor, now_s) or self.pressure.stands_still(
+            process_id, actor, now_s
+        )
 
     def waiter(self, key: Key) -> asyncio.Future[bytes]:
         """The result, once it is delivered; `forget` it otherwise."""

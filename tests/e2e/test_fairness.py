@@ -26,7 +26,7 @@ from benchmarks.http import Connection, prepare
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
-HOT = 2000  # taken in sooner than a silent actor's connection is broken
+HOT = 900  # that many results of a silent actor may be awaited
 QUEUED = 600  # each is a connection that waits
 
 

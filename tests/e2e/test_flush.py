@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 import pytest
-from arlocal import NODE, ArLocal
+from arlocal import ArLocal
 from loading import log_of
 from test_audit import aoray
 
@@ -26,13 +26,7 @@ from aoray.scheduler.reader import log_path
 from aoray.settings import Settings
 from aoray.testing import LocalComputer
 
-SQLITE = NODE / "node_modules/sqlite3/build/Release/node_sqlite3.node"
-pytestmark = [
-    pytest.mark.cluster,
-    pytest.mark.node,
-    pytest.mark.timeout(300),
-    pytest.mark.skipif(not SQLITE.exists(), reason="npm could not build arlocal's sqlite3 (see Makefile)"),
-]
+pytestmark = [pytest.mark.cluster, pytest.mark.node, pytest.mark.timeout(300)]
 SECONDS_MAX = 60
 BIG = "b" * 200_000
 

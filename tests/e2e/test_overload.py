@@ -6,11 +6,15 @@ import argparse
 import asyncio
 from collections.abc import Sequence
 
+import httpx
 import pytest
 from loading import check_log, log_of
+from test_fairness import messages, stopped
 
 from aoray import limits
 from aoray.client import Client
+from aoray.protocol.items import DataItem
+from aoray.protocol.keys import generate_ed25519
 from aoray.testing import LocalComputer
 from benchmarks import overload
 from benchmarks.guests import Guest, guest
@@ -18,8 +22,37 @@ from benchmarks.guests import Guest, guest
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
 PROCESSES = 8
+OFFERED, REFUSED = 6_000, 5
 KEPT_MIN = 0.5  # of the peak; the benchmark shows 0.9 and more where nothing else runs
 MEMORY_MIB_MAX = 400  # that it may grow by: queues, caches and instances, which are bounded
+
+
+async def test_what_is_over_the_bound_while_evaluation_stands_still_is_refused_and_the_rest_gets_its_result(
+    mortal: LocalComputer,
+) -> None:
+    async with Client(mortal.url, generate_ed25519()) as client:
+        process = await client.spawn()
+        items = messages(client, process, OFFERED)
+        accepted: list[DataItem] = []
+        refused: list[httpx.Response] = []
+        async with httpx.AsyncClient(base_url=mortal.url, timeout=60) as http:
+            with stopped(mortal, "ProcessActor"):
+                for item in items:
+                    answer = await http.post("/", content=item.raw)
+                    if answer.status_code == 202:
+                        accepted.append(item)
+                    else:
+                        refused.append(answer)
+                        if len(refused) == REFUSED:
+                            break
+            assert len(refused) == REFUSED, "it took all that was offered, however far it was behind"
+            assert {answer.status_code for answer in refused} == {503}
+            assert all(int(answer.headers["retry-after"]) > 0 for answer in refused)
+            assert all("behind" in answer.json()["error"] for answer in refused)
+        assert len(accepted) >= limits.RESULTS_AWAITED_FREE
+        await client.result(process, accepted[-1].id)
+    log = check_log(process, await log_of(mortal, process))
+    assert log == [item.id for item in accepted]
 
 
 def options(words: Sequence[str] = ()) -> argparse.Namespace:
