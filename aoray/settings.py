@@ -85,6 +85,9 @@ class Settings:
     flush_interval_ms: int = 1000
     rate_per_address: float = 0.0
     """Requests a second that write or compute, from one address at each gateway; 0: as many as come."""
+    rate_reads_per_address: float = 1000.0
+    """GETs a second from one address at each gateway, in looks at a page (a search is 10, a state 100, a
+    result nothing); 0: as many as come."""
     rate_per_wallet: float = 0.0
     """Messages and spawns a second that one wallet signs, at each gateway; 0: as many as come."""
     rate_burst_seconds: float = 10.0

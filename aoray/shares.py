@@ -23,16 +23,17 @@ class Shares:
 
     def take(self, key: str, amount: int = 1) -> bool:
         """Take so much, if the key may; `give` it back afterwards."""
-        if self.of(key) + amount > self.most - self.held - amount:
-            self.refused_total += 1
+        if not self.fits(key, amount):
             return False
-        self.force(key, amount)
-        return True
-
-    def force(self, key: str, amount: int = 1) -> None:
-        """Take so much in any case: what is held already is only counted."""
         self._of[key] = self.of(key) + amount
         self.held += amount
+        return True
+
+    def fits(self, key: str, amount: int = 1) -> bool:
+        """Whether the key may take so much; one that may not is counted as refused."""
+        fits = self.of(key) + amount <= self.most - self.held - amount
+        self.refused_total += not fits
+        return fits
 
     def give(self, key: str, amount: int = 1) -> None:
         """Give so much back."""

@@ -22,7 +22,9 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any
 
 import orjson
@@ -124,14 +126,18 @@ def _add_transactions(routes: APIRouter, store: ArweaveStore, recent: Recent) ->
         stored = store.get(item_id)
         if store.fields(stored)[1]:
             raise NotFound("it is a transaction of layer 1, not a data item", id=item_id)
-        return Response(store.raw(stored), media_type="application/octet-stream", headers=_IMMUTABLE)
+        headers = _IMMUTABLE | {"content-length": str(stored.size)}
+        pieces = _pieces(partial(store.raw, stored), 0, stored.size)
+        return StreamingResponse(pieces, headers=headers, media_type="application/octet-stream")
 
     @routes.get("/tx/{item_id}/{field}")
     def field(item_id: str, field: str) -> Response:
         """One field of the transaction JSON."""
         stored = store.get(item_id)
         if field == "data" and stored.data_size:
-            return PlainTextResponse(b64url_encode(store.data(stored)))
+            headers = {"content-length": str((4 * stored.data_size + 2) // 3)}
+            pieces = _pieces(partial(store.data, stored), 0, stored.data_size)
+            return StreamingResponse(map(b64url_encode, pieces), headers=headers, media_type="text/plain")
         value = _transaction(store, stored).get(field)
         if value is None:
             raise NotFound("a transaction has no such field", id=item_id, field=field)
@@ -222,14 +228,15 @@ def _data(store: ArweaveStore, stored: Stored, request: Request) -> Response:
     elif end - start <= limits.DATA_CHUNK_BYTES:
         response = Response(store.data(stored, start, end), status, headers)
     else:
-        response = StreamingResponse(_chunks(store, stored, start, end), status, headers)
+        response = StreamingResponse(_pieces(partial(store.data, stored), start, end), status, headers)
     response.raw_headers += _tag_headers(item.tags)
     return response
 
 
-def _chunks(store: ArweaveStore, stored: Stored, start: int, end: int) -> Iterator[bytes]:
+def _pieces(read: Callable[[int, int], bytes], start: int, end: int) -> Iterator[bytes]:
+    """What is read from `start` to `end`, a piece at a time (of a multiple of 3 bytes, for base64url)."""
     for place in range(start, end, limits.DATA_CHUNK_BYTES):
-        yield store.data(stored, place, min(end, place + limits.DATA_CHUNK_BYTES))
+        yield read(place, min(end, place + limits.DATA_CHUNK_BYTES))
 
 
 def _range(header: str, size: int) -> tuple[int, int] | None:

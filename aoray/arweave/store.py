@@ -275,9 +275,10 @@ class ArweaveStore:
         end = stored.data_size if end is None else min(end, stored.data_size)
         return self._read(stored, stored.header_size + start, end - start)
 
-    def raw(self, stored: Stored) -> bytes:
-        """The item as it was uploaded."""
-        return self._read(stored, 0, stored.size)
+    def raw(self, stored: Stored, start: int = 0, end: int | None = None) -> bytes:
+        """The item as it was uploaded, or a part of it."""
+        end = stored.size if end is None else min(end, stored.size)
+        return self._read(stored, start, end - start)
 
     def _read(self, stored: Stored, start: int, size: int) -> bytes:
         if stored.held:

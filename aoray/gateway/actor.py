@@ -35,6 +35,7 @@ from aoray.calls import RayCalls, wire_host
 from aoray.errors import ClientError
 from aoray.gateway import apps
 from aoray.gateway.connections import BoundedProtocol
+from aoray.gateway.crowd import raise_descriptors
 from aoray.gateway.drivers import Answered, Ask, Drivers
 from aoray.gateway.gateway import Gateway
 from aoray.gateway.outgoing import Outgoing
@@ -127,6 +128,7 @@ class GatewayActor(Counted):
             gateway = self._gateway
             who = gateway.admission.address
             arweave = arweave_router(store, recent, gateway.searches, who, balances)
+        raise_descriptors()
         made = applications(self._gateway, arweave)
         sockets = {port: listen(settings.host, port, shared=settings.gateways > 1) for port in made}
         self._drivers = Drivers(made[settings.port])

@@ -51,7 +51,7 @@ def scheduler_unit(gateway: Gateway) -> ASGIApp:
     app.include_router(status.router(gateway))
     app.include_router(schedule.router(gateway))
     _add_read(app, gateway, only_schedules=False)
-    return Door(app, gateway.load, admit=gateway.admission.request)
+    return Door(app, gateway.load, admit=gateway.admission.request, who=gateway.admission.address)
 
 
 def compute_unit(gateway: Gateway) -> ASGIApp:
@@ -68,13 +68,13 @@ def arweave_unit(gateway: Gateway, arweave: APIRouter) -> ASGIApp:
     app = application("aoray embedded Arweave")
     app.include_router(status.router(gateway))
     app.include_router(arweave)
-    return Door(app, gateway.load)
+    return Door(app, gateway.load, who=gateway.admission.address)
 
 
 def _door(
     app: FastAPI, gateway: Gateway, hot: Sequence[Route], *, posts: bool = False, results: bool = False
 ) -> Door:
-    door = Door(app, gateway.load, hot, gateway.admission.request)
+    door = Door(app, gateway.load, hot, gateway.admission.request, gateway.admission.address)
     door.direct = Direct(gateway, door, posts=posts, results=results)
     return door
 

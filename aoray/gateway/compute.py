@@ -26,6 +26,7 @@ from aoray.actors.results import ResultRow, Sort, nonce_in
 from aoray.batcher import patiently
 from aoray.errors import AorayError, MalformedInput, Overloaded, Unavailable, UnknownMessage
 from aoray.gateway import cursors
+from aoray.gateway.crowd import WHO
 from aoray.gateway.gateway import Gateway
 from aoray.gateway.pressure import Key
 from aoray.gateway.schedule import now_ms
@@ -60,10 +61,13 @@ async def _result(gateway: Gateway, request: Request, process_id: str, any_id: s
         raise MalformedInput("'processId': Required.", field="process-id", hint="The id of the process.")
     wait_ms = _wait_ms(request.query_params.get("wait", ""))
     if (nonce := nonce_in(any_id)) is not None:
-        return await _result_at(gateway, process_id, nonce, wait_ms, request.is_disconnected)
+        who = request.scope[WHO]
+        return await _result_at(gateway, process_id, nonce, wait_ms, request.is_disconnected, who)
     if not is_id(any_id):
         raise MalformedInput(f"{any_id[:60]!r} is not an id", field="message")
-    return await find_result(gateway, process_id, any_id, wait_ms, request.is_disconnected)
+    return await find_result(
+        gateway, process_id, any_id, wait_ms, request.is_disconnected, request.scope[WHO]
+    )
 
 
 async def find_result(
@@ -72,10 +76,12 @@ async def find_result(
     any_id: str,
     wait_ms: int,
     is_gone: Callable[[], Awaitable[bool]],
+    who: str,
     *,
     overdue: bool = False,
 ) -> bytes | Response:
-    """A result from the store, or as soon as it is there; 202 with how far the process is after `wait_ms`.
+    """A result from the store, or as soon as it is there; 202 with how far the process is after `wait_ms`,
+    and soon for an address (`who`) that waits for too many.
 
     `overdue`: it was waited for already, and did not come unasked.
     """
@@ -86,20 +92,26 @@ async def find_result(
         return found
     message_id, nonce = await gateway.look(_slot, gateway, process_id, any_id)
     key = (process_id, message_id)
-    found = await gateway.waiting.result(
-        key,
-        stored,
-        wait_ms / 1000,
-        is_gone,
-        overdue=overdue,
-    )
+    crowd = gateway.load.crowd
+    with crowd.held(crowd.waits, who) as roomy:
+        wait_s = _wait_s(wait_ms, roomy=roomy)
+        found = await gateway.waiting.result(key, stored, wait_s, is_gone, overdue=overdue)
     if found is not None:
         gateway.waiting.pressure.forget(key)
     return found if found is not None else await _in_progress(gateway, process_id, nonce)
 
 
+def _wait_s(wait_ms: int, *, roomy: bool) -> float:
+    return wait_ms / 1000 if roomy else min(wait_ms / 1000, limits.WAIT_CROWDED_SECONDS)
+
+
 async def _result_at(
-    gateway: Gateway, process_id: str, nonce: int, wait_ms: int, is_gone: Callable[[], Awaitable[bool]]
+    gateway: Gateway,
+    process_id: str,
+    nonce: int,
+    wait_ms: int,
+    is_gone: Callable[[], Awaitable[bool]],
+    who: str,
 ) -> bytes | Response:
     """The result of a slot that need not be there yet: who follows a process waits for the next one so."""
     await gateway.knowledge.process(process_id)
@@ -115,24 +127,27 @@ async def _result_at(
             raise UnknownMessage(
                 f"slot {nonce} of {process_id} is far ahead", process_id=process_id, last=last
             )
-        found = await _coming(gateway, (process_id, str(nonce)), stored, wait_ms / 1000, is_gone)
+        found = await _coming(gateway, (process_id, str(nonce)), stored, wait_ms, is_gone, who)
     return found if found is not None else await _in_progress(gateway, process_id, nonce)
 
 
 async def _coming(
-    gateway: Gateway, key: Key, stored: Stored, wait_s: float, is_gone: Callable[[], Awaitable[bool]]
+    gateway: Gateway,
+    key: Key,
+    stored: Stored,
+    wait_ms: int,
+    is_gone: Callable[[], Awaitable[bool]],
+    who: str,
 ) -> bytes | None:
     """Those who wait so are bounded: requests of people who compute must find room beside them."""
-    if not wait_s:
+    if not wait_ms:
         return None
-    if gateway.under_way["slots"] >= limits.SLOT_WAITS_MAX:
-        await asyncio.sleep(min(wait_s, limits.SLOT_WAIT_CROWDED_SECONDS))
+    crowd = gateway.load.crowd
+    with crowd.held(crowd.slots, who) as roomy:
+        if roomy:
+            return await gateway.waiting.result(key, stored, wait_ms / 1000, is_gone)
+        await asyncio.sleep(_wait_s(wait_ms, roomy=False))
         return await stored()
-    gateway.under_way["slots"] += 1
-    try:
-        return await gateway.waiting.result(key, stored, wait_s, is_gone)
-    finally:
-        gateway.under_way["slots"] -= 1
 
 
 def _stored(gateway: Gateway, process_id: str, any_id: str) -> bytes | None:

@@ -3,9 +3,16 @@
 uvicorn (with httptools) waits for ever for a request's head, and keeps however much of it comes. Here the
 request line and headers together have about `limits.REQUEST_HEAD_BYTES_MAX` (and what one read gave beyond
 it), and must have arrived `limits.REQUEST_HEAD_SECONDS_MAX` after the connection was opened, or after the
-first byte when it is used again; a slow client holds a connection no longer than that. More than
-`limits.CONNECTIONS_MAX` are closed at once. Bodies have bounds of their own (`aoray.bodies`), and idle
-connections end by uvicorn's keep-alive time.
+first byte when it is used again; a slow client holds a connection no longer than that. Bodies have bounds of
+their own (`aoray.bodies`), and idle connections end by uvicorn's keep-alive time.
+
+Connections are shared by addresses (`crowd`, up to `limits.CONNECTIONS_MAX` on all ports), and end where file
+descriptors become scarce. One beyond its share is answered `/health`, and 503 for all else; there are
+`limits.CONNECTIONS_SPARE` of those at once, and more are closed.
+
+What a client has not read yet is in the transport's buffer, counted for its address. Nothing is written while
+something is in it, and whoever reads less than `limits.ANSWER_PROGRESS_BYTES` of it in
+`limits.ANSWER_STALL_SECONDS` is cut off.
 
 On failure: 431, 408, 503 or 400 with a JSON body as all of our errors have, and the connection ends. What the
 client still sends is thrown away for a moment: to close at once would reset the connection, and the client
@@ -23,9 +30,15 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from aoray import limits
 from aoray.errors import AorayError, MalformedInput, Overloaded, TooLarge, body_of
+from aoray.gateway import answers
+from aoray.gateway.crowd import Crowd, lacks_descriptors
 from aoray.gateway.direct import Direct, Handler
+from aoray.gateway.rates import LOCAL, key_of
 
 LINGER_SECONDS = 2.0
+HEALTH = b"/health"
+TOO_MANY = Overloaded("too many connections", hint="Close some, or wait.", retry_after_s=1)
+_NOBODY = Crowd()  # of an application that counts nobody
 
 
 class Exchange:
@@ -55,6 +68,21 @@ class Exchange:
         self.response_complete = True
         self._protocol.write_answer(status, rest, self.keep_alive)
 
+    async def answer_long(self, status: bytes, head: bytes, body: bytes) -> None:
+        """The same with a body that is large, as fast as it is read. `Overloaded` before anything is sent, if
+        what the client has not read is too much already."""
+        protocol = self._protocol
+        with protocol.crowd.held(protocol.crowd.unread, protocol.who, len(body)) as taken:
+            if not taken:
+                raise Overloaded(answers.TOO_MANY, hint=answers.READ_HINT, retry_after_s=1)
+            protocol.write_head(status, head, self.keep_alive)
+            view = memoryview(body)
+            for at in range(0, len(view), limits.DATA_CHUNK_BYTES):
+                await protocol.drained()
+                protocol.write_piece(view[at : at + limits.DATA_CHUNK_BYTES])
+        self.response_complete = True
+        protocol.end_answer(self.keep_alive)
+
 
 class BoundedProtocol(HttpToolsProtocol):
     """One connection."""
@@ -70,6 +98,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self._direct: Direct | None = getattr(self.app, "direct", None)
         self._handler: Handler | None = None  # of a request that may go the short way, once it is whole
         self._body = b""
+        self._crowd: Crowd = getattr(self.app, "crowd", None) or _NOBODY
+        self._who = LOCAL
+        self._counted = self._beyond = False
+        self._unread = 0  # bytes that are counted as such
+        self._stall: asyncio.TimerHandle | None = None
 
     @property
     def is_closed(self) -> bool:
@@ -77,14 +110,78 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        transport.set_write_buffer_limits(high=0)  # so that whatever is not read is known
+        self._who = key_of(self.client[0]) if self.client else LOCAL
         self._await_head()
-        if len(self.connections) > limits.CONNECTIONS_MAX:
-            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, Overloaded("too many connections", retry_after_s=1))
-            self.transport.close()
+        scarce = (opened := transport.get_extra_info("socket")) and lacks_descriptors(opened.fileno())
+        self._counted = not scarce and self._crowd.connections.take(self._who)
+        self._beyond = not self._counted
+        if self._beyond:
+            self._crowd.lingering += 1
+            if self._crowd.lingering > limits.CONNECTIONS_SPARE:
+                self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, TOO_MANY)
+                self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
+        self._count_unread(0)
+        if self._counted:
+            self._crowd.connections.give(self._who)
+        self._crowd.lingering -= self._beyond
+        self._counted = self._beyond = False
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The client is slower than we are."""
+        super().pause_writing()
+        self._count_unread(self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        """It has read all there was."""
+        super().resume_writing()
+        self._count_unread(0)
+
+    def _count_unread(self, size: int) -> None:
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
+        if self._unread:
+            self._crowd.unread.give(self._who, self._unread)
+        self._unread = size
+        if not size:
+            return
+        if not self._crowd.unread.take(self._who, size):
+            self._unread = 0
+            self._cut_off()
+        else:
+            self._stall = self.loop.call_later(limits.ANSWER_STALL_SECONDS, self._look_at_progress)
+
+    def _look_at_progress(self) -> None:
+        self._stall = None
+        left = self.transport.get_write_buffer_size()
+        if self._unread - left < limits.ANSWER_PROGRESS_BYTES:
+            self._cut_off()
+        else:
+            self._count_unread(left)
+
+    def _cut_off(self) -> None:
+        self._crowd.stalled_total += 1
+        self.transport.abort()
+
+    @property
+    def who(self) -> str:
+        """The address of the connection."""
+        return self._who
+
+    @property
+    def crowd(self) -> Crowd:
+        """Whom it is counted among."""
+        return self._crowd
+
+    async def drained(self) -> None:
+        """Return when the client has read all that was written."""
+        if self.flow.write_paused:
+            await self.flow.drain()
 
     def data_received(self, data: bytes) -> None:
         if self.is_closed:
@@ -117,11 +214,24 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._stop_timer()
+        if self._beyond:
+            self._answer_beyond()
+            return
         self._in_head, self._in_body, self._headed = False, True, True
         if self._direct is not None and self._is_plain():
             self._handler, self._body = self._direct.handler(self.parser.get_method(), self.url), b""
         if self._handler is None:
             super().on_headers_complete()
+
+    def _answer_beyond(self) -> None:
+        """The one request of a connection beyond the bound."""
+        if self._refused:
+            return
+        if self.parser.get_method() == b"GET" and self.url == HEALTH:
+            super().on_headers_complete()
+            self.cycle.keep_alive = False
+        else:
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, TOO_MANY)
 
     def _is_plain(self) -> bool:
         """Whether nothing keeps this request from the short way but what it asks for."""
@@ -137,14 +247,16 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         if self._handler is None:
-            super().on_body(body)
+            if self.cycle is not None:
+                super().on_body(body)
         else:
             self._body += body
 
     def on_message_complete(self) -> None:
         self._in_body = False
         if self._handler is None:
-            super().on_message_complete()
+            if self.cycle is not None:
+                super().on_message_complete()
             return
         handler, self._handler = self._handler, None
         exchange = Exchange(self)
@@ -161,12 +273,27 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def write_answer(self, status: bytes, rest: bytes, keep_alive: bool) -> None:
         """Answer the exchange that is under way, and go on with what the client has sent meanwhile."""
+        self.write_head(status, rest, keep_alive)
+        self.end_answer(keep_alive)
+
+    def write_head(self, status: bytes, rest: bytes, keep_alive: bool) -> None:
+        """The beginning of an answer, or all of it."""
         if self.is_closed:
             return
         headers = [b"%b: %b\r\n" % header for header in self.server_state.default_headers]
         if not keep_alive:
             headers.append(b"connection: close\r\n")
         self.transport.write(b"".join((status, *headers, rest)))
+
+    def write_piece(self, piece: bytes | memoryview) -> None:
+        """More of its body."""
+        if not self.is_closed:
+            self.transport.write(piece)
+
+    def end_answer(self, keep_alive: bool) -> None:
+        """All of it is written."""
+        if self.is_closed:
+            return
         if not keep_alive:
             self.transport.close()
         self.on_response_complete()
@@ -184,7 +311,8 @@ class BoundedProtocol(HttpToolsProtocol):
             raise TooLarge("the head is too large")  # ends the parser
 
     def _await_head(self) -> None:
-        self._timer = self.loop.call_later(limits.REQUEST_HEAD_SECONDS_MAX, self._is_late)
+        seconds = LINGER_SECONDS if self._beyond else limits.REQUEST_HEAD_SECONDS_MAX
+        self._timer = self.loop.call_later(seconds, self._is_late)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -218,6 +346,7 @@ class BoundedProtocol(HttpToolsProtocol):
             "content-type: application/json",
             f"content-length: {len(body)}",
             "access-control-allow-origin: *",
+            "access-control-expose-headers: *",
             "connection: close",
         ]
         if "retry_after_s" in error.details:

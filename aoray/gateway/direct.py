@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import lru_cache, partial
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -28,6 +28,7 @@ from starlette.responses import Response
 from aoray import limits
 from aoray.errors import AorayError, ClientError, Overloaded
 from aoray.gateway.compute import find_result
+from aoray.gateway.crowd import WHO
 from aoray.gateway.gateway import Gateway
 from aoray.gateway.messenger import processing
 from aoray.gateway.web import Door, error_response
@@ -38,7 +39,7 @@ log = logging.getLogger(__name__)
 BUG_HINT = "The gateway's log says more."
 _ID = rb"([A-Za-z0-9_-]{42}[AEIMQUYcgkosw048])"
 _RESULT = re.compile(rb"/result/" + _ID + rb"\?process-id=" + _ID)
-_OPEN = b"access-control-allow-origin: *\r\n\r\n"
+_OPEN = b"access-control-allow-origin: *\r\naccess-control-expose-headers: *\r\n\r\n"
 _JSON_HEAD = b"content-length: %d\r\ncontent-type: application/json\r\n" + _OPEN
 _STATUS = {int(status): b"HTTP/1.1 %d %s\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
 
@@ -52,6 +53,7 @@ class Exchange(Protocol):
     def is_closed(self) -> bool: ...
     async def is_gone(self) -> bool: ...
     def answer(self, status: bytes, rest: bytes) -> None: ...
+    async def answer_long(self, status: bytes, head: bytes, body: bytes) -> None: ...
 
 
 Handler = Callable[[Exchange, bytes], None]
@@ -83,17 +85,26 @@ class Direct:
         if refusal is not None:
             _send(exchange, error_response(refusal))
             return False
-        load = self._gateway.load
-        load.requests += 1
-        load.requests_total += 1
+        self._gateway.load.requests_total += 1
         return True
 
     def _json(self, exchange: Exchange, status: int, body: bytes) -> None:
-        self._gateway.load.requests -= 1
+        if len(body) > limits.ANSWER_PLAIN_BYTES:
+            self._begin(self._long(exchange, status, body))
+            return
+        self._gateway.load.leave(exchange.scope)
         exchange.answer(_STATUS[status], _JSON_HEAD % len(body) + body)
 
+    async def _long(self, exchange: Exchange, status: int, body: bytes) -> None:
+        try:
+            await exchange.answer_long(_STATUS[status], _JSON_HEAD % len(body), body)
+        except Overloaded as error:
+            self._fail(exchange, error)
+        else:
+            self._gateway.load.leave(exchange.scope)
+
     def _fail(self, exchange: Exchange, error: AorayError) -> None:
-        self._gateway.load.requests -= 1
+        self._gateway.load.leave(exchange.scope)
         if isinstance(error, Overloaded):  # one of thousands, which are counted: no line in the log for each
             exchange.answer(*_overloaded(error.message, error.hint, error.details.get("retry_after_s", 1)))
             return
@@ -168,19 +179,23 @@ class Direct:
         waiter.cancel()
         self._gateway.waiting.forget(key, waiter)
         if exchange.is_closed:
-            self._gateway.load.requests -= 1
+            self._gateway.load.leave(exchange.scope)
         else:
             self._find(key, exchange, overdue=True)
 
     def _find(self, key: tuple[str, str], exchange: Exchange, *, overdue: bool = False) -> None:
-        task = asyncio.get_running_loop().create_task(self._found(key, exchange, overdue))
+        self._begin(self._found(key, exchange, overdue))
+
+    def _begin(self, running: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(running)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _found(self, key: tuple[str, str], exchange: Exchange, overdue: bool) -> None:
         wait_ms = limits.RESULT_WAIT_MS_MAX
         try:
-            found = await find_result(self._gateway, *key, wait_ms, exchange.is_gone, overdue=overdue)
+            who = exchange.scope[WHO]
+            found = await find_result(self._gateway, *key, wait_ms, exchange.is_gone, who, overdue=overdue)
         except AorayError as error:
             self._fail(exchange, error)
             return
@@ -191,7 +206,7 @@ class Direct:
         if isinstance(found, bytes):
             self._serve(exchange, found)
         else:
-            self._gateway.load.requests -= 1
+            self._gateway.load.leave(exchange.scope)
             _send(exchange, found)
 
 

@@ -80,7 +80,7 @@ class Gateway:
         )
         self.call = call
         self.results = results
-        self.load = Load()
+        self.load = Load(settings.data)
         self.under_way: Counter[str] = Counter()  # what is bounded beside requests
         self.results_served_total = 0
         self.admission = Admission(settings)
@@ -136,7 +136,9 @@ class Gateway:
         return {
             "requests_total": self.load.requests_total,
             "requests_in_flight": self.load.requests,
+            **self.load.crowd.counts(),
             "refused_by_address_total": self.admission.addresses.refused_total,
+            "refused_reads_total": self.admission.reads.refused_total,
             "refused_by_wallet_total": self.admission.wallets.refused_total,
             "searches_waiting": len(self.searches),
             "searches_refused_total": self.searches.refused_total,

@@ -7,14 +7,17 @@ trusted. IPv6 addresses count by their /64, since who has one address of it has 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
+from aoray import limits
 from aoray.errors import ClientError
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 IPV6_PREFIX_BITS = 64
+LOCAL = "local"  # who comes by a Unix socket
 
 
 def networks(text: str) -> tuple[Network, ...]:
@@ -29,18 +32,33 @@ def networks(text: str) -> tuple[Network, ...]:
 
 def address_of(scope: Mapping[str, Any], trusted: tuple[Network, ...]) -> str:
     """Whom a request is from: the peer; behind trusted proxies the last one that is none of them."""
+    if not trusted:
+        return peer(scope)
     client = scope.get("client")
-    peer = _address(client[0]) if client else None
-    if peer is None:  # a Unix socket
-        return str(client[0]) if client else ""
-    for text in reversed(_forwarded(scope) if trusted else []):
-        if not any(peer in network for network in trusted):
+    peer_address = _address(client[0]) if client else None
+    if peer_address is None:  # a Unix socket
+        return str(client[0]) if client else LOCAL
+    for text in reversed(_forwarded(scope)):
+        if not any(peer_address in network for network in trusted):
             break
         before = _address(text)
         if before is None:  # a proxy's nonsense counts for that proxy
             break
-        peer = before
-    return _key(peer)
+        peer_address = before
+    return _key(peer_address)
+
+
+def peer(scope: Mapping[str, Any]) -> str:
+    """The address of a request's connection."""
+    client = scope.get("client")
+    return key_of(client[0]) if client else LOCAL
+
+
+@lru_cache(maxsize=limits.RATE_KEYS_MAX)
+def key_of(host: str) -> str:
+    """The key of an address; what is none (a Unix socket, a driver) is itself."""
+    address = _address(host)
+    return host if address is None else _key(address)
 
 
 def _forwarded(scope: Mapping[str, Any]) -> list[str]:

@@ -1,8 +1,9 @@
 """What every unit's application shares: the door, bounded bodies, and errors as JSON.
 
 Each request passes the `Door` first. It collapses leading slashes (AO's clients join addresses naively),
-answers preflights, lets any origin read, refuses with 503 beyond `limits.REQUESTS_IN_FLIGHT_MAX`, and with
-429 what `admit` refuses.
+answers preflights, lets any origin read, refuses with 503 what an address has under way beyond its share of
+`limits.REQUESTS_IN_FLIGHT_MAX`, and with 429 what `admit` refuses. `/health` always comes in. What goes out
+is bounded by `answers`.
 Whatever goes wrong after it becomes a JSON body by `errors.body_of`; nothing is ever redirected, since
 clients turn a redirected POST into a GET or lose its body.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -35,11 +37,17 @@ from aoray.errors import (
     body_of,
     status_of,
 )
+from aoray.gateway.answers import Answer
+from aoray.gateway.crowd import WHO, Crowd
 from aoray.gateway.openapi import Described
+from aoray.gateway.rates import peer
 
 log = logging.getLogger(__name__)
 
 OPEN = (b"access-control-allow-origin", b"*")
+# Tags and places of items, Retry-After, ranges, …: whatever there is. (No origin may send credentials.)
+EXPOSED = (b"access-control-expose-headers", b"*")
+HEALTH = "/health"
 PREFLIGHT = [
     OPEN,
     (b"access-control-allow-methods", b"GET,HEAD,PUT,PATCH,POST,DELETE"),
@@ -49,12 +57,24 @@ PREFLIGHT = [
 
 
 class Load:
-    """What is going on in one gateway: requests in flight, and their bodies."""
+    """What is going on in one gateway: its clients, their requests, and the bodies of those."""
 
-    def __init__(self) -> None:
-        self.requests = 0
+    def __init__(self, folder: Path = Path("/tmp")) -> None:
+        """`folder` is where large answers wait for their readers."""
+        self.crowd = Crowd()
+        self.folder = folder
         self.bodies = Bodies()
         self.requests_total = 0
+
+    @property
+    def requests(self) -> int:
+        """How many are under way."""
+        return self.crowd.requests.held
+
+    def leave(self, scope: Scope) -> None:
+        """A request is answered that came in."""
+        if who := scope[WHO]:
+            self.crowd.requests.give(who)
 
 
 class Door:
@@ -69,9 +89,12 @@ class Door:
         load: Load,
         hot: Sequence[Route] = (),
         admit: Callable[[Scope], None] = lambda scope: None,
+        who: Callable[[Scope], str] = peer,
     ) -> None:
         self._app = app
         self._load = load
+        self._who = who
+        self.crowd = load.crowd  # connections are in it too
         self._hot = hot
         self._admit = admit
         self.direct: Any = None  # a `direct.Direct`, which connections ask first
@@ -87,12 +110,17 @@ class Door:
             await self._enter(scope, receive, send)
 
     def refusal(self, scope: Scope) -> AorayError | None:
-        """Why this request may not come in."""
-        if self._load.requests >= limits.REQUESTS_IN_FLIGHT_MAX:
+        """Why this request may not come in. One that may is counted until it leaves (`Load.leave`)."""
+        if scope.get("path") == HEALTH:
+            scope[WHO] = ""
+            return None
+        who = scope[WHO] = self._who(scope)
+        if not self.crowd.requests.take(who):
             return Overloaded("too many requests are under way", hint="Try again.", retry_after_s=1)
         try:
             self._admit(scope)
         except RateLimited as error:
+            self.crowd.requests.give(who)
             return error
         return None
 
@@ -100,12 +128,16 @@ class Door:
         if scope["path"].startswith("//"):
             path = "/" + scope["path"].lstrip("/")
             scope = {**scope, "path": path, "raw_path": path.encode()}
-        self._load.requests += 1
         self._load.requests_total += 1
+        opened = _opened(send)
+        answer = Answer(opened, self.crowd, scope[WHO], self._load.folder)
         try:
-            await self._reach(scope, receive, _opened(send))
+            await self._reach(scope, receive, answer.send)
+            if (error := await answer.finish()) is not None:
+                await error_response(error)(scope, receive, opened)
         finally:
-            self._load.requests -= 1
+            answer.close()
+            self._load.leave(scope)
 
     async def _reach(self, scope: Scope, receive: Receive, send: Send) -> None:
         for route in self._hot:
@@ -120,7 +152,7 @@ class Door:
 def _opened(send: Send) -> Send:
     async def opened(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message["headers"] = [*message["headers"], OPEN]
+            message["headers"] = [*message["headers"], OPEN, EXPOSED]
         await send(message)
 
     return opened

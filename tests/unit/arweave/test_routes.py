@@ -292,7 +292,8 @@ async def test_bodies_are_bounded(http: httpx.AsyncClient, monkeypatch: pytest.M
 async def test_a_body_that_does_not_arrive_in_time_is_refused(
     http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    monkeypatch.setattr(limits, "UPLOAD_BODY_SECONDS_MAX", 0.1)
+    for name in ("UPLOAD_BODY_SECONDS_MAX", "REQUEST_BODY_SECONDS_MAX"):
+        monkeypatch.setattr(limits, name, 0.1)
     never = asyncio.Event()
 
     async def half() -> Any:

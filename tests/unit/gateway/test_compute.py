@@ -135,8 +135,8 @@ async def test_who_follows_waits_for_the_slot_that_is_still_to_come(
 async def test_who_follows_in_a_crowd_looks_in_place_of_waiting(
     computer: Computer, every: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "SLOT_WAITS_MAX", 1)
-    monkeypatch.setattr(limits, "SLOT_WAIT_CROWDED_SECONDS", 0.01)
+    computer.gateway.load.crowd.slots.most = 2
+    monkeypatch.setattr(limits, "WAIT_CROWDED_SECONDS", 0.01)
     pid = await computer.spawn()
     first = asyncio.create_task(every.get(f"/result/1?process-id={pid}"))
     await waiting(computer, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -14,15 +14,20 @@ from starlette.types import Receive, Scope, Send
 from aoray import limits
 from aoray.gateway import actor
 from aoray.gateway.connections import BoundedProtocol
+from aoray.gateway.crowd import Crowd
 
 Line = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 SHORT_S = 0.2
 
 
+LARGE = 8 * limits.MIB
+
+
 class App:
-    """Answers with the length of what it got; on /wait when it is told to."""
+    """Answers with the length of what it got; on /wait when it is told to, on /large with much."""
 
     def __init__(self) -> None:
+        self.crowd = Crowd()
         self.release = asyncio.Event()
         self.reached = asyncio.Event()
 
@@ -35,7 +40,7 @@ class App:
             message = await receive()
             size += len(message.get("body", b""))
             more = message.get("more_body", False)
-        body = str(size).encode()
+        body = bytes(LARGE) if scope["path"] == "/large" else str(size).encode()
         headers = [(b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
@@ -78,6 +83,12 @@ async def refused(line: Line) -> tuple[int, dict[str, Any]]:
     assert headers["content-type"] == "application/json"
     assert await line[0].read() == b""
     return status, json.loads(body)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the loop run until something is so; the test's timeout is the bound."""
+    while not condition():  # noqa: ASYNC110 - there is no event to wait for
+        await asyncio.sleep(0.001)
 
 
 GET = b"GET / HTTP/1.1\r\nhost: x\r\n"
@@ -179,20 +190,88 @@ async def test_an_answer_that_takes_long_is_waited_for(
     assert (await answer(line))[0] == 200
 
 
-async def test_connections_are_bounded(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_connections_are_bounded_and_health_is_answered_beyond(port: int, app: App) -> None:
     lines = [await connect(port) for _ in range(2)]
     for line in lines:
         line[1].write(GET + b"\r\n")
         assert (await answer(line))[0] == 200
-    monkeypatch.setattr(limits, "CONNECTIONS_MAX", 2)
-    status, body = await refused(await connect(port))
-    assert (status, body["code"]) == (503, "overloaded")
+    app.crowd.connections.most = 4  # of which one address has half
+    for head, status in ((GET, 503), (b"GET /health HTTP/1.1\r\nhost: x\r\n", 200)):
+        line = await connect(port)
+        line[1].write(head + b"\r\n")
+        found, headers, body = await answer(line)
+        assert (found, headers["connection"]) == (status, "close")
+        assert status == 200 or (headers["retry-after"], json.loads(body)["code"]) == ("1", "overloaded")
+        assert await line[0].read() == b""
     lines.pop()[1].close()
     while True:
         line = await connect(port)
         line[1].write(GET + b"\r\n")
         if (await answer(line))[0] == 200:
             break
+
+
+async def test_more_connections_than_can_be_told_so_are_closed(
+    port: int, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "CONNECTIONS_SPARE", 1)
+    app.crowd.connections.most = 0
+    spare = await connect(port)
+    status, body = await refused(await connect(port))
+    assert (status, body["code"]) == (503, "overloaded")
+    spare[1].close()
+    await until(lambda: app.crowd.lingering == 0)
+
+
+async def test_where_descriptors_are_scarce_a_connection_is_told_so(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spare = await connect(port)
+    newest = spare[1].get_extra_info("socket").fileno()
+    monkeypatch.setattr("aoray.gateway.crowd.resource.getrlimit", lambda _: (newest, newest))
+    line = await connect(port)
+    line[1].write(GET + b"\r\n")
+    assert (await refused(line))[1]["error"] == "too many connections"
+
+
+async def not_reading(port: int, buffer_bytes: int = 4096) -> socket.socket:
+    """A connection that asks for much and reads nothing."""
+    line = socket.create_connection(("127.0.0.1", port))
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
+    line.sendall(b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n")
+    line.setblocking(False)
+    return line
+
+
+async def test_who_does_not_read_is_cut_off(port: int, app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "ANSWER_STALL_SECONDS", SHORT_S)
+    with await not_reading(port):
+        await until(lambda: app.crowd.unread.held > LARGE // 4)
+        assert app.crowd.unread.of("127.0.0.1") == app.crowd.unread.held
+        await until(lambda: app.crowd.stalled_total == 1)
+        await until(lambda: app.crowd.unread.held == app.crowd.connections.held == 0)
+
+
+async def test_who_reads_slowly_gets_all_of_it(port: int, app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "ANSWER_STALL_SECONDS", SHORT_S)
+    with await not_reading(port, 256 * limits.KIB) as line:
+        loop, size = asyncio.get_running_loop(), 0
+        begun = loop.time()
+        while size < LARGE:
+            size += len(await loop.sock_recv(line, 256 * limits.KIB))
+            if loop.time() - begun < 3 * SHORT_S:
+                await asyncio.sleep(SHORT_S / 10)
+    assert loop.time() - begun > SHORT_S and app.crowd.stalled_total == 0
+
+
+async def test_what_an_address_has_not_read_is_bounded(port: int, app: App) -> None:
+    app.crowd.unread.most = 3 * LARGE
+    lines = [await not_reading(port) for _ in range(4)]
+    await until(lambda: app.crowd.stalled_total >= 2)
+    assert app.crowd.unread.held <= 3 * LARGE // 2
+    for line in lines:
+        line.close()
+    await until(lambda: app.crowd.unread.held == 0)
 
 
 async def test_what_is_no_http_is_400_json(port: int) -> None:

@@ -173,8 +173,8 @@ async def test_an_unknown_result_is_404_at_once(computer: Computer, line: Line) 
         assert (await answer(line))[0] == b"http/1.1 404 not found"
 
 
-async def test_the_door_is_asked(computer: Computer, line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "REQUESTS_IN_FLIGHT_MAX", 0)
+async def test_the_door_is_asked(computer: Computer, line: Line) -> None:
+    computer.gateway.load.crowd.requests.most = 0
     line[1].write(post(b"x"))
     status, headers, _ = await answer(line)
     assert status == b"http/1.1 503 service unavailable"

@@ -204,9 +204,14 @@ async def test_too_much_under_way_is_503_with_retry_after(
     computer: Computer, every: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pid = await computer.spawn()
-    for name in ("REQUESTS_IN_FLIGHT_MAX", "GATEWAY_QUEUE_MESSAGES_MAX", "BODIES_BYTES_MAX"):
+    requests = computer.gateway.load.crowd.requests
+    for place, name in (
+        (requests, "most"),
+        (limits, "GATEWAY_QUEUE_MESSAGES_MAX"),
+        (limits, "BODIES_BYTES_MAX"),
+    ):
         with monkeypatch.context() as patch:
-            patch.setattr(limits, name, 0)
+            patch.setattr(place, name, 0)
             response = await every.post("/", content=computer.message_item(pid).raw)
             assert (response.status_code, response.json()["code"]) == (503, "overloaded")
             assert response.headers["retry-after"] == "1"

@@ -102,7 +102,7 @@ PROXIES = networks("10.0.0.0/8, 192.168.1.1")
         (scope("::ffff:1.2.3.4"), (), "1.2.3.4"),
         (scope("2001:db8:1:2:3:4:5:6"), (), "2001:db8:1:2::/64"),
         (scope("fe80::1%eth0"), (), "fe80::/64"),
-        ({"client": None, "headers": []}, (), ""),
+        ({"client": None, "headers": []}, (), "local"),
     ],
 )
 def test_an_address_is_the_peer_or_what_a_trusted_proxy_says(

@@ -123,7 +123,7 @@ async def test_metrics_say_how_late_ticks_are(computer: Computer, every: httpx.A
     found = dict(line.split() for line in (await every.get("/metrics")).text.splitlines())
     cron = {name.removeprefix("aoray_cron_"): int(value) for name, value in found.items() if "_cron_" in name}
     assert cron.pop("lag_max_ms") == cron.pop("lag_p99_ms") == cron.pop("lag_p50_ms") < 2000
-    assert cron == {"monitored": 1, "crons": 1, "skipped": 0, "ticks": 1}
+    assert cron == {"monitored": 1, "crons": 1, "skipped": 0, "over_quota": 0, "ticks": 1}
 
 
 async def test_the_status_says_what_waits_for_arweave(computer: Computer, every: httpx.AsyncClient) -> None:
