@@ -23,7 +23,6 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any
 
@@ -235,8 +234,9 @@ def _data(store: ArweaveStore, stored: Stored, request: Request) -> Response:
 
 def _pieces(read: Callable[[int, int], bytes], start: int, end: int) -> Iterator[bytes]:
     """What is read from `start` to `end`, a piece at a time (of a multiple of 3 bytes, for base64url)."""
-    for place in range(start, end, limits.DATA_CHUNK_BYTES):
-        yield read(place, min(end, place + limits.DATA_CHUNK_BYTES))
+    piece = limits.DATA_CHUNK_BYTES // 3 * 3
+    for place in range(start, end, piece):
+        yield read(place, min(end, place + piece))
 
 
 def _range(header: str, size: int) -> tuple[int, int] | None:
