@@ -235,7 +235,7 @@ def _verified(report: dict[str, Any]) -> str:
     return (
         f"process {report['process']} is true up to nonce {report['nonce']}\n"
         f"  checked    {report['messages']:,} messages and assignments (signatures, ids, nonces, hash chain,"
-        f" times), all signed by {report['scheduler']}\n"
+        f" times), all signed by {_schedulers(report)}\n"
         f"  evaluated  {report['messages']:,} messages with module {report['module']} in"
         f" {report['seconds']} s ({report['messages_per_second']:,} a second);"
         f" {report['errors']:,} are errors, {report['assigned']:,} were assigned from others\n"
@@ -243,6 +243,10 @@ def _verified(report: dict[str, Any]) -> str:
         f"  results    {report['results_sha256']}\n"
         f"  state      {report['state_sha256']}{compared}{_passed_over(report)}"
     )
+
+
+def _schedulers(report: dict[str, Any]) -> str:
+    return ", then ".join([report["scheduler"], *report["successors"]])
 
 
 def _attested(report: dict[str, Any]) -> str:

@@ -34,7 +34,7 @@ from aoray.protocol.assignments import Head, LogEntry, plain
 from aoray.protocol.items import DataItem, parse
 from aoray.protocol.tags import first
 from aoray.protocol.ticks import Moment
-from aoray.verify import Facts, check_slot, check_tick, facts_of, fault, glance, moment_of
+from aoray.verify import Facts, check_slot, check_tick, fault, glance, moment_of
 
 _PR_SET_PDEATHSIG = 1
 
@@ -68,8 +68,8 @@ class Judges:
         self.width = 1 + min(len(os.sched_getaffinity(0)), limits.VERIFY_JUDGES_MAX) if self._apart else 1
         self._executor: Executor
         if self._apart:
-            spawn, raw = get_context("spawn"), facts.item.raw
-            self._executor = ProcessPoolExecutor(self.width - 1, spawn, _begin, (raw, os.getpid()))
+            spawn = get_context("spawn")
+            self._executor = ProcessPoolExecutor(self.width - 1, spawn, _begin, (facts, os.getpid()))
             self._executor.submit(
                 int
             )  # they begin now, not with the first page: it takes a third of a second
@@ -93,7 +93,7 @@ class Judges:
 _facts: Facts  # of the log that this OS process judges
 
 
-def _begin(process: bytes, parent: int) -> None:
+def _begin(facts: Facts, parent: int) -> None:
     """An OS process that judges begins: Ctrl-C is for the one who started it, and it ends with that one."""
     global _facts
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -101,7 +101,7 @@ def _begin(process: bytes, parent: int) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)
-    _facts = facts_of(parse(process))
+    _facts = facts
 
 
 def _judge(page: Page) -> list[Judged]:

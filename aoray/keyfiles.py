@@ -20,7 +20,7 @@ import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import orjson
 
@@ -50,7 +50,8 @@ class Held(NamedTuple):
 
     address: str
     since: str  # ISO 8601, UTC
-    hand_over: str = ""  # the statement by which the address before passed on to this one, base64url
+    hand_over: str = ""  # the statement by which the address before handed over to this one, base64url
+    after_ms: int = 0  # what this address signs has a later timestamp than this
 
 
 Units = dict[KeyName, list[Held]]
@@ -59,7 +60,7 @@ Units = dict[KeyName, list[Held]]
 def units_of(data: Path) -> Units:
     """The addresses of each unit that were written down in a data directory, the newest last."""
     try:
-        found: dict[KeyName, list[dict[str, str]]] = orjson.loads((data / UNITS).read_bytes())
+        found: dict[KeyName, list[dict[str, Any]]] = orjson.loads((data / UNITS).read_bytes())
         return {name: [Held(**each) for each in found[name]] for name in KEY_NAMES if found.get(name)}
     except FileNotFoundError:
         return {}
@@ -71,6 +72,13 @@ def write_units(data: Path, units: Units) -> None:
     """Write them down, durably."""
     found = {name: [each._asdict() for each in held] for name, held in units.items()}
     durable.write(data / UNITS, orjson.dumps(found, option=orjson.OPT_INDENT_2))
+
+
+def schedulers(settings: Settings) -> tuple[Held, ...]:
+    """The addresses that this computer's scheduler has had, the newest last."""
+    if settings.handed is not None:
+        return tuple(Held(*each) for each in settings.handed.schedulers)
+    return tuple(units_of(settings.data).get("scheduler", ()))
 
 
 def load_or_make(path: Path, generate: Callable[[], KeySigner] = generate_ed25519) -> KeySigner:

@@ -225,6 +225,7 @@ CHECKPOINT_TRIES_MAX = 3  # to write a file that another's collection takes away
 # Checking a log (`aoray verify`).
 VERIFY_PAGE_ENTRIES = 200  # slots that are fetched, judged and evaluated at a time
 VERIFY_LIST_ENTRIES = 1_000  # asked for in one query; a gateway may give fewer (arweave.net gives 100)
+HAND_OVERS_MAX = 100  # of one unit's key, one after another, which `aoray verify` follows
 VERIFY_UNITS_MAX = 100  # compute units that a scheduler names on Arweave
 VERIFY_OTHERS_MAX = (
     5_000  # of what looks like assignments, so many of the newest are looked at, to count others'

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from aoray.judging import Judged
 
 TABLES = (
-    "CREATE TABLE claim (nonce INTEGER, assignment TEXT, bundle TEXT, PRIMARY KEY (nonce, assignment))",
+    "CREATE TABLE claim (nonce INTEGER, assignment TEXT, bundle TEXT, rank INTEGER,"
+    " PRIMARY KEY (nonce, assignment))",
     "CREATE TABLE slot (nonce INTEGER PRIMARY KEY, message TEXT UNIQUE)",
     "CREATE TABLE said (nonce INTEGER, message TEXT, result TEXT, state TEXT, item TEXT, owner TEXT)",
     "CREATE INDEX said_of ON said (nonce)",
@@ -43,12 +44,27 @@ class Table:
 
     def add(self, claim: Claim) -> None:
         """Keep a claim, beside others of its nonce."""
-        row = (claim.nonce, claim.assignment_id, claim.bundle)
-        self._sqlite.execute("INSERT OR IGNORE INTO claim VALUES (?, ?, ?)", row)
+        row = (claim.nonce, claim.assignment_id, claim.bundle, claim.rank)
+        self._sqlite.execute("INSERT OR IGNORE INTO claim VALUES (?, ?, ?, ?)", row)
 
     def drop(self, nonce: int, assignment_id: str) -> None:
         """Forget a claim that is none."""
         self._sqlite.execute("DELETE FROM claim WHERE nonce = ? AND assignment = ?", (nonce, assignment_id))
+
+    def first_of(self, rank: int) -> tuple[int, str] | None:
+        """The lowest nonce that a signer of this place in the scheduler's line claims, and its assignment."""
+        sql = "SELECT nonce, assignment FROM claim WHERE rank = ? ORDER BY nonce, assignment LIMIT 1"
+        found: tuple[int, str] | None = self._sqlite.execute(sql, (rank,)).fetchone()
+        return found
+
+    def supersede(self, nonce: int, rank: int) -> int:
+        """Forget what earlier signers claim from this nonce on; says how many."""
+        sql = "DELETE FROM claim WHERE nonce >= ? AND rank < ?"
+        return self._sqlite.execute(sql, (nonce, rank)).rowcount
+
+    def unsay(self, nonce: int, compute_unit: str) -> None:
+        """Forget what a compute unit attests of a slot."""
+        self._sqlite.execute("DELETE FROM said WHERE nonce = ? AND owner = ?", (nonce, compute_unit))
 
     def contested(self) -> Iterator[int]:
         """The nonces that have more than one claim."""

@@ -34,6 +34,7 @@ from aoray.protocol.assignments import plain
 from aoray.protocol.attestations import statements_of
 from aoray.protocol.bundles import places
 from aoray.protocol.engines import BEFORE_VERSIONS, engine_named
+from aoray.protocol.handovers import addresses
 from aoray.protocol.ids import b64url_encode
 from aoray.protocol.items import DataItem, id_of, parse
 from aoray.verify import (
@@ -107,14 +108,16 @@ class Source:
     async def list_log(self, progress: Progress) -> None:
         """Every assignment that the scheduler signed, into the table."""
         count = 0
-        async for nodes in self._pages(ASSIGNMENTS, owners=[self._facts.scheduler]):
+        schedulers = sorted(addresses(self._facts.line))
+        async for nodes in self._pages(ASSIGNMENTS, owners=schedulers):
             for node in nodes:
                 if claim := claim_of(self._facts, node):
                     self._table.add(claim)
-                elif _named(node)[1] == self._facts.scheduler:  # `others` counts theirs
+                elif _named(node)[1] in schedulers:  # `others` counts theirs
                     self._passed_over += 1
             count += len(nodes)
             progress("listing", count, 0)
+        await self._supersede()
         await self._settle()
 
     async def _pages(self, query: str, **more: Any) -> AsyncIterator[list[Any]]:
@@ -132,6 +135,16 @@ class Source:
         return page_of(await self._client.graphql(query, variables))
 
     # Claims
+
+    async def _supersede(self) -> None:
+        """From the first nonce that a successor signed, its predecessors' claims count no more: who stole an
+        old key may sign what looks like slots of its time."""
+        for rank in range(1, len(self._facts.line)):
+            while found := self._table.first_of(rank):
+                await self._signed(found[0])
+                if self._table.first_of(rank) == found:
+                    self._passed_over += self._table.supersede(found[0], rank)
+                    break
 
     async def _settle(self) -> None:
         """Drop what the scheduler did not sign, wherever that decides which slots there are: where a nonce
@@ -167,7 +180,7 @@ class Source:
         """How many items only look like assignments of this process, as far as the newest show."""
         count, seen = self._passed_over, 0
         async for nodes in self._pages(LOOKING_LIKE):
-            count += sum(owner != self._facts.scheduler for _, owner in map(_named, nodes))
+            count += sum(owner not in addresses(self._facts.line) for _, owner in map(_named, nodes))
             seen += len(nodes)
             if seen >= limits.VERIFY_OTHERS_MAX:
                 break
@@ -181,7 +194,7 @@ class Source:
         Each is fetched once, however often it is named; what only looks like a location is passed over.
         """
         found = set[str]()
-        async for nodes in self._pages(LOCATIONS, owners=[self._facts.scheduler]):
+        async for nodes in self._pages(LOCATIONS, owners=sorted(addresses(self._facts.line))):
             for node in nodes:
                 if (unit := compute_unit_of(node)) is None or unit in found:
                     continue

@@ -9,6 +9,8 @@ of them; while one page is evaluated, the next ones are judged, and the one afte
 holds the process, a few bundles and pages, however long the log is. Compiled code is not taken from anywhere
 else either, unless told: the module is compiled into a directory that goes away.
 
+A scheduler and a compute unit may have handed over to other keys (succession.py): these count then.
+
 Whose attestations count: those of the compute units that the caller names, or else that the process's
 scheduler names in the `Compute-Unit` tags of its signed Scheduler-Location. What others attest is not looked
 at, only named in the report: anyone may sign anything.
@@ -44,6 +46,7 @@ from aoray.protocol.assignments import Head, LogEntry
 from aoray.protocol.attestations import Statement, result_hash
 from aoray.protocol.items import DataItem, verify
 from aoray.published import Progress, Source
+from aoray.succession import ends_of, line_of
 from aoray.verify import Facts, Said, again, check_said, facts_of, fault, not_signed
 from aoray.wasm import Engine, Instance
 
@@ -65,6 +68,7 @@ class Run:
         self._digest = sha256()
         self._height = self._assigned = self._errors = self._states = 0
         self.compute_units: Sequence[str] = ()
+        self.ends: Mapping[str, int] = {}  # of compute units: until when they are believed
         self.other_attesters: Sequence[str] = ()
         self.other_assignments = 0
 
@@ -78,6 +82,18 @@ class Run:
             raise again(self.facts, entry.nonce, entry.message_id, before)
         self.head = judged[-1].head
         self._assigned += sum(each.is_assigned for each in judged)
+
+    def believed(self, judged: Sequence[Judged], said: Mapping[int, list[Said]]) -> dict[int, list[Said]]:
+        """What is attested of these slots, without what a compute unit says of times after it handed over;
+        that is forgotten."""
+        found: dict[int, list[Said]] = {}
+        for entry, *_ in judged:
+            for each in said.get(entry.nonce, ()):
+                if entry.timestamp <= self.ends[each.compute_unit]:
+                    found.setdefault(entry.nonce, []).append(each)
+                else:
+                    self._table.unsay(entry.nonce, each.compute_unit)
+        return found
 
     def evaluate(self, judged: Sequence[Judged], said: Mapping[int, Sequence[Said]]) -> list[bytes]:
         """The results of the next slots, as a computer serves them; each is what is said of it."""
@@ -125,6 +141,7 @@ class Run:
             "process": self.facts.process_id,
             "module": self.facts.module,
             "scheduler": self.facts.scheduler,
+            "successors": [tenure.address for tenure in self.facts.line[1:]],
             "nonce": self.head.nonce,
             "messages": messages,
             "assigned": self._assigned,
@@ -168,6 +185,7 @@ async def replayed(
     addresses whose attestations must be true, in place of those that the scheduler names.
     """
     facts = facts_of(await _named_item(client, process_id, process_id, "process"))
+    facts = facts._replace(line=await line_of(client, "scheduler", facts.scheduler))
     with TemporaryDirectory(prefix="aoray-verify-") as directory, closing(Table()) as table:
         module = await _named_item(client, process_id, facts.module, "module")
         source = Source(client, facts, table)
@@ -178,7 +196,8 @@ async def replayed(
         with closing(Run(facts, table, prepared)) as run:
             run.other_assignments = await source.others()
             with closing(Judges(facts, end + 1)) as judges:  # they begin while attestations are listed
-                run.compute_units = sorted(compute_units or await source.compute_units())
+                run.ends = await ends_of(client, compute_units or await source.compute_units())
+                run.compute_units = sorted(run.ends)
                 run.other_attesters = await source.list_said(run.compute_units, progress)
                 await _rerun(run, source, judges, end, progress, compare)
             yield run
@@ -236,7 +255,7 @@ async def _rerun(
             async for judged in pages:
                 run.take(judged)
                 first, last = judged[0].entry.nonce, judged[-1].entry.nonce
-                said = source.said(first, last)
+                said = run.believed(judged, source.said(first, last))
                 results = await loop.run_in_executor(thread, run.evaluate, judged, said)
                 if compare:
                     for each, result in zip(judged, results, strict=True):

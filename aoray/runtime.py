@@ -36,10 +36,11 @@ from aoray.crew import Crew, capacity
 from aoray.errors import ClientError, Unavailable
 from aoray.files import files_of, keep_files
 from aoray.gateway.admission import Admission
-from aoray.keyfiles import KEY_NAMES, load_key, load_wallet, private
+from aoray.keyfiles import KEY_NAMES, load_key, load_wallet, private, schedulers, units_of
 from aoray.modules.lua import LUA_WASM, lua_item
 from aoray.protocol.forms import AO
-from aoray.protocol.items import DataItem, build
+from aoray.protocol.ids import b64url_decode
+from aoray.protocol.items import DataItem, build, parse
 from aoray.protocol.tags import Tag
 from aoray.ray_environment import scratch
 from aoray.scheduler.stores import check_versions, keep_store
@@ -81,9 +82,9 @@ class Computer:
             keep_shards(self.settings)
             check_versions(self.settings)
             keep_keys(self.settings)
-            scheduler = load_key(self.settings, "scheduler").address
-            stack.enter_context(keep_store(self.settings, scheduler))
-            keep_files(self.settings, scheduler)
+            computer = schedulers(self.settings)[0].address  # it stays, however often the key is rotated
+            stack.enter_context(keep_store(self.settings, computer))
+            keep_files(self.settings, computer)
             stack.enter_context(ray_for(self.settings))
             self.settings = joined(self.settings)
             self._crew = Crew(self.settings)
@@ -92,6 +93,7 @@ class Computer:
             compile_lua(self.settings)
             wait_ready(self._crew.actors, self.settings.data)
             publish_lua(self.settings)
+            publish_hand_overs(self.settings)
             publish_location(self.settings)
             self.health = wait_healthy(self.settings)
             self._stack = stack.pop_all()
@@ -234,6 +236,7 @@ def joined(settings: Settings) -> Settings:
         head=head,
         arweave_url=f"http://{reached}:{settings.port + 1}",
         offered=frozenset(k for k in nodes.KINDS if any(node.resources.get(f"aoray_{k}") for node in alive)),
+        schedulers=schedulers(settings),
         keys={} if settings.keys else private_keys(settings),
     )
     return replace(settings, actors=settings.actors or capacity(alive, settings), handed=handed)
@@ -280,6 +283,17 @@ def publish_lua(settings: Settings) -> None:
         return
     _upload(settings, item)
     durable.write(note, content)
+
+
+def publish_hand_overs(settings: Settings) -> None:
+    """Say on Arweave which address each unit handed over to, for those who verify its older statements.
+
+    Each start says so again: the same items, which Arweave takes once.
+    """
+    for held in units_of(settings.data).values():
+        for each in held:
+            if each.hand_over:
+                _upload(settings, parse(b64url_decode(each.hand_over, field="hand_over")))
 
 
 def publish_location(settings: Settings) -> None:

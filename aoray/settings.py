@@ -7,7 +7,7 @@ any field.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
@@ -28,6 +28,8 @@ class Handed:
     """The kinds of actors (`gateway`, `shard`, `process`) that some nodes say they are for."""
     keys: Mapping[str, bytes] = field(repr=False)
     """Private keys (JWK) by name; none if `--keys` names a directory that each node has."""
+    schedulers: Sequence[tuple[str, str, str, int]] = ()
+    """The addresses that its scheduler has had (`keyfiles.Held`)."""
 
 
 @dataclass(frozen=True, slots=True)

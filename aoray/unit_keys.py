@@ -14,6 +14,7 @@ On failure: `ClientError` that names the unit, the file and the address that is 
 from __future__ import annotations
 
 import fcntl
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
@@ -39,10 +40,13 @@ from aoray.keyfiles import (
     units_of,
     write_units,
 )
+from aoray.protocol.handovers import hand_over
+from aoray.protocol.ids import b64url_encode
 from aoray.protocol.items import parse
-from aoray.protocol.keys import signer_from_pem, signer_to_jwk, signer_to_pem
+from aoray.protocol.keys import generate_ed25519, signer_from_pem, signer_to_jwk, signer_to_pem
+from aoray.scheduler.log import Log
 from aoray.scheduler.reader import log_path
-from aoray.scheduler.stores import open_log
+from aoray.scheduler.stores import keep_store, open_log
 from aoray.settings import Settings
 
 FORMAT = "aoray-keys-1"
@@ -81,6 +85,7 @@ def now() -> str:
 
 def keep_keys(settings: Settings) -> None:
     """Every key is there before an actor asks for it, and is the one that the log knows."""
+    finish_rotation(settings)
     units, log = units_of(settings.data), scheduler_of_log(settings)
     if log is None:  # nobody depends on them yet
         for name in KEY_NAMES:
@@ -96,14 +101,14 @@ def keep_keys(settings: Settings) -> None:
         write_units(settings.data, units)
 
 
-def check_keys(settings: Settings, units: Units, log: str) -> None:
-    """ClientError, unless the keys are those of a directory whose log `log` signed last."""
+def check_keys(settings: Settings, units: Units, log: str | None) -> None:
+    """ClientError, unless the keys are those of a directory whose log `log` signed last, if it has one."""
     expected = expected_addresses(units, log)
     missing = [name for name in KEY_NAMES if not (path_of(settings, name)).exists()]
     if missing:
         whose = ", ".join(f"{name} ({expected[name]})" if name in expected else name for name in missing)
         raise ClientError(
-            f"{settings.data} has a log, and these keys of its computer are missing in"
+            f"these keys, which the log in {settings.data} is bound to, are missing in"
             f" {settings.keys_directory}: {whose}",
             hint=RESTORE,
         )
@@ -132,12 +137,18 @@ def expected_addresses(units: Units, log: str | None) -> dict[KeyName, str]:
 def scheduler_of_log(settings: Settings) -> str | None:
     """The address that signed the newest assignment; None if there is no log, or nothing in it."""
     newest: tuple[int, str] | None = None
+    for log in _logs(settings):
+        if raw := log.last_assignment():
+            newest = max(newest or (0, ""), (log.last_timestamp(), parse(raw).address))
+    return newest[1] if newest else None
+
+
+def _logs(settings: Settings) -> Iterator[Log]:
+    """The log of each shard that has one, open while it is looked at."""
     for index in range(_shards(settings)):
         if settings.store or log_path(settings, index).exists():
             with closing(open_log(settings, index)) as log:
-                if raw := log.last_assignment():
-                    newest = max(newest or (0, ""), (log.last_timestamp(), parse(raw).address))
-    return newest[1] if newest else None
+                yield log
 
 
 def _shards(settings: Settings) -> int:
@@ -219,7 +230,7 @@ def restore(settings: Settings, found: Mapping[str, Any], passphrase: bytes = b"
     log = scheduler_of_log(settings)
     expected = expected_addresses(units, log)
     for name, signer in signers.items() if log else ():
-        if expected.get(name, signer.address) != signer.address:
+        if expected.get(name, signer.address) not in _had(found, name, signer, units):
             raise ClientError(
                 f"the backup's {name} is {signer.address}, and that of the log in {settings.data} is"
                 f" {expected[name]}: nothing was changed",
@@ -232,6 +243,60 @@ def restore(settings: Settings, found: Mapping[str, Any], passphrase: bytes = b"
             units[name] = held if held[-1].address == signer.address else [Held(signer.address, now())]
     write_units(settings.data, units)
     return done
+
+
+def _had(found: Mapping[str, Any], name: KeyName, signer: KeySigner, units: Units) -> set[str]:
+    """The addresses of a backup's unit: without `units.json`, the log may know an earlier one only."""
+    earlier = {each["address"] for each in found["units"][name]["held"]}
+    return {signer.address} if name in units else {signer.address, *earlier}
+
+
+def rotate(settings: Settings, name: KeyName) -> tuple[Held, Held]:
+    """Give a unit a new key, and have the old one sign that it hands over; says who they are.
+
+    The old key's file is kept beside it. On return all is on the disk; the next start publishes it. A crash
+    leaves the old key or the new one: `finish_rotation` goes on.
+    """
+    if name == "authority":
+        raise ClientError(
+            "the messenger's key can't be rotated: each process says in its spawn which messengers it trusts",
+            hint="A process's owner may name another messenger to it; docs/keys.md says more.",
+        )
+    finish_rotation(settings)
+    units, log = units_of(settings.data), scheduler_of_log(settings)
+    if name not in units:
+        raise ClientError(f"no computer has run on {settings.data} yet", hint="Is that the right --data?")
+    check_keys(settings, units, log)
+    old, new = load_key_file(settings, name, units), generate_ed25519()
+    with keep_store(settings, units["scheduler"][0].address):
+        ms = max(time.time_ns() // 1_000_000, _latest_ms(settings), units[name][-1].after_ms)
+        statement = b64url_encode(hand_over(old, name, new.address, ms).raw)
+        publish(_next_path(settings, name), orjson.dumps(signer_to_jwk(new)))
+        units[name].append(Held(new.address, now(), statement, ms))
+        write_units(settings.data, units)  # from here on the new one is the unit's
+    finish_rotation(settings)
+    return units[name][-2], units[name][-1]
+
+
+def finish_rotation(settings: Settings) -> None:
+    """Put a new key in its place, if it was handed over to; one that was not is removed."""
+    units = units_of(settings.data)
+    for name in KEY_NAMES:
+        coming, path = _next_path(settings, name), path_of(settings, name)
+        if coming.exists():
+            signer = load(coming)
+            if name in units and units[name][-1].address == signer.address:
+                _put(path, signer)
+            coming.unlink()
+            durable.sync_directory(path.parent)
+
+
+def _next_path(settings: Settings, name: str) -> Path:
+    return settings.keys_directory / f"{name}.next.json"
+
+
+def _latest_ms(settings: Settings) -> int:
+    return max((log.latest_ms() for log in _logs(settings)), default=0)
 
 
 def _signers(found: Mapping[str, Any], passphrase: bytes) -> dict[KeyName, KeySigner]:

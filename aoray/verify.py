@@ -10,6 +10,9 @@ after those of the slot before, and that the message is the one it names. A mess
 process is one that was assigned; the log allows that of any item. A tick of a cron, which the scheduler
 itself signs, is one that the process's spawn item calls for, and not before its time.
 
+A scheduler, and a compute unit, may hand over to another key (protocol/handovers.py). Then the timestamp of a
+slot says whose signature it must have: the old key's up to the hand-over, the new one's after it.
+
 What others than the scheduler signed is no part of the log, whatever it looks like: it is passed over and
 counted (`claim_of`), and never a fault.
 
@@ -36,6 +39,7 @@ from aoray.protocol.attestations import Statement
 from aoray.protocol.engines import TAG as ENGINE
 from aoray.protocol.engines import engine_named
 from aoray.protocol.forms import LOCATION, departure, tags_departure
+from aoray.protocol.handovers import Line, Tenure, addresses, at, rank
 from aoray.protocol.ids import b64url_encode
 from aoray.protocol.items import DataItem, verifies_tags, verify
 from aoray.protocol.signatures import ED25519, address_of
@@ -63,9 +67,10 @@ class Facts(NamedTuple):
     """What a process item says of who orders its messages and what runs them."""
 
     process_id: str
-    scheduler: str
+    scheduler: str  # as the spawn names it
     module: str
     item: DataItem
+    line: Line  # the scheduler, and whom it handed over to (published.py follows it)
 
 
 class Said(NamedTuple):
@@ -81,7 +86,7 @@ class Claim(NamedTuple):
 
     assignment_id: str
     nonce: int
-    owner: str
+    rank: int  # of its signer in the scheduler's line
     bundle: str  # the id of the bundle that it came in, "" if the gateway knows of none
 
 
@@ -96,7 +101,7 @@ def facts_of(process: DataItem) -> Facts:
     scheduler, module = ao_tag(process.tags, "Scheduler", ""), ao_tag(process.tags, "Module", "")
     if ao_tag(process.tags, "Type") != "Process" or not (scheduler and module):
         raise fault(process.id, None, process.id, f"{process.id} is no process with a Scheduler and a Module")
-    return Facts(process.id, scheduler, module, process)
+    return Facts(process.id, scheduler, module, process, (Tenure(scheduler),))
 
 
 def page_of(answer: dict[str, Any]) -> tuple[list[Any], str | None]:
@@ -117,19 +122,20 @@ def claim_of(facts: Facts, node: dict[str, Any]) -> Claim | None:
         bundle = str((node.get("bundledIn") or {}).get("id") or "")
     except (KeyError, TypeError, AttributeError) as error:
         raise MalformedInput("The gateway's answer lacks parts of an assignment.", field="node") from error
-    nonce = _number(tags, "Nonce")
-    if owner != facts.scheduler or node.get("recipient") or nonce is None:
+    nonce, timestamp = _number(tags, "Nonce"), _number(tags, "Timestamp")
+    if nonce is None or timestamp is None or node.get("recipient") or owner != at(facts.line, timestamp):
         return None
     if ao_tag(tags, "Type") != "Assignment" or first(tags, "Process") != facts.process_id:
         return None
-    return Claim(item_id, nonce, owner, bundle)
+    return Claim(item_id, nonce, rank(facts.line, owner), bundle)
 
 
 def is_claimed(facts: Facts, nonce: int, item: DataItem) -> bool:
     """Whether a (verified) item is the scheduler's word on that nonce, as a gateway says; in which form, is
     judged with its slot."""
     words = _number(item.tags, "Nonce") == nonce and first(item.tags, "Process") == facts.process_id
-    return words and item.address == facts.scheduler and not item.target
+    timestamp = _number(item.tags, "Timestamp")
+    return words and timestamp is not None and item.address == at(facts.line, timestamp) and not item.target
 
 
 def compute_unit_of(node: dict[str, Any]) -> str | None:
@@ -143,7 +149,7 @@ def compute_unit_of(node: dict[str, Any]) -> str | None:
 
 def named_by(facts: Facts, item: DataItem) -> str | None:
     """The compute unit that a (verified) item names, if it is a location of the scheduler."""
-    if item.address != facts.scheduler or departure(item, LOCATION):
+    if item.address not in addresses(facts.line) or departure(item, LOCATION):
         return None
     return first(item.tags, "Compute-Unit")
 
@@ -202,7 +208,7 @@ def check_slot(
     )
     try:
         found = assignments.check_slot(
-            facts.process_id, entry, assignment, message, scheduler=facts.scheduler, head=head
+            facts.process_id, entry, assignment, message, scheduler=at(facts.line, timestamp), head=head
         )
     except BadSignature as error:
         what = "message" if error.details.get("id") == message.id else "assignment"
@@ -220,7 +226,7 @@ def glance(facts: Facts, head: Head, assignment: Plain, message: DataItem) -> He
     """
     nonce, chain = head.nonce + 1, next_hash_chain(facts.process_id, head)
     true = (
-        address_of(ED25519, assignment.owner) == facts.scheduler
+        address_of(ED25519, assignment.owner) == at(facts.line, assignment.timestamp)
         and assignment.process_id == facts.process_id
         and assignment.nonce == str(nonce)
         and assignment.hash_chain == chain
@@ -279,7 +285,7 @@ def _why(facts: Facts, assignment: DataItem, error: MalformedInput) -> str:
     if error.field == "owner":
         return (
             f"assignment {assignment.id} is forged: {assignment.address} signed it,"
-            f" and the scheduler is {facts.scheduler}"
+            f" and the scheduler is {at(facts.line, int(first(assignment.tags, 'Timestamp', '')))}"
         )
     return f"assignment {assignment.id}: {WHY.get(error.field, error.message)}"
 

@@ -99,6 +99,22 @@ def restore(settings: Settings, as_json: bool, file: Path, passphrase_file: Path
     _say({"units": done}, "\n".join(f"{name:<10} {what}" for name, what in done.items()), as_json)
 
 
+@keys.command()
+@of_a_computer
+@click.argument("unit", type=click.Choice(["scheduler", "authority", "compute"]))
+def rotate(settings: Settings, as_json: bool, unit: Any) -> None:
+    """Give UNIT a new key. The old one signs the hand-over, which the next `aoray up` publishes."""
+    from aoray import unit_keys
+
+    with unit_keys.locked(settings.data):
+        old, new = unit_keys.rotate(settings, unit)
+    text = (
+        f"{unit} {old.address} hands over to {new.address}\n"
+        "Its processes go on with `aoray up`. Make a new backup: an older one does not fit any more."
+    )
+    _say({"unit": unit, "from": old.address, "to": new.address, "after_ms": new.after_ms}, text, as_json)
+
+
 def _first_line(file: Path | None) -> bytes:
     if file is None:
         return b""

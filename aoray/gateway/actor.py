@@ -41,6 +41,7 @@ from aoray.gateway.gateway import Gateway
 from aoray.gateway.outgoing import Outgoing
 from aoray.gateway.pusher import Reference
 from aoray.gateway.waiting import Delivery
+from aoray.keyfiles import schedulers
 from aoray.metrics import Counted
 from aoray.scheduler.stores import open_readers, open_results
 from aoray.settings import Settings
@@ -119,7 +120,8 @@ class GatewayActor(Counted):
         arweave = None
         if not settings.gateway_url and nodes.is_head(settings):
             # What our own scheduler bundles was verified at the door; nobody else's bundle is trusted.
-            trusted = {self._gateway.addresses.scheduler}
+            trusted = {held.address for held in schedulers(settings)}
+            trusted.add(self._gateway.addresses.scheduler)
             path = settings.data / "arweave.sqlite"
             recent = recent_of(settings, self._gateway)
             store = ArweaveStore(path, trusted=trusted, later=lambda: indexer.wake(), recent=recent.find)

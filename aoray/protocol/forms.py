@@ -65,12 +65,15 @@ ATTESTATION = _form(
 LOCATION = _form("Scheduler-Location", "Url", "Time-To-Live", "Compute-Unit", data=(b"", b" "))
 """Its data was one space before there was a reason to sign it again (`runtime.publish_location`)."""
 DECISION = _form("Process-Decision", "Process", "Operator-Decision", "Timestamp")
+HAND_OVER = _form("Hand-Over", "Unit-Kind", "Successor", "Timestamp")
+"""Of a scheduler or a compute unit, by its old key (protocol/handovers.py)."""
 STATEMENTS = {
     "decision": DECISION,
     "assignment of nonce 0": SPAWN_ASSIGNMENT,
     "assignment": ASSIGNMENT,
     "attestation": ATTESTATION,
     "location": LOCATION,
+    "hand-over": HAND_OVER,
 }
 """All that units state in items of their own."""
 

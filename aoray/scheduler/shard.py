@@ -40,6 +40,7 @@ from aoray.calls import wire_host
 from aoray.errors import AorayError, Overloaded, StaleTerm, Unavailable
 from aoray.fair import Fair
 from aoray.keyfiles import arweave_wallet, load_key
+from aoray.keyfiles import schedulers as schedulers_of
 from aoray.metrics import Counted, Stage
 from aoray.protocol.decisions import decision_of
 from aoray.protocol.items import DataItem, parse
@@ -120,6 +121,7 @@ class ShardActor(Counted):
         self._stage = Stage("scheduled", f"shard-{index}", self._queue.__len__)
         signer = load_key(settings, "scheduler")
         self._operator = signer.address
+        self._after_ms = schedulers[-1].after_ms if (schedulers := schedulers_of(settings)) else 0
         size = settings.pool
         offset = index * size // settings.shards  # where its ties begin: the shards spread over the pool
         placement = Placement(size, offset=offset, all_own=settings.actor_per_process)
@@ -291,7 +293,7 @@ class ShardActor(Counted):
         return batch
 
     def _commit(self, submissions: Sequence[Submission]) -> Committed:
-        return self._committer.commit(submissions, now_ms=now_ms(), block_height=self._height)
+        return self._committer.commit(submissions, now_ms=self._now().ms, block_height=self._height)
 
     def _answer(self, batch: Sequence[Queued], committed: Committed) -> None:
         for queued, outcome in zip(batch, committed.outcomes, strict=True):
@@ -346,7 +348,9 @@ class ShardActor(Counted):
         )
 
     def _now(self) -> Moment:
-        return Moment(now_ms(), self._height if self._height_said else -1)
+        """Never before the time when the key was handed over, though the clock may be: before, another key
+        signed."""
+        return Moment(max(now_ms(), self._after_ms + 1), self._height if self._height_said else -1)
 
     # Where processes live
 

@@ -68,3 +68,51 @@ async def test_a_lost_key_is_refused_and_restored_and_the_log_goes_on(
     async with Client(mortal.url, signer) as client:
         message = await client.send(process, action="Eval", data="return N + 1")
         assert (await client.result(process, message))["Output"]["data"] == "2"
+
+
+async def test_rotated_keys_are_followed_from_the_hand_over_on(mortal: LocalComputer, tmp_path: Path) -> None:
+    """The old processes go on under the new keys, new ones name them, and both verify."""
+    signer = generate_ed25519()
+
+    async def says(client: Client, process: str, code: str) -> str:
+        message = await client.send(process, action="Eval", data=code)
+        return str((await client.result(process, message))["Output"]["data"])
+
+    async with Client(mortal.url, signer) as client:
+        process = await client.spawn()
+        assert await says(client, process, "N = 1 return N") == "1"
+    before = mortal.health
+    assert "in use" in aoray("keys", "rotate", "scheduler", "--data", mortal.data, code=1)
+    await asyncio.to_thread(mortal.stop)
+    assert "can't be rotated" in aoray("keys", "rotate", "authority", "--data", mortal.data, code=1)
+    for unit in ("scheduler", "compute"):
+        said = json.loads(aoray("keys", "rotate", unit, "--data", mortal.data, "--json"))
+        assert said["from"] == before[unit]
+    await asyncio.to_thread(mortal.start)
+    after = mortal.health
+    assert {name for name in ("scheduler", "authority", "compute") if before[name] != after[name]} == {
+        "scheduler",
+        "compute",
+    }
+    async with Client(mortal.url, signer) as client:
+        assert await says(client, process, "N = N + 1 return N") == "2"
+        new = await client.spawn()
+        assert await says(client, new, "return 3") == "3"
+    for each, schedulers in ((process, [after["scheduler"]]), (new, [])):
+        report = await verified(mortal, each, slots=3 if each == process else 2)
+        assert report["successors"] == schedulers and report["not_attested_before"] == 0
+        units = [before["compute"], after["compute"]] if schedulers else [after["compute"]]
+        assert report["compute_units"] == sorted(units)
+    assert shown(mortal)["scheduler"]["earlier"] == [before["scheduler"]]
+
+
+async def verified(computer: LocalComputer, process: str, slots: int) -> dict[str, Any]:
+    """The report of a process all of whose slots are attested on Arweave, soon."""
+    while True:
+        command = [sys.executable, "-m", "aoray", "verify", process, "--json", "--gateway", computer.unit(1)]
+        ran = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        report: dict[str, Any] = json.loads((await ran.communicate())[0])
+        if "not on Arweave" not in report.get("error", ""):
+            assert report["ok"], report
+            if report["attested"] >= slots:
+                return report

@@ -48,7 +48,7 @@ FLOORS = [
     {"protocol"},
     {"keyfiles", "wasm", "arweave", "modules", "verify"},
     {"scheduler", "actors"},
-    {"gateway", "judging", "listing", "unit_keys"},
+    {"gateway", "judging", "listing", "succession", "unit_keys"},
     {"client", "drawing", "words", "ray_environment", "published"},
     {"crew"},
     {"runtime", "replay"},

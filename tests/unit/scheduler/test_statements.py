@@ -24,6 +24,7 @@ from aoray.protocol.assignments import LogEntry, next_slot, plain
 from aoray.protocol.attestations import Statement, attest, statements_of
 from aoray.protocol.bundles import BUNDLE_TAGS, pack_raw
 from aoray.protocol.forms import NAMES, STATEMENTS, folded
+from aoray.protocol.handovers import hand_over, hand_over_of
 from aoray.protocol.ids import b64url_encode
 from aoray.protocol.items import DataItem, build, parse
 from aoray.protocol.keys import Ed25519Signer
@@ -47,6 +48,7 @@ SAID = [Statement(1, MESSAGE.id, OTHER)]
 ATTESTATION = attest(KEY, VICTIM.id, SAID)
 _WHERE = (("Type", "Scheduler-Location"), ("Url", "http://x"), ("Time-To-Live", "1"))
 LOCATION = build(KEY, tags=[*AO, *(Tag(*pair) for pair in _WHERE), Tag("Compute-Unit", USER.address)])
+HANDED = hand_over(KEY, "scheduler", USER.address, 1)
 MODULE = build(KEY, tags=[*AO, Tag("Type", "Module"), Tag("Module-Format", "wasm32-wasi")], data=b"wasm")
 BUNDLE = build(KEY, tags=BUNDLE_TAGS, data=pack_raw([VICTIM.raw]))
 SENDER = Sender(VICTIM.id, OTHER, KEY.address)
@@ -87,6 +89,10 @@ def is_attestation(item: DataItem) -> bool:
     return accepts(lambda: statements_of(item, VICTIM.id))
 
 
+def is_hand_over(item: DataItem) -> bool:
+    return hand_over_of(item) is not None
+
+
 def is_tick(item: DataItem) -> bool:
     return tick_of(item, item.target_id or VICTIM.id, KEY.public_key) is not None
 
@@ -110,6 +116,7 @@ READERS: Mapping[str, Callable[[DataItem], bool]] = {
     "assignment": is_assignment,
     "location": is_location,
     "attestation": is_attestation,
+    "hand-over": is_hand_over,
     "tick": is_tick,
     "pushed": is_pushed,
     "module": is_module,
@@ -138,13 +145,16 @@ KINDS = (
     "Attestation",
     "Scheduler-Location",
     "Scheduler-Transfer",
+    "Hand-Over",
     "Checkpoint",
     "Module",
     "Process",
 )
-TEMPLATES = [list(item.tags) for item in (SLOT, parse(SPAWN_SLOT), ATTESTATION, LOCATION, MODULE, VICTIM)]
+TEMPLATES = [
+    list(item.tags) for item in (SLOT, parse(SPAWN_SLOT), ATTESTATION, LOCATION, HANDED, MODULE, VICTIM)
+]
 ids = (VICTIM.id, MESSAGE.id, KEY.address)
-values = st.sampled_from([*KINDS, *ids, "Module", "ao", "ao.TN.1", "0", "1", "true", "http://x"])
+values = st.sampled_from([*KINDS, *ids, "Module", "scheduler", "ao", "ao.TN.1", "0", "1", "true", "http://x"])
 names = st.sampled_from([spelt for name in sorted(NAMES) for spelt in spellings(name)])
 tags = st.builds(Tag, names | st.text("aT-_ü", min_size=1, max_size=4), values | st.text("a1-", max_size=4))
 templates, randoms = st.sampled_from([[], *TEMPLATES]), st.randoms(use_true_random=False)
@@ -224,12 +234,14 @@ def test_statements_are_what_they_are_and_nothing_else() -> None:
     assert accepts(lambda: verify.check_slot(FACTS, None, parse(SPAWN_SLOT), VICTIM))
     check(ATTESTATION, "attestation")
     check(LOCATION, "location")
+    check(HANDED, "hand-over")
     check(MODULE, "module")
     check(BUNDLE)
 
 
 @pytest.mark.parametrize(
-    ("statement", "kind"), [(SLOT, "assignment"), (LOCATION, "location"), (ATTESTATION, "attestation")]
+    ("statement", "kind"),
+    [(SLOT, "assignment"), (LOCATION, "location"), (ATTESTATION, "attestation"), (HANDED, "hand-over")],
 )
 def test_what_departs_from_the_form_of_a_statement_is_none(statement: DataItem, kind: str) -> None:
     tags, data = statement.tags, statement.data

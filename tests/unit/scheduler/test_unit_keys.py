@@ -8,11 +8,15 @@ import orjson
 import pytest
 from scheduling import committer, message, spawn
 
+from aoray import unit_keys
 from aoray.errors import ClientError
 from aoray.keyfiles import KEY_NAMES, UNITS, KeyName, load, load_key, load_or_make, units_of
+from aoray.protocol.handovers import hand_over_of
+from aoray.protocol.ids import b64url_decode
+from aoray.protocol.items import parse, verify
 from aoray.scheduler.reader import log_path
 from aoray.settings import Settings
-from aoray.unit_keys import backup, keep_keys, read_backup, restore, show
+from aoray.unit_keys import backup, keep_keys, read_backup, restore, rotate, show
 
 
 def begun(data: Path) -> Settings:
@@ -213,3 +217,85 @@ def test_what_is_shown_says_what_is_wrong(tmp_path: Path) -> None:
     faults = {each.unit: (each.fault, each.address) for each in show(settings)}
     assert "is missing" in faults["authority"][0] and faults["authority"][1] == shown[1].address
     assert not faults["scheduler"][0]
+
+
+@pytest.mark.parametrize("name", ["scheduler", "compute"])
+def test_a_rotated_key_is_handed_over_to_and_the_old_one_is_kept(tmp_path: Path, name: KeyName) -> None:
+    settings = begun(tmp_path)
+    old_address = load_key(settings, name).address
+    old, new = rotate(settings, name)
+    path = tmp_path / "keys" / f"{name}.json"
+    assert (old.address, load(path).address) == (old_address, new.address)
+    assert load(path.with_name(f"{name}.{old_address}.json")).address == old_address
+    assert load_key(settings, name).address == new.address
+    statement = parse(b64url_decode(new.hand_over))
+    verify(statement)
+    assert hand_over_of(statement) == (name, old_address, new.address, new.after_ms)
+    assert new.after_ms >= 1_700_000_000_000
+    keep_keys(settings)
+    shown = {each.unit: each for each in show(settings)}
+    assert shown[name].earlier == [old_address] and shown[name].address == new.address
+    assert not any(each.fault for each in shown.values())
+    newest = rotate(settings, name)[1]
+    assert [held.address for held in units_of(tmp_path)[name]] == [old_address, new.address, newest.address]
+    assert newest.after_ms >= new.after_ms
+
+
+def test_a_hand_over_is_after_every_slot_whatever_the_clock_says(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path)
+    keep_keys(settings)
+    late = 4_000_000_000_000
+    writer = committer(log_path(settings, 0), signer=load_key(settings, "scheduler"))
+    writer.commit([spawn()], now_ms=late, block_height=7)
+    writer.close()
+    assert rotate(settings, "scheduler")[1].after_ms == late
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_a_rotation_that_was_cut_off_leaves_the_old_key_or_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: bool
+) -> None:
+    settings = begun(tmp_path)
+    old = load_key(settings, "scheduler").address
+
+    def cut(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        if written:
+            real, calls = unit_keys.finish_rotation, iter((False, True))
+            patched.setattr(unit_keys, "finish_rotation", lambda s: cut() if next(calls) else real(s))
+        else:
+            patched.setattr(unit_keys, "write_units", cut)
+        with pytest.raises(KeyboardInterrupt):
+            rotate(settings, "scheduler")
+    keep_keys(settings)
+    now = load_key(settings, "scheduler").address
+    assert (now != old) == written and units_of(tmp_path)["scheduler"][-1].address == now
+    assert not list((tmp_path / "keys").glob("*.next.json"))
+
+
+def test_a_messenger_is_not_rotated_and_an_empty_directory_has_nothing_to_rotate(tmp_path: Path) -> None:
+    settings = begun(tmp_path / "data")
+    left = files(settings.data)
+    with pytest.raises(ClientError, match="the messenger's key can't be rotated"):
+        rotate(settings, "authority")
+    assert files(settings.data) == left
+    with pytest.raises(ClientError, match="no computer has run"):
+        rotate(Settings(data=tmp_path / "empty"), "scheduler")
+
+
+def test_a_backup_from_before_a_rotation_does_not_fit_and_one_from_after_it_does(tmp_path: Path) -> None:
+    settings, before, after = begun(tmp_path / "data"), tmp_path / "before", tmp_path / "after"
+    backup(settings, before)
+    rotate(settings, "scheduler")
+    backup(settings, after)
+    with pytest.raises(ClientError, match="nothing was changed"):
+        restore(settings, read_backup(before))
+    left = files(settings.data)
+    for path in [*(settings.data / "keys").iterdir(), settings.data / UNITS]:
+        path.unlink()
+    restore(settings, read_backup(after))  # the log knows the old scheduler only
+    assert files(settings.data).items() <= left.items()
+    keep_keys(settings)
+    assert len(units_of(settings.data)["scheduler"]) == 2
