@@ -39,6 +39,7 @@ from aoray.actors.messages import Given, dry_run_message
 from aoray.actors.modules import ModuleStore
 from aoray.actors.served import served
 from aoray.arweave.client import ArweaveClient
+from aoray.arweave.transactions import is_raw
 from aoray.errors import AorayError, BadSignature, ClientError, LogFault, MalformedInput, NotFound
 from aoray.judging import Judged, Judges, Page
 from aoray.listing import Table
@@ -205,8 +206,9 @@ async def replayed(
 
 async def _named_item(client: ArweaveClient, process_id: str, item_id: str, what: str) -> DataItem:
     try:
-        item = await client.item(item_id)
-        await asyncio.to_thread(verify, item)
+        item = await client.signed(item_id)  # a module may be a transaction of layer 1
+        if what == "process" or not is_raw(item.raw):
+            await asyncio.to_thread(verify, item)
     except NotFound as error:
         if item_id == process_id:  # nobody lies: there is no log to check
             raise NotFound(

@@ -17,15 +17,15 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from aoray import limits
 from aoray.actors.asked import Asked, asked_for
 from aoray.actors.messages import ModuleInfo
+from aoray.arweave.transactions import signed_item
 from aoray.errors import ClientError, NotFound, ProcessError, UnknownModule, UnsupportedModule
 from aoray.files import Files, LocalFiles
 from aoray.protocol.engines import ENGINES, NEWEST
 from aoray.protocol.engines import Engine as Rules
 from aoray.protocol.ids import is_id
-from aoray.protocol.items import DataItem, parse, verify
+from aoray.protocol.items import DataItem
 from aoray.protocol.tags import Tags, ao_tag
 from aoray.wasm import Limits
 
@@ -79,8 +79,7 @@ class ModuleStore:
 def kept_module(directory: Files | Path, module_id: str) -> DataItem | None:
     """A module that is kept, if it is what its file's name says."""
     try:
-        item = parse(_files(directory).read(module_id), bytes_max=limits.UPLOAD_BYTES_MAX)
-        verify(item)
+        item = signed_item(_files(directory).read(module_id))
     except (OSError, ClientError):  # not there, or not to be had, or damaged: then it is fetched again
         return None
     return item if item.id == module_id else None

@@ -30,7 +30,7 @@ class Parts(NamedTuple):
 
 def parts_of(settings: Settings) -> Parts:
     """The parts of a real actor."""
-    modules = ModuleStore(files_of(settings, "modules"), ArweaveClient(settings.arweave_url).item)
+    modules = ModuleStore(files_of(settings, "modules"), ArweaveClient(settings.arweave_url).signed)
     return Parts(
         open_readers(settings),
         open_results(settings),

@@ -17,6 +17,7 @@ make no sense.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import Any, Self
 
@@ -24,6 +25,8 @@ import httpx
 import orjson
 
 from aoray.arweave.heights import Heights
+from aoray.arweave.transactions import from_json as transaction_from_json
+from aoray.arweave.transactions import raw_of, signed_item
 from aoray.errors import BadSignature, ClientError, MalformedInput, NotFound, TooLarge, Unavailable
 from aoray.limits import ARWEAVE_BYTES_PER_SECOND_MIN, ARWEAVE_SECONDS_MAX, UPLOAD_BYTES_MAX
 from aoray.protocol.ids import b64url_decode, is_id
@@ -169,6 +172,25 @@ class ArweaveClient:
             await asyncio.to_thread(verify, item)
         if item.id != id:
             raise MalformedInput(f"{self.url} gives item {item.id} for {id}", field="id")
+        return item
+
+    async def signed(self, id: str) -> DataItem:
+        """A data item, or a transaction of layer 1 in the form of one, verified: modules may be either."""
+        try:
+            return await self.item(id)
+        except NotFound:
+            raise
+        except ClientError:
+            with contextlib.suppress(ClientError):  # then it is as `item` says
+                return await self._signed_transaction(id)
+            raise
+
+    async def _signed_transaction(self, id: str) -> DataItem:
+        found, data = await self.transaction(id), await self.data(id)
+        raw = await asyncio.to_thread(lambda: raw_of(transaction_from_json(found), data))
+        item = await asyncio.to_thread(signed_item, raw)
+        if item.id != id:
+            raise MalformedInput(f"{self.url} gives transaction {item.id} for {id}", field="id")
         return item
 
     async def _rebuilt(self, id: str) -> DataItem:

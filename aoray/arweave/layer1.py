@@ -17,22 +17,19 @@ On failure: `ClientError` in words. Chunks are bounded as `pieces` says.
 from __future__ import annotations
 
 import sqlite3
-import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
-
-import orjson
 
 from aoray import limits
 from aoray.arweave import index, wallets
 from aoray.arweave.intake import Intake, alone, is_bundle, opened
 from aoray.arweave.merkle import CHUNK_BYTES_MAX, Chunk, chunked, proven, spans
 from aoray.arweave.pieces import Pieces
-from aoray.arweave.rows import Stored
+from aoray.arweave.rows import ITEM, Stored, stored_of
 from aoray.arweave.store import ArweaveStore
-from aoray.arweave.transactions import Transaction, from_json, to_json, verify
+from aoray.arweave.transactions import Transaction, from_json, raw_of, verify
 from aoray.errors import ClientError, MalformedInput, NotFound, TooLarge
 from aoray.protocol.ids import b64url_decode, b64url_encode
 
@@ -52,7 +49,6 @@ class Layer1:
         with store.writing() as db:
             self._gift = 0 if wallets.begin(db, balances) else wallets.GIFT
         self._tree = lru_cache(maxsize=TREES_MAX)(self._tree_of)
-        self._growing = threading.Lock()  # a tree is made from all of an upload's data: one at a time
 
     # Transactions
 
@@ -134,12 +130,11 @@ class Layer1:
 
     def chunk_at(self, offset: int) -> dict[str, str]:
         """The chunk that holds the byte at this offset, and its data path."""
-        stored = self._store.upload_at(offset - 1)
+        stored = self._upload_at(offset - 1)
         if stored is None:
             raise NotFound("no data has that offset")
         place = offset - 1 - stored.start - stored.header_size
-        with self._growing:
-            chunks = self._tree(stored)
+        chunks = self._tree(stored)
         found = next(chunk for chunk in chunks if place < chunk.end)
         return {
             "chunk": b64url_encode(self._store.data(stored, found.start, found.end)),
@@ -147,6 +142,15 @@ class Layer1:
             "tx_path": "",
             "packing": "unpacked",
         }
+
+    def _upload_at(self, place: int) -> Stored | None:
+        """The upload whose data has its bytes at this place of the file."""
+        self._store.catch_up()
+        order = "WHERE parent IS NULL AND start <= ? ORDER BY start DESC LIMIT 1"
+        rows = self._store.rows(f"{ITEM} {order}", [max(-1, min(place, 1 << 62))])
+        found = stored_of(rows[0]) if rows else None
+        within = found and found.start + found.header_size <= place < found.start + found.size
+        return found if within else None
 
     def _tree_of(self, stored: Stored) -> list[Chunk]:
         root, chunks = chunked(self._store.data(stored))
@@ -176,8 +180,7 @@ class Layer1:
         """Add empty blocks."""
         if not 1 <= blocks <= limits.MINE_BLOCKS_MAX:
             raise ClientError(f"{blocks} blocks", hint=f"1 to {limits.MINE_BLOCKS_MAX} at once.")
-        for _ in range(blocks):
-            self._store.commit(lambda _: [])
+        self._store.mine(blocks)
 
 
 def read(found: Mapping[str, Any]) -> tuple[Transaction, bytes]:
@@ -202,7 +205,7 @@ def read(found: Mapping[str, Any]) -> tuple[Transaction, bytes]:
 
 def _intake(transaction: Transaction, data: bytes) -> Intake:
     """The transaction as the store keeps it: its JSON, then its data, unfolded if it is a bundle."""
-    upload = replace(transaction.item, data=data, raw=orjson.dumps(to_json(transaction)) + data)
+    upload = replace(transaction.item, data=data, raw=raw_of(transaction, data))
     if not (data and is_bundle(upload)):
         return alone(upload)
     try:

@@ -26,12 +26,14 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from aoray import limits
 from aoray.arweave.layer1 import Layer1
 from aoray.arweave.rows import Block
+from aoray.arweave.search import new_budget
 from aoray.arweave.searching import Who
 from aoray.arweave.store import ArweaveStore
 from aoray.arweave.wallets import WINSTON_MAX
 from aoray.bodies import Bodies
 from aoray.errors import ClientError, MalformedInput
 from aoray.protocol.ids import is_id
+from aoray.turns import Turns
 
 NETWORK = "aoray.local"
 ADDRESS_HINT = "An address is 43 characters of base64url."
@@ -139,7 +141,7 @@ def _address(address: str) -> str:
     return address
 
 
-def add_chunks(routes: APIRouter, layer1: Layer1, bodies: Bodies, who: Who) -> None:
+def add_chunks(routes: APIRouter, layer1: Layer1, bodies: Bodies, turns: Turns, who: Who) -> None:
     """The routes of chunks. They come before those of `/tx/{id}/{field}`."""
 
     @routes.post("/chunk")
@@ -156,9 +158,10 @@ def add_chunks(routes: APIRouter, layer1: Layer1, bodies: Bodies, who: Who) -> N
         return PlainTextResponse("OK")
 
     @routes.get("/chunk/{offset}")
-    def chunk_at(offset: int) -> Response:
-        """The chunk at an offset of the weave."""
-        return JSONResponse(layer1.chunk_at(offset))
+    async def chunk_at(offset: int, request: Request) -> Response:
+        """The chunk at an offset of the weave. Its proof takes all of the upload, so addresses take turns."""
+        asks = who(request.scope), lambda _: layer1.chunk_at(offset), new_budget(), request.is_disconnected
+        return JSONResponse(await turns.run(*asks))
 
     @routes.get("/tx/pending")
     def pending() -> Response:

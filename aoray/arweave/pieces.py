@@ -15,6 +15,7 @@ the time to wait; `NotFound` for an upload that is not there (any more); `Unavai
 
 from __future__ import annotations
 
+import fcntl
 import sqlite3
 import threading
 import time
@@ -44,7 +45,9 @@ class Pieces:
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
-        self._db.executescript(SCHEMA)
+        with path.with_suffix(".lock").open("ab") as lock:  # SQLite does not wait when it turns to WAL
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._db.executescript(SCHEMA)
         self._clock = clock
         self._turn = threading.Lock()
 

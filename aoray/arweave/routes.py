@@ -87,6 +87,7 @@ def router(
     address a request is: addresses take turns in searches, and have bounds. `balances` are what wallets begin
     with, if a genesis file says so."""
     recent = recent or Recent()
+    turns = turns or searches()
     bodies = Bodies()
     pieces = Pieces(store.path.with_name("arweave-pieces.sqlite"))
     layer1, bundler = Layer1(store, pieces, balances), Bundler(store, pieces)
@@ -96,10 +97,10 @@ def router(
     add_prices(bundlers)
     routes = APIRouter(tags=["arweave"])
     routes.include_router(bundlers)
-    add_graphql(routes, Searching(Graph(store), recent, turns or searches(), who), bodies)
+    add_graphql(routes, Searching(Graph(store), recent, turns, who), bodies)
     add_chain(routes, store)
     add_wallets(routes, store, layer1)
-    add_chunks(routes, layer1, bodies, who)
+    add_chunks(routes, layer1, bodies, turns, who)
     _add_transactions(routes, store, recent)
     routes.include_router(bundlers, prefix="/v1")
     _add_data(routes, store)

@@ -37,7 +37,7 @@ from aoray.arweave import index, wallets
 from aoray.arweave.intake import Intake, closed, is_bundle, unfold
 from aoray.arweave.rows import BLOCK, ITEM, Block, Receipt, Stored, block_of, bytes_of, stored_of
 from aoray.arweave.search import Filter, Page, Reader, count, find, new_budget, tested
-from aoray.arweave.transactions import Transaction, from_json
+from aoray.arweave.transactions import Transaction, from_json, is_raw
 from aoray.durable import sync_directory
 from aoray.errors import NotFound, Unavailable
 from aoray.limits import WAITING_BYTES_MAX
@@ -109,7 +109,7 @@ class ArweaveStore:
             return self.put_intake(unfold(item, self._trusted))
         receipt = self.put_intake(closed(item))
         if self._waiting()[1] > WAITING_BYTES_MAX:
-            self._catch_up()
+            self.catch_up()
         self._later()
         return receipt
 
@@ -182,6 +182,14 @@ class ArweaveStore:
                 index.move(db, top, start)
         return height + 1
 
+    def mine(self, blocks: int) -> None:
+        """Add empty blocks."""
+        with self.writing() as db:
+            index.open_all(db, self._bytes)
+            for _ in range(blocks):
+                height, previous = self._tip()
+                self._mine(height + 1, previous, [], index.last_seq(db) + 1)
+
     def _keep(self, intake: Intake, start: int, height: int) -> None:
         """The rows of an upload, behind those of what waits; or it waits too."""
         if intake.closed:
@@ -190,7 +198,7 @@ class ArweaveStore:
             index.open_all(self._writer, self._bytes)
             index.write(self._writer, intake, start, height)
 
-    def _catch_up(self) -> None:
+    def catch_up(self) -> None:
         """Index all that waited when this began; what comes meanwhile does not keep the caller."""
         last, _ = self._waiting()
         if last < 0:
@@ -248,7 +256,7 @@ class ArweaveStore:
         return stored_of(rows[0]) if rows else None
 
     def _indexed(self, item_id: str) -> Stored | None:
-        self._catch_up()
+        self.catch_up()
         return self._row(item_id)
 
     def _held(self, item_id: str) -> Stored | None:
@@ -265,7 +273,7 @@ class ArweaveStore:
     def fields(self, stored: Stored) -> tuple[DataItem, Transaction | None]:
         """The same, and the transaction of layer 1, if it is one."""
         raw = self._read(stored, 0, stored.header_size)
-        if not raw.startswith(b"{"):
+        if not is_raw(raw):
             return parse(raw), None
         transaction = from_json(orjson.loads(raw))
         return transaction.item, transaction
@@ -294,7 +302,7 @@ class ArweaveStore:
         return list(itertools.islice(self._tested(wanted, page, budget), page.first))
 
     def _prepare(self, wanted: Filter) -> None:
-        self._catch_up()
+        self.catch_up()
         if wanted.by_name and self.rows("SELECT 1 FROM unnamed", []):
             raise Unavailable("the names of tags are being indexed", hint="Try again in a moment.")
 
@@ -364,21 +372,12 @@ class ArweaveStore:
 
     def uploads_in(self, height: int) -> list[str]:
         """The ids of the items that were uploaded in a block (nested ones not)."""
-        self._catch_up()
+        self.catch_up()
         sql = (
             "SELECT id FROM item WHERE parent IS NULL AND seq >= (SELECT first FROM block WHERE height = ?1)"
             " AND seq < ifnull((SELECT first FROM block WHERE height = ?1 + 1), 1 << 62)"
         )
         return [b64url_encode(own) for (own,) in self.rows(sql, [height])]
-
-    def upload_at(self, place: int) -> Stored | None:
-        """The upload whose data has its bytes at this place of the file."""
-        self._catch_up()
-        order = "WHERE parent IS NULL AND start <= ? ORDER BY start DESC LIMIT 1"
-        rows = self.rows(f"{ITEM} {order}", [min(place, 1 << 62)])
-        found = stored_of(rows[0]) if rows else None
-        within = found and found.start + found.header_size <= place < found.start + found.size
-        return found if within else None
 
     def rows(self, sql: str, parameters: Sequence[int | bytes | str]) -> list[tuple[Any, ...]]:
         with self.reading() as connection:

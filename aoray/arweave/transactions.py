@@ -10,15 +10,19 @@ come from whoever asks the node.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from typing import Any, NamedTuple
 
+import orjson
+
 from aoray.arweave.merkle import chunked
 from aoray.errors import BadSignature, MalformedInput, TooLarge
-from aoray.limits import TAG_BYTES_MAX, TAGS_MAX
+from aoray.limits import TAG_BYTES_MAX, TAGS_MAX, UPLOAD_BYTES_MAX
 from aoray.protocol.deephash import deep_hash
 from aoray.protocol.ids import ID_BYTES, b64url_decode, b64url_encode
-from aoray.protocol.items import DataItem
+from aoray.protocol.items import DataItem, parse
+from aoray.protocol.items import verify as verify_item
 from aoray.protocol.keys import RsaSigner
 from aoray.protocol.signatures import ARWEAVE, address_of, verifies
 from aoray.protocol.tags import Tag, Tags
@@ -95,6 +99,33 @@ def _signed(transaction: Transaction) -> bytes:
     pairs = [[tag.name.encode(), tag.value.encode()] for tag in tags]
     money = [target, b"%d" % quantity, b"%d" % reward]
     return deep_hash([b"2", owner, *money, anchor, pairs, b"%d" % size, root])
+
+
+def raw_of(transaction: Transaction, data: bytes) -> bytes:
+    """A transaction with its data as one run of bytes: its JSON, a line feed, its data."""
+    return orjson.dumps(to_json(transaction)) + b"\n" + data
+
+
+def is_raw(raw: bytes) -> bool:
+    """Whether bytes are those of a transaction; those of a data item begin otherwise."""
+    return raw.startswith(b"{")
+
+
+def signed_item(raw: bytes) -> DataItem:
+    """The data item, or the transaction in the form of one, that these bytes are, verified."""
+    if not is_raw(raw):
+        item = parse(raw, bytes_max=UPLOAD_BYTES_MAX)
+        verify_item(item)
+        return item
+    header, _, data = raw.partition(b"\n")
+    try:
+        transaction = from_json(orjson.loads(header))
+    except orjson.JSONDecodeError as error:
+        raise MalformedInput(f"The transaction is not JSON: {error}", field="transaction") from error
+    verify(transaction)
+    if len(data) != transaction.data_size or (data and chunked(data)[0] != transaction.data_root):
+        raise BadSignature("The data is not that of the transaction.", id=transaction.id)
+    return replace(transaction.item, data=data, raw=raw)
 
 
 def to_json(transaction: Transaction, data: bytes = b"") -> dict[str, Any]:

@@ -14,12 +14,14 @@ import pytest
 from arweaving import bundle, item
 
 from aoray import limits
+from aoray.actors.modules import keep_module, kept_module
+from aoray.arweave.client import ArweaveClient
 from aoray.arweave.merkle import CHUNK_BYTES_MAX
 from aoray.arweave.routes import router
 from aoray.arweave.store import ArweaveStore
 from aoray.arweave.transactions import Transaction, chunks_json, sign, to_json
 from aoray.arweave.wallets import GIFT, WINSTON_MAX, read_balances
-from aoray.errors import ClientError
+from aoray.errors import ClientError, NotFound
 from aoray.gateway.web import application
 from aoray.protocol.bundles import BUNDLE_TAGS
 from aoray.protocol.ids import b64url_decode, b64url_encode
@@ -329,3 +331,26 @@ def test_a_genesis_file_is_for_a_new_network_alone(store: ArweaveStore, tmp_path
         used.put(item())
         with pytest.raises(ClientError, match="without balances"):
             router(used, balances={OTHER: 6})
+
+
+async def test_a_module_may_be_a_transaction_and_is_verified_wherever_it_is_read(
+    http: httpx.AsyncClient, store: ArweaveStore, tmp_path: Path
+) -> None:
+    sent = made(store, LONG, tags=[Tag("Type", "Module")])
+    await post(http, sent)
+    for chunk in chunks_json(LONG):
+        await http.post("/chunk", json=chunk)
+    transport = http._transport
+    async with ArweaveClient("http://arweave", transport=transport) as client:
+        module = await client.signed(sent.id)
+        assert (module.id, module.data, module.address) == (sent.id, LONG, RICH.address)
+        item_of_old = item()
+        store.put(item_of_old)
+        assert (await client.signed(item_of_old.id)).raw == item_of_old.raw
+        with pytest.raises(NotFound):
+            await client.signed(OTHER)
+    keep_module(tmp_path, module)
+    assert kept_module(tmp_path, sent.id) == module
+    for damage in (module.raw[:-1] + b"?", module.raw[:-1], b"{" + module.raw, b"{}\n" + LONG):
+        (tmp_path / sent.id).write_bytes(damage)
+        assert kept_module(tmp_path, sent.id) is None
