@@ -11,6 +11,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from aoray.limits import DISK_FREE_BYTES_MIN
+
 
 def write(path: Path, content: bytes) -> None:
     """Put a file there, readable by its owner only, in place of one that is there. `OSError` if it can't."""
@@ -33,6 +35,13 @@ def make_directory(path: Path, mode: int = 0o777) -> None:
         make_directory(path.parent)
         path.mkdir(mode=mode, exist_ok=True)
         sync_directory(path.parent)
+
+
+def disk_fault(data: Path) -> str:
+    """What is wrong with the disk of a directory, if it is full."""
+    found = os.statvfs(data)
+    free = found.f_bavail * found.f_frsize
+    return f"the disk of {data} is full: {free:,} bytes are free" if free < DISK_FREE_BYTES_MIN else ""
 
 
 def sync_directory(path: Path) -> None:

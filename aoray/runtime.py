@@ -28,7 +28,7 @@ import httpx
 import orjson
 import ray
 
-from aoray import durable, logs, nodes
+from aoray import durable, logs, nodes, preflight
 from aoray.actors.modules import keep_module
 from aoray.arweave.wallets import read_balances
 from aoray.client import OCTET_STREAM
@@ -59,7 +59,6 @@ AT_LEAST_ONE = (
     "flush_interval_ms",
     "attest_interval_ms",
 )
-PORT_MAX = 65_535
 LOCATION_TTL_MS = str(3_600_000)
 
 
@@ -75,9 +74,9 @@ class Computer:
         logs.begin(self.settings.log_level)
         Admission(self.settings)  # says here what is wrong with its settings
         check_numbers(self.settings)
-        check_ports(self.settings)
         with ExitStack() as stack:
             check_arweave(self.settings)
+            preflight.check(self.settings)
             stack.enter_context(locked(self.settings.data))
             keep_shards(self.settings)
             check_versions(self.settings)
@@ -127,15 +126,6 @@ def check_numbers(settings: Settings) -> None:
             )
 
 
-def check_ports(settings: Settings) -> None:
-    """Refuse ports that there are not."""
-    if not 1 <= settings.port <= PORT_MAX - 4:
-        raise ClientError(
-            f"there is no port {settings.port}, or not all of the next four",
-            hint=f"Give a --port from 1 to {PORT_MAX - 4} (five in a row are used).",
-        )
-
-
 def check_arweave(settings: Settings) -> None:
     """Refuse at once what the shards could not work with."""
     for name, url in (("gateway", settings.gateway_url), ("bundler", settings.bundler_url)):
@@ -178,7 +168,8 @@ def ray_for(settings: Settings) -> Iterator[None]:
     namespace = "aoray-" + hashlib.sha256(str(settings.data).encode()).hexdigest()[:12]
     if settings.ray_address:
         try:
-            ray.init(address=settings.ray_address, namespace=namespace, log_to_driver=False)
+            with preflight.joining(settings.ray_address):
+                ray.init(address=settings.ray_address, namespace=namespace, log_to_driver=False)
         except (ConnectionError, ray.exceptions.RayError) as error:
             raise Unavailable(
                 f"no Ray cluster is reached by --ray-address {settings.ray_address}: {error}",

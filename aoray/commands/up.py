@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 from pathlib import Path
 from typing import Any
 
 import click
 
-from aoray import __version__, ray_environment
+from aoray import __version__, preflight, ray_environment
 from aoray.settings import Settings
 
 
@@ -48,18 +49,26 @@ from aoray.settings import Settings
 def up(**options: Any) -> None:
     """Run a computer in the foreground until Ctrl-C."""
     settings = Settings.from_environment(**options).resolved()
+    try:
+        _run(settings)
+    except Stopped:
+        click.echo("stopped")
+    except Exception as error:
+        logging.getLogger(__name__).debug("the computer did not start", exc_info=error)
+        raise preflight.sentence(error) from error
+
+
+def _run(settings: Settings) -> None:
+    preflight.check(settings)
     ray_environment.prepare(settings)
     from aoray.runtime import Computer
 
     _stop_on_signals()
     click.echo(f"aoray {__version__}: starting on {settings.url}, data in {settings.data}")
-    try:
-        with Computer(settings) as computer:
-            _stop_on_signals()  # Ray has put its own handlers in their place
-            click.echo(_welcome(settings, computer.health))
-            computer.watch()
-    except Stopped:
-        click.echo("stopped")
+    with Computer(settings) as computer:
+        _stop_on_signals()  # Ray has put its own handlers in their place
+        click.echo(_welcome(settings, computer.health))
+        computer.watch()
 
 
 class Stopped(BaseException):

@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 
 import ray
 
-from aoray import limits, logs, nodes
+from aoray import durable, limits, logs, nodes
 from aoray.actors.placement import Placement
 from aoray.arweave.client import ArweaveClient
 from aoray.arweave.heights import Heights
@@ -237,7 +237,12 @@ class ShardActor(Counted):
         return await self._wire.address()
 
     async def ready(self) -> dict[str, Any]:
-        """Answers once the shard takes work."""
+        """Answers once the shard takes work; `Unavailable` while its disk is full, or its log is broken."""
+        if fault := durable.disk_fault(self._settings.data):
+            raise Unavailable(fault, hint="Messages are refused until there is room.")
+        if self._committer.broken:
+            await self._run(self._mend)
+            self._forward(Committed([]))
         return {
             "shard": self._index,
             "term": self._term,
@@ -264,6 +269,13 @@ class ShardActor(Counted):
                 for lane in self._lanes.values()
             },
         }
+
+    def _mend(self) -> None:
+        """Open a log that broke, if that is possible by now; else say why not."""
+        try:
+            self._committer.mend()
+        except Unavailable as error:
+            raise Unavailable(f"the log can't be written: {error.message}", hint=error.hint) from error
 
     # The committing loop
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import resource
+import socket
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -16,7 +20,9 @@ from loading import check, check_log, log_of, prepare
 from aoray.client import Client
 from aoray.errors import UnknownProcess
 from aoray.modules.lua import lua_item, lua_module_id
+from aoray.protocol.items import build
 from aoray.protocol.keys import generate_ed25519
+from aoray.protocol.tags import Tag
 from aoray.testing import LocalComputer, command_of, free_ports, part_of, send_kill
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
@@ -27,6 +33,15 @@ RAY_NOTICES_SOON = {
     "RAY_health_check_timeout_ms": "1000",
 }
 COUNT = "N = (N or 0) + 1 return N"
+MESSAGE_TAGS = [
+    Tag("Data-Protocol", "ao"),
+    Tag("Variant", "ao.TN.1"),
+    Tag("Type", "Message"),
+    Tag("Action", "Eval"),
+]
+SECONDS_BEFORE_RAY = (
+    8.0  # 0.5 s on a machine that has nothing else to do; Ray's start takes longer than this there
+)
 
 
 async def count(client: Client, process: str) -> str:
@@ -89,20 +104,93 @@ def test_a_second_computer_on_the_same_data_is_refused(computer: LocalComputer) 
     assert httpx.get(f"{computer.url}/health").status_code == 200
 
 
-def test_a_port_that_is_taken_is_said_and_nothing_stays(computer: LocalComputer, tmp_path: Path) -> None:
-    data = str(tmp_path / "data")
-    command = [sys.executable, "-m", "aoray", "up", "--data", data, "--port", str(computer.port)]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert ran.returncode == 1
-    assert str(computer.port) in ran.stderr
-    assert httpx.get(f"{computer.url}/health").status_code == 200
+def up(*options: str, **environment: str) -> tuple[float, subprocess.CompletedProcess[str]]:
+    """How long `aoray up` took to say why it does not start, and what it said."""
+    begun = time.monotonic()
+    ran = subprocess.run(
+        [sys.executable, "-m", "aoray", "up", *options],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=os.environ | environment,
+    )
+    assert ran.returncode == 1, ran
+    assert "\naoray: " in "\n" + ran.stderr and "Traceback" not in ran.stderr + ran.stdout, ran.stderr
+    return time.monotonic() - begun, ran
+
+
+@pytest.mark.parametrize("unit", range(5))
+def test_a_port_that_is_taken_is_said_before_anything_is_started(tmp_path: Path, unit: int) -> None:
+    port = free_ports()
+    with socket.create_server(("127.0.0.1", port + unit)):
+        seconds, ran = up("--data", str(tmp_path / "data"), "--port", str(port))
+    assert f"127.0.0.1:{port + unit}" in ran.stderr
+    assert seconds < SECONDS_BEFORE_RAY
+    assert "starting" not in ran.stdout
+
+
+def test_a_ray_that_is_not_there_or_does_not_answer_is_given_up(tmp_path: Path) -> None:
+    options = "--data", str(tmp_path / "data"), "--port", str(free_ports()), "--ray-address"
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = f"127.0.0.1:{listening.getsockname()[1]}"
+        seconds, ran = up(*options, address)  # it takes the connection, and says nothing
+        assert address in ran.stderr and "does not answer" in ran.stderr
+        assert seconds < 15 + SECONDS_BEFORE_RAY
+    seconds, ran = up(*options, address)
+    assert address in ran.stderr and "refused" in ran.stderr and seconds < SECONDS_BEFORE_RAY
+    assert "is no host:port" in up(*options, "somewhere:else")[1].stderr
+
+
+def test_what_is_wrong_with_the_data_directory_is_said(tmp_path: Path) -> None:
+    port, found = str(free_ports()), tmp_path / "data"
+    found.write_text("a file")
+    assert "File exists" in up("--data", str(found), "--port", port)[1].stderr
+    for name in ("log-0", "results", "arweave"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / f"{name}.sqlite").write_bytes(b"no database" * 100)
+        _, ran = up("--data", str(folder), "--port", port)
+        assert f"{name}.sqlite is damaged" in ran.stderr
+    odd = tmp_path / "odd"
+    odd.mkdir()
+    (odd / "shards").write_text("two")
+    assert "does not say a number of shards" in up("--data", str(odd), "--port", port)[1].stderr
+    assert "AORAY_PORT is 'four'" in up("--data", str(tmp_path / "new"), AORAY_PORT="four")[1].stderr
+    assert "can't listen on 203.0.113.7" in up("--host", "203.0.113.7", "--port", port)[1].stderr
+
+
+async def health_of(http: httpx.AsyncClient, status: int) -> httpx.Response:
+    """What `/health` says once it has this status; it asks the actors once a second."""
+    async with asyncio.timeout(60):
+        while (found := await http.get("/health")).status_code != status:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+    return found
+
+
+async def test_health_is_503_while_the_log_can_not_be_written(mortal: LocalComputer) -> None:
+    signer = generate_ed25519()
+    [shard] = mortal.actors("Shard")
+    before = resource.prlimit(shard, resource.RLIMIT_FSIZE)
+    async with Client(mortal.url, signer) as client, httpx.AsyncClient(base_url=mortal.url) as http:
+        process = await client.spawn()
+        assert await count(client, process) == "1"
+        resource.prlimit(shard, resource.RLIMIT_FSIZE, (1, before[1]))  # as a disk that is full
+        try:
+            raw = build(signer, target=process, tags=MESSAGE_TAGS, data=COUNT.encode()).raw
+            assert (await http.post("/", content=raw, timeout=60)).status_code == 503
+            assert "log" in (await health_of(http, 503)).json()["error"]
+        finally:
+            resource.prlimit(shard, resource.RLIMIT_FSIZE, before)
+        await health_of(http, 200)
+        assert int(await count(client, process)) in (2, 3)  # the refused one may have been written
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         (("--port", "65534"), "five in a row"),
-        (("--data", "/proc/nowhere"), "/proc/nowhere: No such file"),
+        (("--data", "/proc/nowhere"), "can't write in /proc/nowhere: No such file"),
         (("--gateway-url", "arweave.net"), "'arweave.net' is no URL"),
         (("--gateway-url", "http://localhost", "--bundler-url", "turbo"), "'turbo' is no URL"),
         (("--bundler-url", "http://localhost"), "needs a gateway"),
@@ -125,7 +213,7 @@ def test_data_that_it_can_not_start_on_is_refused_in_words(tmp_path: Path) -> No
         db.execute("PRAGMA user_version = 1000")
     damaged.mkdir()
     (damaged / "results.sqlite").write_bytes(b"no database" * 100)
-    for data, said in ((later, "made by a later aoray"), (damaged, "an actor can't start: ")):
+    for data, said in ((later, "made by a later aoray"), (damaged, "results.sqlite is damaged")):
         command = [sys.executable, "-m", "aoray", "up", "--data", str(data), "--port", str(free_ports())]
         ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         assert ran.returncode == 1
