@@ -51,6 +51,8 @@ class Engine:
     allow_list: bool  # code is read by wasm/code.py, which takes nothing that it does not know
     more_imports: bool  # those of metered modules, of C++ exceptions, of printing
     for_new: bool  # whether a new process may have it
+    function_weight_max: int  # for the compiler (wasm/weight.py): about milliseconds; 0 is no bound
+    module_weight_max: int  # all functions together
     # What a process may use
     memory_bytes_default: int
     memory_bytes_max: int
@@ -85,6 +87,8 @@ _FIRST = Engine(
     allow_list=False,
     more_imports=False,
     for_new=False,  # its scanner of code has a hole
+    function_weight_max=0,
+    module_weight_max=0,
     memory_bytes_default=512 * MIB,
     memory_bytes_max=1 * GIB,
     fuel_default=10_000_000_000,
@@ -110,6 +114,8 @@ _SECOND = replace(
     # Their values live in memory and number globals alone; exceptions are there for the shim too
     proposals=_PROPOSALS,
     allow_list=True,
+    function_weight_max=4_000,
+    module_weight_max=20_000,
     # Granted as it is stated: what takes long is evaluated in slices
     fuel_max=9_000_000_000_000,
     # What a result sends is bounded by its bytes and its fuel; by number so that pushing it has an end

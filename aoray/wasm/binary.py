@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from aoray.errors import UnsupportedModule
 from aoray.protocol.engines import ENGINES, NEWEST
 from aoray.protocol.engines import Engine as Rules
-from aoray.wasm import code, first_code
+from aoray.wasm import code, first_code, weight
 
 GLOBAL = "aoray:global:"
 
@@ -101,6 +101,8 @@ class _Rewriter:
     def prepared(self) -> Prepared:
         indices, types = self.checked()
         functions = self._check_imports() + self._count(FUNCTION)
+        if self._rules.function_weight_max:
+            weight.check(self.sections, self._rules)
         self._append(EXPORT, [_export(n, index) for n, index in enumerate(indices)])
         self._charge(functions)
         body = b"".join(

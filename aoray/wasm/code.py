@@ -142,11 +142,7 @@ def instructions(body: bytes) -> Iterator[int]:
     _locals(reader)
     while reader.position < len(body):
         yield reader.position
-        match = ONE.match(body, reader.position)
-        if match:
-            reader.position = match.end()
-        else:
-            _step(reader)
+        step(reader)
 
 
 def constant_end(code: bytes, position: int) -> int:
@@ -163,6 +159,15 @@ def _locals(reader: Reader) -> None:
     for _ in range(reader.number()):
         reader.number()
         reader.value_type()
+
+
+def step(reader: Reader) -> None:
+    """Past one instruction."""
+    match = ONE.match(reader.data, reader.position)
+    if match:
+        reader.position = match.end()
+    else:
+        _step(reader)
 
 
 def _step(reader: Reader) -> None:
