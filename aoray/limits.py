@@ -245,6 +245,8 @@ ATTEST_PROCESSES_MAX = 100  # whose attestations are signed and written down at 
 # Guest code.
 OWN_ACTORS_MAX = 64  # of one shard: each is an OS process of 60 MB; beyond it the pool is used
 MODULE_BYTES_MAX = 64 * MIB
+FUNCTION_WEIGHT_MAX = 4_000  # for the compiler (wasm/weight.py): about milliseconds
+MODULE_WEIGHT_MAX = 20_000  # all its functions together
 MODULE_COMPILE_SECONDS_MAX = 120
 MODULE_GLOBALS_MAX = 500  # mutable ones
 COMPILERS_MAX = 2  # at once, on one machine; who wants another waits

@@ -34,7 +34,7 @@ from aoray.errors import TooLarge, Unavailable, UnsupportedModule
 from aoray.limits import COMPILERS_MAX, MODULE_COMPILE_SECONDS_MAX
 from aoray.protocol import engines
 from aoray.protocol.engines import Engine as Rules
-from aoray.wasm import binary, imports, pages, shim
+from aoray.wasm import binary, code, cxx, first_code, imports, pages, shape, shim, weight
 from aoray.wasm import compile as compiler
 
 NEWEST = engines.ENGINES[engines.NEWEST]
@@ -167,11 +167,12 @@ def _allow_many_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+_PREPARING = (binary, code, cxx, first_code, weight, shape, imports, shim, compiler, engines)
+
+
 def _configuration(rules: Rules) -> str:
     """A hash of all else that shapes an artifact: versions, machine, and the code that prepares modules."""
-    sources = (
-        Path(str(module.__file__)).read_bytes() for module in (binary, imports, shim, compiler, engines)
-    )
+    sources = (Path(str(module.__file__)).read_bytes() for module in _PREPARING)
     text = f"{version('wasmtime')} {platform.machine()} {compiler.VERSION} {rules.version}".encode()
     return hashlib.sha256(text + b"".join(sources)).hexdigest()[:16]
 

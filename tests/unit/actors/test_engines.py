@@ -99,6 +99,8 @@ def test_the_bounds_of_the_newest_engine_are_those_of_limits() -> None:
         limits.MODULE_BYTES_MAX,
         limits.MODULE_GLOBALS_MAX,
     )
+    weights = newest.function_weight_max, newest.module_weight_max
+    assert weights == (limits.FUNCTION_WEIGHT_MAX, limits.MODULE_WEIGHT_MAX)
     assert newest.memory_bytes_default == limits.MEMORY_BYTES_DEFAULT
     assert newest.memory_bytes_max == limits.MEMORY_BYTES_MAX
     assert (newest.fuel_default, newest.fuel_stated_max) == (limits.FUEL_DEFAULT, limits.FUEL_MAX)
