@@ -76,6 +76,9 @@ BLOCKS_AHEAD_MAX = 500  # but for so many blocks, once
 TERMS_CACHED_MAX = (
     16_384  # numbers of tags and ids in the index, so that those that come often are not hashed again
 )
+INDEX_SLICE_TERMS = (
+    10_000  # rows of the index that a bundle writes at a time: others have their turns between
+)
 WAITING_BYTES_MAX = 16 * MIB  # of the flusher's bundles whose items are not indexed yet: a second's work
 RECENT_SECONDS_MAX = 5.0  # that a search waits for what is acknowledged and not posted yet
 TRANSACTION_BODY_BYTES_MAX = 16 * MIB  # of a layer-1 transaction as JSON: 12 MiB of data with it, as nodes

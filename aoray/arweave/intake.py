@@ -15,13 +15,19 @@ gateways do; its bytes stay inside the bundle.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from functools import lru_cache
 from hashlib import blake2b, sha256
 from typing import NamedTuple
 
 from aoray.errors import ClientError, MalformedInput, TooLarge
-from aoray.limits import BUNDLE_BYTES_MAX, BUNDLE_DEPTH_MAX, BUNDLE_ITEMS_MAX, TERMS_CACHED_MAX
+from aoray.limits import (
+    BUNDLE_BYTES_MAX,
+    BUNDLE_DEPTH_MAX,
+    BUNDLE_ITEMS_MAX,
+    INDEX_SLICE_TERMS,
+    TERMS_CACHED_MAX,
+)
 from aoray.protocol.bundles import BUNDLE_TAGS
 from aoray.protocol.ids import b64url_decode, b64url_encode
 from aoray.protocol.items import DataItem, parse, verify
@@ -74,6 +80,25 @@ def unfold(upload: DataItem, trusted: Container[str] = ()) -> Intake:
     """Every valid item in `upload`, itself first; `trusted` are owners whose bundles are taken unverified."""
     verify(upload)
     return opened(upload, trusted)
+
+
+def is_long(intake: Intake) -> bool:
+    """Whether to write it at once would keep others waiting."""
+    return sum(1 + len(item.terms) for item in intake.placed) > INDEX_SLICE_TERMS
+
+
+def slices(placed: Sequence[Placed]) -> Iterator[list[Placed]]:
+    """Items in pieces of about `limits.INDEX_SLICE_TERMS` rows of the index; more keep others waiting."""
+    part: list[Placed] = []
+    rows = 0
+    for item in placed:
+        part.append(item)
+        rows += 1 + len(item.terms)
+        if rows >= INDEX_SLICE_TERMS:
+            yield part
+            part, rows = [], 0
+    if part:
+        yield part
 
 
 def closed(upload: DataItem) -> Intake:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 from aoray.arweave.intake import Refused
 from aoray.errors import MalformedInput
@@ -11,6 +11,12 @@ from aoray.protocol.ids import b64url_decode, b64url_encode
 
 BLOCK = "SELECT b.height, b.id, b.timestamp, p.id FROM block b LEFT JOIN block p ON p.height = b.height - 1"
 ITEM = "SELECT seq, id, height, parent, start, header_size, size FROM item"
+
+
+UPLOADS = (
+    "SELECT id FROM item WHERE parent IS NULL AND seq >= (SELECT first FROM block WHERE height = ?1)"
+    " AND seq < ifnull((SELECT first FROM block WHERE height = ?1 + 1), 1 << 62)"
+)
 
 
 class Block(NamedTuple):
@@ -64,3 +70,35 @@ def bytes_of(text: str) -> bytes:
         return b64url_decode(text)
     except MalformedInput:
         return b""
+
+
+class Which(TypedDict, total=False):
+    """Which blocks: heights are both included, `after` is one that the page comes after."""
+
+    ids: Sequence[str] | None
+    height_min: int
+    height_max: int
+    after: int | None
+    first: int
+    ascending: bool
+
+
+def blocks_query(
+    ids: Sequence[str] | None = None,
+    height_min: int = 0,
+    height_max: int = 1 << 62,
+    after: int | None = None,
+    first: int = 1,
+    ascending: bool = False,
+) -> tuple[str, list[int | bytes]]:
+    """The query for blocks, by height, and its parameters."""
+    sql = f"{BLOCK} WHERE b.height BETWEEN ? AND ?"
+    parameters: list[int | bytes] = [height_min, height_max]
+    if ids is not None:
+        sql += f" AND b.id IN ({','.join('?' * len(ids))})"
+        parameters += [bytes_of(block_id) for block_id in ids]
+    if after is not None:
+        sql += f" AND b.height {'>' if ascending else '<'} ?"
+        parameters.append(after)
+    sql += f" ORDER BY b.height {'ASC' if ascending else 'DESC'} LIMIT ?"
+    return sql, [*parameters, first]

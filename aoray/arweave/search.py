@@ -14,6 +14,7 @@ On failure: a search that needs more raises what `Budget.check` does.
 from __future__ import annotations
 
 import sqlite3
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,6 +74,32 @@ class Reader:
             raise Unavailable(f"the Arweave store does not answer: {error}") from error
         finally:
             self.connection.set_progress_handler(None, 0)
+
+
+class Readers:
+    """As many of them as read at the same time. For all threads."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._free: deque[Reader] = deque()
+
+    @contextmanager
+    def reading(self, budget: Budget | None = None) -> Iterator[sqlite3.Connection]:
+        """A connection of one's own, from those that are free."""
+        try:
+            reader = self._free.pop()
+        except IndexError:
+            reader = Reader(self._path)
+        try:
+            with reader.bounded(budget) as connection:
+                yield connection
+        finally:
+            self._free.append(reader)
+
+    def close(self) -> None:
+        """Close all connections; none may be in use."""
+        for reader in self._free:
+            reader.connection.close()
 
 
 def new_budget() -> Budget:

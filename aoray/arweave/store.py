@@ -26,17 +26,29 @@ import time
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from hashlib import sha384
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import orjson
 
 from aoray.arweave import index, wallets
-from aoray.arweave.intake import Intake, closed, is_bundle, unfold
-from aoray.arweave.rows import BLOCK, ITEM, Block, Receipt, Stored, block_of, bytes_of, stored_of
-from aoray.arweave.search import Filter, Page, Reader, count, find, new_budget, tested
+from aoray.arweave.intake import Intake, closed, is_bundle, is_long, slices, unfold
+from aoray.arweave.rows import (
+    BLOCK,
+    ITEM,
+    UPLOADS,
+    Block,
+    Receipt,
+    Stored,
+    Which,
+    block_of,
+    blocks_query,
+    bytes_of,
+    stored_of,
+)
+from aoray.arweave.search import Filter, Page, Readers, count, find, new_budget, tested
 from aoray.arweave.transactions import Transaction, from_json, is_raw
 from aoray.durable import sync_directory
 from aoray.errors import NotFound, Unavailable
@@ -74,7 +86,7 @@ class ArweaveStore:
         self._set_up()
         self._writing = threading.Lock()
         self._queue: deque[tuple[Intake, Future[Receipt]]] = deque()
-        self._readers: deque[Reader] = deque()
+        self._readers = Readers(path)
 
     def _set_up(self) -> None:
         """Tables and the first block, if the store is new."""
@@ -83,7 +95,7 @@ class ArweaveStore:
             index.set_up(self._writer)
             self._writer.executescript(wallets.SCHEMA)
             if not self._writer.execute("SELECT 1 FROM block").fetchone():
-                self._mine(1, b"", [], first=1)
+                self._mine([], first=1)
             sync_directory(self.path.parent)
         finally:
             fcntl.flock(self._bytes, fcntl.LOCK_UN)
@@ -91,8 +103,7 @@ class ArweaveStore:
     def close(self) -> None:
         """Let go of the files; no other call may be under way."""
         self._writer.close()
-        for reader in self._readers:
-            reader.connection.close()
+        self._readers.close()
         os.close(self._bytes)
 
     def __enter__(self) -> Self:
@@ -106,22 +117,43 @@ class ArweaveStore:
     def put(self, item: DataItem) -> Receipt:
         """Verify an item, unfold it if it is a bundle, and keep it for ever; returns once it is on disk."""
         if self._later is None or item.address not in self._trusted or not is_bundle(item):
-            return self.put_intake(unfold(item, self._trusted))
+            intake = unfold(item, self._trusted)
+            return self._put_long(intake) if is_long(intake) else self.put_intake(intake)
         receipt = self.put_intake(closed(item))
         if self._waiting()[1] > WAITING_BYTES_MAX:
             self.catch_up()
         self._later()
         return receipt
 
+    def _put_long(self, intake: Intake) -> Receipt:
+        """Keep a large bundle, a slice at a time, each in a block: what else waits is written between them.
+
+        It has its own row last: if this ends before, it was not taken, and may be posted again.
+        """
+        top, start = intake.placed[0], -1
+        with self.reading() as connection:
+            height = index.height_of(connection, top.id)
+        if height is None:
+            for part in (*slices(intake.placed[1:]), [top]):
+                with self.writing() as db:
+                    start = start if start >= 0 else self._append([intake.raw])[0]
+                    height = self._mine([item.id for item in part])
+                    index.open_all(db, self._bytes)
+                    index.write(db, Intake(b"", part, []), start, height)
+        assert height is not None
+        return Receipt(b64url_encode(top.id), height, intake.refused)
+
     def put_intake(self, intake: Intake) -> Receipt:
         """Keep an upload. Whoever gets the lock writes all that wait, in one transaction and one block."""
         future: Future[Receipt] = Future()
         self._queue.append((intake, future))
         with self._writing:
-            batch = [self._queue.popleft() for _ in range(len(self._queue))]
-            if batch:
-                self._write(batch)
+            self._write_queued()
         return future.result()
+
+    def _write_queued(self) -> None:
+        if batch := [self._queue.popleft() for _ in range(len(self._queue))]:
+            self._write(batch)
 
     def _write(self, batch: Sequence[tuple[Intake, Future[Receipt]]]) -> None:
         try:
@@ -140,26 +172,27 @@ class ArweaveStore:
 
     def _transact(self, intakes: Sequence[Intake]) -> list[Receipt]:
         with index.transaction(self._writer):
-            height, previous = self._tip()
-            tops = [intake.placed[0].id for intake in intakes]
+            tops, height = [intake.placed[0].id for intake in intakes], 0
             heights = {top: index.height_of(self._writer, top) for top in tops}
             fresh = {top: each for top, each in zip(tops, intakes, strict=True) if heights[top] is None}
             if fresh:
-                self._mine(height + 1, previous, fresh)
+                height = self._mine(fresh)
                 starts = self._append(intake.raw for intake in fresh.values())
                 for intake, start in zip(fresh.values(), starts, strict=True):
-                    self._keep(intake, start, height + 1)
+                    self._keep(intake, start, height)
         return [
-            Receipt(b64url_encode(top), heights[top] or height + 1, intake.refused)
+            Receipt(b64url_encode(top), heights[top] or height, intake.refused)
             for top, intake in zip(tops, intakes, strict=True)
         ]
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """The database in a transaction, beside which nobody writes."""
+        """The database in a transaction, beside which nobody writes; what is queued is written before."""
         try:
-            with self._writing, index.transaction(self._writer):
-                yield self._writer
+            with self._writing:
+                self._write_queued()
+                with index.transaction(self._writer):
+                    yield self._writer
         except (sqlite3.Error, OSError) as error:
             raise Unavailable(f"the Arweave store cannot write: {error}", hint="Is the disk full?") from error
 
@@ -172,23 +205,21 @@ class ArweaveStore:
             intakes = work(db)
             if intakes is None:
                 return None
-            height, previous = self._tip()
             index.open_all(db, self._bytes)
             tops = [intake.placed[0] for intake in intakes]
-            self._mine(height + 1, previous, [top.id for top in tops], index.last_seq(db) + 1)
+            height = self._mine([top.id for top in tops], index.last_seq(db) + 1)
             starts = self._append(intake.raw for intake in intakes)
             for intake, top, start in zip(intakes, tops, starts, strict=True):
-                index.write(db, intake, start, height + 1)
+                index.write(db, intake, start, height)
                 index.move(db, top, start)
-        return height + 1
+        return height
 
     def mine(self, blocks: int) -> None:
         """Add empty blocks."""
         with self.writing() as db:
             index.open_all(db, self._bytes)
             for _ in range(blocks):
-                height, previous = self._tip()
-                self._mine(height + 1, previous, [], index.last_seq(db) + 1)
+                self._mine([], index.last_seq(db) + 1)
 
     def _keep(self, intake: Intake, start: int, height: int) -> None:
         """The rows of an upload, behind those of what waits; or it waits too."""
@@ -203,10 +234,12 @@ class ArweaveStore:
         last, _ = self._waiting()
         if last < 0:
             return
+        found = True
         try:
-            with self._writing:
-                while index.open_oldest(self._writer, self._bytes, last):
-                    pass
+            while found:
+                with self._writing:
+                    self._write_queued()
+                    found = index.open_oldest(self._writer, self._bytes, last)
         except sqlite3.Error as error:
             raise Unavailable(f"the Arweave store cannot index: {error}", hint="Is the disk full?") from error
 
@@ -214,15 +247,14 @@ class ArweaveStore:
         with self.reading() as connection:
             return index.waiting(connection)
 
-    def _tip(self) -> tuple[int, bytes]:
+    def _mine(self, items: Iterable[bytes], first: int = index.NOT_YET) -> int:
+        """A new block; its height."""
         tip = "SELECT height, id FROM block ORDER BY height DESC LIMIT 1"
-        height, block = self._writer.execute(tip).fetchone()
-        return height, block
-
-    def _mine(self, height: int, previous: bytes, items: Iterable[bytes], first: int = index.NOT_YET) -> None:
+        height, previous = self._writer.execute(tip).fetchone() or (0, b"")
         block = sha384(b"".join([previous, *items])).digest()
         sql = "INSERT INTO block SELECT ?, ?, max(?, ifnull(max(timestamp), 0)), ? FROM block"
-        self._writer.execute(sql, [height, block, int(self._clock()), first])
+        self._writer.execute(sql, [height + 1, block, int(self._clock()), first])
+        return int(height + 1)
 
     def _append(self, uploads: Iterable[bytes]) -> list[int]:
         """Put uploads at the end of the file of bytes, durably; returns where each begins."""
@@ -342,27 +374,9 @@ class ArweaveStore:
             raise NotFound("no such block", block=block_id if height is None else height)
         return found[0]
 
-    def blocks(
-        self,
-        *,
-        ids: Sequence[str] | None = None,
-        height_min: int = 0,
-        height_max: int = 1 << 62,
-        after: int | None = None,
-        first: int = 1,
-        ascending: bool = False,
-    ) -> list[Block]:
+    def blocks(self, **which: Unpack[Which]) -> list[Block]:
         """Blocks between two heights (both included), by height."""
-        sql = f"{BLOCK} WHERE b.height BETWEEN ? AND ?"
-        parameters: list[int | bytes] = [height_min, height_max]
-        if ids is not None:
-            sql += f" AND b.id IN ({','.join('?' * len(ids))})"
-            parameters += [bytes_of(block_id) for block_id in ids]
-        if after is not None:
-            sql += f" AND b.height {'>' if ascending else '<'} ?"
-            parameters.append(after)
-        sql += f" ORDER BY b.height {'ASC' if ascending else 'DESC'} LIMIT ?"
-        return [block_of(row) for row in self.rows(sql, [*parameters, first])]
+        return [block_of(row) for row in self.rows(*blocks_query(**which))]
 
     def blocks_at(self, heights: Iterable[int]) -> dict[int, Block]:
         """The blocks of a page of items."""
@@ -373,25 +387,12 @@ class ArweaveStore:
     def uploads_in(self, height: int) -> list[str]:
         """The ids of the items that were uploaded in a block (nested ones not)."""
         self.catch_up()
-        sql = (
-            "SELECT id FROM item WHERE parent IS NULL AND seq >= (SELECT first FROM block WHERE height = ?1)"
-            " AND seq < ifnull((SELECT first FROM block WHERE height = ?1 + 1), 1 << 62)"
-        )
-        return [b64url_encode(own) for (own,) in self.rows(sql, [height])]
+        return [b64url_encode(own) for (own,) in self.rows(UPLOADS, [height])]
 
     def rows(self, sql: str, parameters: Sequence[int | bytes | str]) -> list[tuple[Any, ...]]:
         with self.reading() as connection:
             return connection.execute(sql, parameters).fetchall()
 
-    @contextmanager
-    def reading(self, budget: Budget | None = None) -> Iterator[sqlite3.Connection]:
-        """A reading connection, for one thread alone."""
-        try:
-            reader = self._readers.pop()
-        except IndexError:
-            reader = Reader(self.path)
-        try:
-            with reader.bounded(budget) as connection:
-                yield connection
-        finally:
-            self._readers.append(reader)
+    def reading(self, budget: Budget | None = None) -> AbstractContextManager[sqlite3.Connection]:
+        """A reading connection of one's own, for a while."""
+        return self._readers.reading(budget)
