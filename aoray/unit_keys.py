@@ -86,7 +86,8 @@ def now() -> str:
 def keep_keys(settings: Settings) -> None:
     """Every key is there before an actor asks for it, and is the one that the log knows."""
     finish_rotation(settings)
-    units, log = units_of(settings.data), scheduler_of_log(settings)
+    log = scheduler_of_log(settings)
+    units = units_for(settings, log)
     if log is None:  # nobody depends on them yet
         for name in KEY_NAMES:
             address = load_or_make(path_of(settings, name)).address
@@ -99,6 +100,14 @@ def keep_keys(settings: Settings) -> None:
     check_distinct(settings, {name: held[-1].address for name, held in units.items()})
     if units != units_of(settings.data):
         write_units(settings.data, units)
+
+
+def units_for(settings: Settings, log: str | None) -> Units:
+    """What is written down of the units, unless the log is another computer's: one whose files were put here
+    after this directory had keys of its own. Then the log alone says who its scheduler is."""
+    units = units_of(settings.data)
+    is_theirs = log is not None and log not in {held.address for held in units.get("scheduler", ())}
+    return {} if is_theirs else units
 
 
 def check_keys(settings: Settings, units: Units, log: str | None) -> None:
@@ -164,8 +173,9 @@ def path_of(settings: Settings, name: str) -> Path:
 
 def show(settings: Settings) -> list[Shown]:
     """Each unit's address, since when it has it, and whether its key is there."""
-    units, shown = units_of(settings.data), []
-    expected = expected_addresses(units, scheduler_of_log(settings))
+    log, shown = scheduler_of_log(settings), list[Shown]()
+    units = units_for(settings, log)
+    expected = expected_addresses(units, log)
     for name in KEY_NAMES:
         held = units.get(name) or [Held(expected.get(name, ""), "")]
         address, fault = held[-1].address, ""
@@ -173,7 +183,7 @@ def show(settings: Settings) -> list[Shown]:
             found = load_held(path_of(settings, name), name, address or load(path_of(settings, name)).address)
             address = found.address
         except FileNotFoundError:
-            fault = "there is none yet: `aoray up` makes it"
+            fault = "it is missing" if log else "there is none yet: `aoray up` makes it"
         except (ClientError, OSError) as error:
             fault = str(getattr(error, "message", error))
         earlier = [each.address for each in held[:-1]]
@@ -185,7 +195,7 @@ def backup(settings: Settings, file: Path, passphrase: bytes = b"") -> dict[str,
     """Write all keys into a file that is not there yet, mode 0600; says whose they are."""
     if file.exists():
         raise ClientError(f"{file} is there already", hint="A backup is not overwritten: give another name.")
-    units = units_of(settings.data)
+    units = units_for(settings, scheduler_of_log(settings))
     signers = {name: load_key_file(settings, name, units) for name in KEY_NAMES}
     kept = {
         name: {
@@ -226,8 +236,8 @@ def restore(settings: Settings, found: Mapping[str, Any], passphrase: bytes = b"
 
     ClientError, and nothing is changed, if the directory has a log and one of them is not its unit's.
     """
-    signers, units = _signers(found, passphrase), units_of(settings.data)
-    log = scheduler_of_log(settings)
+    signers, log = _signers(found, passphrase), scheduler_of_log(settings)
+    units = units_for(settings, log)
     expected = expected_addresses(units, log)
     for name, signer in signers.items() if log else ():
         if expected.get(name, signer.address) not in _had(found, name, signer, units):
@@ -263,7 +273,8 @@ def rotate(settings: Settings, name: KeyName) -> tuple[Held, Held]:
             hint="A process's owner may name another messenger to it; docs/keys.md says more.",
         )
     finish_rotation(settings)
-    units, log = units_of(settings.data), scheduler_of_log(settings)
+    log = scheduler_of_log(settings)
+    units = units_for(settings, log)
     if name not in units:
         raise ClientError(f"no computer has run on {settings.data} yet", hint="Is that the right --data?")
     check_keys(settings, units, log)

@@ -109,6 +109,24 @@ def test_of_a_directory_of_an_earlier_version_the_log_says_who_its_scheduler_is(
     assert list(units_of(tmp_path)) == list(KEY_NAMES)
 
 
+def test_a_log_that_was_put_beside_other_keys_is_refused_until_its_own_are_restored(tmp_path: Path) -> None:
+    """The keys come later than the log, or never: the directory has made its own meanwhile."""
+    theirs, settings = begun(tmp_path / "theirs"), Settings(data=tmp_path / "data")
+    backup(theirs, tmp_path / "backup.json")
+    keep_keys(settings)
+    for file in theirs.data.glob("log-0.sqlite*"):
+        file.rename(settings.data / file.name)
+    left = files(settings.data)
+    with pytest.raises(
+        ClientError, match="the log's scheduler is " + units_of(theirs.data)["scheduler"][0].address
+    ):
+        keep_keys(settings)
+    assert files(settings.data) == left and show(settings)[0].fault
+    restore(settings, read_backup(tmp_path / "backup.json"))
+    keep_keys(settings)
+    assert units_of(settings.data) == units_of(theirs.data)
+
+
 def test_without_a_log_nobody_depends_on_the_keys(tmp_path: Path) -> None:
     settings = Settings(data=tmp_path)
     keep_keys(settings)
