@@ -58,17 +58,28 @@ class Layer1:
         verify(transaction)
         if found.get("id", transaction.id) != transaction.id:
             raise MalformedInput("The transaction's id is not that of its signature.", field="id")
-        return self._store.commit(lambda db: self._intakes(db, transaction, data)) is not None
+        intake = _intake(transaction, data)
+        whole = len(intake.placed) == 1  # what is in a bundle comes after it, in slices
+        first = intake if whole else _intake(transaction, b"")
+        new = self._store.commit(
+            lambda db: self._checked(db, transaction, first, seeded=whole and bool(data))
+        )
+        if data and not self._is_seeded(transaction.id):
+            self._complete(transaction.id, intake)
+        return new is not None
 
-    def _intakes(self, db: sqlite3.Connection, transaction: Transaction, data: bytes) -> list[Intake] | None:
+    def _checked(
+        self, db: sqlite3.Connection, transaction: Transaction, intake: Intake, *, seeded: bool
+    ) -> list[Intake] | None:
+        """A transaction that is paid for; None for one that is here."""
         if index.height_of(db, b64url_decode(transaction.id)) is not None:
             return None
         self._check_anchor(db, transaction)
         wallets.charge(db, transaction, self._gift)
-        row = (transaction.id, transaction.data_root, transaction.data_size, bool(data))
         if transaction.data_size:
+            row = (transaction.id, transaction.data_root, transaction.data_size, seeded)
             db.execute("INSERT INTO layer1 VALUES (?, ?, ?, ?)", row)
-        return [_intake(transaction, data)]
+        return [intake]
 
     def _check_anchor(self, db: sqlite3.Connection, transaction: Transaction) -> None:
         last = wallets.last_tx(db, transaction.address)
@@ -92,7 +103,7 @@ class Layer1:
         if self._pieces.add(key, sender, start, chunk, opens=True) == size:
             data = self._pieces.joined(key)
             for each in waiting:
-                self._complete(each, data)
+                self._complete(each, _intake(self._transaction(each), data))
             self._pieces.drop(key)
 
     def _waiting(self, root: bytes, size: int) -> list[str]:
@@ -105,16 +116,18 @@ class Layer1:
             )
         return [each for each, seeded in rows if not seeded][:SAME_DATA_MAX]
 
-    def _complete(self, transaction_id: str, data: bytes) -> None:
-        """Give a transaction its data, in a new block with what is in it."""
+    def _is_seeded(self, transaction_id: str) -> bool:
+        return bool(self._store.rows("SELECT 1 FROM layer1 WHERE id = ? AND seeded", [transaction_id]))
+
+    def _complete(self, transaction_id: str, intake: Intake) -> None:
+        """Give a transaction its data, and what is in it."""
+        done = "UPDATE layer1 SET seeded = 1 WHERE id = ?"
+        self._store.fill(intake, lambda db: db.execute(done, [transaction_id]))
+
+    def _transaction(self, transaction_id: str) -> Transaction:
         transaction = self._store.fields(self._store.get(transaction_id))[1]
         assert transaction is not None
-
-        def settle(db: sqlite3.Connection) -> list[Intake]:
-            db.execute("UPDATE layer1 SET seeded = 1 WHERE id = ?", [transaction_id])
-            return [_intake(transaction, data)]
-
-        self._store.commit(settle)
+        return transaction
 
     # The weave
 
@@ -180,7 +193,9 @@ class Layer1:
         """Add empty blocks."""
         if not 1 <= blocks <= limits.MINE_BLOCKS_MAX:
             raise ClientError(f"{blocks} blocks", hint=f"1 to {limits.MINE_BLOCKS_MAX} at once.")
-        self._store.mine(blocks)
+        with self._store.writing() as db:
+            for _ in range(blocks):
+                self._store.mine([], index.last_seq(db) + 1)
 
 
 def read(found: Mapping[str, Any]) -> tuple[Transaction, bytes]:

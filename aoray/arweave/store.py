@@ -95,7 +95,7 @@ class ArweaveStore:
             index.set_up(self._writer)
             self._writer.executescript(wallets.SCHEMA)
             if not self._writer.execute("SELECT 1 FROM block").fetchone():
-                self._mine([], first=1)
+                self.mine([], first=1)
             sync_directory(self.path.parent)
         finally:
             fcntl.flock(self._bytes, fcntl.LOCK_UN)
@@ -137,8 +137,7 @@ class ArweaveStore:
             for part in (*slices(intake.placed[1:]), [top]):
                 with self.writing() as db:
                     start = start if start >= 0 else self._append([intake.raw])[0]
-                    height = self._mine([item.id for item in part])
-                    index.open_all(db, self._bytes)
+                    height = self.mine([item.id for item in part])
                     index.write(db, Intake(b"", part, []), start, height)
         assert height is not None
         return Receipt(b64url_encode(top.id), height, intake.refused)
@@ -176,7 +175,7 @@ class ArweaveStore:
             heights = {top: index.height_of(self._writer, top) for top in tops}
             fresh = {top: each for top, each in zip(tops, intakes, strict=True) if heights[top] is None}
             if fresh:
-                height = self._mine(fresh)
+                height = self.mine(fresh)
                 starts = self._append(intake.raw for intake in fresh.values())
                 for intake, start in zip(fresh.values(), starts, strict=True):
                     self._keep(intake, start, height)
@@ -187,39 +186,41 @@ class ArweaveStore:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """The database in a transaction, beside which nobody writes; what is queued is written before."""
+        """The database in a transaction; what is queued is written before, and what waits is indexed."""
         try:
             with self._writing:
                 self._write_queued()
                 with index.transaction(self._writer):
+                    index.open_all(self._writer, self._bytes)
                     yield self._writer
         except (sqlite3.Error, OSError) as error:
             raise Unavailable(f"the Arweave store cannot write: {error}", hint="Is the disk full?") from error
 
     def commit(self, work: Callable[[sqlite3.Connection], Sequence[Intake] | None]) -> int | None:
-        """The height of a new block of what `work` gives, which writes in its transaction; None is no block.
-
-        An upload that is there already is moved to where it is now.
-        """
+        """The height of a new block of what `work` gives, within its transaction; None is no block."""
         with self.writing() as db:
-            intakes = work(db)
-            if intakes is None:
+            if (intakes := work(db)) is None:
                 return None
-            index.open_all(db, self._bytes)
-            tops = [intake.placed[0] for intake in intakes]
-            height = self._mine([top.id for top in tops], index.last_seq(db) + 1)
+            height = self.mine([intake.placed[0].id for intake in intakes], index.last_seq(db) + 1)
             starts = self._append(intake.raw for intake in intakes)
-            for intake, top, start in zip(intakes, tops, starts, strict=True):
+            for intake, start in zip(intakes, starts, strict=True):
                 index.write(db, intake, start, height)
-                index.move(db, top, start)
         return height
 
-    def mine(self, blocks: int) -> None:
-        """Add empty blocks."""
-        with self.writing() as db:
-            index.open_all(db, self._bytes)
-            for _ in range(blocks):
-                self._mine([], index.last_seq(db) + 1)
+    def fill(self, intake: Intake, settle: Callable[[sqlite3.Connection], object]) -> None:
+        """Give a transaction that is here its data, and first what is in that, a slice at a time.
+
+        `settle` writes in the last of these transactions: if this ends before, the data has not come.
+        """
+        top, start = intake.placed[0], -1
+        for part in (*slices(intake.placed[1:]), []):
+            with self.writing() as db:
+                start = start if start >= 0 else self._append([intake.raw])[0]
+                height = self.mine([item.id for item in part or [top]], index.last_seq(db) + 1)
+                index.write(db, Intake(b"", part, []), start, height)
+                if not part:
+                    index.move(db, top, start)
+                    settle(db)
 
     def _keep(self, intake: Intake, start: int, height: int) -> None:
         """The rows of an upload, behind those of what waits; or it waits too."""
@@ -247,8 +248,8 @@ class ArweaveStore:
         with self.reading() as connection:
             return index.waiting(connection)
 
-    def _mine(self, items: Iterable[bytes], first: int = index.NOT_YET) -> int:
-        """A new block; its height."""
+    def mine(self, items: Iterable[bytes], first: int = index.NOT_YET) -> int:
+        """A new block, in a transaction; its height."""
         tip = "SELECT height, id FROM block ORDER BY height DESC LIMIT 1"
         height, previous = self._writer.execute(tip).fetchone() or (0, b"")
         block = sha384(b"".join([previous, *items])).digest()

@@ -15,13 +15,14 @@ from arweaving import bundle, item
 
 from aoray import limits
 from aoray.actors.modules import keep_module, kept_module
+from aoray.arweave import intake
 from aoray.arweave.client import ArweaveClient
 from aoray.arweave.merkle import CHUNK_BYTES_MAX
 from aoray.arweave.routes import router
 from aoray.arweave.store import ArweaveStore
 from aoray.arweave.transactions import Transaction, chunks_json, sign, to_json
 from aoray.arweave.wallets import GIFT, WINSTON_MAX, read_balances
-from aoray.errors import ClientError, NotFound
+from aoray.errors import ClientError, NotFound, Unavailable
 from aoray.gateway.web import application
 from aoray.protocol.bundles import BUNDLE_TAGS
 from aoray.protocol.ids import b64url_decode, b64url_encode
@@ -354,3 +355,37 @@ async def test_a_module_may_be_a_transaction_and_is_verified_wherever_it_is_read
     for damage in (module.raw[:-1] + b"?", module.raw[:-1], b"{" + module.raw, b"{}\n" + LONG):
         (tmp_path / sent.id).write_bytes(damage)
         assert kept_module(tmp_path, sent.id) is None
+
+
+@pytest.mark.parametrize("inline", [True, False])
+async def test_a_large_bundle_is_indexed_in_slices_and_goes_on_after_a_crash_between_them(
+    http: httpx.AsyncClient, store: ArweaveStore, monkeypatch: pytest.MonkeyPatch, inline: bool
+) -> None:
+    monkeypatch.setattr(intake, "INDEX_SLICE_TERMS", 8)
+    inner = [item(("A", "b")) for _ in range(10)]
+    data = bundle(inner).data
+    sent = made(store, data, tags=BUNDLE_TAGS, reward=9)
+    move = store.fill
+    monkeypatch.setattr(store, "fill", lambda intake, settle: move(intake, fails))
+
+    async def give() -> int:
+        answer = await post(http, sent, data if inline else b"")
+        for chunk in () if inline else chunks_json(data):
+            answer = await http.post("/chunk", json=chunk)
+        return answer.status_code
+
+    assert await give() == 503
+    monkeypatch.setattr(store, "fill", move)
+    assert (await http.get(f"/{sent.id}")).status_code == 404
+    assert await give() in (200, 208)
+    assert (await http.get(f"/{sent.id}")).content == data
+    assert all(store.data(store.get(each.id)) == each.data for each in inner)
+    query = '{ transactions(tags: [{name: "A", values: ["b"]}]) { count } }'
+    found = (await http.post("/graphql", json={"query": query})).json()
+    assert found["data"]["transactions"]["count"] == "10"
+    assert len({store.get(each.id).height for each in inner}) > 1
+    assert (await balances(http))["rich"] == 991
+
+
+def fails(_: object) -> None:
+    raise Unavailable("the power was cut")
