@@ -14,7 +14,6 @@ another.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Sequence
@@ -57,7 +56,6 @@ class Activation:
         self._tasks = tasks
         self._queue: deque[Waiting] = deque()
         self._running = False
-        self._loads = asyncio.Semaphore(limits.ACTIVATIONS_IN_FLIGHT_MAX)
 
     def put(self, effect: Activate) -> None:
         """Activate this, soon."""
@@ -139,11 +137,10 @@ class Activation:
 
     async def _load(self, effect: Activate, item: Spawned) -> None:
         """Fetch and compile its module, which may take long."""
-        async with self._loads:
-            try:
-                prepared = await self._loader.prepared(effect.process_id, item)
-            except Exception as error:
-                logger.exception("the module of %s can't be loaded", effect.process_id)
-                self._hops.ended(effect, 0, error)
-            else:
-                self._put(Waiting(effect, prepared))
+        try:
+            prepared = await self._loader.prepared(effect.process_id, item)
+        except Exception as error:
+            logger.exception("the module of %s can't be loaded", effect.process_id)
+            self._hops.ended(effect, 0, error)
+        else:
+            self._put(Waiting(effect, prepared))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import json
+import os
 import resource
 import signal
 import struct
@@ -22,7 +23,7 @@ import wasmtime
 from wasmtime import _bindings as c
 
 from aoray.errors import UnsupportedModule
-from aoray.limits import COMPILE_BYTES_MAX
+from aoray.limits import COMPILE_BYTES_MAX, COMPILER_NICE
 from aoray.protocol import engines
 from aoray.protocol.engines import Engine as Rules
 from aoray.wasm import binary, imports, shim
@@ -164,6 +165,7 @@ def main(source: str, target: str, engine: str) -> int:
     """Compile the file `source` into `target` for that version of the engine."""
     resource.setrlimit(resource.RLIMIT_AS, (COMPILE_BYTES_MAX, COMPILE_BYTES_MAX))
     _die_with_parent()
+    os.nice(COMPILER_NICE)  # whoever evaluates goes first
     try:
         artifact = compiled(Path(source).read_bytes(), engines.ENGINES[int(engine)])
     except UnsupportedModule as error:

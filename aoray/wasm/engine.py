@@ -2,10 +2,10 @@
 
 `Engine.load` compiles in a child process that can be killed (compile.py), and keeps the outcome under
 `cache_dir`, by the hash of the bytes and of everything that shapes the machine code. Files appear by an
-atomic rename, one compiler at a time for a module (a lock file) and COMPILERS_MAX for all modules of the
-directory, and are believed only if their checksum is right. A `Module` also keeps the image of its memory
-after boot, which all instances of this process share (instance.py). On failure: `UnsupportedModule` (the
-module's fault), or `Unavailable` (ours).
+atomic rename, one compiler at a time for a module and for an owner of modules (lock files), and COMPILERS_MAX
+for all modules of the directory; they are believed only if their checksum is right. A `Module` also keeps the
+image of its memory after boot, which all instances of this process share (instance.py). On failure:
+`UnsupportedModule` (the module's fault), or `Unavailable` (ours).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -31,7 +31,7 @@ import wasmtime
 
 import aoray
 from aoray.errors import TooLarge, Unavailable, UnsupportedModule
-from aoray.limits import COMPILERS_MAX, MODULE_COMPILE_SECONDS_MAX
+from aoray.limits import COMPILER_THREADS_MAX, COMPILERS_MAX, MODULE_COMPILE_SECONDS_MAX
 from aoray.protocol import engines
 from aoray.protocol.engines import Engine as Rules
 from aoray.wasm import binary, code, cxx, first_code, imports, pages, shape, shim, weight
@@ -102,6 +102,11 @@ class Module:
         # One for each engine: wasmtime ties a type to the engine that it is first used with.
         self.host_type = wasmtime.FuncType(numbers, [wasmtime.ValType.i64(), wasmtime.ValType.i32()])
         self.boots: dict[Limits, Boot] = {}  # filled by Instance.boot
+        self._code_bytes = sum(map(len, artifact[1:]))
+
+    def held(self) -> int:
+        """Bytes of memory that it takes: its code, and the images of its memory after boot."""
+        return self._code_bytes + sum(boot.image.held() for boot in list(self.boots.values()))
 
     def booted(self, limits: Limits, image: pages.Image, state: State) -> Boot:
         """The boot that `image` and `state` are of."""
@@ -121,9 +126,9 @@ class Engine:
         self._modules: weakref.WeakValueDictionary[tuple[str, int], Module] = weakref.WeakValueDictionary()
         self._lock = threading.Lock()
 
-    def load(self, wasm: bytes, rules: Rules = NEWEST) -> Module:
+    def load(self, wasm: bytes, rules: Rules = NEWEST, owner: str = "") -> Module:
         """The module of these bytes under a version of the engine, compiled now or found; raises
-        `UnsupportedModule`."""
+        `UnsupportedModule`. Of the modules of one owner one is compiled at a time."""
         if len(wasm) > rules.module_bytes_max:
             raise TooLarge(f"The module has {len(wasm)} bytes; {rules.module_bytes_max} are allowed.")
         sha256 = hashlib.sha256(wasm).hexdigest()
@@ -131,17 +136,18 @@ class Engine:
         with self._lock:
             module = self._modules.get(key)
         if module is None:
-            module = self._found_or_compiled(wasm, sha256, rules)
+            module = self._found_or_compiled(wasm, sha256, rules, owner)
             with self._lock:
                 module = self._modules.setdefault(key, module)
         return module
 
-    def _found_or_compiled(self, wasm: bytes, sha256: str, rules: Rules) -> Module:
+    def _found_or_compiled(self, wasm: bytes, sha256: str, rules: Rules, owner: str) -> Module:
         path = self._directory / f"{sha256[:32]}-{_configuration(rules)}.aoray"
         found = self._found(path, sha256, rules)
         if found:
             return found
-        with _only_one(path.with_suffix(".lock")):
+        one_of_owner = _only_one(self._directory / _owner_lock(owner)) if owner else nullcontext()
+        with one_of_owner, _only_one(path.with_suffix(".lock")):
             found = self._found(path, sha256, rules)  # by another process, while this one waited
             if found:
                 return found
@@ -185,6 +191,11 @@ def _only_one(path: Path) -> Iterator[None]:
         yield
 
 
+def _owner_lock(owner: str) -> str:
+    """The lock file of an owner, which a few others may share."""
+    return f"owner-{hashlib.sha256(owner.encode()).hexdigest()[:3]}.lock"
+
+
 @contextmanager
 def _one_of_few(directory: Path) -> Iterator[None]:
     """One of COMPILERS_MAX, over all processes that share the directory: each takes all that the machine has.
@@ -220,6 +231,7 @@ def _compile(wasm: bytes, path: Path, rules: Rules) -> None:
 def _run_compiler(source: Path, target: Path, rules: Rules) -> None:
     package = str(Path(str(aoray.__file__)).parent.parent)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join((package, os.environ.get("PYTHONPATH", "")))}
+    environment["RAYON_NUM_THREADS"] = str(COMPILER_THREADS_MAX)
     command = [sys.executable, "-m", "aoray.wasm.compile", str(source), str(target), str(rules.version)]
     try:
         done = subprocess.run(

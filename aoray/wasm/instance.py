@@ -62,11 +62,17 @@ class Instance:
     @classmethod
     def boot(cls, module: Module, limits: Limits) -> Self:
         """A new process. The module's own boot is run once, and shared."""
-        if limits not in module.boots:
+        return cls(module, limits, cls.prepare(module, limits))
+
+    @staticmethod
+    def prepare(module: Module, limits: Limits) -> Boot:
+        """Run the module's own boot, if it was not run before; in any thread."""
+        boot = module.boots.get(limits)
+        if boot is None:
             while len(module.boots) >= _BOOTS_MAX:
                 module.boots.pop(next(iter(module.boots)), None)
-            module.boots[limits] = _booted(module, limits)
-        return cls(module, limits, module.boots[limits])
+            boot = module.boots[limits] = _booted(module, limits)
+        return boot
 
     def evaluate(self, message: bytes, env: bytes) -> Outcome:
         """Evaluate a message; with an error, the state is as before."""

@@ -132,6 +132,35 @@ def test_few_compilers_run_at_once_and_who_waits_has_its_turn(
     assert len(set(loaded)) == 4
 
 
+def test_of_one_owner_one_module_is_compiled_at_a_time_and_another_has_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each module by an engine of its own: process actors share the directory alone."""
+    begun, goes_on, many = threading.Event(), threading.Event(), threading.Semaphore(1)
+    run_compiler = engine_module._run_compiler
+    modules = [wat(f"(module {WHOLE} (func (result i32) (i32.const {n})))") for n in range(5)]
+
+    def held(source: Path, target: Path, rules: Rules) -> None:
+        if source.read_bytes() == modules[4]:
+            return run_compiler(source, target, rules)
+        assert many.acquire(blocking=False), "two of one owner"
+        begun.set()
+        assert goes_on.wait(60)
+        run_compiler(source, target, rules)
+        many.release()
+        return None
+
+    monkeypatch.setattr(engine_module, "_run_compiler", held)
+    newest = ENGINES[NEWEST]
+    with ThreadPoolExecutor(4) as pool:
+        heavy = [pool.submit(Engine(tmp_path).load, wasm, newest, "stranger") for wasm in modules[:4]]
+        assert begun.wait(60)
+        assert Engine(tmp_path).load(modules[4], newest, "somebody else")
+        assert not any(each.done() for each in heavy)
+        goes_on.set()
+        assert len({each.result(60).sha256 for each in heavy}) == 4
+
+
 def test_the_cache_survives_a_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Engine(tmp_path / "a").load(counter())
     shutil.move(tmp_path / "a", tmp_path / "b")
