@@ -77,7 +77,7 @@ TERMS_CACHED_MAX = (
     16_384  # numbers of tags and ids in the index, so that those that come often are not hashed again
 )
 INDEX_SLICE_TERMS = (
-    10_000  # rows of the index that a bundle writes at a time: others have their turns between
+    4_000  # rows of the index that a bundle writes at a time: others have their turns between
 )
 WAITING_BYTES_MAX = 16 * MIB  # of the flusher's bundles whose items are not indexed yet: a second's work
 RECENT_SECONDS_MAX = 5.0  # that a search waits for what is acknowledged and not posted yet
