@@ -11,27 +11,31 @@ every case.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from starlette.requests import Request
 
 from aoray.errors import MalformedInput, Overloaded, TooLarge
+from aoray.shares import WHO
 
 
 class Bodies:
-    """The bodies that are in memory: `bytes` of them."""
+    """The bodies that are in memory: `bytes` of them. An address that has more than one of them has no more
+    than half of the room that others leave."""
 
     def __init__(self) -> None:
         self.bytes = 0
+        self._of: Counter[str] = Counter()
 
     @asynccontextmanager
     async def read(
         self, request: Request, *, bytes_max: int, total_bytes_max: int, seconds_max: float
     ) -> AsyncIterator[bytes]:
         """One body, counted while it is used."""
-        announced = _announced(request)
-        self._check(announced, bytes_max, announced, total_bytes_max)
+        announced, who = _announced(request), str(request.scope.get(WHO, ""))
+        self._check(announced, bytes_max, announced, total_bytes_max, who)
         chunks: list[bytes] = []
         size = 0
         try:
@@ -40,7 +44,9 @@ class Bodies:
                     async for chunk in request.stream():
                         size += len(chunk)
                         self.bytes += len(chunk)
-                        self._check(size, bytes_max, 0, total_bytes_max)
+                        self._of[who] += len(chunk)
+                        # What was announced was let in: who comes later does not push it out.
+                        self._check(size, bytes_max, 0, total_bytes_max, "" if announced else who)
                         chunks.append(chunk)
             except TimeoutError as error:
                 raise MalformedInput(
@@ -49,15 +55,21 @@ class Bodies:
             yield b"".join(chunks)
         finally:
             self.bytes -= size
+            self._of[who] -= size
+            if not self._of[who]:
+                del self._of[who]
 
     def check(self, size: int, *, total_bytes_max: int) -> None:
         """Whether a body that is there already may be kept; who does so counts it."""
         self._check(size, size, size, total_bytes_max)
 
-    def _check(self, size: int, bytes_max: int, more: int, total_bytes_max: int) -> None:
+    def _check(self, size: int, bytes_max: int, more: int, total_bytes_max: int, who: str = "") -> None:
         if size > bytes_max:
             raise TooLarge(f"the body is over {bytes_max} bytes", field="body", bytes_max=bytes_max)
-        if self.bytes + more > total_bytes_max:
+        own = self._of[who] + more
+        left_by_others = total_bytes_max - (self.bytes - self._of[who])
+        is_greedy = bool(who) and own > size and 2 * own > left_by_others
+        if is_greedy or self.bytes + more > total_bytes_max:
             raise Overloaded("too many bodies are being read", hint="Try again.", retry_after_s=1)
 
 

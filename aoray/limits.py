@@ -76,9 +76,7 @@ BLOCKS_AHEAD_MAX = 500  # but for so many blocks, once
 TERMS_CACHED_MAX = (
     16_384  # numbers of tags and ids in the index, so that those that come often are not hashed again
 )
-INDEX_SLICE_TERMS = (
-    4_000  # rows of the index that a bundle writes at a time: others have their turns between
-)
+INDEX_SLICE_TERMS = 4_000  # rows of the index that a bundle writes at a time: others have their turns between
 WAITING_BYTES_MAX = 16 * MIB  # of the flusher's bundles whose items are not indexed yet: a second's work
 RECENT_SECONDS_MAX = 5.0  # that a search waits for what is acknowledged and not posted yet
 TRANSACTION_BODY_BYTES_MAX = 16 * MIB  # of a layer-1 transaction as JSON: 12 MiB of data with it, as nodes
@@ -97,6 +95,9 @@ MINE_BLOCKS_MAX = 100  # by one request
 BALANCES_BYTES_MAX = 16 * MIB  # a genesis file
 BUNDLE_DEPTH_MAX = 4  # bundles in bundles that are unfolded; deeper ones are kept, closed
 UPLOAD_BODY_SECONDS_MAX = 600  # that is 100 MiB at 1.4 Mbit/s
+UPLOADS_AT_ONCE_MAX = (
+    4  # whose items are verified; and as many by the Arweave port, the computer's own way in
+)
 UPLOADS_IN_FLIGHT_BYTES_MAX = 4 * UPLOAD_BYTES_MAX  # of all `POST /tx` together
 DATA_CHUNK_BYTES = 256 * KIB  # longer data is streamed in pieces of this size
 HEADER_TAGS_MAX = 75  # with what else there is, under 90 lines (Python's client takes 100)

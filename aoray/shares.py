@@ -7,6 +7,10 @@ a third each, and there is room for who comes next. `fair.Fair` has such a rule 
 
 from __future__ import annotations
 
+# In the scope of a request: the address that it counts for, and whether it came by the computer's own way in.
+WHO = "aoray.who"
+OWN = "aoray.own"
+
 
 class Shares:
     """What each key holds, up to `most` of all of them together."""

@@ -17,9 +17,12 @@ from __future__ import annotations
 
 import secrets
 from contextlib import AbstractAsyncContextManager
+from functools import cache
 from typing import Any
 
 import orjson
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, PlainTextResponse
@@ -34,6 +37,7 @@ from aoray.arweave.store import ArweaveStore
 from aoray.bodies import Bodies
 from aoray.errors import MalformedInput
 from aoray.protocol.items import DataItem, parse
+from aoray.shares import OWN
 
 JSON = "application/json"
 PARTS = "parts."  # begins the key of an upload in parts; a key of chunks begins with a data root
@@ -110,9 +114,17 @@ def add_uploads(routes: APIRouter, bundler: Bundler, layer1: Layer1, bodies: Bod
         bound = limits.TRANSACTION_BODY_BYTES_MAX if plain else limits.UPLOAD_BYTES_MAX
         async with _body(bodies, request, bound) as raw:
             if not (plain or raw[:1] == b"{"):
-                return JSONResponse(await run_in_threadpool(bundler.accept, raw))
+                own = bool(request.scope.get(OWN))
+                return JSONResponse(await run_sync(bundler.accept, raw, limiter=_threads(own=own)))
             new = await run_in_threadpool(_take, layer1, raw)
         return PlainTextResponse("OK") if new else PlainTextResponse("Transaction already processed.", 208)
+
+
+@cache
+def _threads(*, own: bool) -> CapacityLimiter:
+    """In which uploads are verified and unfolded. Those by the computer's own port, the flusher's, have some
+    of their own, so that strangers' bundles don't hold them up."""
+    return CapacityLimiter(limits.UPLOADS_AT_ONCE_MAX)
 
 
 def _take(layer1: Layer1, raw: bytes) -> bool:

@@ -68,7 +68,7 @@ def arweave_unit(gateway: Gateway, arweave: APIRouter) -> ASGIApp:
     app = application("aoray embedded Arweave")
     app.include_router(status.router(gateway))
     app.include_router(arweave)
-    return Door(app, gateway.load, who=gateway.admission.address)
+    return Door(app, gateway.load, who=gateway.admission.address, own=True)
 
 
 def _door(

@@ -20,9 +20,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from aoray import limits
-from aoray.shares import Shares
+from aoray.shares import WHO, Shares
 
-WHO = "aoray.who"  # where in a request's scope its address is
+__all__ = ["WHO", "Crowd", "lacks_descriptors", "raise_descriptors"]
 
 
 class Crowd:

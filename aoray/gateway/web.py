@@ -38,9 +38,10 @@ from aoray.errors import (
     status_of,
 )
 from aoray.gateway.answers import Answer
-from aoray.gateway.crowd import WHO, Crowd
+from aoray.gateway.crowd import Crowd
 from aoray.gateway.openapi import Described
 from aoray.gateway.rates import peer
+from aoray.shares import OWN, WHO
 
 log = logging.getLogger(__name__)
 
@@ -90,10 +91,13 @@ class Door:
         hot: Sequence[Route] = (),
         admit: Callable[[Scope], None] = lambda scope: None,
         who: Callable[[Scope], str] = peer,
+        *,
+        own: bool = False,
     ) -> None:
         self._app = app
         self._load = load
         self._who = who
+        self._own = own
         self.crowd = load.crowd  # connections are in it too
         self._hot = hot
         self._admit = admit
@@ -115,6 +119,7 @@ class Door:
             scope[WHO] = ""
             return None
         who = scope[WHO] = self._who(scope)
+        scope[OWN] = self._own
         if not self.crowd.requests.take(who):
             return Overloaded("too many requests are under way", hint="Try again.", retry_after_s=1)
         try:
