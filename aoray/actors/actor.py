@@ -93,6 +93,7 @@ class ProcessActor(Counted):
         self._watchers: dict[Key, set[str]] = {}
         self._catching_up: dict[str, list[tuple[int, asyncio.Future[None]]]] = {}
         self._dry_running = asyncio.Lock()
+        self._dry_runs: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._long_dry_running = asyncio.Semaphore(limits.LONG_DRY_RUNS_MAX)
         self._wake = asyncio.Event()
         self._short_way = ShortWay(
@@ -168,8 +169,27 @@ class ProcessActor(Counted):
         for process_id in {process_id for process_id, any_id in again if is_id(any_id)}:
             self._apply(self._machine.doubt(process_id))
 
-    async def dry_run(self, process_id: str, message: dict[str, Any]) -> dict[str, Any]:
-        """The result of a message on the present state of a process, of which nothing stays."""
+    async def dry_run(self, process_id: str, message: dict[str, Any], ticket: str = "") -> dict[str, Any]:
+        """The result of a message on the present state of a process, of which nothing stays. With a `ticket`
+        it may be dropped."""
+        running = asyncio.ensure_future(self._present_dry_run(process_id, message))
+        self._dry_runs[ticket] = running
+        try:
+            return await running
+        except asyncio.CancelledError:
+            if not running.cancelled():  # the caller was, and not what it waits for
+                running.cancel()
+                raise
+            raise ClientError("the dry run was dropped: nobody waits for it") from None
+        finally:
+            self._dry_runs.pop(ticket, None)
+
+    async def drop_dry_run(self, ticket: str) -> None:
+        """Nobody waits for it any more: what has not begun never does."""
+        if (running := self._dry_runs.get(ticket)) is not None:
+            running.cancel()
+
+    async def _present_dry_run(self, process_id: str, message: dict[str, Any]) -> dict[str, Any]:
         self._counts["dry_runs"] += 1
         async with self._present(process_id):
             process = self._machine.processes.get(process_id)

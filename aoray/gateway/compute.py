@@ -25,7 +25,7 @@ from aoray import limits
 from aoray.actors.results import ResultRow, Sort, nonce_in
 from aoray.batcher import patiently
 from aoray.errors import AorayError, MalformedInput, Overloaded, Unavailable, UnknownMessage
-from aoray.gateway import cursors
+from aoray.gateway import cursors, dry_runs
 from aoray.gateway.crowd import WHO
 from aoray.gateway.gateway import Gateway
 from aoray.gateway.pressure import Key
@@ -229,7 +229,10 @@ def router(gateway: Gateway) -> APIRouter:
         await gateway.knowledge.process(process_id)
         async with body_of_request(request, gateway.load) as raw:
             message = _json_object(raw)
-        return json_response(await _dry_run(gateway, process_id, message))
+        found = await dry_runs.dry_run(
+            gateway, at_actor, process_id, message, request.scope[WHO], request.is_disconnected
+        )
+        return json_response(found)
 
     @routes.get("/state/{process_id}")
     async def state(process_id: str) -> Response:
@@ -311,11 +314,6 @@ def _json_object(raw: bytes) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise MalformedInput("the body must be a JSON object: the message", field="body")
     return found
-
-
-async def _dry_run(gateway: Gateway, process_id: str, message: dict[str, Any]) -> Any:
-    async with _one_more(gateway, "dry runs", limits.DRY_RUNS_IN_FLIGHT_MAX):
-        return await at_actor(gateway, process_id, "dry_run", process_id, message)
 
 
 @asynccontextmanager

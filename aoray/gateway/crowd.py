@@ -4,6 +4,7 @@
     requests      under way
     waits         for results (`GET /result`) that are not there yet
     slots         those among them for slots that are still to come
+    dry_runs      under way
     unread        bytes of answers in memory that their clients have not read
     spooled       bytes of larger answers, in files
 
@@ -33,6 +34,8 @@ class Crowd:
         self.requests = Shares(limits.REQUESTS_IN_FLIGHT_MAX)
         self.waits = Shares(limits.RESULT_WAITS_MAX)
         self.slots = Shares(limits.SLOT_WAITS_MAX)
+        self.dry_runs = Shares(limits.DRY_RUNS_IN_FLIGHT_MAX)
+        self.dry_runs_dropped_total = 0  # since their clients had gone
         self.unread = Shares(limits.ANSWERS_BYTES_MAX)
         self.spooled = Shares(limits.ANSWERS_DISK_BYTES_MAX)
         self.lingering = 0  # connections beyond the bound, that are told so
@@ -56,6 +59,9 @@ class Crowd:
             "requests_refused_total": self.requests.refused_total,
             "waits": self.waits.held,
             "waits_cut_total": self.waits.refused_total + self.slots.refused_total,
+            "dry_runs": self.dry_runs.held,
+            "dry_runs_refused_total": self.dry_runs.refused_total,
+            "dry_runs_dropped_total": self.dry_runs_dropped_total,
             "answer_bytes_unread": self.unread.held,
             "answer_bytes_spooled": self.spooled.held,
             "answers_refused_total": self.unread.refused_total + self.spooled.refused_total,

@@ -12,7 +12,7 @@ from evaluating import GUEST, House, counts, module_item, nonces, until
 from forging import Nobody
 from scheduling import MESSAGE_TAGS, SOME_ID, message
 
-from aoray.errors import MalformedInput, Unavailable
+from aoray.errors import ClientError, MalformedInput, Unavailable
 from aoray.files import LocalFiles
 from aoray.protocol.items import build
 from aoray.protocol.tags import Tag
@@ -224,6 +224,25 @@ async def test_a_dry_run_leaves_no_trace(house: House) -> None:
     assert house.gateway.pushed.empty()
     with pytest.raises(MalformedInput):
         await actor.dry_run(process.process_id, {"Tags": "none"})
+
+
+async def test_a_dry_run_that_nobody_waits_for_is_never_begun(house: House) -> None:
+    actor = house.actor()
+    process = house.spawn()
+    await actor.assign(process.work)
+    begun: list[object] = []
+    evaluate = actor._evaluation.dry_run
+    actor._evaluation.dry_run = lambda *arguments: (begun.append(arguments), evaluate(*arguments))[1]  # type: ignore[method-assign]
+    async with actor._dry_running:
+        running = asyncio.create_task(actor.dry_run(process.process_id, {"Data": "x"}, "ticket"))
+        while "ticket" not in actor._dry_runs:  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(0)
+        await actor.drop_dry_run("ticket")
+        with pytest.raises(ClientError, match="dropped"):
+            await running
+    await actor.drop_dry_run("unknown")
+    assert not begun and not actor._dry_runs
+    assert counts([await actor.dry_run(process.process_id, {"Data": "x"})])
 
 
 async def test_a_trap_is_the_result_of_its_message_alone(house: House) -> None:

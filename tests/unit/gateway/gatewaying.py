@@ -165,7 +165,7 @@ class Computer:
         self.watched.update(keys)
         self._deliver()
 
-    async def _dry_run(self, process_id: str, message: dict[str, Any]) -> dict[str, Any]:
+    async def _dry_run(self, process_id: str, message: dict[str, Any], ticket: str) -> dict[str, Any]:
         return EMPTY | {"Output": message.get("Data")}
 
     async def _progress(self, process_id: str) -> dict[str, Any] | None:

@@ -11,8 +11,8 @@ import pytest
 from gatewaying import EMPTY, Computer, until
 
 from aoray import limits
-from aoray.errors import Overloaded, Unavailable
-from aoray.gateway import apps
+from aoray.errors import ClientError, Overloaded, Unavailable
+from aoray.gateway import apps, dry_runs
 from aoray.gateway.cursors import cursor
 from aoray.protocol.assignments import LogEntry
 from aoray.protocol.ids import b64url_encode
@@ -226,6 +226,29 @@ async def test_a_dry_run_answers_what_the_actor_does(computer: Computer, every: 
     assert (await every.post(f"/dry-run?process-id={pid}", json=body)).status_code == 200
 
 
+async def test_a_dry_run_whose_client_is_gone_is_dropped_at_the_actor(
+    computer: Computer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dry_runs, "LOOK_SECONDS", 0.01)
+    pid, asked, dropped = await computer.spawn(), list[str](), list[str]()
+
+    async def never(_: object, process_id: str, method: str, *arguments: Any) -> None:
+        asked.append(arguments[-1])
+        await asyncio.Event().wait()
+
+    async def gone() -> bool:
+        return True
+
+    async def drop(ticket: str) -> None:
+        dropped.append(ticket)
+
+    monkeypatch.setattr(computer, "_drop_dry_run", drop, raising=False)
+    with pytest.raises(ClientError, match="went away"):
+        await dry_runs.dry_run(computer.gateway, never, pid, {}, "1.2.3.4", gone)
+    crowd = computer.gateway.load.crowd
+    assert asked == dropped and (crowd.dry_runs.held, crowd.dry_runs_dropped_total) == (0, 1)
+
+
 async def test_bad_dry_runs_are_refused(
     computer: Computer, every: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,7 +267,7 @@ async def test_bad_dry_runs_are_refused(
     computer.failures["dry_run"] = [Overloaded("busy", retry_after_s=3)]
     response = await every.post(f"/dry-run?process-id={pid}", content=b"{}")
     assert (response.status_code, response.headers["retry-after"]) == (503, "3")
-    monkeypatch.setattr(limits, "DRY_RUNS_IN_FLIGHT_MAX", 0)
+    monkeypatch.setattr(computer.gateway.load.crowd.dry_runs, "most", 0)
     assert (await every.post(f"/dry-run?process-id={pid}", content=b"{}")).status_code == 503
 
 
