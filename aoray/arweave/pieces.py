@@ -50,6 +50,8 @@ class Pieces:
             self._db.executescript(SCHEMA)
         self._clock = clock
         self._turn = threading.Lock()
+        self.refused_total = 0  # for metrics, as the next
+        self.held = 0  # bytes, when it was looked last
 
     def close(self) -> None:
         """Let go of the file."""
@@ -139,6 +141,10 @@ class Pieces:
                 for (key,) in self._db.execute(query, ends).fetchall():
                     _drop(self._db, key)
                 yield self._db
+                self.held = _bytes(self._db, "1")
+        except (Overloaded, RateLimited):
+            self.refused_total += 1
+            raise
         except sqlite3.Error as error:
             raise Unavailable(f"uploads in pieces are not kept: {error}", hint="Is the disk full?") from error
 

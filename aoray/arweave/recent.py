@@ -43,6 +43,7 @@ class Recent:
         self._turn = asyncio.Lock()
         self._waiting: asyncio.Task[None] | None = None
         self._rest_until = 0.0
+        self.cut_total = 0  # rounds that did not end well or in time, for metrics
 
     async def settle(self) -> None:
         """Return when all that was acknowledged before is in the store."""
@@ -67,4 +68,5 @@ class Recent:
             async with asyncio.timeout(limits.RECENT_SECONDS_MAX):
                 await asyncio.gather(*map(self._post, await self._unposted()))
         except (AorayError, TimeoutError) as error:
+            self.cut_total += 1
             logger.warning("a search does not see what is not posted yet: %r", error)

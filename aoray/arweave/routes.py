@@ -50,6 +50,7 @@ from aoray.protocol.ids import b64url_encode
 from aoray.protocol.tags import Tags, first
 from aoray.turns import Turns
 
+PIECES = "arweave-pieces.sqlite"
 _IMMUTABLE = {"cache-control": "public, max-age=31536000, immutable", "accept-ranges": "bytes"}
 _SAFE_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _SAFE_VALUE = re.compile(r"[!-~]([ -~]*[!-~])?")
@@ -81,15 +82,16 @@ def router(
     recent: Recent | None = None,
     turns: Turns | None = None,
     who: Who = peer,
+    pieces: Pieces | None = None,
     balances: Mapping[str, int] | None = None,
 ) -> APIRouter:
     """All the routes, over one store; searches see what is acknowledged and `recent`. `who` says from which
     address a request is: addresses take turns in searches, and have bounds. `balances` are what wallets begin
-    with, if a genesis file says so."""
+    with, if a genesis file says so; `pieces` holds what is not whole yet."""
     recent = recent or Recent()
     turns = turns or searches()
     bodies = Bodies()
-    pieces = Pieces(store.path.with_name("arweave-pieces.sqlite"))
+    pieces = pieces or Pieces(store.path.with_name(PIECES))
     layer1, bundler = Layer1(store, pieces, balances), Bundler(store, pieces)
     bundlers = APIRouter()
     add_uploads(bundlers, bundler, layer1, bodies)

@@ -27,7 +27,9 @@ from aoray.actors.results import ResultRow
 from aoray.arweave.client import ArweaveClient
 from aoray.arweave.heights import Heights
 from aoray.arweave.indexer import Indexer
+from aoray.arweave.pieces import Pieces
 from aoray.arweave.recent import Recent
+from aoray.arweave.routes import PIECES
 from aoray.arweave.routes import router as arweave_router
 from aoray.arweave.store import ArweaveStore
 from aoray.arweave.wallets import read_balances
@@ -129,7 +131,13 @@ class GatewayActor(Counted):
             balances = read_balances(Path(settings.balances)) if settings.balances else None
             gateway = self._gateway
             who = gateway.admission.address
-            arweave = arweave_router(store, recent, gateway.searches, who, balances)
+            pieces = Pieces(settings.data / PIECES)
+            arweave = arweave_router(store, recent, gateway.searches, who, pieces, balances)
+            gateway.gauges |= {
+                "pieces_bytes": lambda: pieces.held,
+                "pieces_refused_total": lambda: pieces.refused_total,
+                "searches_without_recent_total": lambda: recent.cut_total,
+            }
         raise_descriptors()
         made = applications(self._gateway, arweave)
         sockets = {port: listen(settings.host, port, shared=settings.gateways > 1) for port in made}

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from aoray import limits
@@ -85,6 +85,7 @@ class Gateway:
         self.results_served_total = 0
         self.admission = Admission(settings)
         self.searches = searches()
+        self.gauges: dict[str, Callable[[], int]] = {}  # of the embedded Arweave, where it is
         self.look = Look(far=bool(settings.store))
         self.knowledge = Knowledge(reader, arweave, self.look)
         self.places = Places(settings.shards, call)
@@ -143,6 +144,7 @@ class Gateway:
             "searches_waiting": len(self.searches),
             "searches_refused_total": self.searches.refused_total,
             "searches_cancelled_total": self.searches.cancelled_total,
+            **{name: read() for name, read in self.gauges.items()},
             "items_refused_total": self.ingress.refused_total,
             "items_accepted_total": self.ingress.accepted_total,
             "items_queued": self.ingress.queued,

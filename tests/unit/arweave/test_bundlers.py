@@ -103,6 +103,7 @@ def test_pieces_are_bounded_for_a_sender_and_for_all(pieces: Pieces, monkeypatch
         pieces.add("a", "one", 8, b"123")
     with pytest.raises(Overloaded):
         pieces.add("b", "two", 0, b"12345678")
+    assert (pieces.refused_total, pieces.held) == (2, 8)
     pieces.drop("a")
     assert pieces.add("b", "two", 0, b"12345678") == pieces.bytes() == 8
 

@@ -139,3 +139,4 @@ async def test_a_shard_that_does_not_answer_keeps_a_search_waiting_no_longer_tha
     assert (await graphql(http, BY_ID, id=sent.id))["transaction"] == {"id": sent.id, "block": None}
     answer = await http.get(f"/tx/{sent.id}/status")
     assert (answer.status_code, answer.text) == (202, "Pending")
+    assert recent.cut_total == 3
