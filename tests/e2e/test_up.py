@@ -58,6 +58,13 @@ def test_the_built_in_module_is_the_same_item_on_every_computer(
         assert found.content == lua_item().data
 
 
+def test_it_says_how_the_aos_shell_is_started(computer: LocalComputer) -> None:
+    said = computer.said()
+    for name in ("GATEWAY_URL", "CU_URL", "MU_URL", "SCHEDULER", "AOS_MODULE"):  # what the shell reads
+        assert f"{name}=" in said
+    assert f"aos --legacy --tag-name Authority --tag-value {computer.health['authority']}" in said
+
+
 async def test_it_goes_on_where_it_was_after_ctrl_c(mortal: LocalComputer) -> None:
     addresses = {name: mortal.health[name] for name in ("scheduler", "authority", "compute", "module")}
     signer = generate_ed25519()
