@@ -12,11 +12,11 @@ from typing import Any
 
 import click
 
-from aoray.commands.context import Context, client_command
+from aoray.commands.context import Context, Group, client_command
 from aoray.words import Command
 
 
-@click.group()
+@click.group(cls=Group)
 def process() -> None:
     """Stop a process, and have it go on: for the operator of the computer."""
 
