@@ -214,6 +214,7 @@ CRON_TAGS_MAX = 64  # of one cron
 CRON_DAYS_MAX = 36_525  # the longest interval
 CRON_BLOCKS_MAX = 1_000_000_000
 CRON_CATCH_UP_MAX = 100  # ticks of one cron that are made up for at once, with `Cron-Missed: all`
+CRON_ORDERS_MAX = 10_000  # items that started or stopped one process's crons: each is good once
 CRON_BATCH = 500  # crons that one look serves
 CRON_SLEEP_SECONDS_MAX = 10  # a clock that is put forward is noticed so late
 CRON_LAGS_KEPT = 10_000  # lags of ticks that a shard or an actor remembers

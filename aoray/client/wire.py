@@ -192,11 +192,11 @@ class Client:
 
     async def monitor(self, process: str) -> None:
         """Start the crons of a process that this signer owns."""
-        await self._request("POST", f"/monitor/{process}", body=self._word(process))
+        await self._request("POST", f"/monitor/{process}", body=self._order(process, "Monitor"))
 
     async def unmonitor(self, process: str) -> None:
         """Stop them."""
-        await self._request("DELETE", f"/monitor/{process}", body=self._word(process))
+        await self._request("DELETE", f"/monitor/{process}", body=self._order(process, "Unmonitor"))
 
     async def monitored(self, process: str) -> dict[str, Any]:
         """The crons of a process: `monitored`, and when each is due `next` (ms, or block height)."""
@@ -210,8 +210,10 @@ class Client:
         """Whether the operator stopped a process, and since when."""
         return await self._json("GET", f"/decision/{process}")
 
-    def _word(self, process: str) -> bytes:
-        return build(self.signer, target=process, tags=[], data=b" ").raw
+    def _order(self, process: str, action: str) -> bytes:
+        """An item that says what it is for, and is another each time: it is good once."""
+        tags = [Tag("Action", action)]
+        return build(self.signer, target=process, anchor=unique_anchor(), tags=tags, data=b" ").raw
 
     async def trace(self, message: str, *, process: str = "") -> dict[str, Any]:
         """What caused a message, and what it caused."""

@@ -103,6 +103,7 @@ class Gateway:
         courier = Courier(
             self.ingress, self.knowledge, arweave, authority, arweave_is_ours=not settings.gateway_url
         )
+        self.wallets = courier.wallets
         self.pusher = Pusher(
             courier,
             results,

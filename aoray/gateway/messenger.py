@@ -12,12 +12,16 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from aoray import limits
 from aoray.errors import ClientError, MalformedInput
 from aoray.gateway.gateway import Gateway
 from aoray.gateway.web import body_of_request, json_response
 from aoray.protocol.decisions import decision_of
 from aoray.protocol.items import parse, verify
+from aoray.protocol.tags import first
 from aoray.scheduler.rules import Receipt
+
+METHODS = {"Monitor": "POST", "Unmonitor": "DELETE"}  # by the Action of an item that says which it is for
 
 
 async def receive(gateway: Gateway, request: Request) -> tuple[Receipt, bool]:
@@ -67,14 +71,14 @@ def router(gateway: Gateway) -> APIRouter:
 
     @routes.post("/monitor/{process_id}")
     async def monitor(process_id: str, request: Request) -> Response:
-        await _require_owner(gateway, process_id, request)
-        await gateway.places.at_shard(process_id, "monitor", process_id)
+        order = await _order(gateway, process_id, request)
+        await gateway.places.at_shard(process_id, "monitor", process_id, order)
         return PlainTextResponse("Monitoring process")
 
     @routes.delete("/monitor/{process_id}")
     async def unmonitor(process_id: str, request: Request) -> Response:
-        await _require_owner(gateway, process_id, request)
-        await gateway.places.at_shard(process_id, "unmonitor", process_id)
+        order = await _order(gateway, process_id, request)
+        await gateway.places.at_shard(process_id, "unmonitor", process_id, order)
         return PlainTextResponse("Process deleted")
 
     @routes.get("/monitor/{process_id}")
@@ -105,12 +109,16 @@ def router(gateway: Gateway) -> APIRouter:
     return routes
 
 
-async def _require_owner(gateway: Gateway, process_id: str, request: Request) -> None:
-    """The body of a monitor request is an item for that process, signed by its owner: ticks cost something,
-    and to end them as well. A message in a log is not it: everybody has those, and they say something else.
-    Nobody holds the key that owns what a process spawned: anyone may sign for that.
+async def _order(gateway: Gateway, process_id: str, request: Request) -> str:
+    """The id of the item in a monitor request, if it is one for that process by the wallet that owns it.
+
+    Ticks cost something, and to end them as well. Of a process that another spawned, that is the wallet at
+    the end of the chain of spawns: the messenger's key, which signed the spawn, gives no orders. A message in
+    a log is no order: everybody has those, and they say something else. Everybody who saw an order has it
+    too: an item is good for one start or stop (scheduler/crontab.py), and if its tag Action says which of the
+    two it is, for that.
     """
-    owner = (await gateway.knowledge.process(process_id)).address
+    owner = await _owner(gateway, process_id)
     async with body_of_request(request, gateway.load) as raw:
         if not raw:
             raise MalformedInput("Signed data item is required", field="body")
@@ -118,9 +126,14 @@ async def _require_owner(gateway: Gateway, process_id: str, request: Request) ->
         verify(item)
     if item.target_id != process_id:
         raise MalformedInput("the item's target is another process than the URL's", field="target")
-    if owner not in (item.address, gateway.addresses.authority):
+    if item.address != owner:
         raise ClientError(
             f"only its owner {owner} starts and stops the crons of {process_id}", process_id=process_id
+        )
+    said = first(item.tags, "Action", "")
+    if said in METHODS and METHODS[said] != request.method:
+        raise MalformedInput(
+            f"the item says {said}, and the request is a {request.method}", field="tags.Action"
         )
     if await gateway.look(gateway.knowledge.reader.find_message, item.id) is not None:
         raise ClientError(
@@ -128,3 +141,17 @@ async def _require_owner(gateway: Gateway, process_id: str, request: Request) ->
             process_id=process_id,
             hint="Sign an item for this alone.",
         )
+    return item.id
+
+
+async def _owner(gateway: Gateway, process_id: str) -> str:
+    """The wallet that a process belongs to."""
+    await gateway.knowledge.process(process_id)
+    owner = await gateway.wallets.of(process_id)
+    if owner == gateway.addresses.authority:
+        raise ClientError(
+            f"nobody starts and stops the crons of {process_id}: its chain of spawns is longer than"
+            f" {limits.SPAWN_CHAIN_MAX}, or does not end at a wallet",
+            process_id=process_id,
+        )
+    return owner

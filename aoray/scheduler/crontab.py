@@ -2,6 +2,13 @@
 
 They are in the log's database, so that a tick's slot and the state that says it was made are one commit; and
 they are fenced by the log's term. Rows of `crons` exist as long as their process is monitored.
+
+Crons are started and stopped by orders: signed items of the process's owner, which anybody may keep and send
+again. So an item is good for one start or one stop; that it was used is written in the same commit, into a
+table that is made when it is first needed. Whatever an owner sends takes a row: after `CRON_ORDERS_MAX` of
+them crons are not started again, and can still be stopped.
+
+On failure: `ClientError` for an order that was used.
 """
 
 from __future__ import annotations
@@ -9,6 +16,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from aoray import limits
+from aoray.errors import ClientError, TooLarge
 from aoray.protocol.ticks import Unit
 from aoray.scheduler.tables import Tables
 from aoray.sql import Transaction
@@ -27,6 +36,12 @@ CREATE TABLE IF NOT EXISTS crons (
 CREATE INDEX IF NOT EXISTS crons_by_next ON crons (unit, next);
 """
 
+ORDERS = """CREATE TABLE IF NOT EXISTS cron_orders (
+    process_id TEXT NOT NULL,
+    item_id TEXT NOT NULL,
+    PRIMARY KEY (process_id, item_id)
+) WITHOUT ROWID"""
+
 
 class CronState(NamedTuple):
     """A cron of a monitored process: when it is due next, and its last tick."""
@@ -42,21 +57,31 @@ class CronState(NamedTuple):
 class Crontab(Tables):
     """The tables, by what the log gives them: reading, and writing within its term."""
 
-    def monitor(self, process_id: str, states: Iterable[CronState]) -> bool:
+    def monitor(self, process_id: str, states: Iterable[CronState], order: str) -> bool:
         """Keep a process as monitored, with its crons; False if it was so before, and stays as it is."""
         with self._writing() as db:
+            fresh = _use(db, process_id, order)
             done = db.execute("INSERT OR IGNORE INTO monitors VALUES (?)", [process_id])
             added = bool(done.rowcount == 1)
             if added:
+                if fresh is None:
+                    raise TooLarge(
+                        f"the crons of {process_id} were started and stopped too often", process_id=process_id
+                    )
+                _check_fresh(fresh, process_id, order)
                 db.executemany("INSERT INTO crons VALUES (?,?,?,?,?,?)", states)
         return added
 
-    def unmonitor(self, process_id: str) -> bool:
+    def unmonitor(self, process_id: str, order: str) -> bool:
         """Forget it; False if it was not monitored."""
         with self._writing() as db:
+            fresh = _use(db, process_id, order)
             db.execute("DELETE FROM crons WHERE process_id = ?", [process_id])
             done = db.execute("DELETE FROM monitors WHERE process_id = ?", [process_id])
-            return bool(done.rowcount == 1)
+            removed = bool(done.rowcount == 1)
+            if removed:
+                _check_fresh(fresh, process_id, order)
+        return removed
 
     def is_monitored(self, process_id: str) -> bool:
         return bool(self._rows("SELECT 1 FROM monitors WHERE process_id = ?", process_id))
@@ -95,3 +120,25 @@ def advance(db: Transaction, states: Sequence[CronState]) -> None:
         "UPDATE crons SET next = ?, message_id = ? WHERE process_id = ? AND place = ?",
         [(state.next, state.message_id, state.process_id, state.place) for state in states],
     )
+
+
+def _use(db: Transaction, process_id: str, order: str) -> bool | None:
+    """Note an order; whether it is a new one. None if there were too many to note it."""
+    db.execute(ORDERS)
+    used = "SELECT 1 FROM cron_orders WHERE process_id = ? AND item_id = ?"
+    if db.execute(used, [process_id, order]).fetchone():
+        return False
+    [count] = db.execute("SELECT count(*) FROM cron_orders WHERE process_id = ?", [process_id]).fetchone()
+    if count >= limits.CRON_ORDERS_MAX:
+        return None
+    db.execute("INSERT INTO cron_orders VALUES (?, ?)", [process_id, order])
+    return True
+
+
+def _check_fresh(fresh: bool | None, process_id: str, order: str) -> None:
+    if fresh is False:
+        raise ClientError(
+            f"{order} was used before to start or stop crons",
+            hint="Sign another item for it (with an anchor of its own, if the key signs deterministically).",
+            process_id=process_id,
+        )

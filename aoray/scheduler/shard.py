@@ -179,14 +179,14 @@ class ShardActor(Counted):
         self._activate(by_actor)
         return names
 
-    async def monitor(self, process_id: str) -> None:
-        """Start the crons of a process."""
-        await self._run(self._ticker.monitor, process_id, self._now())
+    async def monitor(self, process_id: str, order: str) -> None:
+        """Start the crons of a process; `order` is the item by which its owner asks for it."""
+        await self._run(self._ticker.monitor, process_id, self._now(), order)
         self._cron_wake.set()
 
-    async def unmonitor(self, process_id: str) -> None:
+    async def unmonitor(self, process_id: str, order: str) -> None:
         """Stop them."""
-        await self._run(self._ticker.unmonitor, process_id)
+        await self._run(self._ticker.unmonitor, process_id, order)
 
     async def monitored(self, process_id: str) -> dict[str, Any]:
         """The crons of a process, and whether they run."""

@@ -98,10 +98,11 @@ class Ticker:
 
     # Who is monitored
 
-    def monitor(self, process_id: str, now: Moment) -> None:
-        """Start the crons of a process. ClientError if it is monitored already."""
+    def monitor(self, process_id: str, now: Moment, order: str) -> None:
+        """Start the crons of a process. ClientError if it is monitored already, or the order (an item's id)
+        was used before."""
         with self._committer.trusted() as log:
-            added = log.crons.monitor(process_id, self._states(process_id, now))
+            added = log.crons.monitor(process_id, self._states(process_id, now), order)
         if not added:
             raise ClientError("Process already being monitored", process_id=process_id)
 
@@ -113,10 +114,10 @@ class Ticker:
             for cron in spawned.asked.crons
         ]
 
-    def unmonitor(self, process_id: str) -> None:
-        """Stop them. NotFound if it is not monitored."""
+    def unmonitor(self, process_id: str, order: str) -> None:
+        """Stop them. NotFound if it is not monitored; ClientError if the order was used before."""
         with self._committer.trusted() as log:
-            removed = log.crons.unmonitor(process_id)
+            removed = log.crons.unmonitor(process_id, order)
         if not removed:
             raise NotFound("Process monitor not found", process_id=process_id)
 

@@ -447,7 +447,7 @@ class Simulation:
         shard = f"shard-{shard_of(pid, self.settings.shards)}"
         while self.world.loop.time() < STORM_S + CALM_S:
             try:
-                await self.world.call(shard, method, pid)
+                await self.world.call(shard, method, pid, f"{method} {pid}")
             except InfrastructureError:
                 await asyncio.sleep(self.world.rng.uniform(0.1, 1))
             except ClientError:  # its answer was lost

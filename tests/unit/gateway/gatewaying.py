@@ -145,11 +145,11 @@ class Computer:
     async def _locate(self, process_ids: list[str]) -> list[Any]:
         return self._committer.locate(process_ids)[0]
 
-    async def _monitor(self, process_id: str) -> None:
-        self._ticker.monitor(process_id, Moment(self.now_ms, 7))
+    async def _monitor(self, process_id: str, order: str = "order") -> None:
+        self._ticker.monitor(process_id, Moment(self.now_ms, 7), order)
 
-    async def _unmonitor(self, process_id: str) -> None:
-        self._ticker.unmonitor(process_id)
+    async def _unmonitor(self, process_id: str, order: str) -> None:
+        self._ticker.unmonitor(process_id, order)
 
     async def _monitored(self, process_id: str) -> dict[str, Any]:
         return self._ticker.describe(process_id)

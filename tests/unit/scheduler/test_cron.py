@@ -16,8 +16,9 @@ from scheduling import SCHEDULER, SOME_ID, check_process, committer, message, re
 
 from aoray import limits
 from aoray.actors.placement import Placement
-from aoray.errors import ClientError, MalformedInput, NotFound, Unavailable, UnknownProcess
+from aoray.errors import ClientError, MalformedInput, NotFound, TooLarge, Unavailable, UnknownProcess
 from aoray.protocol.assignments import LogEntry
+from aoray.protocol.ids import b64url_encode
 from aoray.protocol.items import parse
 from aoray.protocol.ticks import HEAD, KIND, Missed, Moment, Tick, crons_of, tick_of, wrong
 from aoray.rates import Rates
@@ -32,6 +33,14 @@ from aoray.verify import moment_of
 
 T0 = 1_700_000_000_000
 POLICIES: tuple[Missed, ...] = ("one", "all", "none")
+
+numbers = itertools.count()
+
+
+def order() -> str:
+    """The id of an item that was not used before."""
+    return b64url_encode(next(numbers).to_bytes(32, "big"))
+
 
 # The rules
 
@@ -124,7 +133,7 @@ class Clocked:
 
     def monitored(self, *tags: tuple[str, str]) -> str:
         process = self.spawn(*tags)
-        self.ticker.monitor(process, self.now)
+        self.ticker.monitor(process, self.now, order())
         return process
 
     def look(self, *, later_ms: int = 0, blocks: int = 0, evaluate: bool = True) -> list[LogEntry]:
@@ -166,7 +175,7 @@ def clocked(stored: Settings) -> Iterator[Clocked]:
 def test_monitor_starts_and_unmonitor_stops(clocked: Clocked) -> None:
     process = clocked.spawn(*SECOND)
     assert not clocked.look(later_ms=5000) and clocked.last.next_ms == NEVER
-    clocked.ticker.monitor(process, clocked.now)
+    clocked.ticker.monitor(process, clocked.now, order())
     assert clocked.ticker.describe(process)["crons"] == [
         {"cron": "0-1-second", "unit": "ms", "step": 1000, "next": T0 + 6000, "last": None}
     ]
@@ -175,15 +184,52 @@ def test_monitor_starts_and_unmonitor_stops(clocked: Clocked) -> None:
     assert [tick.due for tick in clocked.ticks(process)] == [T0 + 6000]
     assert clocked.ticker.describe(process)["crons"][0]["last"] == entry.message_id
     with pytest.raises(ClientError, match="already being monitored"):
-        clocked.ticker.monitor(process, clocked.now)
+        clocked.ticker.monitor(process, clocked.now, order())
     assert len(clocked.look(later_ms=1000)) == 1
-    clocked.ticker.unmonitor(process)
+    clocked.ticker.unmonitor(process, order())
     assert not clocked.look(later_ms=5000) and clocked.last.next_ms == NEVER
     with pytest.raises(NotFound):
-        clocked.ticker.unmonitor(process)
-    clocked.ticker.monitor(process, clocked.now)
+        clocked.ticker.unmonitor(process, order())
+    clocked.ticker.monitor(process, clocked.now, order())
     assert not clocked.look(), "what fell due while it was not monitored is nobody's"
     assert clocked.look(later_ms=1000)
+
+
+def test_an_order_is_good_once_whichever_it_was_used_for(clocked: Clocked) -> None:
+    """Whoever saw it has it; also after a restart."""
+    process, other = clocked.spawn(*SECOND), clocked.spawn(*SECOND)
+    start, stop, late = order(), order(), order()
+
+    def refused(method: str, *arguments: Any) -> None:
+        before = clocked.ticker.describe(process)["monitored"]
+        with pytest.raises(ClientError, match="was used before"):
+            getattr(clocked.ticker, method)(process, *arguments)
+        assert clocked.ticker.describe(process)["monitored"] == before
+
+    clocked.ticker.monitor(process, clocked.now, start)
+    refused("unmonitor", start)
+    with pytest.raises(ClientError, match="already being monitored"):
+        clocked.ticker.monitor(process, clocked.now, late)
+    refused("unmonitor", late)
+    clocked.restart()
+    clocked.ticker.unmonitor(process, stop)
+    for used in (start, stop, late):
+        refused("monitor", clocked.now, used)
+    clocked.ticker.monitor(other, clocked.now, start)  # its item has another target, and so another id
+    clocked.ticker.monitor(process, clocked.now, order())
+
+
+def test_orders_are_bounded_and_a_stop_is_still_taken(
+    clocked: Clocked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "CRON_ORDERS_MAX", 3)
+    process = clocked.monitored(*SECOND)
+    clocked.ticker.unmonitor(process, order())
+    clocked.ticker.monitor(process, clocked.now, order())
+    clocked.ticker.unmonitor(process, order())
+    with pytest.raises(TooLarge, match="too often"):
+        clocked.ticker.monitor(process, clocked.now, order())
+    assert not clocked.ticker.describe(process)["monitored"]
 
 
 def test_monitors_and_next_ticks_survive_a_restart(clocked: Clocked) -> None:
@@ -344,7 +390,7 @@ def test_what_can_never_tick_is_refused(clocked: Clocked) -> None:
     (outcome,) = clocked.committer.commit([refused], now_ms=T0, block_height=0).outcomes
     assert isinstance(outcome, MalformedInput) and outcome.field == "tags.Cron-Interval"
     with pytest.raises(UnknownProcess):
-        clocked.ticker.monitor(SOME_ID, clocked.now)
+        clocked.ticker.monitor(SOME_ID, clocked.now, order())
 
 
 def test_a_cron_from_before_whose_tags_look_like_the_protocols_ticks_and_does_no_harm(
@@ -422,9 +468,9 @@ class Ticking(RuleBasedStateMachine):
     @rule(number=st.integers(0, 1))
     def monitor(self, number: int) -> None:
         if self.clocked.ticker.describe(self.processes[number])["monitored"]:
-            self.clocked.ticker.unmonitor(self.processes[number])
+            self.clocked.ticker.unmonitor(self.processes[number], order())
         else:
-            self.clocked.ticker.monitor(self.processes[number], self.clocked.now)
+            self.clocked.ticker.monitor(self.processes[number], self.clocked.now, order())
 
     @invariant()
     def every_tick_is_there_once_and_right(self) -> None:

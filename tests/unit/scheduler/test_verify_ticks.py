@@ -29,7 +29,7 @@ def log(tmp_path: Path) -> list[LogEntry]:
     writer, process = committer(tmp_path / "log"), spawn(*CRON, tags=PROCESS)
     work = [writer.commit([process], now_ms=T0, block_height=7).work]
     ticker = Ticker(writer, SCHEDULER, T0)
-    ticker.monitor(process.process_id, Moment(T0, 7))
+    ticker.monitor(process.process_id, Moment(T0, 7), "order")
     writer._last_nonces = lambda process_ids: dict.fromkeys(process_ids, 2**62)  # all is evaluated at once
     work += [ticker.look(Moment(T0 + 1000 * n, 7)).committed.work for n in (1, 2, 3)]
     writer.close()
