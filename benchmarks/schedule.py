@@ -103,8 +103,10 @@ def _in_own_directory(settings: Settings, size: int) -> Settings:
 async def _measure(
     shard: Any, settings: Settings, arguments: argparse.Namespace, size: int
 ) -> dict[str, Any]:
+    from aoray.keyfiles import load_key
+
     pid = (await shard.ready.remote())["incarnation"]
-    processes = _processes(arguments.processes)
+    processes = _processes(arguments.processes, load_key(settings, "scheduler").address)
     await shard.submit.remote(processes)
     messages = _messages([process.process_id for process in processes], arguments)
     batches = [messages[at : at + size] for at in range(0, len(messages), size)]
@@ -127,11 +129,11 @@ async def _measure(
     return row
 
 
-def _processes(count: int) -> list[Any]:
+def _processes(count: int, scheduler: str) -> list[Any]:
     from aoray.scheduler.rules import Submission
 
     signer = generate_ed25519()
-    tags = *KIND, Tag("Type", "Process"), Tag("Module", SOME_ID), Tag("Scheduler", SOME_ID)
+    tags = *KIND, Tag("Type", "Process"), Tag("Module", SOME_ID), Tag("Scheduler", scheduler)
     items = [build(signer, tags=tags, data=b"%d" % number) for number in range(count)]
     return [Submission("process", item.id, item.id, item.raw) for item in items]
 

@@ -124,7 +124,7 @@ def _schedule(
     """The next slot of its process."""
     state = ordered.states.get(submission.process_id)
     try:
-        own, engine = _check(submission, state)
+        own, engine = _check(submission, state, signer.address)
         head, assignment = next_slot(
             signer,
             submission.process_id,
@@ -163,10 +163,10 @@ class Bound(NamedTuple):
     engine: int = BEFORE_VERSIONS  # of a new process
 
 
-def _check(submission: Submission, state: ProcessState | None) -> Bound:
+def _check(submission: Submission, state: ProcessState | None, scheduler: str) -> Bound:
     """Refuse what may not be scheduled; says what is decided of the process."""
     if submission.kind == "process":
-        return _check_process(submission)
+        return _check_process(submission, scheduler)
     if state is None:
         raise UnknownProcess(
             f"no process {submission.process_id} was spawned here",
@@ -180,11 +180,19 @@ def _check(submission: Submission, state: ProcessState | None) -> Bound:
     return Bound(state.own)
 
 
-def _check_process(submission: Submission) -> Bound:
+def _check_process(submission: Submission, scheduler: str) -> Bound:
     item = _checked_item(submission, "Process")
     for name in ("Module", "Scheduler"):
         if not ao_tag(item.tags, name):
             raise MalformedInput(f"a process needs the tag {name}", field=f"tags.{name}", process_id=item.id)
+    if any(named != scheduler for named in all_of(item.tags, "Scheduler")):  # nobody could verify its log
+        raise MalformedInput(
+            f"the tag Scheduler names another scheduler than this one, {scheduler}",
+            field="tags.Scheduler",
+            hint=f"Spawn with Scheduler {scheduler} here, or send the spawn to the scheduler that it names.",
+            process_id=item.id,
+            scheduler=scheduler,
+        )
     on_boot = ao_tag(item.tags, "On-Boot")
     if on_boot is not None and on_boot != "Data" and not is_id(on_boot):
         raise MalformedInput(

@@ -19,6 +19,7 @@ from ray.exceptions import RayActorError
 
 from aoray.errors import ClientError
 from aoray.gateway.actor import GatewayActor
+from aoray.keyfiles import load_key
 from aoray.protocol.items import DataItem, build
 from aoray.protocol.keys import generate_ed25519
 from aoray.protocol.tags import Tag
@@ -79,7 +80,8 @@ class Computer:
         return build(self.user, target=process_id, tags=[*AO, Tag("Type", "Message")], data=data.encode())
 
     async def spawn(self, name: str = "") -> str:
-        named = [Tag("Type", "Process"), Tag("Module", self.module.id), Tag("Scheduler", "s"), Tag("N", name)]
+        scheduler = Tag("Scheduler", load_key(self.settings, "scheduler").address)
+        named = [Tag("Type", "Process"), Tag("Module", self.module.id), scheduler, Tag("N", name)]
         return await self.post(build(self.user, tags=[*AO, *named], data=b" "))
 
     async def post(self, item: DataItem) -> str:

@@ -29,7 +29,7 @@ from aoray.settings import Settings
 from aoray.wasm import Engine, Instance
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scheduler"))
-from scheduling import assign, committer, message, spawn
+from scheduling import SCHEDULER, assign, committer, message, spawn
 
 HEIGHT = 1_500_000
 ECHO = Path(__file__).with_name("echo.wat")
@@ -122,7 +122,7 @@ class House:
                     ("Data-Protocol", "ao"),
                     ("Type", "Process"),
                     ("Module", module_id),
-                    ("Scheduler", module_id),
+                    ("Scheduler", SCHEDULER.address),
                 ),
             )
         )

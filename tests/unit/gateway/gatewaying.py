@@ -217,7 +217,9 @@ class Computer:
         return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://ao", timeout=30)
 
     def process_item(self, *tags: Tag, target: str = "") -> DataItem:
-        named = [*AO, Tag("Type", "Process"), Tag("Module", MODULE), Tag("Scheduler", "s"), *tags]
+        named = [*AO, Tag("Type", "Process"), Tag("Module", MODULE), *tags]
+        if not any(tag.name == "Scheduler" for tag in tags):
+            named.append(Tag("Scheduler", self.signer.address))
         return build(self.user, target=target, tags=named, data=b"boot")
 
     def message_item(self, process_id: str, *tags: Tag, data: bytes = b"hello") -> DataItem:

@@ -93,7 +93,9 @@ def forged(computer: Computer) -> dict[str, tuple[bytes, int, str]]:
         data=b"x",
     )
     no_scheduler = build(computer.user, tags=[*AO, Tag("Type", "Process"), Tag("Module", MODULE)], data=b"x")
+    elsewhere = computer.process_item(Tag("Scheduler", NOWHERE))
     return {
+        "another Scheduler": (elsewhere.raw, 400, "malformed"),
         "empty": (b"", 400, "malformed"),
         "text": (b"hello", 400, "malformed"),
         "truncated": (good.raw[:100], 400, "malformed"),

@@ -184,7 +184,7 @@ async def test_a_spawn_makes_a_process_and_tells_its_parent(computer: Computer) 
     process = items(computer, child)[0]
     assert process.data == b"code"
     assert first(process.tags, "From-Process") == parent
-    assert first(process.tags, "Scheduler") == "s"
+    assert first(process.tags, "Scheduler") == computer.signer.address
 
 
 async def test_an_outbox_assigns_messages(computer: Computer) -> None:

@@ -26,7 +26,10 @@ SCHEDULER = generate_ed25519()
 SOME_ID = b64url_encode(bytes(32))
 numbers = itertools.count()
 
-PROCESS_TAGS = (("Data-Protocol", "ao"), ("Type", "Process"), ("Module", SOME_ID), ("Scheduler", SOME_ID))
+PROCESS_TAGS = (
+    *(("Data-Protocol", "ao"), ("Type", "Process")),
+    *(("Module", SOME_ID), ("Scheduler", SCHEDULER.address)),
+)
 MESSAGE_TAGS = (("Data-Protocol", "ao"), ("Type", "Message"))
 
 
@@ -34,6 +37,11 @@ def item(tags: Iterable[tuple[str, str]], target: str = "", data: bytes = b"") -
     return build(
         USER, target=target, tags=[Tag(*tag) for tag in tags], data=data or str(next(numbers)).encode()
     )
+
+
+def process_tags(scheduler: str) -> Sequence[tuple[str, str]]:
+    """Those of a process whose messages this address orders."""
+    return (*PROCESS_TAGS[:-1], ("Scheduler", scheduler))
 
 
 def spawn(*more: tuple[str, str], tags: Sequence[tuple[str, str]] = PROCESS_TAGS) -> Submission:

@@ -159,3 +159,13 @@ def test_a_bad_submission_does_not_touch_the_others_of_its_batch() -> None:
     ordered = run(process, good[0], message(SOME_ID), good[1], message(process.process_id, tags=[]), good[2])
     assert [entry.message_id for entry in ordered.entries[1:]] == [each.message_id for each in good]
     assert [entry.nonce for entry in ordered.entries] == [0, 1, 2, 3]
+
+
+def test_a_spawn_for_another_scheduler_is_refused_and_told_which_this_one_is() -> None:
+    """Whoever verifies takes the scheduler's address from the spawn: its log could never be verified here."""
+    ours = ("Scheduler", SCHEDULER.address)
+    for tags in ([("Scheduler", SOME_ID)], [("Scheduler", SOME_ID), ours], [ours, ("Scheduler", SOME_ID)]):
+        asked = spawn(tags=(*PROCESS_TAGS[:-1], *tags))
+        (refused,) = order([asked], {}, {}, SCHEDULER, now_ms=1, block_height=0).outcomes
+        assert isinstance(refused, MalformedInput) and refused.field == "tags.Scheduler"
+        assert SCHEDULER.address in refused.message and SCHEDULER.address in refused.hint

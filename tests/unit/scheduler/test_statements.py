@@ -23,6 +23,7 @@ from aoray.protocol import assignments, attestations, ticks
 from aoray.protocol.assignments import LogEntry, next_slot, plain
 from aoray.protocol.attestations import Statement, attest, statements_of
 from aoray.protocol.bundles import BUNDLE_TAGS, pack_raw
+from aoray.protocol.decisions import Decided, decision_item, decision_of
 from aoray.protocol.forms import NAMES, STATEMENTS, folded
 from aoray.protocol.handovers import hand_over, hand_over_of
 from aoray.protocol.ids import b64url_encode
@@ -49,6 +50,7 @@ ATTESTATION = attest(KEY, VICTIM.id, SAID)
 _WHERE = (("Type", "Scheduler-Location"), ("Url", "http://x"), ("Time-To-Live", "1"))
 LOCATION = build(KEY, tags=[*AO, *(Tag(*pair) for pair in _WHERE), Tag("Compute-Unit", USER.address)])
 HANDED = hand_over(KEY, "scheduler", USER.address, 1)
+DECISION = decision_item(KEY, Decided(VICTIM.id, stopped=True, timestamp=1_700_000_000_000))
 MODULE = build(KEY, tags=[*AO, Tag("Type", "Module"), Tag("Module-Format", "wasm32-wasi")], data=b"wasm")
 BUNDLE = build(KEY, tags=BUNDLE_TAGS, data=pack_raw([VICTIM.raw]))
 SENDER = Sender(VICTIM.id, OTHER, KEY.address)
@@ -112,11 +114,16 @@ def is_process(item: DataItem) -> bool:
     return accepts(lambda: facts_of(item))
 
 
+def is_decision(item: DataItem) -> bool:
+    return accepts(lambda: decision_of(item.raw, KEY.address))
+
+
 READERS: Mapping[str, Callable[[DataItem], bool]] = {
     "assignment": is_assignment,
     "location": is_location,
     "attestation": is_attestation,
     "hand-over": is_hand_over,
+    "decision": is_decision,
     "tick": is_tick,
     "pushed": is_pushed,
     "module": is_module,
@@ -150,9 +157,8 @@ KINDS = (
     "Module",
     "Process",
 )
-TEMPLATES = [
-    list(item.tags) for item in (SLOT, parse(SPAWN_SLOT), ATTESTATION, LOCATION, HANDED, MODULE, VICTIM)
-]
+TEMPLATES = [list(item.tags) for item in (SLOT, parse(SPAWN_SLOT), ATTESTATION, LOCATION, HANDED, DECISION)]
+TEMPLATES += [list(MODULE.tags), list(VICTIM.tags)]
 ids = (VICTIM.id, MESSAGE.id, KEY.address)
 values = st.sampled_from([*KINDS, *ids, "Module", "scheduler", "ao", "ao.TN.1", "0", "1", "true", "http://x"])
 names = st.sampled_from([spelt for name in sorted(NAMES) for spelt in spellings(name)])
@@ -235,13 +241,17 @@ def test_statements_are_what_they_are_and_nothing_else() -> None:
     check(ATTESTATION, "attestation")
     check(LOCATION, "location")
     check(HANDED, "hand-over")
+    check(DECISION, "decision")
     check(MODULE, "module")
     check(BUNDLE)
 
 
 @pytest.mark.parametrize(
     ("statement", "kind"),
-    [(SLOT, "assignment"), (LOCATION, "location"), (ATTESTATION, "attestation"), (HANDED, "hand-over")],
+    [
+        *((SLOT, "assignment"), (LOCATION, "location"), (ATTESTATION, "attestation")),
+        *((HANDED, "hand-over"), (DECISION, "decision")),
+    ],
 )
 def test_what_departs_from_the_form_of_a_statement_is_none(statement: DataItem, kind: str) -> None:
     tags, data = statement.tags, statement.data
@@ -257,7 +267,7 @@ def test_what_departs_from_the_form_of_a_statement_is_none(statement: DataItem, 
         departing.append(build(KEY, tags=tags, data=b"x"))
     for item in departing:
         assert not accepts(lambda item=item: verify.check_slot(FACTS, HEAD, item, MESSAGE))
-        assert not is_location(item) and not is_attestation(item)
+        assert not is_location(item) and not is_attestation(item) and not is_decision(item)
 
 
 def test_a_tick_that_was_signed_before_is_a_tick_and_nothing_else() -> None:

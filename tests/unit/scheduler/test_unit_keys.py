@@ -6,7 +6,7 @@ from pathlib import Path
 
 import orjson
 import pytest
-from scheduling import committer, message, spawn
+from scheduling import committer, message, process_tags, spawn
 
 from aoray import unit_keys
 from aoray.errors import ClientError
@@ -23,8 +23,9 @@ def begun(data: Path) -> Settings:
     """A directory in which a computer ran, and ordered something."""
     settings = Settings(data=data)
     keep_keys(settings)
-    process = spawn()
-    writer = committer(log_path(settings, 0), signer=load_key(settings, "scheduler"))
+    scheduler = load_key(settings, "scheduler")
+    process = spawn(tags=process_tags(scheduler.address))
+    writer = committer(log_path(settings, 0), signer=scheduler)
     writer.commit([process, message(process.process_id)], now_ms=1_700_000_000_000, block_height=7)
     writer.close()
     return settings
