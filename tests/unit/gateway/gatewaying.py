@@ -19,6 +19,7 @@ from aoray.arweave.uploaders import EmbeddedUploader
 from aoray.errors import AorayError, ClientError, NotFound, Unavailable
 from aoray.gateway.gateway import Gateway
 from aoray.gateway.status import FIGURES
+from aoray.keyfiles import load_key
 from aoray.protocol.assignments import LogEntry
 from aoray.protocol.ids import b64url_encode
 from aoray.protocol.items import DataItem, build, parse
@@ -84,7 +85,7 @@ class Computer:
 
     def __init__(self, data: Path, **settings: Any) -> None:
         self.settings = Settings(data=data, actors_per_node=1, **settings)
-        self.signer: Signer = generate_ed25519()
+        self.signer: Signer = load_key(self.settings, "scheduler")
         self.user = generate_ed25519()
         self.results = Results(data / "results.sqlite")
         self.arweave = FakeArweave()

@@ -86,7 +86,7 @@ def test_a_stopped_process_gets_no_ticks_and_begins_with_the_next_when_it_is_res
     done[process.process_id] = 100
     outcome(writer, process)
     ticker = Ticker(writer, SCHEDULER, 1)
-    ticker.monitor(process.process_id, Moment(1, 0))
+    ticker.monitor(process.process_id, Moment(1, 0), "order")
     assert len(ticker.look(Moment(1_001, 0)).committed.outcomes) == 1
     writer.decide(decision(process.process_id, stopped=True, at=5))
     assert not ticker.look(Moment(60_001, 0)).committed.outcomes

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scheduling import item, message, spawn
+from scheduling import SCHEDULER, item, message, spawn
 
 from aoray import limits
 from aoray.errors import Overloaded, Unavailable
+from aoray.keyfiles import load_or_make
 from aoray.scheduler.rules import Receipt
 from aoray.scheduler.shard import ShardActor
 from aoray.settings import Settings
@@ -28,7 +29,9 @@ class LonelyShard(ShardActor):
 
 @pytest.fixture
 async def shard(tmp_path: Path) -> Any:
-    made = LonelyShard(Settings(data=tmp_path, port=1), 0)
+    settings = Settings(data=tmp_path, port=1)
+    load_or_make(settings.keys_directory / "scheduler.json", lambda: SCHEDULER)
+    made = LonelyShard(settings, 0)
     yield made
     await made.stop()
 
