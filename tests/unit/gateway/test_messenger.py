@@ -195,7 +195,7 @@ async def test_a_module_that_cannot_run_is_refused_at_the_spawn_in_words(
     wasm = wasmtime.wat2wasm(f"(module {content})") if isinstance(content, str) else content
     module = build(computer.user, tags=[*AO, Tag("Type", "Module")], data=bytes(wasm))
     computer.arweave.items[module.id] = module
-    tags = [*AO, Tag("Type", "Process"), Tag("Module", module.id), Tag("Scheduler", "s")]
+    tags = [*AO, Tag("Type", "Process"), Tag("Module", module.id), Tag("Scheduler", computer.signer.address)]
     response = await every.post("/", content=build(computer.user, tags=tags, data=b"x").raw)
     if reason:
         assert (response.status_code, response.json()["code"]) == (422, "unsupported_module")
