@@ -16,12 +16,13 @@ from ray.exceptions import RayActorError
 from recording import RecordedShard, RecordingActor
 
 from aoray.errors import AorayError, MalformedInput, UnknownProcess
+from aoray.keyfiles import load_or_make
 from aoray.scheduler.reader import LogReader, log_path
 from aoray.scheduler.rules import Receipt, Submission
 from aoray.settings import Settings
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "scheduler"))
-from scheduling import SOME_ID, check_process, message, spawn
+from scheduling import SCHEDULER, SOME_ID, check_process, message, spawn
 
 pytestmark = pytest.mark.cluster
 
@@ -39,6 +40,7 @@ class Scheduling:
 
     def __init__(self, data: Path) -> None:
         self.settings = Settings(data=data, actors_per_node=2, port=1)
+        load_or_make(self.settings.keys_directory / "scheduler.json", lambda: SCHEDULER)
         names = [f"process-actor-{index}" for index in range(2)]
         self.actors = [ray.remote(RecordingActor).options(name=name, **OPTIONS).remote() for name in names]
         self.shard = ray.remote(RecordedShard).options(name="shard-0", **OPTIONS).remote(self.settings, 0)
