@@ -20,6 +20,7 @@ from ray.exceptions import RayActorError
 from aoray.errors import ClientError
 from aoray.gateway.actor import GatewayActor
 from aoray.keyfiles import load_key
+from aoray.modules.lua import LUA_WASM
 from aoray.protocol.items import DataItem, build
 from aoray.protocol.keys import generate_ed25519
 from aoray.protocol.tags import Tag
@@ -55,7 +56,7 @@ class Computer:
             for name, actor in made.items()
         }
         self.http = httpx.AsyncClient(base_url=self.settings.url, timeout=60)
-        self.module = build(self.user, tags=[*AO, Tag("Type", "Module")], data=b"wasm")
+        self.module = build(self.user, tags=[*AO, Tag("Type", "Module")], data=LUA_WASM.read_bytes())
 
     async def start(self) -> None:
         for name in self.actors:
