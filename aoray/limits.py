@@ -63,6 +63,8 @@ EXCHANGE_SECONDS_MAX = 10.0  # that a driver's call is held while no answer is r
 EXCHANGE_BYTES_MAX = 128 * MIB  # one answer for a driver
 DRIVER_SECONDS_MAX = 120.0  # a driver that was not heard of for so long is forgotten, with its answers
 PAGE_ENTRIES_MAX = 1_000
+PAGES_AT_ONCE_MAX = 4  # that a gateway makes at once, of a store on its own disk; addresses take turns
+PAGES_WAITING_MAX = 2_000  # and that wait for it
 GRAPHQL_PAGE_MAX = 1_000
 GRAPHQL_DEPTH_MAX = 16  # what an introspection query needs
 

@@ -1,9 +1,9 @@
 """A few threads for work that strangers ask for and that may take long; addresses take turns in them.
 
-Where in a request's journey: a search of the embedded Arweave runs here, apart from the threads that take
-uploads and read single items, so that searches can't hold those up. Each piece of work has a `Budget`, for
-all that it does: steps of SQLite, and seconds. Who is gone is noticed within `LOOK_SECONDS`, and the work
-ends.
+Where in a request's journey: searches of the embedded Arweave, and pages of logs and results, run here, apart
+from the threads that take uploads and read single items, so that they can't hold those up. Each piece of work
+has a `Budget`, for all that it does: steps of SQLite, and seconds. Who is gone is noticed within
+`LOOK_SECONDS`; what has not begun never does, and what looks at its budget ends.
 
 On failure: `Overloaded` when too many wait already, or when no thread was free in time; what `Budget.check`
 raises when the work costs too much.
@@ -87,6 +87,7 @@ class Turns:
     """For one event loop. `waiting_max` pieces of work may wait, for `wait_seconds` at most."""
 
     def __init__(self, name: str, *, threads: int, waiting_max: int, wait_seconds: float) -> None:
+        self._name = name
         self._threads = ThreadPoolExecutor(threads, name)
         self._free = threads
         self._waiting_max = waiting_max
@@ -110,7 +111,7 @@ class Turns:
         loop = asyncio.get_running_loop()
         job = _Job(function, budget, loop.create_future(), loop.create_future())
         if not self._queue.fits(key, job, self._waiting_max, 1):
-            self._refuse("too many searches are waiting")
+            self._refuse(f"too many {self._name} are waiting")
         self._queue.put(key, job)
         self._next()
         try:
@@ -130,7 +131,7 @@ class Turns:
                 self.cancelled_total += 1
                 raise ClientError("the client went away")
             if not job.begun.done() and asyncio.get_running_loop().time() > give_up:
-                self._refuse("no search ended in time")
+                self._refuse(f"no place for one more of {self._name} was free in time")
 
     def _refuse(self, why: str) -> None:
         self.refused_total += 1

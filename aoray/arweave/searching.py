@@ -31,7 +31,7 @@ Who = Callable[[Mapping[str, Any]], str]
 def searches() -> Turns:
     """The threads of GraphQL."""
     return Turns(
-        "graphql",
+        "searches",
         threads=limits.GRAPHQL_AT_ONCE_MAX,
         waiting_max=limits.GRAPHQL_WAITING_MAX,
         wait_seconds=limits.GRAPHQL_WAIT_SECONDS_MAX,

@@ -93,7 +93,7 @@ def _first_page(gateway: Gateway, request: Request) -> Response:
 
 def _add_read(app: FastAPI, gateway: Gateway, *, only_schedules: bool) -> None:
     async def read(request: Request) -> Response:
-        return await schedule.read(gateway, request.path_params["any_id"], request.query_params)
+        return await schedule.read(gateway, request.path_params["any_id"], request)
 
     route = ScheduleRoute if only_schedules else Route
     app.router.routes.append(route("/{any_id}", read, methods=["GET"]))

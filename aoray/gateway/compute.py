@@ -214,12 +214,12 @@ def router(gateway: Gateway) -> APIRouter:
     @routes.get("/results/{process_id}")
     async def results(process_id: str, request: Request) -> Response:
         await gateway.knowledge.process(process_id)
-        return await gateway.look.long(_results, gateway, process_id, request.query_params)
+        return await gateway.look.long(request, _results, gateway, process_id, request.query_params)
 
     @routes.get("/cron/{process_id}")
     async def cron(process_id: str, request: Request) -> Response:
         await gateway.knowledge.process(process_id)
-        return await gateway.look.long(_ticks, gateway, process_id, request.query_params)
+        return await gateway.look.long(request, _ticks, gateway, process_id, request.query_params)
 
     @routes.post("/dry-run")
     async def dry_run(request: Request) -> Response:

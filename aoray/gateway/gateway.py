@@ -142,6 +142,8 @@ class Gateway:
             "refused_by_address_total": self.admission.addresses.refused_total,
             "refused_reads_total": self.admission.reads.refused_total,
             "refused_by_wallet_total": self.admission.wallets.refused_total,
+            "pages_waiting": len(self.look.pages),
+            "pages_refused_total": self.look.pages.refused_total,
             "searches_waiting": len(self.searches),
             "searches_refused_total": self.searches.refused_total,
             "searches_cancelled_total": self.searches.cancelled_total,

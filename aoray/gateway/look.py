@@ -16,8 +16,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from starlette.requests import Request
+
 from aoray import limits
 from aoray.errors import Unavailable
+from aoray.shares import WHO
+from aoray.turns import Budget, Turns
 
 Found = TypeVar("Found")
 
@@ -27,15 +31,26 @@ class Look:
 
     def __init__(self, *, far: bool = False) -> None:
         self._threads = ThreadPoolExecutor(limits.STORE_LOOKS_MAX, "look") if far else None
+        self.pages = Turns(
+            "pages",
+            threads=limits.PAGES_AT_ONCE_MAX,
+            waiting_max=limits.PAGES_WAITING_MAX,
+            wait_seconds=limits.STORE_STATEMENT_SECONDS_MAX,
+        )
 
     async def __call__(self, function: Callable[..., Found], *arguments: object) -> Found:
         """A row or a few."""
         return function(*arguments) if self._threads is None else await self._aside(function, *arguments)
 
-    async def long(self, function: Callable[..., Found], *arguments: object) -> Found:
-        """A page: in a thread in either case."""
+    async def long(self, of: Request, function: Callable[..., Found], *arguments: object) -> Found:
+        """A page that a request asks for: in a thread in either case. Addresses take turns in a few."""
+
+        def page(_: Budget) -> Found:
+            return function(*arguments)
+
         if self._threads is None:
-            return await asyncio.to_thread(function, *arguments)
+            budget = Budget(0, limits.STORE_STATEMENT_SECONDS_MAX)
+            return await self.pages.run(of.scope[WHO], page, budget, of.is_disconnected)
         return await self._aside(function, *arguments)
 
     async def _aside(self, function: Callable[..., Found], *arguments: object) -> Found:

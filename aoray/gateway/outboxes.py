@@ -31,7 +31,9 @@ def router(gateway: Gateway) -> APIRouter:
     @routes.get("/outbox/{process_id}")
     async def outbox(process_id: str, request: Request) -> Response:
         await gateway.knowledge.process(process_id)
-        return json_response(await gateway.look.long(_page, gateway, process_id, request.query_params))
+        return json_response(
+            await gateway.look.long(request, _page, gateway, process_id, request.query_params)
+        )
 
     return routes
 

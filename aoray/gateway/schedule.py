@@ -75,12 +75,13 @@ def router(gateway: Gateway) -> APIRouter:
     return routes
 
 
-async def read(gateway: Gateway, any_id: str, query: Mapping[str, str]) -> Response:
+async def read(gateway: Gateway, any_id: str, request: Request) -> Response:
     """`GET /{id}`: a page of a process, or one slot of it by the id of its message or assignment."""
+    query = request.query_params
     process_id = query.get("process-id", "")
     if not process_id or process_id == any_id:
         await gateway.knowledge.process(any_id)
-        return await gateway.look.long(_page, gateway, any_id, query)
+        return await gateway.look.long(request, _page, gateway, any_id, query)
     if not is_id(process_id) or not is_id(any_id):
         raise MalformedInput("not an id", field="process-id" if is_id(any_id) else "id")
     entry = await gateway.look(gateway.knowledge.reader.entry, process_id, any_id)

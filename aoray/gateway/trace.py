@@ -81,7 +81,7 @@ def router(gateway: Gateway) -> APIRouter:
             await gateway.knowledge.process(process_id)
         item = parse(await gateway.knowledge.raw_item(message_id))
         sources, authority = GatewaySources(gateway), gateway.addresses.authority
-        return json_response(await gateway.look.long(traced, sources, item, process_id, authority))
+        return json_response(await gateway.look.long(request, traced, sources, item, process_id, authority))
 
     return routes
 

@@ -98,7 +98,8 @@ async def test_metrics_count(computer: Computer, every: httpx.AsyncClient) -> No
     await computer.spawn()
     lines = (await every.get("/metrics")).text.splitlines()
     assert "aoray_gateway_items_accepted_total 1" in lines and "aoray_arweave_entries 1" in lines
-    computer.failures["stats"] = [Unavailable("the shard is being restarted")]
+    restarted = Unavailable("the shard is being restarted")
+    computer.failures["stats"] = [restarted] * len(computer.gateway.actor_names())
     async with computer.http(apps.compute_unit(computer.gateway)) as another:
         without = (await another.get("/metrics")).text
     assert "aoray_gateway_items_accepted_total 1\n" in without and "aoray_arweave" not in without
@@ -111,10 +112,10 @@ async def test_however_many_ask_how_it_is_each_actor_is_asked_once_a_second(
     paths = ["/metrics", "/status", "/health"] * 20
     assert {each.status_code for each in await asyncio.gather(*map(every.get, paths))} == {200}
     actors = len(computer.gateway.actor_names())
-    assert computer.calls == {"ready": actors, "stages": actors, "stats": 1}
+    assert computer.calls == {"ready": actors, "stages": actors, "stats": actors}
     monkeypatch.setattr(status_routes, "ANSWER_SECONDS", 0)
     await every.get("/metrics")
-    assert computer.calls == {"ready": actors, "stages": 2 * actors, "stats": 2}
+    assert computer.calls == {"ready": actors, "stages": 2 * actors, "stats": 2 * actors}
 
 
 async def test_metrics_say_how_late_ticks_are(computer: Computer, every: httpx.AsyncClient) -> None:
@@ -131,7 +132,8 @@ async def test_the_status_says_what_waits_for_arweave(computer: Computer, every:
     found = (await every.get("/status")).json()
     assert found["arweave"]["entries"] == 1 and found["arweave"]["bytes"] > 0
     assert found["arweave"]["way"] == "item" and found["scheduler"]
-    computer.failures["stats"] = [Unavailable("the shard is being restarted")]
+    restarted = Unavailable("the shard is being restarted")
+    computer.failures["stats"] = [restarted] * len(computer.gateway.actor_names())
     async with computer.http(apps.compute_unit(computer.gateway)) as another:
         without = (await another.get("/status")).json()
     assert (without["arweave"], without["error"]) == (None, "the shard is being restarted")
