@@ -84,6 +84,7 @@ class ProcessActor(Counted):
             idle_seconds_max=settings.idle_seconds_max,
             bytes_max=settings.resident_bytes_max or nodes.memory_bytes(settings),
         )
+        self._evaluation.long.bytes_max = self._residency.bytes_max
         self._asked: Counter[str] = Counter()  # processes whose state somebody is waiting for
         self._couriers = Couriers(call, settings.gateways)
         self._evaluating = ThreadPoolExecutor(1, thread_name_prefix="evaluating")

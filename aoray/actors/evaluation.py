@@ -354,7 +354,7 @@ class Evaluation:
             done.failed.append((process_id, long.turn.generation))
             return done
         if outcome is None:
-            resident.bytes = long.held()
+            resident.bytes = long.bytes
             done.weighed.append(process_id)
             return done
         resident.takes_long = outcome.fuel > limits.FUEL_AT_ONCE

@@ -6,14 +6,15 @@ has spent least, so that what is soon done is soon done however many endless one
 whose last slice is longest ago, so that each of them goes on. Whatever order the slices come in, results and
 fuel are the same.
 
-At most LONG_MESSAGES_MAX of one actor are begun: each holds the memory that it writes. Others wait for a
-place.
+At most LONG_MESSAGES_MAX of one actor are begun, and no more once they take as much memory as all processes
+of the actor may. Others wait for a place.
 For the evaluating thread, but for `progress` and the counts.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,15 +36,12 @@ class LongMessage:
     env: bytes
     sliced: Sliced | None = None  # once it has begun
     seconds: float = 0.0  # of evaluation
+    bytes: int = 0  # of memory that its process takes meanwhile
 
     @property
     def fuel(self) -> int:
         """What it has spent."""
         return self.sliced.fuel if self.sliced else 0
-
-    def held(self) -> int:
-        """Bytes of memory that its process takes meanwhile."""
-        return self.instance.held() + (self.instance.held_beside(self.sliced) if self.sliced else 0)
 
 
 class LongMessages:
@@ -52,6 +50,7 @@ class LongMessages:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._messages: dict[str, LongMessage] = {}  # the one whose slice is longest ago stands first
+        self.bytes_max: float = math.inf
         self._begun = 0
         self._least_spent = itertools.cycle((True, False))
 
@@ -87,7 +86,9 @@ class LongMessages:
 
     def next(self) -> LongMessage | None:
         """The one whose slice is next."""
-        full = self._begun >= limits.LONG_MESSAGES_MAX
+        full = self._begun >= limits.LONG_MESSAGES_MAX or (
+            self._begun > 0 and sum(long.bytes for long in self._messages.values()) >= self.bytes_max
+        )
         ready = [long for long in self._messages.values() if long.sliced or not full]
         if not ready:
             return None
@@ -105,6 +106,7 @@ class LongMessages:
         long.seconds += self._clock() - started
         self._messages[process_id] = self._messages.pop(process_id)  # to the back
         if answer is None:
+            long.bytes = long.instance.held() + long.instance.held_beside(long.sliced)
             return None
         del self._messages[process_id]
         self._begun -= 1

@@ -69,6 +69,21 @@ async def test_endless_ones_do_not_hold_up_one_that_is_soon_done(house: House) -
     assert len(actor._evaluation.long) == 6
 
 
+async def test_no_more_begin_than_memory_is_for(house: House) -> None:
+    actor = house.actor()
+    actor._evaluation.long.bytes_max = 1
+    endless = [house.spawn(GUEST.id, ("Compute-Limit", str(limit))) for limit in (300_000_000, 10**12)]
+    sent = [house.send(each.process_id, "~") for each in endless]
+    await actor.assign([work for each in endless + sent for work in each.work])
+    await until(lambda: len(actor._evaluation.long) == 2)
+    said = await actor.progress(endless[1].process_id)
+    assert said is not None
+    assert "waiting" in said["state"]
+    [result] = await house.results_of(actor, sent[0])
+    assert result["GasUsed"] == 300_000_000
+    await until(lambda: actor._evaluation.long.waiting == 0)  # now it is the other's turn
+
+
 async def test_a_process_that_leaves_takes_its_long_message_with_it(house: House) -> None:
     actor = house.actor()
     process = house.spawn(GUEST.id, ("Compute-Limit", "9000000000000"))
