@@ -7,6 +7,8 @@ import asyncio
 import pytest
 from evaluating import GUEST, House, counts, state_of, until
 
+from aoray.errors import ClientError
+
 LONG = ("Compute-Limit", "3000000000")
 
 
@@ -115,13 +117,13 @@ async def test_a_long_dry_run_ends_when_nobody_waits_for_it(house: House) -> Non
     process = house.spawn()
     await actor.assign(process.work)
     await house.result(actor, process.process_id, process.process_id)
-    asking = asyncio.ensure_future(actor.dry_run(process.process_id, {"Data": "~"}))
+    asking = asyncio.ensure_future(actor.dry_run(process.process_id, {"Data": "~"}, "ticket"))
     await until(lambda: actor._long_dry_running._value < 4)
     one = house.send(process.process_id, "a")  # its process goes on meanwhile
     await actor.assign(one.work)
     assert counts(await house.results_of(actor, one)) == [2]
-    asking.cancel()
-    with pytest.raises(asyncio.CancelledError):
+    await actor.drop_dry_run("ticket")
+    with pytest.raises(ClientError, match="dropped"):
         await asking
     assert actor._long_dry_running._value == 4
     assert (await actor.dry_run(process.process_id, {"Data": "x"}))["Output"]["count"] == "0003"
