@@ -57,10 +57,13 @@ class Committer:
         placement: Placement,
         signer: Signer,
         last_nonces: Callable[[Sequence[str]], Mapping[str, int]],
+        earlier: Sequence[str] = (),
     ) -> None:
+        """`earlier` are the addresses that handed over to the signer."""
         self._open_log = open_log
         self._placement = placement
         self._signer = signer
+        self._earlier = earlier
         self._last_nonces = last_nonces  # of these processes, those that have a result: the last that has
         self.broken = False
         self._open()
@@ -120,7 +123,14 @@ class Committer:
         states = self._states({s.process_id for s in batch})
         slots = self.log.slots({(s.process_id, s.message_id) for s in batch})
         ordered = order(
-            batch, states, slots, self._signer, now_ms=now_ms, block_height=block_height, stopped=self.stopped
+            batch,
+            states,
+            slots,
+            self._signer,
+            now_ms=now_ms,
+            block_height=block_height,
+            stopped=self.stopped,
+            earlier=self._earlier,
         )
         placed = {pid: self._place(pid, state) for pid, state in ordered.states.items()}
         changed = {pid: state for pid, state in placed.items() if state != states.get(pid)}

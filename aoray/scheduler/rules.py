@@ -12,7 +12,7 @@ others of its batch.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -84,16 +84,18 @@ def order(
     now_ms: int,
     block_height: int,
     stopped: Container[str] = (),
+    earlier: Collection[str] = (),
 ) -> Ordered:
     """Give each submission its place. `states` and `slots` are what the log knows of the batch; `stopped`
-    are the processes that the operator stopped."""
+    are the processes that the operator stopped, `earlier` the addresses that handed over to the signer."""
     ordered = Ordered(dict(states), dict(slots))
+    schedulers = (signer.address, *earlier)
     for submission in batch:
         known = len(ordered.entries)
         ordered.outcomes.append(
             _known(submission, ordered)
             or _refused(submission, stopped)
-            or _schedule(submission, ordered, signer, now_ms, block_height)
+            or _schedule(submission, ordered, signer, schedulers, now_ms, block_height)
         )
         ordered.are_new.append(len(ordered.entries) > known)
     return ordered
@@ -119,12 +121,17 @@ def stopped_error(process_id: str) -> ProcessStopped:
 
 
 def _schedule(
-    submission: Submission, ordered: Ordered, signer: Signer, now_ms: int, block_height: int
+    submission: Submission,
+    ordered: Ordered,
+    signer: Signer,
+    schedulers: Sequence[str],
+    now_ms: int,
+    block_height: int,
 ) -> Outcome:
     """The next slot of its process."""
     state = ordered.states.get(submission.process_id)
     try:
-        own, engine = _check(submission, state, signer.address)
+        own, engine = _check(submission, state, schedulers)
         head, assignment = next_slot(
             signer,
             submission.process_id,
@@ -163,10 +170,10 @@ class Bound(NamedTuple):
     engine: int = BEFORE_VERSIONS  # of a new process
 
 
-def _check(submission: Submission, state: ProcessState | None, scheduler: str) -> Bound:
+def _check(submission: Submission, state: ProcessState | None, schedulers: Sequence[str]) -> Bound:
     """Refuse what may not be scheduled; says what is decided of the process."""
     if submission.kind == "process":
-        return _check_process(submission, scheduler)
+        return _check_process(submission, schedulers)
     if state is None:
         raise UnknownProcess(
             f"no process {submission.process_id} was spawned here",
@@ -180,12 +187,14 @@ def _check(submission: Submission, state: ProcessState | None, scheduler: str) -
     return Bound(state.own)
 
 
-def _check_process(submission: Submission, scheduler: str) -> Bound:
+def _check_process(submission: Submission, schedulers: Sequence[str]) -> Bound:
     item = _checked_item(submission, "Process")
     for name in ("Module", "Scheduler"):
         if not ao_tag(item.tags, name):
             raise MalformedInput(f"a process needs the tag {name}", field=f"tags.{name}", process_id=item.id)
-    if any(named != scheduler for named in all_of(item.tags, "Scheduler")):  # nobody could verify its log
+    scheduler = schedulers[0]
+    # Nobody could verify its log otherwise. What an older process spawns names an address from before.
+    if any(named not in schedulers for named in all_of(item.tags, "Scheduler")):
         raise MalformedInput(
             f"the tag Scheduler names another scheduler than this one, {scheduler}",
             field="tags.Scheduler",

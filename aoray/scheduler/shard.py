@@ -121,14 +121,19 @@ class ShardActor(Counted):
         self._stage = Stage("scheduled", f"shard-{index}", self._queue.__len__)
         signer = load_key(settings, "scheduler")
         self._operator = signer.address
-        self._after_ms = schedulers[-1].after_ms if (schedulers := schedulers_of(settings)) else 0
+        schedulers = schedulers_of(settings)
+        self._after_ms = schedulers[-1].after_ms if schedulers else 0
         size = settings.pool
         offset = index * size // settings.shards  # where its ties begin: the shards spread over the pool
         placement = Placement(size, offset=offset, all_own=settings.actor_per_process)
         self._pool = frozenset(placement.pool)
         self._results = open_results(settings)
         self._committer = Committer(
-            lambda: open_log(settings, index), placement, signer, self._results.last_nonces
+            lambda: open_log(settings, index),
+            placement,
+            signer,
+            self._results.last_nonces,
+            earlier=[held.address for held in schedulers[:-1]],
         )
         self._term = self._committer.term
         self._height = self._committer.log.block_height()

@@ -96,14 +96,33 @@ async def test_rotated_keys_are_followed_from_the_hand_over_on(mortal: LocalComp
     }
     async with Client(mortal.url, signer) as client:
         assert await says(client, process, "N = N + 1 return N") == "2"
+        child = await spawned_by(client, process, after["module"])
         new = await client.spawn()
         assert await says(client, new, "return 3") == "3"
-    for each, schedulers in ((process, [after["scheduler"]]), (new, [])):
-        report = await verified(mortal, each, slots=3 if each == process else 2)
+    for each, slots, schedulers in (
+        (process, 4, [after["scheduler"]]),
+        (child, 1, [after["scheduler"]]),  # it names the scheduler that its parent names
+        (new, 2, []),
+    ):
+        report = await verified(mortal, each, slots)
         assert report["successors"] == schedulers and report["not_attested_before"] == 0
         units = [before["compute"], after["compute"]] if schedulers else [after["compute"]]
         assert report["compute_units"] == sorted(units)
     assert shown(mortal)["scheduler"]["earlier"] == [before["scheduler"]]
+
+
+async def spawned_by(client: Client, process: str, module: str) -> str:
+    """The process that this process spawns."""
+    message = await client.send(process, action="Eval", data=f'Spawn("{module}", {{Data = "code"}})')
+    await client.result(process, message)
+    async with asyncio.timeout(60):
+        while True:
+            outbox = (await client.outbox(process))["outbox"]
+            found = [each for each in outbox if each["kind"] == "spawn"]
+            if found and found[0]["state"] != "pending":
+                break
+    assert found[0]["state"] == "delivered", found
+    return str(found[0]["id"])
 
 
 async def verified(computer: LocalComputer, process: str, slots: int) -> dict[str, Any]:

@@ -9,10 +9,11 @@ from pathlib import Path
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from scheduling import SCHEDULER, SOME_ID, assign, check_process, committer, message, spawn
+from scheduling import PROCESS_TAGS, SCHEDULER, SOME_ID, assign, check_process, committer, message, spawn
 
 from aoray.actors.placement import Placement, own_actor
-from aoray.errors import AorayError, UnknownProcess
+from aoray.errors import AorayError, MalformedInput, UnknownProcess
+from aoray.protocol.keys import generate_ed25519
 from aoray.scheduler.committer import Committer, fits
 from aoray.scheduler.log import SqliteLog
 from aoray.scheduler.reader import LogReader
@@ -216,3 +217,17 @@ TestShard = Shard.TestCase
 TestShard.settings = settings(
     max_examples=40, stateful_step_count=15, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
+
+
+def test_a_spawn_may_name_an_address_that_this_scheduler_had(tmp_path: Path) -> None:
+    """What an older process spawns names its own scheduler; `aoray verify` follows the hand-over."""
+    old = generate_ed25519().address
+    tags = [(name, old if name == "Scheduler" else value) for name, value in PROCESS_TAGS]
+    for earlier, refused in (((), True), ((old,), False)):
+        writer = Committer(
+            lambda: SqliteLog(tmp_path / "log"), Placement(2), SCHEDULER, lambda _: {}, earlier
+        )
+        [outcome] = writer.commit([spawn(tags=tags)], now_ms=1_700_000_000_000, block_height=7).outcomes
+        assert isinstance(outcome, MalformedInput) == refused
+        assert not refused or SCHEDULER.address in outcome.hint  # type: ignore[union-attr]
+        writer.close()

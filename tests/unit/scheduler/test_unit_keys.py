@@ -264,8 +264,9 @@ def test_a_hand_over_is_after_every_slot_whatever_the_clock_says(tmp_path: Path)
     settings = Settings(data=tmp_path)
     keep_keys(settings)
     late = 4_000_000_000_000
-    writer = committer(log_path(settings, 0), signer=load_key(settings, "scheduler"))
-    writer.commit([spawn()], now_ms=late, block_height=7)
+    scheduler = load_key(settings, "scheduler")
+    writer = committer(log_path(settings, 0), signer=scheduler)
+    writer.commit([spawn(tags=process_tags(scheduler.address))], now_ms=late, block_height=7)
     writer.close()
     assert rotate(settings, "scheduler")[1].after_ms == late
 
