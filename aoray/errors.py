@@ -11,6 +11,7 @@
     │   ├── UnsupportedModule  a module whose format no engine here runs (422)
     │   ├── TooLarge           over a stated bound (413)
     │   └── RateLimited        over a rate; carries retry_after_s (429)
+    ├── Diverged               evaluated again, a process gives other results: it is stopped (409)
     ├── LogFault               what Arweave holds of a process does not agree with itself (`aoray verify`)
     ├── ProcessError           guest code at fault: the slot's result, never raised across an actor
     └── InfrastructureError    ours; retryable (503)
@@ -125,6 +126,13 @@ class ProcessError(AorayError):
     code = "process_error"
 
 
+class Diverged(AorayError):
+    """A message's result, evaluated again, is not the stored one: its process is stopped until a person has
+    looked."""
+
+    code = "diverged"
+
+
 class InfrastructureError(AorayError):
     """Ours; the same call may go through later."""
 
@@ -175,6 +183,7 @@ STATUS: Mapping[type[AorayError], int] = {
     TooLarge: 413,
     RateLimited: 429,
     ClientError: 400,
+    Diverged: 409,
     InfrastructureError: 503,
     AorayError: 500,
 }

@@ -87,7 +87,23 @@ def describe_status(found: dict[str, Any]) -> str:
         f"  over quota   {process_id}: what it sends waits {wait_s:.1f} s"
         for process_id, wait_s in found.get("held", {}).items()
     ]
+    lines += _describe_faults(found)
     return "\n".join(lines + (_describe_flushing(found) if found["arweave"] else []))
+
+
+def _describe_faults(found: dict[str, Any]) -> list[str]:
+    """The processes that can't go on, and why."""
+    diverged = [
+        f"  diverged     {process} is stopped: slot {each['nonce']} gave {each['stored']}, and when it was"
+        f" evaluated again {each['evaluated']}"
+        for process, each in found.get("diverged", {}).items()
+    ]
+    waits = [
+        f"  waits        {process} for {each['seconds']:.0f} s, tried {each['attempts']} times:"
+        f" {each['reason']}"
+        for process, each in found.get("waits", {}).items()
+    ]
+    return diverged + waits
 
 
 def _describe_flushing(found: dict[str, Any]) -> list[str]:

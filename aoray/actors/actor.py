@@ -37,7 +37,7 @@ from aoray import limits, logs, nodes
 from aoray.actors.activation import Activation, Outcome
 from aoray.actors.checkpoints import sweep_later
 from aoray.actors.couriers import Couriers
-from aoray.actors.evaluation import Beginning, Begun, Evaluation, Slice
+from aoray.actors.evaluation import Beginning, Begun, Evaluation, Slice, diverged
 from aoray.actors.faults import backoff, log_fault, not_here
 from aoray.actors.hibernation import Residency
 from aoray.actors.loading import Spawned
@@ -45,8 +45,9 @@ from aoray.actors.machine import Activate, Close, Effect, Hibernate, Machine, Re
 from aoray.actors.parts import Parts, open_checkpoints, parts_of
 from aoray.actors.results import ResultRow, fold_for_ever
 from aoray.actors.short_way import ShortWay
+from aoray.actors.standing import Standing
 from aoray.calls import wire_host
-from aoray.errors import AorayError, ClientError, StaleTerm, Unavailable, UnknownProcess
+from aoray.errors import AorayError, ClientError, Diverged, StaleTerm, Unavailable, UnknownProcess
 from aoray.keyfiles import load_key
 from aoray.metrics import Counted, Stage
 from aoray.protocol.assignments import LogEntry
@@ -101,6 +102,7 @@ class ProcessActor(Counted):
             name, settings, call, self._results, self._reading, self.items, self._couriers.push, self._tasks
         )
         self.counted = (Stage("evaluated", name, lambda: self._machine.queued), self._short_way.stage)
+        self._standing = Standing(time.monotonic)
         self._counts = dict.fromkeys(("replayed", "slices", "faults", "fenced", "dry_runs"), 0)
         self._tasks.start(self._evaluate_for_ever())
         self._tasks.start(self._hibernate_for_ever())
@@ -118,7 +120,12 @@ class ProcessActor(Counted):
 
     async def ready(self) -> dict[str, Any]:
         """Answers once the actor takes work."""
-        return {"actor": self.name, "incarnation": self._incarnation, **nodes.whereabouts()}
+        waiting = {"waiting": len(self._standing)}
+        return {"actor": self.name, "incarnation": self._incarnation, **waiting, **nodes.whereabouts()}
+
+    async def standing(self, process_ids: list[str] | None = None) -> dict[str, dict[str, Any]]:
+        """Which of these processes (or of all) wait for this machine, for what, and how long."""
+        return self._standing.shown(process_ids)
 
     async def stats(self) -> dict[str, Any]:
         """Counters for people and metrics."""
@@ -138,6 +145,8 @@ class ProcessActor(Counted):
             "watches": len(self._watchers),
             "cron_lag_ms": self._evaluation.cron_lags.summary(),
             "evaluated": self.counted[0].total,
+            "waiting": len(self._standing),
+            "diverged": len(self._machine.halted),
             **self._counts,
         }
 
@@ -198,9 +207,9 @@ class ProcessActor(Counted):
                 result = await self._dry_run(process_id, message)
             except ClientError:
                 raise
-            except Exception:
+            except Exception as error:
                 if process is not None:  # its instance may still hold what the dry run did
-                    self._fail(process_id, process.generation)
+                    self._fail(process_id, process.generation, error)
                 raise
         return dict(orjson.loads(result))
 
@@ -276,13 +285,22 @@ class ProcessActor(Counted):
             self._machine.long(process_id, generation)
         for process_id in done.weighed:
             self._weigh(process_id)
-        for process_id, generation in done.failed:
-            self._fail(process_id, generation)
+        for process_id, generation, error in done.failed:
+            self._fail(process_id, generation, error)
+        for process_id in done.diverged:
+            self._halt(process_id)
         self._let_go()
 
-    def _fail(self, process_id: str, generation: int) -> None:
+    def _fail(self, process_id: str, generation: int, error: Exception) -> None:
+        """A fault of this machine: it waits, and is tried again."""
         self._counts["faults"] += 1
+        self._standing.failed(process_id, error)
         self._apply(self._machine.failed(process_id, generation))
+
+    def _halt(self, process_id: str) -> None:
+        """Its results differ: nothing of it is evaluated any more."""
+        self._standing.recovered(process_id)
+        self._apply(self._machine.halt(process_id))
 
     # Effects of the machine
 
@@ -329,8 +347,10 @@ class ProcessActor(Counted):
         elif isinstance(outcome, UnknownProcess):
             logger.warning("process %s is not in the log", process_id)
             self._apply(self._machine.drop(process_id))
-        else:  # down or a fault of ours: never the process's result; tried again
-            self._fail(process_id, generation)
+        elif isinstance(outcome, Diverged):
+            self._halt(process_id)
+        else:  # a fault of this machine, or of the gateway: never the process's result; tried again
+            self._fail(process_id, generation, outcome)
 
     async def _activate_again(self, effect: Activate) -> None:
         await asyncio.sleep(backoff(effect.attempt))
@@ -354,6 +374,7 @@ class ProcessActor(Counted):
                 page = await self._on(self._reading, self._log.entries, process_id, after_nonce, count)
             except Unavailable as error:
                 attempt += 1
+                self._standing.failed(process_id, error)
                 logger.warning("the log of %s can't be read (%d times): %s", process_id, attempt, error)
                 await asyncio.sleep(backoff(attempt))
             else:
@@ -388,6 +409,9 @@ class ProcessActor(Counted):
 
     async def _catch_up(self, process_id: str) -> None:
         """Wait until all that is in the log by now is evaluated."""
+        if process_id in self._machine.halted:
+            found = await self._on(self._reading, self._results.diverged)
+            raise diverged(found[process_id])
         if process_id in self._machine.asleep:
             self._apply(self._machine.doubt(process_id))
         latest = await self._on(self._reading, self._log.latest, process_id)
@@ -415,9 +439,12 @@ class ProcessActor(Counted):
     # Who stays in memory
 
     def _used(self, process_id: str) -> None:
-        if process_id in self._machine.processes:
+        process = self._machine.processes.get(process_id)
+        if process is not None:
             self._residency.used(process_id, time.monotonic())
             self._caught_up(process_id)
+            if process_id in self._standing and (process.idle or not process.attempt):
+                self._standing.recovered(process_id)
 
     def _weigh(self, process_id: str) -> None:
         resident = self._evaluation.residents.get(process_id)

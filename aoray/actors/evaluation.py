@@ -4,8 +4,10 @@ The machine plans a slice; here its messages are evaluated, one after another, a
 one transaction. Everything here runs on one thread, the only one that touches WASM. What takes long goes on
 in `step`, a slice at a time (long.py). Knows no asyncio and no Ray.
 
-Invariants: a result is in the store before anybody hears of it. A slice begins no message after
-SLICE_SECONDS. What a guest does is its result; nothing of it is raised.
+Invariants: a result is in the store before anybody hears of it. Only what module, process and log decide is a
+result; what this machine fails at is raised (`failed`), and the process made again from the log. A slot that
+has a result already gives it again, byte for byte, or its process is stopped (`diverged`). A slice begins no
+message after SLICE_SECONDS. What a guest does is its result; nothing of it is raised.
 
 On failure: a fault of ours in one process ends its part of the slice (`failed`), the others go on. While
 the store can't be written, the slice is held and tried again: an evaluated message without result would
@@ -19,7 +21,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NamedTuple, Protocol
@@ -30,9 +32,9 @@ from aoray.actors.hibernation import Effort, chains
 from aoray.actors.long import LongMessage, LongMessages
 from aoray.actors.machine import Turn
 from aoray.actors.messages import Given, dry_run_message, given
-from aoray.actors.results import ResultRow, Results
+from aoray.actors.results import Divergence, ResultRow, Results
 from aoray.actors.served import served
-from aoray.errors import AorayError, BadCheckpoint, StaleTerm, Unavailable, UnsupportedModule
+from aoray.errors import BadCheckpoint, Diverged, StaleTerm, Unavailable, UnsupportedModule
 from aoray.lags import Lags
 from aoray.protocol.assignments import LogEntry
 from aoray.wasm import UNIT, Instance, Limits, Module, Outcome, Sliced, memory
@@ -128,7 +130,8 @@ class Slice:
 
     rows: list[ResultRow] = field(default_factory=list)
     progress: dict[str, tuple[int, int]] = field(default_factory=dict)
-    failed: list[tuple[str, int]] = field(default_factory=list)
+    failed: list[tuple[str, int, Exception]] = field(default_factory=list)
+    diverged: list[str] = field(default_factory=list)
     long: list[tuple[str, int]] = field(default_factory=list)  # whose next message goes on in slices
     fenced: list[tuple[str, int]] = field(default_factory=list)
     weighed: list[str] = field(default_factory=list)  # processes that take other memory than before
@@ -167,12 +170,16 @@ class Evaluation:
         """
         deadline = self._clock() + limits.SLICE_SECONDS
         stale = self._write({each.process_id: each.term for each in batch}, [])
+        stopped = self._results.diverged()
         outcomes: list[Begun | Exception] = []
         for each in batch:
             if outcomes and self._clock() >= deadline:
                 break
             if each.process_id in stale:
                 outcomes.append(StaleTerm("a successor evaluates it", processes=[each.process_id]))
+                continue
+            if each.process_id in stopped:
+                outcomes.append(diverged(stopped[each.process_id]))
                 continue
             try:
                 outcomes.append(self._begin(each.process_id, each.prepared))
@@ -204,6 +211,9 @@ class Evaluation:
             except BadCheckpoint as error:
                 logger.warning("checkpoint %d of %s is not used: %s", row.nonce, process_id, error)
                 evaluator.close()
+            except BaseException:
+                evaluator.close()
+                raise
             else:
                 self.checkpoints_used += 1
                 place = row.nonce, row.timestamp, row.block_height, row.nonce
@@ -242,8 +252,11 @@ class Evaluation:
         deadline = self._clock() + limits.SLICE_SECONDS
         for process_id in list(islice(idle, limits.RESTS_AT_ONCE_MAX)):
             resident = self.residents[process_id]
-            resident.evaluator.rest()
-            self._weigh(resident)
+            try:
+                resident.evaluator.rest()
+                self._weigh(resident)
+            except Exception:  # of this machine; with its next message it is made again from the log
+                logger.exception("%s can't be made smaller while it is idle", process_id)
             resident.rests = self._loose = True
             rested.append(process_id)
             if self._clock() >= deadline:  # messages wait: the large ones take milliseconds
@@ -258,7 +271,7 @@ class Evaluation:
 
     def _checkpoint_if_due(self, turns: Sequence[Turn], done: Slice) -> None:
         """One in a slice: it takes as long as a slice does, and others wait for their results."""
-        gone = {process_id for process_id, _ in done.failed + done.fenced}
+        gone = {process_id for process_id, *_ in (*done.failed, *done.fenced)} | set(done.diverged)
         for turn in turns:
             resident = self.residents[turn.process_id]
             if turn.process_id not in gone and resident.effort.is_due:
@@ -272,8 +285,8 @@ class Evaluation:
             return
         try:
             resident.chain = self._write_checkpoint(process_id, term, resident, instance)
-        except AorayError as error:
-            logger.warning("no checkpoint of %s at %d: %s", process_id, resident.nonce, error)
+        except Exception:  # of this machine; an instance that was hurt says so with the next message
+            logger.exception("no checkpoint of %s at %d", process_id, resident.nonce)
         else:
             resident.kept_nonce = resident.nonce
             self.checkpoints_written += 1
@@ -304,9 +317,11 @@ class Evaluation:
         for turn in turns:
             try:
                 self._run_turn(turn, done, deadline)
-            except Exception:  # a fault of ours: the process is made anew from the log, the others go on
+            except (
+                Exception
+            ) as error:  # of this machine: the process is made again from the log, others go on
                 logger.exception("evaluation of %s failed", turn.process_id)
-                done.failed.append((turn.process_id, turn.generation))
+                done.failed.append((turn.process_id, turn.generation, error))
             if self._is_over(done, deadline):
                 break
         self._record({turn.process_id: turn.term for turn in turns}, done)
@@ -315,12 +330,16 @@ class Evaluation:
 
     def _run_turn(self, turn: Turn, done: Slice, deadline: float) -> None:
         resident = self.residents[turn.process_id]
+        stored = self._stored(turn)
         for entry in turn.entries:
-            if not self._run_entry(resident, entry, turn, done) or self._is_over(done, deadline):
+            goes_on = self._run_entry(resident, entry, turn, stored.get(entry.nonce), done)
+            if not goes_on or self._is_over(done, deadline):
                 return
 
-    def _run_entry(self, resident: Resident, entry: LogEntry, turn: Turn, done: Slice) -> bool:
-        """Evaluate an entry, unless it takes long."""
+    def _run_entry(
+        self, resident: Resident, entry: LogEntry, turn: Turn, stored: bytes | None, done: Slice
+    ) -> bool:
+        """Evaluate an entry, unless it takes long; whether the next may follow."""
         message = given(entry, self._messenger)
         started = self._clock()
         outcome = None
@@ -329,8 +348,8 @@ class Evaluation:
         if outcome is None:
             self._put_by(turn, resident, entry, message, done)
             return False
-        self._evaluated(turn, resident, entry, message, outcome, self._clock() - started, done)
-        return True
+        seconds = self._clock() - started
+        return self._evaluated(turn, resident, entry, message, outcome, seconds, stored, done)
 
     def _put_by(self, turn: Turn, resident: Resident, entry: LogEntry, message: Given, done: Slice) -> None:
         """A message that takes long goes on in slices, and its process waits for it."""
@@ -348,24 +367,38 @@ class Evaluation:
         process_id, resident = long.turn.process_id, self.residents[long.turn.process_id]
         try:
             outcome = self.long.step(long, self._clock() + limits.SLICE_SECONDS)
-        except Exception:
+            if outcome is None:
+                resident.bytes = long.bytes
+                done.weighed.append(process_id)
+                return done
+            resident.takes_long = outcome.fuel > limits.FUEL_AT_ONCE
+            [entry] = long.turn.entries
+            stored = self._stored(long.turn).get(entry.nonce)
+            self._evaluated(long.turn, resident, entry, long.given, outcome, long.seconds, stored, done)
+        except Exception as error:
             logger.exception("evaluation of %s failed", process_id)
             self.long.end(process_id)
-            done.failed.append((process_id, long.turn.generation))
+            done.failed.append((process_id, long.turn.generation, error))
             return done
-        if outcome is None:
-            resident.bytes = long.bytes
-            done.weighed.append(process_id)
-            return done
-        resident.takes_long = outcome.fuel > limits.FUEL_AT_ONCE
-        [entry] = long.turn.entries
-        self._evaluated(long.turn, resident, entry, long.given, outcome, long.seconds, done)
         self._record({process_id: long.turn.term}, done)
         self._checkpoint_if_due([long.turn], done)
         return done
 
     def _is_over(self, done: Slice, deadline: float) -> bool:
         return self._clock() >= deadline or done.bytes >= limits.SLICE_RESULT_BYTES_MAX
+
+    def _stored(self, turn: Turn) -> Mapping[int, bytes]:
+        """The results that are there of a turn's slots, which evaluation must give again."""
+        first, last = turn.entries[0].nonce, min(turn.entries[-1].nonce, turn.known_nonce)
+        return self._results.stored(turn.process_id, first, last) if first <= last else {}
+
+    def _stop(self, entry: LogEntry, stored: bytes, evaluated: bytes, done: Slice) -> None:
+        """Keep both results; nobody evaluates the process any more."""
+        now_ms = time.time_ns() // 1_000_000
+        found = Divergence(entry.process_id, entry.nonce, stored, evaluated, now_ms)
+        self._results.diverge(found)
+        done.diverged.append(entry.process_id)
+        logger.critical("%s Stored: %r Evaluated: %r", diverged(found), stored[:1000], evaluated[:1000])
 
     def _evaluated(
         self,
@@ -375,11 +408,11 @@ class Evaluation:
         message: Given,
         outcome: Outcome,
         seconds: float,
+        stored: bytes | None,
         done: Slice,
-    ) -> None:
-        """The outcome of an entry, into the slice."""
+    ) -> bool:
+        """The outcome of an entry, into the slice; False if it is not what is `stored`: the process stops."""
         _, block_height, pushed_for, due_ms = message
-        done.progress[turn.process_id] = turn.generation, entry.nonce
         resident.used, resident.rests = self._clock(), False
         resident.effort.evaluated(seconds)
         resident.unweighed += seconds
@@ -387,10 +420,14 @@ class Evaluation:
             self._weigh(resident)
             done.weighed.append(turn.process_id)
         resident.nonce, resident.timestamp, resident.block_height = entry.nonce, entry.timestamp, block_height
+        result, has_error, has_outbox = served(outcome)
+        if stored is not None and stored != result:
+            self._stop(entry, stored, result, done)
+            return False
+        done.progress[turn.process_id] = turn.generation, entry.nonce
         if entry.nonce <= turn.known_nonce:
             done.replayed += 1
-            return
-        result, has_error, has_outbox = served(outcome)
+            return True
         done.bytes += len(result)
         if due_ms:
             done.ticks_due_ms.append(due_ms)
@@ -408,6 +445,7 @@ class Evaluation:
                 not has_outbox,
             )
         )
+        return True
 
     def _record(self, term_of: dict[str, int], done: Slice) -> None:
         """Write the rows; those of processes that have a successor go out of the slice."""
@@ -488,6 +526,17 @@ class Evaluation:
             raise Unavailable(f"process {process_id} has just left this actor", process=process_id)
         resident.used, resident.rests = self._clock(), False
         return resident
+
+
+def diverged(found: Divergence) -> Diverged:
+    """Why a process is stopped."""
+    process_id, nonce = found.process_id, found.nonce
+    return Diverged(
+        f"process {process_id} is stopped: slot {nonce} gave another result when it was evaluated again",
+        hint="Both results are kept (docs/engines.md). Its log and what it gave before are as they were.",
+        process=process_id,
+        nonce=nonce,
+    )
 
 
 def evaluator_of(prepared: Prepared) -> Evaluator:

@@ -5,8 +5,8 @@ Compiled modules are kept for a while: a thousand processes of one module load i
 owner are loaded one after another, so that somebody with many heavy ones does not hold up the others'; what
 is refused is remembered, and costs once.
 
-On failure: what is the module's or the process's own fault is not raised; it becomes the reason that every
-message of the process gets as its error. All else is raised, and tried again.
+On failure: what the bytes of the module and of the process decide is not raised; it becomes the reason that
+every message of the process gets as its error, on every machine. All else is raised, and tried again.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from aoray.actors.evaluation import Prepared
 from aoray.actors.messages import ModuleInfo, environment_of
 from aoray.actors.modules import ModuleStore, StoredModule, limits_of
 from aoray.bounded import Bounded
-from aoray.errors import ProcessError, TooLarge, UnknownModule, UnsupportedModule
+from aoray.errors import ProcessError, TooLarge, UnsupportedModule
 from aoray.protocol.assignments import engine_of
 from aoray.protocol.engines import Engine as Rules
 from aoray.protocol.items import DataItem, parse
 from aoray.protocol.tags import ao_tag
 from aoray.wasm import Engine, Instance, Limits, Module
 
-FOR_EVER = (UnknownModule, UnsupportedModule, TooLarge, ProcessError)  # faults that no retry mends
+FOR_EVER = (UnsupportedModule, TooLarge, ProcessError)  # what the bytes of module and process decide
 
 
 class Spawned(NamedTuple):

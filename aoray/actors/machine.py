@@ -112,6 +112,7 @@ class Machine:
     def __init__(self, *, queue_entries_max: int = limits.ACTOR_QUEUE_MESSAGES_MAX) -> None:
         self.processes: dict[str, Process] = {}
         self.asleep: dict[str, int] = {}  # their terms
+        self.halted: set[str] = set()  # stopped for good: nothing of them is evaluated here
         self.queued = 0
         self._queue_entries_max = queue_entries_max
         self._turns: dict[str, None] = {}  # ready processes, whose turn comes first first
@@ -242,6 +243,12 @@ class Machine:
             return []
         return self.drop(process_id)
 
+    def halt(self, process_id: str) -> list[Effect]:
+        """Stop a process whose results can't be trusted."""
+        self.halted.add(process_id)
+        self.asleep.pop(process_id, None)
+        return self.drop(process_id)
+
     def drop(self, process_id: str) -> list[Effect]:
         """Forget a process: its instance goes, its term stays refused or accepted as it was."""
         process = self.processes.pop(process_id, None)
@@ -257,7 +264,7 @@ class Machine:
 
     def _holder(self, process_id: str, term: int, effects: list[Effect], *, behind: bool) -> Process | None:
         """The process that this term may speak for; None if the term is over."""
-        if term < self._floor.get(process_id, term):
+        if term < self._floor.get(process_id, term) or process_id in self.halted:
             return None
         self._floor[process_id] = term
         process = self.processes.get(process_id)

@@ -4,10 +4,10 @@ Activation asks here. A module is a data item, kept as it was signed in a file n
 `data/modules` (or `--files`); so every read can check it against its id and signature, whoever wrote the
 file, and any number of actors share it. What is not there is fetched from Arweave, once however many ask.
 
-On failure: `UnknownModule` (Arweave has no such item) and `UnsupportedModule` (it is no module) will be so
-tomorrow, and become the results of its processes' messages; everything else may be better in a moment.
-`ProcessError` for a limit that can't be granted.
-"""
+On failure: `UnsupportedModule` (these bytes, signed by that id, are no module) and `ProcessError` (a limit
+that can't be granted) follow from what was signed, and become the results of the processes' messages.
+Whatever else goes wrong says something of the gateway or of this machine, and is `Unavailable`: an item that
+Arweave does not show today may be there tomorrow, since gateways differ."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from typing import NamedTuple
 from aoray.actors.asked import Asked, asked_for
 from aoray.actors.messages import ModuleInfo
 from aoray.arweave.transactions import signed_item
-from aoray.errors import ClientError, NotFound, ProcessError, UnknownModule, UnsupportedModule
+from aoray.errors import ClientError, NotFound, ProcessError, Unavailable, UnsupportedModule
 from aoray.files import Files, LocalFiles
 from aoray.protocol.engines import ENGINES, NEWEST
 from aoray.protocol.engines import Engine as Rules
@@ -52,7 +52,7 @@ class ModuleStore:
     async def get(self, module_id: str) -> StoredModule:
         """The module; whoever asks while it is being fetched waits for the same fetch."""
         if not is_id(module_id):  # it is to be a file's name
-            raise UnknownModule(f"{module_id[:60]!r} is not the id of a module")
+            raise UnsupportedModule(f"{module_id[:60]!r} is not the id of a module")
         task = self._under_way.get(module_id)
         if task is None:
             task = self._under_way[module_id] = asyncio.create_task(self._load(module_id))
@@ -73,7 +73,11 @@ class ModuleStore:
         try:
             return await self._fetch(module_id)
         except NotFound as error:
-            raise UnknownModule(f"no module {module_id} on Arweave", module=module_id) from error
+            raise Unavailable(f"no module {module_id} on Arweave", module=module_id) from error
+        except ClientError as error:  # nothing of what came is signed by that id
+            raise Unavailable(
+                f"module {module_id} can't be had: {error.message}", module=module_id
+            ) from error
 
 
 def kept_module(directory: Files | Path, module_id: str) -> DataItem | None:

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aoray.actors.deliveries import SCHEMA as DELIVERIES_SCHEMA
-from aoray.actors.results import SCHEMA, Mark, ResultRow, Results
+from aoray.actors.results import DIVERGED_SCHEMA, SCHEMA, Mark, ResultRow, Results
 from aoray.postgres import Database, Place
 from aoray.sql import Transaction
 
@@ -50,6 +50,8 @@ class ResultsDatabase(Database):
         written = "".join(WRITTEN.format(table=table) for table in Mark._fields)
         try:
             self.create(script + written, SCHEMA_VERSION)
+            with self.transaction() as db:
+                db.execute(DIVERGED_SCHEMA.strip().removesuffix(";"))
         except BaseException:
             self.close()
             raise

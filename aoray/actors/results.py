@@ -64,6 +64,13 @@ CREATE TABLE IF NOT EXISTS states (  -- of every checkpoint there ever was, to b
     UNIQUE (process_id, nonce)
 );
 """
+# Processes that are stopped, and why. Earlier stores do not have it.
+DIVERGED_SCHEMA = """
+CREATE TABLE IF NOT EXISTS diverged (
+    process_id TEXT PRIMARY KEY, nonce INTEGER NOT NULL, stored BLOB NOT NULL, evaluated BLOB NOT NULL,
+    since_ms INTEGER NOT NULL
+) WITHOUT ROWID;
+"""
 # Earlier stores had them. Ids are random, so a row wrote two pages of 4 KiB more; the log has such indices.
 NO_LONGER = """
 DROP INDEX IF EXISTS results_by_message;
@@ -94,6 +101,16 @@ class ResultRow(NamedTuple):
 
 
 COLUMNS = ", ".join(ResultRow._fields)
+
+
+class Divergence(NamedTuple):
+    """A slot whose result, evaluated again, is not the stored one."""
+
+    process_id: str
+    nonce: int
+    stored: bytes
+    evaluated: bytes
+    since_ms: int
 
 
 class Mark(NamedTuple):
@@ -284,6 +301,22 @@ class Results:
         )
         return None if found is None else bool(found)
 
+    def stored(self, process_id: str, first: int, last: int) -> dict[int, bytes]:
+        """The results of these slots, as far as there are any."""
+        query = "SELECT nonce, result FROM results WHERE process_id = ? AND nonce BETWEEN ? AND ?"
+        return {nonce: bytes(result) for nonce, result in self._reads.rows(query, process_id, first, last)}
+
+    def diverge(self, found: Divergence) -> None:
+        """Keep both results of a slot; the first such slot of a process stays."""
+        with self._writes.transaction() as db:
+            row = f"({', '.join(Divergence._fields)}) VALUES (?, ?, ?, ?, ?)"
+            db.executemany(f"INSERT OR IGNORE INTO diverged {row}", [found])
+
+    def diverged(self) -> dict[str, Divergence]:
+        """The processes that are stopped since their results differ."""
+        rows = self._reads.rows(f"SELECT {', '.join(Divergence._fields)} FROM diverged ORDER BY process_id")
+        return {row[0]: Divergence(*row) for row in rows}
+
     def close(self) -> None:
         """Let go of the file."""
         self._reads.close()
@@ -317,7 +350,7 @@ class Connection:
             self._db.execute("PRAGMA synchronous=NORMAL")
             # Where a commit folds the WAL, all who write wait for the disk: `fold_for_ever` does it before.
             self._db.execute("PRAGMA wal_autocheckpoint=4000")
-            self._db.executescript(SCHEMA + DELIVERIES_SCHEMA + NO_LONGER)
+            self._db.executescript(SCHEMA + DELIVERIES_SCHEMA + DIVERGED_SCHEMA + NO_LONGER)
             self._db.create_function("result_hash", 1, result_hash, deterministic=True)
             self._db.execute("PRAGMA busy_timeout=0")  # from here on `_execute` waits
 

@@ -86,6 +86,7 @@ class GatewayActor(Counted):
         else:
             self._keep(self._gateway.pusher.scan_forever(), "the scan for outboxes")
             self._keep(self._gateway.watch_stopped(), "the watch of stopped processes")
+            self._keep(self._gateway.halted.look_forever(), "the look for processes that diverged")
             self._keep(self.export_for_ever(), "the export of metrics")
         sys.setswitchinterval(SWITCH_SECONDS)
         gc.set_threshold(COLLECT_AFTER, 200, 100)

@@ -91,6 +91,7 @@ async def find_result(
         gateway.waiting.pressure.forget((process_id, any_id))  # who asks again need not wait for it first
         return found
     message_id, nonce = await gateway.look(_slot, gateway, process_id, any_id)
+    gateway.halted.check(process_id)
     key = (process_id, message_id)
     crowd = gateway.load.crowd
     with crowd.held(crowd.waits, who) as roomy:
@@ -122,6 +123,7 @@ async def _result_at(
 
     found = await stored()
     if found is None:
+        gateway.halted.check(process_id)
         last = await gateway.look(gateway.results.last_nonce, process_id)
         if nonce > last + limits.SLOTS_AHEAD_MAX:
             raise UnknownMessage(
@@ -188,6 +190,8 @@ async def _in_progress(gateway: Gateway, process_id: str, nonce: int) -> Respons
     }
     if long := await _long(gateway, process_id):
         progress["evaluating"] = long
+    if waits := await gateway.halted.waits(process_id):
+        progress |= {"waiting": waits, "message": f"Process {process_id} waits for the machine."}
     response = json_response(progress, 202)
     response.headers["retry-after"] = "1"
     return response

@@ -12,13 +12,14 @@ from typing import NamedTuple, Protocol
 from aoray import limits
 from aoray.actors.placement import gateway_of, pool_actor
 from aoray.actors.push_quota import PushQuota
-from aoray.actors.results import ResultRow, Sort
+from aoray.actors.results import Divergence, ResultRow, Sort
 from aoray.arweave.searching import searches
 from aoray.batcher import Sleep
 from aoray.calls import Call
 from aoray.errors import AorayError
 from aoray.gateway.admission import Admission
 from aoray.gateway.courier import Courier
+from aoray.gateway.halted import Halted
 from aoray.gateway.ingress import Ingress
 from aoray.gateway.knowledge import Arweave, Knowledge, Reader
 from aoray.gateway.look import Look
@@ -55,6 +56,7 @@ class ResultStore(Outboxes, Protocol):
         ticks: bool = False,
     ) -> tuple[Sequence[ResultRow], bool]: ...
     def last_nonce(self, process_id: str) -> int: ...
+    def diverged(self) -> dict[str, Divergence]: ...
     def has_error(self, process_id: str, nonce: int) -> bool | None: ...
 
 
@@ -90,6 +92,7 @@ class Gateway:
         self.knowledge = Knowledge(reader, arweave, self.look)
         self.places = Places(settings.shards, call)
         self.waiting = Waiting(self.name, call, self.places)
+        self.halted = Halted(results, self.look, call, self.places)
         self.ingress = Ingress(
             self.name,
             settings.shards,
@@ -98,6 +101,7 @@ class Gateway:
             self.places,
             self.admission,
             self.waiting,
+            self.halted,
             sleep=sleep,
         )
         courier = Courier(
@@ -160,4 +164,5 @@ class Gateway:
             "outboxes_waiting": len(self.pusher),
             "outboxes_held_total": self.pusher.quota.held_total,
             "processes_held": len(self.pusher.quota.held()),
+            "processes_diverged": len(self.halted),
         }

@@ -21,6 +21,7 @@ from aoray.bounded import Bounded
 from aoray.calls import Call
 from aoray.errors import AorayError, MalformedInput, Overloaded, UnknownProcess
 from aoray.gateway.admission import Admission
+from aoray.gateway.halted import Halted
 from aoray.gateway.knowledge import Knowledge
 from aoray.gateway.places import Places
 from aoray.gateway.waiting import Waiting
@@ -44,12 +45,14 @@ class Ingress:
         places: Places,
         admission: Admission,
         waiting: Waiting,
+        halted: Halted,
         *,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._name = name
         self.receipts: Bounded[tuple[str, str], Receipt] = Bounded(limits.RECEIPTS_MAX)
         self._waiting = waiting
+        self._halted = halted
         self._places = places
         self.accepted_total = 0
         self.refused_total = 0
@@ -125,6 +128,7 @@ class Ingress:
 
     def _check_room(self, process_id: str) -> None:
         """Refuse what would only wait."""
+        self._halted.check(process_id)
         late = self._waiting.refuses(process_id)
         if late or self._batchers[shard_of(process_id, len(self._batchers))].is_late(process_id):
             self.refused_total += 1

@@ -50,27 +50,29 @@ class Health:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._fault = Shared(self._ask)
+        self._answered = Shared(self._ask)
 
     async def body(self) -> tuple[dict[str, Any], int]:
-        fault = await self._fault()
+        fault, waiting = await self._answered()
         module = self._module()
         if not fault and not module:
             fault = "the built-in module is not published yet"
         body = {"status": "starting" if fault else "ok", **about(self._gateway), "module": module}
+        body |= {"processes_waiting": waiting, "processes_diverged": len(self._gateway.halted)}
         return (body | {"error": fault}, 503) if fault else (body, 200)
 
-    async def _ask(self) -> str:
+    async def _ask(self) -> tuple[str, int]:
+        """What is wrong, if something is; and how many processes wait for the machine."""
         try:
             async with asyncio.timeout(limits.HEALTH_SECONDS_MAX):
-                await asyncio.gather(
+                said = await asyncio.gather(
                     *(self._gateway.call(name, "ready") for name in self._gateway.actor_names())
                 )
         except TimeoutError:
-            return "an actor does not answer"
+            return "an actor does not answer", 0
         except AorayError as error:
-            return error.message
-        return ""
+            return error.message, 0
+        return "", sum(each.get("waiting", 0) for each in said)
 
     def _module(self) -> str:
         settings = self._gateway.settings
@@ -177,6 +179,8 @@ def router(gateway: Gateway) -> APIRouter:
     shards = Shared(lambda: of_shards(gateway))
     stages = Shared(lambda: stages_of_all(gateway))
     actors = Shared(lambda: of_actors(gateway))
+    pool = [name for name in gateway.actor_names() if not name.startswith("shard-")]
+    waits = Shared(lambda: gateway.halted.waiting(pool))
 
     @routes.get("/health")
     async def healthy() -> Response:
@@ -189,9 +193,11 @@ def router(gateway: Gateway) -> APIRouter:
 
     @routes.get("/status")
     async def status() -> Response:
-        """Health, what of the log waits for Arweave, and what process actors hold."""
+        """Health, what of the log waits for Arweave, what process actors hold, and which processes can't go
+        on."""
         body, _ = await health.body()
         body["actors"] = {each["actor"]: {name: each[name] for name in FIGURES} for each in await actors()}
+        body |= {"waits": await waits(), "diverged": gateway.halted.shown()}
         try:
             waiting = {"held": held(gateway), "stopped": sorted(gateway.pusher.stopped)}
             return json_response(body | waiting | {"arweave": flushing(await shards())})
@@ -204,6 +210,7 @@ def router(gateway: Gateway) -> APIRouter:
         lines += text(await stages())
         for each in await actors():
             lines += [f'aoray_actor_{name}{{actor="{each["actor"]}"}} {each[name]}' for name in FIGURES]
+        lines.append(f"aoray_processes_waiting {(await health.body())[0]['processes_waiting']}")
         with contextlib.suppress(InfrastructureError):  # a shard that is being restarted has none
             stats = await shards()
             flushed = flushing(stats)

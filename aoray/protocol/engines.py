@@ -53,6 +53,7 @@ class Engine:
     for_new: bool  # whether a new process may have it
     function_weight_max: int  # for the compiler (wasm/weight.py): about milliseconds; 0 is no bound
     module_weight_max: int  # all functions together
+    growth_is_checked: bool  # a growth of memory that fails within the bounds is a fault of the machine
     # What a process may use
     memory_bytes_default: int
     memory_bytes_max: int
@@ -89,6 +90,7 @@ _FIRST = Engine(
     for_new=False,  # its scanner of code has a hole
     function_weight_max=0,
     module_weight_max=0,
+    growth_is_checked=False,
     memory_bytes_default=512 * MIB,
     memory_bytes_max=1 * GIB,
     fuel_default=10_000_000_000,
@@ -122,6 +124,7 @@ _SECOND = replace(
     outbox_messages_max=20_000,
     more_imports=True,
     large_by_malloc=True,
+    growth_is_checked=True,
 )
 
 ENGINES: Mapping[int, Engine] = {engine.version: engine for engine in (_FIRST, _SECOND)}

@@ -90,7 +90,9 @@ class Attester:
         self._mark = mark
 
     async def _attest(self, process_ids: list[str]) -> list[str]:
-        """Attest these; says which of them may have more."""
+        """Attest these; says which of them may have more. Nothing is said of those whose results differ."""
+        diverged = await asyncio.to_thread(self._results.diverged)
+        process_ids = [process_id for process_id in process_ids if process_id not in diverged]
         cursors = await self._on_log(lambda log: log.attested.cursors(process_ids))
         engines = await self._engines_of(cursors)
         signed = await asyncio.to_thread(self._sign, cursors, engines)

@@ -24,6 +24,8 @@ from aoray.protocol.engines import Engine as Rules
 from aoray.wasm import code, first_code, weight
 
 GLOBAL = "aoray:global:"
+PAGES = "aoray:pages"  # a global: how many the memory may have; -1 once the machine refused one of them
+_UNBOUNDED = 1 << 48
 
 TYPE, IMPORT, FUNCTION, MEMORY, GLOBALS, EXPORT, CODE = 1, 2, 3, 5, 6, 7, 10
 _ORDER = (1, 2, 3, 4, 5, 13, 6, 7, 8, 9, 12, 10, 11)
@@ -103,7 +105,7 @@ class _Rewriter:
         functions = self._check_imports() + self._count(FUNCTION)
         if self._rules.function_weight_max:
             weight.check(self.sections, self._rules)
-        self._append(EXPORT, [_export(n, index) for n, index in enumerate(indices)])
+        self._append(EXPORT, [_export(f"{GLOBAL}{n}", index) for n, index in enumerate(indices)])
         self._charge(functions)
         body = b"".join(
             bytes([kind]) + unsigned(len(section)) + section
@@ -163,8 +165,12 @@ class _Rewriter:
         memory = self._reader(self.sections[MEMORY])
         if memory.number() != 1:
             raise UnsupportedModule("The module has more than one memory.")
-        pointer = _I64 if memory.byte() & 4 else _I32  # memory64 flag
-        charges = _charges(pointer, self._rules)
+        flags, _ = memory.byte(), memory.number()
+        pointer = _I64 if flags & 4 else _I32  # memory64 flag
+        grow = b"\x20\x00\x40\0"
+        if self._rules.growth_is_checked:
+            grow = self._checked_growth(pointer, memory.number() if flags & 1 else _UNBOUNDED)
+        charges = _charges(pointer, self._rules, grow)
         reader = self._reader(self.sections[CODE])
         bodies = [self._charged(reader.take(reader.number()), functions) for _ in range(reader.number())]
         types = self._count(TYPE)
@@ -172,6 +178,24 @@ class _Rewriter:
         self._append(FUNCTION, [unsigned(types + n) for n in range(len(charges))])
         bodies += [body for _, body in charges]
         self.sections[CODE] = unsigned(len(bodies)) + b"".join(unsigned(len(b)) + b for b in bodies)
+
+    def _checked_growth(self, pointer: int, pages_max: int) -> bytes:
+        """Code that grows the memory, and traps with PAGES at -1 if that fails within PAGES.
+
+        The host bounds PAGES by what the process may have before anything runs.
+        """
+        place = self._count(GLOBALS)
+        self._append(GLOBALS, [bytes([_I64, 1]) + _i64_const(min(pages_max, _UNBOUNDED)) + b"\x0b"])
+        self._append(EXPORT, [_export(PAGES, place)])
+        pages, wide = unsigned(place), b"" if pointer == _I64 else b"\xad"  # i64.extend_i32_u
+        minus, equal = (b"\x42\x7f", b"\x51") if pointer == _I64 else (b"\x41\x7f", b"\x46")
+        more, bound = b"\x20\x00" + wide, b"\x23" + pages
+        fits = more + bound + b"\x58" + b"\x3f\x00" + wide + more + b"\x7c" + bound + b"\x58\x71"
+        failed = b"\x42\x7f\x24" + pages + b"\x00"
+        return (
+            b"\x20\x00\x40\x00\x22\x01" + minus + equal + b"\x04\x40"
+            + fits + b"\x04\x40" + failed + b"\x0b\x0b\x20\x01"
+        )  # fmt: skip
 
     def _charged(self, body: bytes, functions: int) -> bytes:
         """A function's body with a call at each instruction that costs more than one unit."""
@@ -186,9 +210,8 @@ class _Rewriter:
         return bytes(out + body[done:])
 
 
-def _export(n: int, index: int) -> bytes:
-    name = f"{GLOBAL}{n}".encode()
-    return unsigned(len(name)) + name + b"\x03" + unsigned(index)
+def _export(name: str, index: int) -> bytes:
+    return unsigned(len(name)) + name.encode() + b"\x03" + unsigned(index)
 
 
 # Which of the added functions charges for an instruction, and how many of its bytes the call replaces (none:
@@ -196,7 +219,7 @@ def _export(n: int, index: int) -> bytes:
 _CHARGED = {b"\xfc\x0a": (0, 4), b"\xfc\x0b": (1, 3), b"\x40": (2, 2), b"\x08": (3, 0), b"\x0a": (3, 0)}
 
 
-def _charges(pointer: int, rules: Rules) -> list[tuple[bytes, bytes]]:
+def _charges(pointer: int, rules: Rules, grow: bytes) -> list[tuple[bytes, bytes]]:
     """Types and bodies of the functions that charge: turns for so many bytes, or for a slow step."""
     wide = pointer == _I64
     constant, shift = (b"\x42", b"\x88") if wide else (b"\x41", b"\x76")
@@ -206,9 +229,18 @@ def _charges(pointer: int, rules: Rules) -> list[tuple[bytes, bytes]]:
     return [
         (_type([pointer, pointer, pointer], []), _body(pointer, 3, bulk, operands + b"\xfc\x0a\0\0")),
         (_type([pointer, _I32, pointer], []), _body(pointer, 3, bulk, operands + b"\xfc\x0b\0")),
-        (_type([pointer], [pointer]), _body(pointer, 1, slow, b"\x20\x00\x40\0")),
+        (_type([pointer], [pointer]), _body(pointer, 1, slow, grow)),
         (_type([], []), _body(pointer, 0, slow, b"")),
     ]
+
+
+def _i64_const(value: int) -> bytes:
+    """An i64 constant that is not negative: signed LEB128 needs a free sign bit."""
+    number = bytearray(unsigned(value))
+    if number[-1] & 0x40:
+        number[-1] |= 0x80
+        number.append(0)
+    return b"\x42" + bytes(number)
 
 
 def _type(params: list[int], results: list[int]) -> bytes:

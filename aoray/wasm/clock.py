@@ -2,7 +2,8 @@
 
 A guest comes here through the shim (imports.HOST_CALLS), seldom: everything else it imports is WASM.
 `Calendar.call` works on the guest's memory by address; an address outside of it makes the call answer
-"not ok", and the shim traps. It never raises into WASM, and reads no clock: times are the guest's own
+"not ok", and the shim traps. It never raises into WASM (a fault of
+this machine is kept for the guest's owner to raise), and reads no clock: times are the guest's own
 numbers.
 """
 
@@ -142,6 +143,7 @@ class Calendar:
         self._pointer_bytes = pointer_bytes
         self.base = 0
         self.size: Callable[[], int] = lambda: 0
+        self.fault: Exception | None = None  # of this machine: whatever the guest did since is no result
         self._calls = tuple(getattr(self, name.lstrip("_")) for name in HOST_CALLS)
 
     def call(self, operation: int, *arguments: int) -> tuple[int, int]:
@@ -149,6 +151,9 @@ class Calendar:
         try:
             return self._calls[operation](*arguments) or 0, 1
         except (IndexError, OverflowError):
+            return 0, 0
+        except Exception as error:  # noqa: BLE001 (it must not be raised into WASM; the guest's owner does)
+            self.fault = error
             return 0, 0
 
     def strftime(self, to: int, size: int, pattern: int, time: int) -> int:

@@ -2,8 +2,8 @@
 
 engine.py starts this, and kills it after limits.MODULE_COMPILE_SECONDS_MAX: no fuel bounds a compiler.
 An artifact holds the guest, its shim and its glue as wasmtime serializes them, and `Facts`; a checksum
-stands before it. A module that no engine here runs ends with status `REFUSED` and the reason on standard
-output.
+stands before it. A module that its engine refuses ends with status `REFUSED` and the reason on standard
+output; any other status, or a signal, is a fault of this machine.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ from aoray.wasm import binary, imports, shim
 NEWEST = engines.ENGINES[engines.NEWEST]
 REFUSED = 3
 _PR_SET_PDEATHSIG = 1
+# What the compiler can't do on any machine, in the words of its errors
+_LIMITS = ("Implementation limit exceeded", "Code for function is too large", "Unsupported feature")
 VERSION = "1"  # of the artifact's format and of what shim.py writes
 _HEADER = struct.Struct("<32sIIII")
 
@@ -129,7 +131,17 @@ def _module(engine: wasmtime.Engine, wasm: bytes | str, otherwise: str) -> wasmt
         return wasmtime.Module(engine, wasm)
     except wasmtime.WasmtimeError as error:
         reason = str(error).splitlines()[-1].strip()
+        if _is_valid(engine, wasm) and not any(limit in str(error) for limit in _LIMITS):
+            raise  # this machine's fault
         raise UnsupportedModule(f"The module {otherwise}: {reason}") from error
+
+
+def _is_valid(engine: wasmtime.Engine, wasm: bytes | str) -> bool:
+    try:
+        wasmtime.Module.validate(engine, wasmtime.wat2wasm(wasm) if isinstance(wasm, str) else wasm)
+    except wasmtime.WasmtimeError:
+        return False
+    return True
 
 
 def _shape(module: wasmtime.Module, globals_: tuple[str, ...], rules: Rules) -> imports.Shape:
@@ -147,6 +159,7 @@ def _shape(module: wasmtime.Module, globals_: tuple[str, ...], rules: Rules) -> 
         globals=globals_,
         memory_pages_max=min(pages, rules.memory_bytes_max >> 16),
         table_elements=table.limits.min if isinstance(table, wasmtime.TableType) else 0,
+        bounded=binary.PAGES in exports,
         rules=rules,
     )
 

@@ -4,8 +4,10 @@
 `cache_dir`, by the hash of the bytes and of everything that shapes the machine code. Files appear by an
 atomic rename, one compiler at a time for a module and for an owner of modules (lock files), and COMPILERS_MAX
 for all modules of the directory; they are believed only if their checksum is right. A `Module` also keeps the
-image of its memory after boot, which all instances of this process share (instance.py). On failure:
-`UnsupportedModule` (the module's fault), or `Unavailable` (ours).
+image of its memory after boot, which all instances of this process share (instance.py).
+
+On failure: `UnsupportedModule` is what the module's bytes alone decide; time, memory, disk and whatever else
+this machine lacks is `Unavailable` or `OSError`, and tried again by whoever needs the module.
 """
 
 from __future__ import annotations
@@ -242,15 +244,11 @@ def _run_compiler(source: Path, target: Path, rules: Rules) -> None:
             timeout=MODULE_COMPILE_SECONDS_MAX,
             check=False,
         )
-    except subprocess.TimeoutExpired as error:
-        raise UnsupportedModule(
-            f"The module takes over {MODULE_COMPILE_SECONDS_MAX} s to compile."
-        ) from error
+    except subprocess.TimeoutExpired as error:  # another machine is faster, or this one less busy later
+        raise Unavailable(f"The module takes over {MODULE_COMPILE_SECONDS_MAX} s to compile here.") from error
     if done.returncode == compiler.REFUSED:
         raise UnsupportedModule(done.stdout)
-    if done.returncode < 0:  # killed, for lack of memory as a rule: of this machine, not of the module
-        raise Unavailable(f"The compiler was ended by signal {-done.returncode}.")
-    if done.returncode:
-        raise UnsupportedModule(
-            f"The compiler ended with status {done.returncode} on this module.", output=done.stderr[-2000:]
-        )
+    if done.returncode:  # no memory or disk, as a rule: of this machine, not of the module
+        how = f"status {done.returncode}" if done.returncode > 0 else f"signal {-done.returncode}"
+        said = done.stderr.strip().splitlines()[-1:]
+        raise Unavailable(f"The compiler ended with {how}{''.join(f': {line[:200]}' for line in said)}.")

@@ -3,7 +3,7 @@
 A guest knows nothing of rollback (instance.py does): after an error it is whatever the error left. A
 message costs two calls into WASM, `prepare` and `run` of the glue (shim.py), around two copies into the
 guest's memory. Every address that the guest gives is checked against the memory's size before it is
-used.
+used. What this machine fails at is raised (`Unavailable`), and never an error of the guest's.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from aoray.errors import UnsupportedModule
+from aoray.errors import Unavailable, UnsupportedModule
 from aoray.limits import FUEL_SLICE
 from aoray.wasm import memory
 from aoray.wasm.clock import Calendar
@@ -44,10 +44,11 @@ class Guest:
         self._store.set_fuel(min(limits.fuel, module.rules.fuel_boot_max))
         self._instances = self._instantiate()
         export = {name: self._store.export(self._instances["glue"], name) for name in _GLUE}
-        self._prepare, self._run, self._done, self._boot, self._get, self._set = export.values()
+        self._prepare, self._run, self._done, self._boot, self._get, self._set, self._bound = export.values()
         self._memory = self._store.export(self._instances["guest"], "memory")
         self.base = self._store.memory_base(self._memory)
         self._calendar.base, self._calendar.size = self.base, _sizer(self._store, self._memory)
+        self._bounded(limits.memory_bytes_max >> 16)
 
     def _instantiate(self) -> dict[str, Any]:
         facts = self.module.facts
@@ -77,6 +78,7 @@ class Guest:
         """Run the module's constructors."""
         error = self._store.call(self._boot, 1)
         if error:
+            self._check_machine()
             raise UnsupportedModule(f"The module does not start: {error}.")
 
     def answer(self, message: bytes, env: bytes, fuel: int = 0) -> Answer:
@@ -88,8 +90,34 @@ class Guest:
             while True:
                 error = self._store.call(*calls.send(error))
         except StopIteration as end:
-            data, error = end.value
-            return Answer(data, error, fuel - self._store.fuel())
+            return self._answer(end.value, fuel)
+
+    def _answer(self, handled: Handled, fuel: int) -> Answer:
+        """What came of a message that had so much fuel; raises `Unavailable` if this machine failed."""
+        data, error = handled
+        answer = Answer(data, error, fuel - self._store.fuel())
+        if error:
+            self._check_machine()
+        return answer
+
+    def _check_machine(self) -> None:
+        """After an error: raises `Unavailable` if this machine made it, not the guest."""
+        if self._calendar.fault is not None:
+            fault, self._calendar.fault = self._calendar.fault, None
+            raise Unavailable(f"The calendar failed: {fault!r}") from fault
+        if self._bounded(_REFUSED) == _REFUSED:
+            raise Unavailable("A memory cannot grow, though its process may have more.")
+
+    def _bounded(self, pages: int) -> int:
+        """Bound the memory to so many pages, if there is no lower bound; gives it, or _REFUSED."""
+        if not self._bound:
+            return 0
+        fuel = self._store.fuel()
+        self._store.set_fuel(_OWN_FUEL)
+        self._store.words[0] = pages
+        self._checked(self._store.call(self._bound, 1))
+        self._store.set_fuel(fuel)
+        return self._store.words[0]
 
     def answer_in_slices(self, message: bytes, env: bytes, fuel: int) -> Generator[None, None, Answer]:
         """The same, in slices of FUEL_SLICE."""
@@ -99,8 +127,7 @@ class Guest:
             try:
                 call = calls.send(error)
             except StopIteration as end:
-                data, error = end.value
-                return Answer(data, error, fuel - self._store.fuel())
+                return self._answer(end.value, fuel)
             error = yield from self._store.call_in_slices(*call, FUEL_SLICE)
 
     def fuel(self) -> int:
@@ -147,12 +174,12 @@ class Guest:
     def globals(self) -> tuple[int, ...]:
         """All mutable globals, as bits."""
         count = self.module.facts.globals
-        self._store.set_fuel(self.limits.fuel)
+        self._store.set_fuel(_OWN_FUEL)
         self._checked(self._store.call(self._get, count))
         return tuple(self._store.words[: 2 * count : 2])
 
     def set_globals(self, values: tuple[int, ...]) -> None:
-        self._store.set_fuel(self.limits.fuel)
+        self._store.set_fuel(_OWN_FUEL)
         self._store.words[: 2 * len(values) : 2] = list(values)
         self._checked(self._store.call(self._set, len(values)))
 
@@ -170,7 +197,9 @@ class Guest:
 
 
 _VALUES = 4  # the most that a call of the glue takes, but for the globals
-_GLUE = ("prepare", "run", "done", "boot", "get_globals", "set_globals")
+_GLUE = ("prepare", "run", "done", "boot", "get_globals", "set_globals", "bound")
+_REFUSED = 2**64 - 1  # the bound of a memory that this machine did not let grow (binary.PAGES)
+_OWN_FUEL = 1_000_000  # for calls of the glue that no message pays for
 
 
 def _sizer(store: Store, memory: Any) -> Any:

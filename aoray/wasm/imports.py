@@ -44,6 +44,7 @@ class Shape:
     globals: tuple[str, ...]  # types of the exported mutable globals
     memory_pages_max: int
     table_elements: int  # of the indirect function table; 0 if it is not exported
+    bounded: bool  # it exports binary.PAGES
     rules: Rules
 
     @property
@@ -200,7 +201,9 @@ def _env_hooks(shape: Shape) -> dict[str, tuple[str, str]]:
         "emscripten_memcpy_big": (copy, f"(local $size {p})"),
         "emscripten_get_heap_max": (f"({p}.const {shape.memory_pages_max << 16})", ""),
         "emscripten_resize_heap": (
-            _template(_RESIZE, p).replace("MAX", str(shape.memory_pages_max << 16)),
+            _template(_RESIZE, p)
+            .replace("CHECKED", _CHECKED if shape.bounded else "")
+            .replace("MAX", str(shape.memory_pages_max << 16)),
             "(local $want f64) (local $old f64) (local $new f64) (local $cut f64)",
         ),
     }
@@ -256,9 +259,15 @@ _RESIZE = """
   (if (P.ne (P.const -1) (memory.grow (P.trunc_sat_f64_u
         (f64.div (f64.add (f64.sub (local.get $new) (local.get $old)) (f64.const 65535)) (f64.const 65536)))))
     (then (return (i32.const 1))))
+  CHECKED
   (local.set $cut (f64.mul (local.get $cut) (f64.const 2)))
   (br_if $again (f64.le (local.get $cut) (f64.const 4))))
 (i32.const 0)"""
+
+# As in binary.py: what fails within the bound is a fault of the machine.
+_CHECKED = """(if (i64.le_u
+      (i64.trunc_sat_f64_u (f64.div (local.get $new) (f64.const 65536))) (global.get $pages))
+    (then (global.set $pages (i64.const -1)) unreachable))"""
 
 # Standard output and error swallow what is written.
 _FD_WRITE = """

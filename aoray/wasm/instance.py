@@ -9,8 +9,8 @@ so folding costs little, and so does a failure. A dry run folds first, and goes 
 
 `state` says what a state is by hashes; `changes` and `restore` give and take as plain data what of it differs
 from the module's own boot, for checkpoints. An instance at rest holds its image alone. Nothing is raised for
-what a guest does; `Unavailable` means that this machine failed, and that the instance must be made anew from
-the log.
+what a guest does. Whatever is raised means that this machine failed; from there on the instance refuses to
+be used (`Unavailable`), and must be made again from the log.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Instance:
         self._module, self.limits, self._images = module, limits, module.images
         self._base = state
         self._image, self._globals = state.image, state.state.globals
-        self._resting = False
+        self._resting = self._broken = False
         self._fold_ns = 1_000_000  # how long a fold takes, smoothed; a guess at first
         self._forget()
         self._guest = self._beside(self._image)
@@ -87,16 +87,21 @@ class Instance:
 
     def _evaluated(self, message: bytes, env: bytes, fuel: int) -> Outcome | None:
         started = perf_counter_ns()
-        answer = self._awake().answer(message, env, fuel)
-        if answer.error == OUT_OF_FUEL and fuel < self.limits.fuel:
-            self._roll_back()
-            self._replay()
-            return None
-        outcome = self.judged(answer)
-        if outcome.error is not None:
-            self._roll_back()
-            self._replay()
-            return outcome
+        guest = self._awake()
+        try:
+            answer = guest.answer(message, env, fuel)
+            if answer.error == OUT_OF_FUEL and fuel < self.limits.fuel:
+                self._roll_back()
+                self._replay()
+                return None
+            outcome = self.judged(answer)
+            if outcome.error is not None:
+                self._roll_back()
+                self._replay()
+                return outcome
+        except BaseException:
+            self._broken = True
+            raise
         self._kept.append((message, env))
         self._kept_bytes += len(message) + len(env)
         self._kept_ns += perf_counter_ns() - started
@@ -123,6 +128,9 @@ class Instance:
                 self._become(self._images.fold(guest.base, guest.size, self._image), guest.globals())
                 self._renew()
             return outcome
+        except BaseException:
+            self._broken = True
+            raise
         finally:
             sliced.close()
 
@@ -139,8 +147,13 @@ class Instance:
 
     def _dry_run(self, message: bytes, env: bytes, fuel: int) -> Answer:
         self._fold()
-        answer = self._awake().answer(message, env, fuel)
-        self._roll_back()
+        guest = self._awake()
+        try:
+            answer = guest.answer(message, env, fuel)
+            self._roll_back()
+        except BaseException:
+            self._broken = True
+            raise
         return answer
 
     @property
@@ -202,20 +215,28 @@ class Instance:
 
     def restore(self, changes: Changes) -> None:
         """Become the state that all its `changes` from the boot make (with the same `boot_id`)."""
-        self._become(self._images.build(self._base.image, changes), changes.globals)
-        self._forget()
-        if self._guest.size <= self._image.size:
-            self._guest.grow(self._image.size)
-            self._bring()
-        else:
-            self._renew()
+        try:
+            self._become(self._images.build(self._base.image, changes), changes.globals)
+            self._forget()
+            if self._guest.size <= self._image.size:
+                self._guest.grow(self._image.size)
+                self._bring()
+            else:
+                self._renew()
+        except BaseException:
+            self._broken = True
+            raise
 
     def rest(self) -> None:
         """Hold as little memory as can be, until the next message; it costs a fraction of a millisecond, and
         some of them if much of the memory has changed."""
         self._fold()
         if not self._resting:
-            image = self._images.rest(self._guest.base, self._image, self._base.image)
+            try:
+                image = self._images.rest(self._guest.base, self._image, self._base.image)
+            except BaseException:
+                self._broken = True
+                raise
             self._become(image, self._globals)
             self._resting = True
 
@@ -239,9 +260,19 @@ class Instance:
 
     def _awake(self) -> Guest:
         """The guest, with all of its memory."""
+        self._check()
         if self._resting:
-            self._roll_back()
+            try:
+                self._roll_back()
+            except BaseException:
+                self._broken = True
+                raise
         return self._guest
+
+    def _check(self) -> None:
+        """After a fault nobody knows how much of the memory and of its image is as it was."""
+        if self._broken:
+            raise Unavailable("An instance that this machine failed in is not used any more.")
 
     def _forget(self) -> None:
         self._kept: list[tuple[bytes, bytes]] = []
@@ -258,11 +289,16 @@ class Instance:
 
     def _fold(self) -> None:
         """Bring the image up to the present state."""
+        self._check()
         if not self._kept:
             return
         started = perf_counter_ns()
         guest = self._guest
-        self._become(self._images.fold(guest.base, guest.size, self._image), guest.globals())
+        try:
+            self._become(self._images.fold(guest.base, guest.size, self._image), guest.globals())
+        except BaseException:  # what was to be folded may be half written
+            self._broken = True
+            raise
         self._forget()
         self._fold_ns = (3 * self._fold_ns + perf_counter_ns() - started) // 4
 

@@ -4,7 +4,7 @@
 `Store` is one wasmtime store with its fuel; it makes instances, finds their exports and calls them.
 Arguments and results travel as 64-bit words in `words` (two words for each value, the second unused).
 All calls give back None, or a text that says why the guest stopped; the text depends on nothing but the
-guest.
+guest. On failure of this machine (no room for a memory, say): `Unavailable`, never such a text.
 """
 
 from __future__ import annotations
@@ -68,6 +68,10 @@ _REASONS = {
     wasmtime.TrapCode.UNREACHABLE: "unreachable (abort)",
     wasmtime.TrapCode.OUT_OF_FUEL: OUT_OF_FUEL,
 }
+
+# What wasmtime says of a module that asks for more than its engine or its process may have
+_OVER_BOUNDS = ("exceeds memory limits", "exceeds table limits", "resource limit exceeded")
+_THROWN = "thrown Wasm exception"
 
 Export = Any  # wasmtime_extern_t: a kind, and a union that begins with whatever the kind says
 
@@ -173,15 +177,23 @@ class Store:
     def _reason(self, error: int | None) -> str | None:
         """What happened, as a text; frees wasmtime's error or trap."""
         if error is not None:
-            text = str(
-                wasmtime.WasmtimeError._from_ptr(ctypes.cast(error, ctypes.POINTER(c.wasmtime_error_t)))
-            )
-            return "uncaught exception" if "exception" in text else text.splitlines()[0]
+            pointer = ctypes.cast(error, ctypes.POINTER(c.wasmtime_error_t))
+            return reason_of(str(wasmtime.WasmtimeError._from_ptr(pointer)))
         if self._trap.value is None:
             return None
         trap = wasmtime.Trap._from_ptr(ctypes.cast(self._trap, ctypes.POINTER(c.wasm_trap_t)))
         self._trap.value = None
-        return _REASONS.get(trap.trap_code, "trap") if trap.trap_code else "uncaught exception"
+        return _REASONS.get(trap.trap_code, "trap") if trap.trap_code else reason_of(trap.message)
+
+
+def reason_of(text: str) -> str:
+    """Why the guest stopped, of what wasmtime says besides traps; `Unavailable` unless the guest did it."""
+    if _THROWN in text:
+        return "uncaught exception"
+    first = text.splitlines()[0] if text else "nothing was said"
+    if any(bound in first for bound in _OVER_BOUNDS):
+        return first
+    raise Unavailable(f"WASM can't be run on this machine: {first}")
 
 
 def address(export: Export) -> int:

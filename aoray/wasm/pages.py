@@ -19,6 +19,7 @@ image is never written. On failure: `Unavailable`.
 from __future__ import annotations
 
 import ctypes
+import errno
 import functools
 import mmap
 import os
@@ -156,8 +157,10 @@ class MappedImage:
         while end < self.size:
             try:
                 start = os.lseek(self.fd, end, os.SEEK_DATA)
-            except OSError:  # ENXIO: only a hole is left
-                return
+            except OSError as error:
+                if error.errno == errno.ENXIO:  # only a hole is left
+                    return
+                raise
             end = os.lseek(self.fd, start, os.SEEK_HOLE)
             for offset in range(start, end, BLOCK):
                 yield offset, os.pread(self.fd, min(BLOCK, end - offset), offset)
@@ -179,7 +182,7 @@ class MappedImage:
     def copy(self) -> MappedImage:
         image = MappedImage(self.size, shared=False)
         for offset, data in self.blocks():
-            os.pwrite(image.fd, data, offset)
+            _written_whole(image.fd, data, offset)
         return image
 
     def close(self) -> None:
@@ -227,6 +230,13 @@ class Overlay:
         self._packed = b""
 
 
+def _written_whole(fd: int, data: bytes, offset: int) -> None:
+    """All of it: a file system that is nearly full takes a part."""
+    done = 0
+    while done < len(data):
+        done += os.pwrite(fd, data[done:], offset + done)
+
+
 def _compared(own: MappedImage, under: MappedImage) -> tuple[list[int], Buffer]:
     """Where an image, which began as a copy of another, differs from it; and those pages, XORed."""
     offsets, found = [], []
@@ -260,7 +270,7 @@ class CopyOnWrite:
         image = shared.copy()
         image.resize(changes.memory_bytes)
         for offset, page in _sliced(changes.offsets, xor(changes.data, shared.gather(changes.offsets))):
-            os.pwrite(image.fd, page, offset)
+            _written_whole(image.fd, page, offset)
         return image
 
     def attach(self, base: int, image: Image) -> None:

@@ -99,6 +99,7 @@ def shape_of(found: Outline, globals_: tuple[str, ...], rules: Rules) -> Shape:
         globals=globals_,
         memory_pages_max=min(memory.most or 1 << 16, rules.memory_bytes_max >> 16),
         table_elements=table.least if table else 0,
+        bounded=False,  # that comes with its preparation
         rules=rules,
     )
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from aoray.errors import UnsupportedModule
 from aoray.wasm import cxx
-from aoray.wasm.binary import GLOBAL
+from aoray.wasm.binary import GLOBAL, PAGES
 from aoray.wasm.imports import STACK, Function, Shape, Writer, needed, stub
 
 
@@ -107,7 +107,9 @@ def _glue(writer: Writer) -> str:
 {cxx.GLUE if writer.cxx else ""}
 {tables if shape.jumps else ""}
 {_lines(exports)}
+{_PAGES if shape.bounded else ""}
 {_globals(shape.globals)}
+{_BOUND if shape.bounded else ""}
 (global $seed (mut i64) (i64.const 0))
 {_BURN}
 {start if shape.jumps else ""}
@@ -115,6 +117,14 @@ def _glue(writer: Writer) -> str:
 (elem (table $hooks) (i32.const 0) func {elements})
 {_calls(writer)}
 {_boot(shape)})"""
+
+
+_PAGES = f'(import "guest" "{PAGES}" (global $pages (mut i64)))'
+# Bounds the memory to so many pages, if that is less than before; gives the bound.
+_BOUND = """
+(func (export "bound") (param i64) (result i64)
+  (if (i64.lt_u (local.get 0) (global.get $pages)) (then (global.set $pages (local.get 0))))
+  (global.get $pages))"""
 
 
 _BOOT = ("emscripten_stack_init", "__wasm_call_ctors", "_initialize")

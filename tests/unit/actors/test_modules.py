@@ -17,11 +17,14 @@ from aoray.actors.loading import Loader, Spawned
 from aoray.actors.modules import ModuleStore, keep_module, limits_of
 from aoray.client import module_tags
 from aoray.errors import (
+    AorayError,
     BadSignature,
+    ClientError,
     MalformedInput,
+    NotFound,
     ProcessError,
+    TooLarge,
     Unavailable,
-    UnknownModule,
     UnsupportedModule,
 )
 from aoray.protocol.engines import ENGINES
@@ -49,11 +52,30 @@ async def test_a_damaged_file_is_fetched_again(tmp_path: Path, damage: bytes) ->
     assert (tmp_path / GUEST.id).read_bytes() == GUEST.raw
 
 
-@pytest.mark.parametrize("module_id", [SOME_ID, "", "../modules", "x" * 5000])
-async def test_what_arweave_does_not_have_is_unknown(tmp_path: Path, module_id: str) -> None:
-    with pytest.raises(UnknownModule):
+@pytest.mark.parametrize("module_id", ["", "../modules", "x" * 5000])
+async def test_what_is_no_id_names_no_module(tmp_path: Path, module_id: str) -> None:
+    with pytest.raises(UnsupportedModule, match="not the id of a module"):
         await ModuleStore(tmp_path, Arweave().item).get(module_id)
     assert not any(os.scandir(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        NotFound("404"),
+        BadSignature("forged"),
+        TooLarge("too much"),
+        MalformedInput("another"),
+        ClientError("403"),
+    ],
+)
+async def test_whatever_a_gateway_says_of_a_module_is_not_the_modules_fault(
+    tmp_path: Path, fault: AorayError
+) -> None:
+    arweave = Arweave()
+    arweave.faults = [fault]
+    with pytest.raises(Unavailable, match=SOME_ID):
+        await ModuleStore(tmp_path, arweave.item).get(SOME_ID)
 
 
 async def test_a_failed_fetch_is_tried_again_when_asked_again(tmp_path: Path) -> None:
@@ -83,7 +105,7 @@ async def test_a_module_of_a_refused_signature_is_no_result(tmp_path: Path) -> N
 
     process = build(USER, tags=[Tag("Module", weak.id)])
     spawned = Spawned(process.raw, build(USER, tags=[]).raw)
-    with pytest.raises(BadSignature, match="small order"):
+    with pytest.raises(Unavailable, match="small order"):
         await Loader(ModuleStore(tmp_path, fetch), Engine(tmp_path / "c")).prepared(process.id, spawned)
 
 

@@ -289,20 +289,35 @@ async def test_a_limit_that_cannot_be_granted_is_the_result(house: House, limit:
     assert limit[0] in result["Error"]
 
 
-async def test_a_module_that_is_not_there_or_not_wasm_is_every_messages_error(house: House) -> None:
+async def test_a_module_that_is_not_wasm_is_every_messages_error(house: House) -> None:
     bad = module_item(b"no wasm")
     house.arweave.items[bad.id] = bad
     actor = house.actor()
-    for module_id in (SOME_ID, bad.id):
-        process = house.spawn(module_id)
-        sent = house.send(process.process_id, "a")
-        await actor.assign(process.work + sent.work)
-        for result in [
-            await house.result(actor, process.process_id, process.process_id),
-            *await house.results_of(actor, sent),
-        ]:
-            assert result["Error"]
-        assert (await actor.dry_run(process.process_id, {}))["Error"]
+    process = house.spawn(bad.id)
+    sent = house.send(process.process_id, "a")
+    await actor.assign(process.work + sent.work)
+    for result in [
+        await house.result(actor, process.process_id, process.process_id),
+        *await house.results_of(actor, sent),
+    ]:
+        assert result["Error"]
+    assert (await actor.dry_run(process.process_id, {}))["Error"]
+
+
+async def test_a_module_that_arweave_does_not_show_is_waited_for_and_seen_to_be(house: House) -> None:
+    late = module_item(GUEST.data, Tag("Late", "yes"))
+    actor, process = house.actor(), house.spawn(late.id)
+    other, sent = house.spawn(), house.send(process.process_id, "a")
+    await actor.assign(process.work + sent.work + other.work)
+    assert counts([await house.result(actor, other.process_id, other.process_id)]) == [1]
+    await until(lambda: len(actor._standing) == 1)
+    waits = (await actor.standing())[process.process_id]
+    assert waits["reason"] == f"no module {late.id} on Arweave" and waits["attempts"] >= 1
+    assert await actor.standing([other.process_id]) == {} and (await actor.ready())["waiting"] == 1
+    assert house.results.last_nonce(process.process_id) == -1
+    house.arweave.items[late.id] = late
+    assert counts(await house.results_of(actor, sent)) == [2]
+    assert await actor.standing() == {} and (await actor.stats())["waiting"] == 0
 
 
 async def test_a_thousand_processes_of_a_module_load_it_once(house: House) -> None:

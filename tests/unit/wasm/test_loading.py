@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aoray import limits
-from aoray.errors import TooLarge, UnsupportedModule
+from aoray.errors import TooLarge, Unavailable, UnsupportedModule
 from aoray.protocol.engines import ENGINES, NEWEST
 from aoray.protocol.engines import Engine as Rules
 from aoray.wasm import Engine, Instance, Limits, binary
@@ -107,7 +107,7 @@ def test_a_damaged_file_is_compiled_again(tmp_path: Path, damage: str) -> None:
 
 def test_a_compilation_that_takes_too_long_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_module, "MODULE_COMPILE_SECONDS_MAX", 0.01)
-    with pytest.raises(UnsupportedModule, match="takes over"):
+    with pytest.raises(Unavailable, match="takes over"):
         Engine(tmp_path).load(counter())
     assert {path.suffix for path in tmp_path.iterdir()} == {".lock"}
 

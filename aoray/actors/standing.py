@@ -1,0 +1,65 @@
+"""What of a process actor's processes can't go on, and why: those that wait for this machine, with the fault
+that they wait for, and those that are stopped since their results differ.
+
+A fault of the machine (memory, disk, compiler, gateway, log) never becomes a result: the process waits, and
+is tried again. Here people see which ones, by the actor's `standing`: in `/status`, in the answer 202 of who
+waits for a result, and as counts in `/health` and `/metrics`. Pure, for one event loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from aoray import limits
+from aoray.errors import AorayError
+
+
+class Wait(NamedTuple):
+    """A process that waits: since when, how often it was tried in vain, and the last fault."""
+
+    since_s: float
+    attempts: int
+    reason: str
+
+
+class Standing:
+    """The waits of one actor."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._waits: dict[str, Wait] = {}
+
+    def __len__(self) -> int:
+        return len(self._waits)
+
+    def __contains__(self, process_id: str) -> bool:
+        return process_id in self._waits
+
+    def failed(self, process_id: str, error: BaseException) -> None:
+        """It was tried in vain once more."""
+        before = self._waits.get(process_id)
+        since_s = before.since_s if before else self._clock()
+        attempts = before.attempts + 1 if before else 1
+        self._waits[process_id] = Wait(since_s, attempts, reason_of(error))
+
+    def recovered(self, process_id: str) -> None:
+        """It goes on, or is another's."""
+        self._waits.pop(process_id, None)
+
+    def shown(self, process_ids: Sequence[str] | None = None) -> dict[str, dict[str, Any]]:
+        """Those processes' waits; or the longest of all, as many as are shown."""
+        if process_ids is None:
+            chosen = sorted(self._waits.items(), key=lambda each: each[1].since_s)[: limits.WAITING_SHOWN_MAX]
+        else:
+            chosen = [(each, self._waits[each]) for each in process_ids if each in self._waits]
+        return {process_id: self._as_json(wait) for process_id, wait in chosen}
+
+    def _as_json(self, wait: Wait) -> dict[str, Any]:
+        seconds = round(self._clock() - wait.since_s, 1)
+        return {"reason": wait.reason, "seconds": seconds, "attempts": wait.attempts}
+
+
+def reason_of(error: BaseException) -> str:
+    """A fault in one line."""
+    text = error.message if isinstance(error, AorayError) else f"{type(error).__name__}: {error}"
+    return text[: limits.WAITING_REASON_CHARACTERS_MAX]

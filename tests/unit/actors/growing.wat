@@ -1,0 +1,33 @@
+;; Grows its memory by a page for each message, until it has 40, and answers with its size in pages. A message whose
+;; Data begins with `!` traps after growing; one that begins with `%` formats a date by the calendar.
+(module
+  (import "env" "strftime" (func $strftime (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 2 48)
+  (global $free (mut i32) (i32.const 4096))
+  (data (i32.const 64) "{\22ok\22:true,\22response\22:{\22Output\22:\2200\22}}\00")
+  (data (i32.const 256) "%Y\00")
+  (func (export "malloc") (param $size i32) (result i32)
+    (global.get $free)
+    (global.set $free (i32.and (i32.add (i32.add (global.get $free) (local.get $size)) (i32.const 7)) (i32.const -8))))
+  (func $what (param $at i32) (result i32)
+    (loop $next
+      (if (i64.ne (i64.load (local.get $at)) (i64.const 0x223a226174614422))
+        (then (local.set $at (i32.add (local.get $at) (i32.const 1))) (br $next))))
+    (i32.load8_u offset=8 (local.get $at)))
+  (func $digit (param $at i32) (param $value i32)
+    (i32.store8 (local.get $at) (i32.add (i32.const 48) (i32.rem_u (local.get $value) (i32.const 10)))))
+  (func (export "handle") (param $message i32) (param $env i32) (result i32)
+    (local $what i32) (local $old i32)
+    (global.set $free (i32.const 4096))
+    (local.set $what (call $what (local.get $message)))
+    (if (i32.lt_u (memory.size) (i32.const 40))
+      (then
+        (local.set $old (memory.grow (i32.const 1)))
+        (if (i32.ne (local.get $old) (i32.const -1))
+          (then (memory.fill (i32.shl (local.get $old) (i32.const 16)) (i32.const 7) (i32.const 30000))))))
+    (call $digit (i32.const 97) (i32.div_u (memory.size) (i32.const 10)))
+    (call $digit (i32.const 98) (memory.size))
+    (if (i32.eq (local.get $what) (i32.const 37))
+      (then (drop (call $strftime (i32.const 512) (i32.const 64) (i32.const 256) (i32.const 1024)))))
+    (if (i32.eq (local.get $what) (i32.const 33)) (then unreachable))
+    (i32.const 64)))
