@@ -210,7 +210,8 @@ def router(gateway: Gateway) -> APIRouter:
         lines += text(await stages())
         for each in await actors():
             lines += [f'aoray_actor_{name}{{actor="{each["actor"]}"}} {each[name]}' for name in FIGURES]
-        lines.append(f"aoray_processes_waiting {(await health.body())[0]['processes_waiting']}")
+        waiting = sum(each.get("waiting", 0) for each in await actors())
+        lines.append(f"aoray_processes_waiting {waiting}")
         with contextlib.suppress(InfrastructureError):  # a shard that is being restarted has none
             stats = await shards()
             flushed = flushing(stats)

@@ -94,6 +94,7 @@ class Computer:
         self.held: list[LogEntry] | None = None  # entries that wait for `release`
         self.long: dict[str, dict[str, Any]] = {}  # what the actor says of long messages, by process
         self.watched: set[tuple[str, str]] = set()
+        self.waits: dict[str, dict[str, Any]] = {}  # for the machine
         self.evaluate: Callable[[LogEntry], dict[str, Any]] = lambda entry: EMPTY
         self.now_ms = time.time_ns() // 1_000_000
         self._committer = Committer(
@@ -126,7 +127,10 @@ class Computer:
         return await getattr(self, f"_{method}")(*arguments)
 
     async def _ready(self) -> dict[str, Any]:
-        return {}
+        return {"waiting": len(self.waits)}
+
+    async def _standing(self, process_ids: list[str] | None = None) -> dict[str, dict[str, Any]]:
+        return {key: wait for key, wait in self.waits.items() if process_ids is None or key in process_ids}
 
     async def _stats(self) -> dict[str, Any]:
         """Of the shard, whose flusher has not begun; and of the actor."""

@@ -11,12 +11,14 @@ import pytest
 from gatewaying import EMPTY, Computer, until
 
 from aoray import limits
-from aoray.errors import ClientError, Overloaded, Unavailable
+from aoray.actors.results import Divergence
+from aoray.errors import ClientError, Diverged, Overloaded, Unavailable
 from aoray.gateway import apps, dry_runs
 from aoray.gateway.cursors import cursor
 from aoray.protocol.assignments import LogEntry
 from aoray.protocol.ids import b64url_encode
 from aoray.protocol.tags import Tag
+from aoray.wording import describe_status
 
 NOWHERE = b64url_encode(b"n" * 32)
 OWN_KEYS = ["Messages", "Assignments", "Spawns", "Output", "GasUsed"]
@@ -94,6 +96,41 @@ async def test_waiting_ends_with_202_and_how_far_the_process_is(
     assert (body["process"], body["current"], body["target"]) == (pid, 0, 2)
     assert isinstance(body["message"], str)
     assert len(computer.gateway.waiting) == 0
+
+
+async def test_who_waits_for_a_process_that_waits_for_the_machine_is_told_so(
+    computer: Computer, every: httpx.AsyncClient
+) -> None:
+    pid = await computer.spawn()
+    computer.held = []
+    message = await computer.send(pid, data=b"1")
+    computer.waits[pid] = {"reason": "no module on Arweave", "seconds": 3.0, "attempts": 2}
+    body = (await every.get(f"/result/{message}?process-id={pid}&wait=1")).json()
+    assert body["waiting"] == computer.waits[pid] and "waits for the machine" in body["message"]
+    status = (await every.get("/status")).json()
+    assert status["waits"] == computer.waits and status["processes_waiting"] >= 1
+    assert f"waits        {pid} for 3 s, tried 2 times: no module on Arweave" in describe_status(status)
+
+
+async def test_a_process_whose_results_differ_is_answered_at_once_and_named(
+    computer: Computer, every: httpx.AsyncClient
+) -> None:
+    pid, other = await computer.spawn(), await computer.spawn(Tag("Name", "other"))
+    served = await computer.send(pid, data=b"1")
+    computer.held = []
+    message = await computer.send(pid, data=b"2")
+    computer.results.diverge(Divergence(pid, 1, b"stored", b"evaluated", 5))
+    await computer.gateway.halted.look()
+    for path in (f"/result/{message}?process-id={pid}", f"/result/2?process-id={pid}"):
+        response = await every.get(path)
+        assert response.status_code == 409 and response.json()["code"] == "diverged", response.text
+    assert (await every.get(f"/result/{served}?process-id={pid}")).status_code == 200
+    with pytest.raises(Diverged):
+        await computer.gateway.ingress.take(computer.message_item(pid, data=b"3").raw)
+    await computer.gateway.ingress.take(computer.message_item(other, data=b"3").raw)
+    status = (await every.get("/status")).json()
+    assert status["diverged"][pid]["nonce"] == 1 and status["processes_diverged"] == 1
+    assert f"diverged     {pid} is stopped: slot 1 gave" in describe_status(status)
 
 
 async def test_who_waits_for_a_long_message_sees_how_far_it_is(
