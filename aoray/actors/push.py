@@ -195,7 +195,9 @@ def _spawn(entry: Entry, sender: Sender, nonce: int, index: int, pushed_for: str
     if not any(tag.name == "Module" and is_id(tag.value) for tag in tags):
         raise MalformedInput("Tag 'Module': must be the id of a module", field="Module")
     # It has no target: in no spelling may the guest's words say what it is.
-    own = tuple(tag for tag in without(tags, ()) if folded(tag.name) not in ("data-protocol", "type"))
+    own = _cron_first(
+        tuple(tag for tag in without(tags, ()) if folded(tag.name) not in ("data-protocol", "type"))
+    )
     scheduler = () if any(tag.name == "Scheduler" for tag in own) else (Tag("Scheduler", sender.scheduler),)
     added = (
         VARIANT,
@@ -206,6 +208,16 @@ def _spawn(entry: Entry, sender: Sender, nonce: int, index: int, pushed_for: str
         *_marks(nonce, str(index), pushed_for),
     )
     return SpawnSpec(nonce, index, (*own, *scheduler, *added), _data(entry), own)
+
+
+def _cron_first(tags: Tags) -> Tags:
+    """A guest's table has no order, and a cron's tags come after its Cron-Interval: it is put before them."""
+    intervals = [at for at, tag in enumerate(tags) if tag.name == "Cron-Interval"]
+    at = next((at for at, tag in enumerate(tags) if tag.name.startswith("Cron-Tag-")), len(tags))
+    if len(intervals) != 1 or intervals[0] < at:
+        return tags
+    [cron] = intervals
+    return (*tags[:at], tags[cron], *tags[at:cron], *tags[cron + 1 :])
 
 
 def _assignments(entry: Entry, place: int) -> Iterator[AssignmentSpec]:

@@ -8,6 +8,7 @@ from aoray import limits
 from aoray.actors.push import ANCHOR_BYTES, Sender, outbox, success_tags, without
 from aoray.protocol.ids import b64url_encode
 from aoray.protocol.tags import Tag, ao_tag, first
+from aoray.protocol.ticks import crons_of
 
 PID, OTHER, MODULE, ROOT = (b64url_encode(bytes([n]) * 32) for n in range(1, 5))
 SENDER = Sender(PID, MODULE, "scheduler-address")
@@ -198,3 +199,12 @@ def test_a_result_assigns_to_a_bounded_number_of_processes() -> None:
         ("Assignments", 0),
         ("Assignments", fitting + 1),
     ]
+
+
+def test_a_spawns_cron_interval_comes_before_its_tags_whatever_order_a_table_had() -> None:
+    pairs = (("Cron-Tag-Action", "Tick"), ("Name", "x"), ("Cron-Interval", "1-second"), ("Module", MODULE))
+    tags = [{"name": name, "value": value} for name, value in pairs]
+    (spec,) = outbox({"Spawns": [{"Tags": tags}]}, SENDER, 1, "").spawns
+    (cron,) = crons_of(spec.tags).crons
+    assert cron.tags == (Tag("Action", "Tick"),)
+    assert [tag.name for tag in spec.tags[:4]] == ["Cron-Interval", "Cron-Tag-Action", "Name", "Module"]
