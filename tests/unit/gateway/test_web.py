@@ -112,10 +112,10 @@ async def test_however_many_ask_how_it_is_each_actor_is_asked_once_a_second(
     paths = ["/metrics", "/status", "/health"] * 20
     assert {each.status_code for each in await asyncio.gather(*map(every.get, paths))} == {200}
     actors = len(computer.gateway.actor_names())
-    assert computer.calls == {"ready": actors, "stages": actors, "stats": actors}
+    assert computer.calls == {"ready": actors, "stages": actors, "stats": actors, "standing": 1}
     monkeypatch.setattr(status_routes, "ANSWER_SECONDS", 0)
     await every.get("/metrics")
-    assert computer.calls == {"ready": actors, "stages": 2 * actors, "stats": 2 * actors}
+    assert computer.calls == {"ready": actors, "stages": 2 * actors, "stats": 2 * actors, "standing": 1}
 
 
 async def test_metrics_say_how_late_ticks_are(computer: Computer, every: httpx.AsyncClient) -> None:
