@@ -208,9 +208,10 @@ def router(gateway: Gateway) -> APIRouter:
     async def metrics() -> Response:
         lines = [f"aoray_gateway_{name} {value}" for name, value in gateway.counts().items()]
         lines += text(await stages())
-        for each in await actors():
+        counted = await actors()
+        for each in counted:
             lines += [f'aoray_actor_{name}{{actor="{each["actor"]}"}} {each[name]}' for name in FIGURES]
-        waiting = sum(each.get("waiting", 0) for each in await actors())
+        waiting = sum(each.get("waiting", 0) for each in counted)
         lines.append(f"aoray_processes_waiting {waiting}")
         with contextlib.suppress(InfrastructureError):  # a shard that is being restarted has none
             stats = await shards()
