@@ -118,4 +118,6 @@ def _describe_flushing(found: dict[str, Any]) -> list[str]:
     ]
     if arweave["last_error"]:
         lines += [f"  error        {arweave['last_error']}", f"               {arweave['hint']}"]
+    if arweave.get("height_error"):
+        lines.append(f"  height       {arweave['height_error']}")
     return lines

@@ -132,6 +132,9 @@ async def test_the_status_says_what_waits_for_arweave(computer: Computer, every:
     found = (await every.get("/status")).json()
     assert found["arweave"]["entries"] == 1 and found["arweave"]["bytes"] > 0
     assert found["arweave"]["way"] == "item" and found["scheduler"]
+    lie = {"height_error": "the gateway says 10^17"}
+    assert "10^17" in describe_status(found | {"arweave": found["arweave"] | lie})
+    assert "height" not in describe_status(found)
     restarted = Unavailable("the shard is being restarted")
     computer.failures["stats"] = [restarted] * len(computer.gateway.actor_names())
     async with computer.http(apps.compute_unit(computer.gateway)) as another:
