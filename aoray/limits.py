@@ -267,8 +267,9 @@ MODULES_REFUSED_MAX = 10_000  # that a process actor remembers, with the reason
 COMPILE_BYTES_MAX = 16 * GIB  # of address space, for the process that compiles
 MEMORY_BYTES_DEFAULT = 512 * MIB  # without a Memory-Limit tag
 MEMORY_BYTES_MAX = 1 * GIB
-# WASM instructions for one message, without a Compute-Limit tag: 1 s, at worst 150
-FUEL_DEFAULT = 10_000_000_000
+# Units of fuel for one message, without a Compute-Limit tag: at worst 10 s (docs/fuel.md). A load or a store
+# takes 16, most other instructions one.
+FUEL_DEFAULT = 300_000_000
 FUEL_MAX = 9_000_000_000_000
 FUEL_AT_ONCE = 100_000_000  # of a message that others wait for; one that takes more goes on in slices
 FUEL_SLICE = 10_000_000  # after which such a message can be put by

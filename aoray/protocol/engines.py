@@ -68,9 +68,12 @@ class Engine:
     result_bytes_max: int
     outbox_messages_max: int
     # What costs more than its instructions, in turns of a loop: some 5 to 7 units of fuel each
+    access_fuel: int  # of a load or store, in units: it may have to wait for the memory
     slow_step_turns: int  # growing memory, throwing
     host_call_turns: int  # a call of the calendar
     bulk_bytes_per_turn_bits: int  # of memory.copy and memory.fill: two to the power of it
+    bulk_base_turns: int  # of either, whatever its size
+    host_work_counts: bool  # a call of the calendar costs more for a long format
     # The stack that a message must leave free; modules have 64 KiB of stack or more
     stack_margin_bytes: int
     stack_bytes_sure: int  # what a message may take of a stack whose size the module does not tell
@@ -102,9 +105,12 @@ _FIRST = Engine(
     tables_max=16,
     result_bytes_max=8 * MIB,
     outbox_messages_max=1_000,
+    access_fuel=1,
     slow_step_turns=250,
     host_call_turns=10_000,
     bulk_bytes_per_turn_bits=6,
+    bulk_base_turns=0,
+    host_work_counts=False,
     stack_margin_bytes=8 * KIB,
     stack_bytes_sure=16 * KIB,
     large_by_malloc=False,
@@ -125,6 +131,12 @@ _SECOND = replace(
     more_imports=True,
     large_by_malloc=True,
     growth_is_checked=True,
+    access_fuel=16,
+    bulk_base_turns=8,
+    host_work_counts=True,
+    # 10 s on a processor on which a load waits 0.4 µs, see docs/fuel.md
+    fuel_default=300_000_000,
+    fuel_boot_max=300_000_000,
 )
 
 ENGINES: Mapping[int, Engine] = {engine.version: engine for engine in (_FIRST, _SECOND)}

@@ -1,10 +1,11 @@
 """Rewrites a WASM binary so that all of its state can be saved, and all of its work costs fuel.
 
-Before a module is compiled (compile.py), `prepare` makes two changes that its code cannot notice:
+Before a module is compiled (compile.py), `prepare` makes changes that its code cannot notice:
 
 * Every mutable global is exported as `aoray:global:<n>`, so that a rollback reaches it.
 * `memory.copy` and `memory.fill` become calls of two functions added at the end, which first spend fuel
-  for the bytes (wasmtime charges one unit for either, however long it is).
+  for the bytes (wasmtime charges one unit for either, however long it is). Before each load and store stand
+  instructions that do nothing: the compiler leaves them out, and wasmtime counts them.
 
 It refuses what would be state outside memory and globals, or work outside fuel: code that changes its
 tables or drops its segments, values that are no numbers in mutable globals, more than one memory, imports
@@ -207,7 +208,15 @@ class _Rewriter:
             function, size = _CHARGED[operation]
             out += body[done:position] + b"\x10" + unsigned(functions + function)
             done = position + size
-        return bytes(out + body[done:])
+        out += body[done:]
+        units = self._rules.access_fuel - 1
+        return code.before_accesses(bytes(out), _units(units)) if units else bytes(out)
+
+
+def _units(count: int) -> bytes:
+    """Code that does nothing for so many units of fuel. The compiler counts them and leaves the rest out:
+    i32.const 0, i32.clz and more of them, drop (which costs none)."""
+    return b"\x41\x00" + b"\x67" * (count - 1) + b"\x1a"
 
 
 def _export(name: str, index: int) -> bytes:
@@ -224,6 +233,8 @@ def _charges(pointer: int, rules: Rules, grow: bytes) -> list[tuple[bytes, bytes
     wide = pointer == _I64
     constant, shift = (b"\x42", b"\x88") if wide else (b"\x41", b"\x76")
     bulk = b"\x20\x02" + constant + unsigned(rules.bulk_bytes_per_turn_bits) + shift  # size >> bits
+    if rules.bulk_base_turns:
+        bulk += constant + unsigned(rules.bulk_base_turns) + (b"\x7c" if wide else b"\x6a")
     slow = constant + unsigned(rules.slow_step_turns)
     operands = b"\x20\x00\x20\x01\x20\x02"
     return [

@@ -23,6 +23,7 @@ _MONTHS = (
 )  # fmt: skip
 _TIME = struct.Struct("<9i")
 _FORMAT_BYTES_MAX = 4096
+_FORMAT_BYTES_A_CALL = 32  # of a format take as long as a call
 _DAY_S = 86_400
 
 
@@ -142,14 +143,16 @@ class Calendar:
     def __init__(self, pointer_bytes: int) -> None:
         self._pointer_bytes = pointer_bytes
         self.base = 0
+        self._work = 1
         self.size: Callable[[], int] = lambda: 0
         self.fault: Exception | None = None  # of this machine: whatever the guest did since is no result
         self._calls = tuple(getattr(self, name.lstrip("_")) for name in HOST_CALLS)
 
     def call(self, operation: int, *arguments: int) -> tuple[int, int]:
-        """The answer of an operation, and whether its addresses were right."""
+        """The answer of an operation; and 0 if its addresses were wrong, else its work, in calls."""
+        self._work = 1
         try:
-            return self._calls[operation](*arguments) or 0, 1
+            return self._calls[operation](*arguments) or 0, self._work
         except (IndexError, OverflowError):
             return 0, 0
         except Exception as error:  # noqa: BLE001 (it must not be raised into WASM; the guest's owner does)
@@ -157,7 +160,9 @@ class Calendar:
             return 0, 0
 
     def strftime(self, to: int, size: int, pattern: int, time: int) -> int:
-        text = formatted(self._string(pattern), self._time(time)).encode("latin-1") + b"\0"
+        form = self._string(pattern)
+        self._work += len(form) // _FORMAT_BYTES_A_CALL
+        text = formatted(form, self._time(time)).encode("latin-1") + b"\0"
         if len(text) > size:
             return 0
         self._write(to, text)

@@ -31,17 +31,22 @@ _PLAIN = (
     rb"|[\x0c\x0d\x10\x12\x20-\x25\x41\x42\xd2]" + _LEB,
     rb"[\x02-\x04]" + _BLOCK_TYPE,
     rb"[\x11\x13]" + _LEB * 2,  # call_indirect, return_call_indirect
-    rb"[\x28-\x3e]" + _MEMORY_ARGUMENT,
     rb"\x3f\x00",  # memory.size
     rb"\x43.{4}|\x44.{8}",  # f32.const, f64.const
     rb"\xd0[\x70\x6f\x69]",  # ref.null
     rb"\xfc(?:[\x00-\x07]|\x10" + _LEB + rb")",  # conversions that saturate; table.size
-    # SIMD: memory, a lane of memory, constants and shuffles, lanes, and the rest
-    rb"\xfd(?:[\x00-\x0b\x5c\x5d]" + _MEMORY_ARGUMENT + rb"|[\x54-\x5b]" + _MEMORY_ARGUMENT + rb"."
-    rb"|[\x0c\x0d].{16}|[\x15-\x22].|[\x0e-\x14\x23-\x53\x5e-\x7f]|[\x80-\xff]\x01)",
+    # SIMD: constants and shuffles, lanes, and the rest
+    rb"\xfd(?:[\x0c\x0d].{16}|[\x15-\x22].|[\x0e-\x14\x23-\x53\x5e-\x7f]|[\x80-\xff]\x01)",
 )
-ONE = re.compile(b"|".join(_PLAIN), re.DOTALL)
-_RUN = re.compile(b"(?:" + b"|".join(_PLAIN) + b")*+", re.DOTALL)
+# Loads and stores: of numbers, of vectors, of a lane.
+_ACCESS = (
+    rb"[\x28-\x3e]" + _MEMORY_ARGUMENT,
+    rb"\xfd(?:[\x00-\x0b\x5c\x5d]" + _MEMORY_ARGUMENT + rb"|[\x54-\x5b]" + _MEMORY_ARGUMENT + rb".)",
+)
+ONE = re.compile(b"|".join((*_PLAIN, *_ACCESS)), re.DOTALL)
+_RUN = re.compile(b"(?:" + b"|".join((*_PLAIN, *_ACCESS)) + b")*+", re.DOTALL)
+_TO_ACCESS = re.compile(b"(?:" + b"|".join(_PLAIN) + b")*+", re.DOTALL)
+_ACCESS_RE = re.compile(b"|".join(_ACCESS), re.DOTALL)
 
 _LEB_RE = re.compile(_LEB)
 _CATCH_RE = re.compile(_CATCH)
@@ -134,6 +139,23 @@ def special(body: bytes) -> Iterator[int]:
             return
         yield reader.position
         _step(reader)
+
+
+def before_accesses(body: bytes, put: bytes) -> bytes:
+    """A function's body with this code put before each load and store."""
+    reader, done = Reader(body), 0
+    parts: list[bytes] = []
+    _locals(reader)
+    while True:
+        reader.position = _TO_ACCESS.match(body, reader.position).end()  # type: ignore[union-attr]
+        if reader.position == len(body):
+            return b"".join((*parts, body[done:]))
+        access = _ACCESS_RE.match(body, reader.position)
+        if access:
+            parts += body[done : access.start()], put, access[0]
+            reader.position = done = access.end()
+        else:
+            _step(reader)
 
 
 def instructions(body: bytes) -> Iterator[int]:

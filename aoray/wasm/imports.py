@@ -196,6 +196,8 @@ def _wasi_constant(name: str, kind: Function) -> str | None:
 def _env_hooks(shape: Shape) -> dict[str, tuple[str, str]]:
     p = shape.pointer
     copy = _template(_MEMCPY, p).replace("BULK_BITS", str(shape.rules.bulk_bytes_per_turn_bits))
+    if shape.rules.bulk_base_turns:
+        copy = f"(call $burn (i64.const {shape.rules.bulk_base_turns})){copy}"
     return {
         "_emscripten_memcpy_js": (copy, f"(local $size {p})"),
         "emscripten_memcpy_big": (copy, f"(local $size {p})"),

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from aoray.errors import UnsupportedModule
+from aoray.protocol.engines import Engine as Rules
 from aoray.wasm import cxx
 from aoray.wasm.binary import GLOBAL, PAGES
 from aoray.wasm.imports import STACK, Function, Shape, Writer, needed, stub
@@ -61,13 +62,21 @@ _BURN = """
     (local.set 0 (i64.sub (local.get 0) (i64.const 1)))
     (br $next))))"""
 
-# Python answers with a number, and whether all addresses were inside the memory.
+# Python answers with a number; and with 0 if an address was outside the memory, else how much work it was.
 _HOST = '(import "aoray" "host" (func $host (param i32 i64 i64 i64 i64) (result i64 i32)))'
 _ASK = """
 (func $ask (param i32 i64 i64 i64 i64) (result i64)
   (call $burn (i64.const HOST_CALL_TURNS))
   (call $host (local.get 0) (local.get 1) (local.get 2) (local.get 3) (local.get 4))
   (if (i32.eqz) (then unreachable)))"""
+_ASK_BY_WORK = """
+(func $ask (param i32 i64 i64 i64 i64) (result i64) (local $work i32)
+  (call $burn (i64.const HOST_CALL_TURNS))
+  (call $host (local.get 0) (local.get 1) (local.get 2) (local.get 3) (local.get 4))
+  (local.set $work)
+  (if (i32.eqz (local.get $work)) (then unreachable))
+  (call $burn (i64.mul (i64.const HOST_CALL_TURNS)
+    (i64.extend_i32_u (i32.sub (local.get $work) (i32.const 1))))))"""
 
 
 def _shim(writer: Writer) -> str:
@@ -82,8 +91,13 @@ def _shim(writer: Writer) -> str:
 {cxx.SHIM if writer.cxx else ""}
 (tag $longjmp)
 {_BURN}
-{_ASK.replace("HOST_CALL_TURNS", str(writer.shape.rules.host_call_turns)) if writer.host else ""}
+{_ask(writer.shape.rules) if writer.host else ""}
 {_lines(writer.stubs)})"""
+
+
+def _ask(rules: Rules) -> str:
+    text = _ASK_BY_WORK if rules.host_work_counts else _ASK
+    return text.replace("HOST_CALL_TURNS", str(rules.host_call_turns))
 
 
 def _glue(writer: Writer) -> str:

@@ -19,6 +19,9 @@ from aoray.protocol.ids import b64url_decode
 from aoray.protocol.items import DataItem, parse
 
 LUA_MODULE_FORMAT = "wasm32-wasi"
+LUA_COMPUTE_LIMIT = 7_000_000_000
+"""Fuel of a message to a process that states none itself. Lua spends more on a load than plain WASM does, so
+that no program in it takes longer than other modules do with `FUEL_DEFAULT` (docs/fuel.md)."""
 LUA_WASM = Path(__file__).parent / "module.wasm"
 INFO = Path(__file__).parent / "module.json"
 

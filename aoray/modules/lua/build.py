@@ -21,7 +21,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from aoray.modules.lua import LUA_MODULE_FORMAT
+from aoray.modules.lua import LUA_COMPUTE_LIMIT, LUA_MODULE_FORMAT
 from aoray.protocol.ids import b64url_encode
 from aoray.protocol.items import build as build_item
 from aoray.protocol.keys import generate_ed25519
@@ -150,7 +150,8 @@ def _info(wasm: bytes) -> dict[str, str | int]:
 
 def _signed(wasm: bytes) -> dict[str, str]:
     """The id of a new item of these bytes, and what is before them in it."""
-    tags = module_tags(LUA_MODULE_FORMAT, [Tag("Name", "aoray-lua")])
+    limit = Tag("Compute-Limit", str(LUA_COMPUTE_LIMIT))
+    tags = module_tags(LUA_MODULE_FORMAT, [Tag("Name", "aoray-lua"), limit])
     item = build_item(generate_ed25519(), tags=tags, data=wasm)
     return {"id": item.id, "head": b64url_encode(item.raw[: -len(wasm)])}
 

@@ -133,7 +133,7 @@ def test_the_process_wins_over_its_module_and_no_tag_is_the_default() -> None:
 def test_a_compute_limit_is_granted_as_it_is_stated_but_under_engine_1() -> None:
     stated = (Tag("Compute-Limit", "9000000000000"),)
     assert limits_of((), stated).fuel == 9_000_000_000_000
-    assert limits_of((), stated, ENGINES[1]).fuel == limits.FUEL_DEFAULT
+    assert limits_of((), stated, ENGINES[1]).fuel == ENGINES[1].fuel_max
     with pytest.raises(ProcessError, match="Compute-Limit"):
         limits_of((), (Tag("Compute-Limit", "9000000000001"),))
 

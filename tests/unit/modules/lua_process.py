@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from aoray.modules.lua import LUA_COMPUTE_LIMIT
 from aoray.wasm import Limits, Module, Outcome
 from aoray.wasm.instance import Instance
 
@@ -41,7 +42,7 @@ class LuaProcess:
     def __init__(
         self, module: Module, tags: list[dict[str, Any]] | None = None, data: str = "", signer: str = OWNER
     ) -> None:
-        self.instance = Instance.boot(module, Limits())
+        self.instance = Instance.boot(module, Limits(fuel=LUA_COMPUTE_LIMIT))
         self.nonce = 0
         self.tags = tags or process_tags(Name="tester")
         module_info = {"Id": MODULE, "Owner": OWNER, "Tags": []}

@@ -33,7 +33,7 @@ HOSTILE = {
 def process(lua_module: Module) -> LuaProcess:
     small = LuaProcess(lua_module)
     small.instance.close()
-    small.instance = Instance.boot(lua_module, Limits(memory_bytes_max=128 * MIB, fuel=2_000_000_000))
+    small.instance = Instance.boot(lua_module, Limits(memory_bytes_max=128 * MIB, fuel=7_000_000_000))
     small.nonce = 0
     small.run("X = 1")
     return small

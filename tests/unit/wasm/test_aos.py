@@ -10,7 +10,7 @@ from guests import AOS, ENV, message
 from aoray.wasm import Engine, Instance, Limits, Outcome
 
 VERSIONS = ("aos2_0_6", "aos2_0_4_32")
-LIMITS = Limits(memory_bytes_max=128 << 20, fuel=2_000_000_000)
+LIMITS = Limits(memory_bytes_max=128 << 20, fuel=7_000_000_000)
 
 FAILURES = (
     "x = 9 error('out')",
