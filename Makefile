@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 NODE_MODULES := tests/node/node_modules/.installed
 
-.PHONY: install demo test test-computers test-others test-rooms check lint format lock soak cron-soak chaos fuzz goals clean
+.PHONY: install demo test test-computers test-others test-rooms check lint format lock soak cron-soak chaos fuzz goals mutants clean
 
 install: .venv/.installed
 
@@ -86,12 +86,24 @@ fuzz: install $(NODE_MODULES)
 goals: install $(NODE_MODULES)
 	$(BIN)/python -m benchmarks.goals $(GOALS)
 
+# Small faults in the modules that decide, one at a time: which ones does no test notice? (docs/mutation.md)
+MUTMUT := tests/mutation/.mutmut/.installed
+$(MUTMUT): tests/mutation/mutmut.lock | install
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --upgrade --target $(@D) --requirement $<
+	touch $@
+
+mutants: $(MUTMUT)
+	$(BIN)/python tests/mutation/mutants.py $(MUTANTS)
+
 lock:
 	uv pip compile pyproject.toml --group dev --universal --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --no-header -q -o requirements.lock
 	echo 'ray[default]' | uv pip compile - --constraint requirements.lock --universal --generate-hashes \
 	  $$(sed -n 's/^\([A-Za-z0-9._-]*\)==.*/--no-emit-package \1/p' requirements.lock) \
 	  --no-emit-index-url --no-header -q -o tests/e2e/ray-default.lock
+	echo 'mutmut>=3.8,<4' | uv pip compile - --constraint requirements.lock --universal --generate-hashes \
+	  $$(sed -n 's/^\([A-Za-z0-9._-]*\)==.*/--no-emit-package \1/p' requirements.lock) \
+	  --no-emit-index-url --no-header -q -o tests/mutation/mutmut.lock
 
 clean:
 	rm -rf .venv tests/node/node_modules .mypy_cache .ruff_cache .pytest_cache

@@ -104,6 +104,8 @@ class Settings:
     left out, as it is behind a slow process."""
     push_burst_seconds: float = 60.0
     """So many seconds' worth of any of the three may come at once."""
+    push_foreign_attempts_max: int = limits.PUSH_FOREIGN_ATTEMPTS_MAX
+    """How often an outbox message is attempted towards another network before it is `dead`."""
     trusted_proxies: str = ""
     """Addresses and networks, with commas, whose `X-Forwarded-For` says whom a request is from."""
     attest_interval_ms: int = 2000

@@ -3,7 +3,7 @@
 `parcels` gives everything of a result's outbox its place; the messenger's `courier` attempts one, or the
 actor's `short_way`, and `attempted` says what it is then. Towards our own shards and Arweave an attempt that
 fails because something is away leaves it `pending` for as long as it takes; towards another network it is
-`dead` after `limits.PUSH_FOREIGN_ATTEMPTS_MAX`, and only a hand pushes it again.
+`dead` after `limits.PUSH_FOREIGN_ATTEMPTS_MAX`, or what the operator says, and only a hand pushes it again.
 """
 
 from __future__ import annotations
@@ -78,10 +78,15 @@ def named(delivery: Delivery, item_id: str) -> Delivery:
     return delivery._replace(item_id=item_id, target=delivery.target or item_id)
 
 
-def attempted(before: Delivery, attempt: Attempt, now_ms: int) -> Delivery:
+def attempted(
+    before: Delivery,
+    attempt: Attempt,
+    now_ms: int,
+    foreign_attempts_max: int = limits.PUSH_FOREIGN_ATTEMPTS_MAX,
+) -> Delivery:
     """The delivery after an attempt."""
     attempts = before.attempts + 1
-    given_up = attempt.foreign and attempts >= limits.PUSH_FOREIGN_ATTEMPTS_MAX
+    given_up = attempt.foreign and attempts >= foreign_attempts_max
     state: State = "dead" if attempt.state == "pending" and given_up else attempt.state
     return before._replace(
         state=state,

@@ -45,6 +45,7 @@ from aoray.protocol.items import DataItem, build
 from aoray.protocol.keys import Signer
 from aoray.protocol.spawn_chain import RootWallets
 from aoray.scheduler.rules import Submission
+from aoray.settings import Settings
 
 DELIVERED = Attempt("delivered")
 Aside = Callable[[], AbstractContextManager[None]]
@@ -61,15 +62,16 @@ class Courier:
         knowledge: Knowledge,
         arweave: Arweave,
         signer: Signer,
+        settings: Settings,
         *,
-        arweave_is_ours: bool,
         now_ms: Callable[[], int] = clock_ms,
     ) -> None:
         self._ingress = ingress
         self._knowledge = knowledge
         self._arweave = arweave
         self._signer = signer
-        self._arweave_is_ours = arweave_is_ours
+        self._arweave_is_ours = not settings.gateway_url
+        self._foreign_attempts_max = settings.push_foreign_attempts_max
         self._now_ms = now_ms
         self._uploads = 0
         self.wallets = RootWallets(signer.address, self._process)
@@ -114,7 +116,7 @@ class Courier:
             attempt = Attempt("skipped", error.message)
         except InfrastructureError as error:
             attempt = Attempt("pending", error.message)
-        return attempted(before, attempt, self._now_ms())
+        return attempted(before, attempt, self._now_ms(), self._foreign_attempts_max)
 
     async def _attempt(self, spec: Spec, item: DataItem | None, process_id: str, aside: Aside) -> Attempt:
         if isinstance(spec, MessageSpec) and item:

@@ -104,9 +104,7 @@ class Gateway:
             self.halted,
             sleep=sleep,
         )
-        courier = Courier(
-            self.ingress, self.knowledge, arweave, authority, arweave_is_ours=not settings.gateway_url
-        )
+        courier = Courier(self.ingress, self.knowledge, arweave, authority, settings)
         self.wallets = courier.wallets
         self.pusher = Pusher(
             courier,

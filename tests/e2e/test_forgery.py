@@ -168,3 +168,30 @@ async def test_who_spawns_in_anothers_name_owns_what_it_spawned(
         assert (await ask(stranger, process, "Eval", data="return Owner"))["Output"][
             "data"
         ] == stranger.signer.address
+
+
+async def test_a_claimed_chain_is_not_joined(computer: LocalComputer, client: Client) -> None:
+    """A stranger's message begins a chain of its own and has no causes, whatever it says it was sent for;
+    what is sent on because of it says so too. The chain that it names stays as it was."""
+    relay, target = await client.spawn(), await client.spawn()
+    program = (
+        f"Handlers.add('pass', 'Pass', function(msg) Send({{Target = '{target}', Action = 'Note'}}) end)"
+    )
+    assert not (await ask(client, relay, "Eval", data=program)).get("Error")
+    named = await client.send(relay, action="Who")
+    assert not (await client.result(relay, named)).get("Error")
+    chain = [Tag("Pushed-For", named), Tag("From-Nonce", "1"), Tag("From-Index", "0")]
+    async with Client(computer.url, generate_ed25519()) as stranger:
+        claims = await stranger.send(relay, action="Pass", tags=chain)
+        as_process = await stranger.send(relay, action="Pass", tags=[*chain, Tag("From-Process", target)])
+        async with asyncio.timeout(60):
+            while len((found := await stranger.trace(claims, process=relay))["nodes"]) < 2:
+                pass
+        assert (found["pushed_for"], found["causes"]) == ("", [])
+        note = found["nodes"][1]["message"]
+        received = await stranger.trace(note, process=target)
+        assert received["pushed_for"] == claims
+        assert [cause["message"] for cause in received["causes"]] == [claims]
+        alone = await stranger.trace(as_process, process=relay)
+        assert (alone["pushed_for"], alone["causes"]) == ("", [])
+    assert [node["message"] for node in (await client.trace(named, process=relay))["nodes"]] == [named]

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -74,6 +75,35 @@ async def test_a_compute_limit_is_honoured_and_others_are_served_meanwhile(
     assert fuels == sorted(fuels)
     assert all(each["fuel_max"] == LIMIT and each["nonce"] == 1 for each in progress if each)
     assert 'aoray_actor_long{actor="process-actor-0"} 0' in metrics
+
+
+async def test_an_endless_loop_goes_on_and_its_neighbours_have_their_results(
+    tmp_path: Path,
+) -> None:
+    """By order, not by time: with one actor for all of them, what the neighbours ask is answered, and the
+    loop's message still has no result; a neighbour that is spawned meanwhile runs too."""
+    with LocalComputer(tmp_path / "data", ("--actors-per-node", "1")) as computer:
+        async with Client(computer.url, generate_ed25519()) as user:
+            wild = await user.spawn(tags=MUCH)
+            neighbours = [await user.spawn() for _ in range(3)]
+            loop = await user.send(wild, action="Eval", data="while true do end")
+            await evaluating(computer, wild, loop)
+            for number in range(5):
+                code = f"N = (N or 0) + {number} return tostring(N)"
+                found = await asyncio.gather(*(said(user, each, code) for each in neighbours))
+                assert found == [str(sum(range(number + 1)))] * len(neighbours)
+            assert await said(user, await user.spawn(), "return 'new'") == "new"
+            assert (await evaluating(computer, wild, loop))["fuel_max"] == LIMIT
+
+
+async def evaluating(computer: LocalComputer, process: str, message: str) -> dict[str, int]:
+    """How far a message is that has no result yet; waits until it has begun."""
+    async with httpx.AsyncClient(base_url=computer.url, timeout=90) as http, asyncio.timeout(90):
+        while True:
+            answer = await http.get(f"/result/{message}", params={"process-id": process, "wait": "100"})
+            assert answer.status_code == 202
+            if found := answer.json().get("evaluating"):
+                return dict(found)
 
 
 async def test_a_spawn_that_asks_for_more_than_is_allowed_is_refused_in_words(user: Client) -> None:

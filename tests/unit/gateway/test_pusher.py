@@ -115,11 +115,8 @@ async def test_a_wallet_gets_its_message_on_arweave_and_the_chain_ends(computer:
     assert parse(raw).target_id == WALLET
 
 
-async def test_what_a_foreign_gateway_does_not_show_yet_is_not_given_up_for_good(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(limits, "PUSH_FOREIGN_ATTEMPTS_MAX", 3)
-    computer = Computer(tmp_path, gateway_url="http://elsewhere")
+async def test_what_a_foreign_gateway_does_not_show_yet_is_not_given_up_for_good(tmp_path: Path) -> None:
+    computer = Computer(tmp_path, gateway_url="http://elsewhere", push_foreign_attempts_max=3)
     sender, target = await computer.spawn(Tag("N", "1")), await computer.spawn(Tag("N", "2"))
     late = build(computer.signer, target=WALLET, tags=[])
     computer.evaluate = on("go", Assignments=[{"Message": late.id, "Processes": [target]}])
@@ -134,11 +131,8 @@ async def test_what_a_foreign_gateway_does_not_show_yet_is_not_given_up_for_good
     assert items(computer, target)[-1].id == late.id
 
 
-async def test_a_foreign_bundlers_no_is_kept_as_dead_and_can_be_pushed_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(limits, "PUSH_FOREIGN_ATTEMPTS_MAX", 3)
-    computer = Computer(tmp_path, gateway_url="http://elsewhere")
+async def test_a_foreign_bundlers_no_is_kept_as_dead_and_can_be_pushed_again(tmp_path: Path) -> None:
+    computer = Computer(tmp_path, gateway_url="http://elsewhere", push_foreign_attempts_max=3)
     computer.arweave.refusal = ClientError("402 no credits")
     sender, target = await computer.spawn(Tag("N", "1")), await computer.spawn(Tag("N", "2"))
     computer.evaluate = on("go", Messages=[to(WALLET), to(target)])
