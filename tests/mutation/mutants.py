@@ -311,8 +311,8 @@ def main() -> None:
                     f"  {survivor}: {found['outcome']}\n    " + found["diff"].replace("\n", "\n    "),
                     flush=True,
                 )
-    if options.out:
-        options.out.write_text(json.dumps(records, indent=1))
+        if options.out:
+            options.out.write_text(json.dumps(records, indent=1))
     print(f"mutmut's logs are in {base}")
 
 
