@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -68,7 +69,17 @@ def test_work_carries_each_new_entry_once(tmp_path: Path) -> None:
     committed = writer.commit([process, sent, sent], now_ms=1, block_height=0)
     (works,) = committed.work.values()
     assert [(work.term, work.entry.nonce) for work in works] == [(1, 0), (1, 1)]
+    names = [(receipt.process_id, receipt.message_id) for receipt in receipts(committed.outcomes)]
+    ids = [(each.process_id, each.message_id) for each in (process, sent, sent)]
+    assert names == ids
     assert not writer.commit([sent, process], now_ms=1, block_height=0).work
+
+
+def test_what_has_its_slot_costs_no_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer, process = committer(tmp_path / "log"), spawn()
+    commit(writer, process)
+    monkeypatch.setattr(writer.log, "append", None)  # a call would fail
+    assert [receipt.nonce for receipt in commit(writer, process)] == [0]
 
 
 def test_the_gateway_whose_submission_was_ordered_is_told_and_knows_it(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from aoray.protocol.items import build, parse
 from aoray.protocol.tags import Tag
 from aoray.protocol.ticks import Moment
 from aoray.scheduler.committer import Committer
-from aoray.scheduler.decisions import Decision
+from aoray.scheduler.decisions import Decision, describe
 from aoray.scheduler.rules import Receipt, Submission
 from aoray.scheduler.ticker import Ticker
 from aoray.settings import Settings
@@ -55,6 +55,9 @@ def test_a_stopped_process_has_no_actor_and_gets_no_slot_over_a_restart_too(stor
         assert isinstance(again, Receipt) and (again.nonce, again.actor) == (1, "")
         names, _ = writer.locate([process.process_id, other.process_id])
         assert isinstance(names[0], ProcessStopped) and isinstance(names[1], str)
+        refused = outcome(writer, message(process.process_id))
+        assert isinstance(refused, ProcessStopped)
+        assert {each.details["process_id"] for each in (names[0], refused)} == {process.process_id}
         assert process.process_id not in {pid for by in writer.lagging("", 100)[0].values() for pid in by}
         writer.close()
         writer = committer(stored)
@@ -64,6 +67,34 @@ def test_a_stopped_process_has_no_actor_and_gets_no_slot_over_a_restart_too(stor
     assert writer.log.processes([process.process_id])[process.process_id].term == term + 1
     check_process(reader_of(stored).entries(process.process_id))
     writer.close()
+
+
+def test_a_resumed_process_that_is_located_is_placed_in_the_log_too(tmp_path: Path) -> None:
+    writer, process = committer(tmp_path / "log"), spawn()
+    outcome(writer, process)
+    writer.decide(decision(process.process_id, stopped=True, at=5))
+    writer.decide(decision(process.process_id, stopped=False, at=6))
+    (actor,), by_actor = writer.locate([process.process_id])
+    kept = writer.log.processes([process.process_id])[process.process_id]
+    assert isinstance(actor, str) and (kept.actor, by_actor[actor]) == (
+        actor,
+        {process.process_id: kept.term},
+    )
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_the_last_decision_is_read_as_it_was_made_and_described(tmp_path: Path, stopped: bool) -> None:
+    writer, process = committer(tmp_path / "log"), spawn()
+    outcome(writer, process)
+    made = decision(process.process_id, stopped=stopped, at=5)
+    writer.decide(made)
+    assert writer.log.decisions.last(process.process_id) == made
+    assert describe(made) == {
+        "process": process.process_id,
+        "stopped": stopped,
+        "since": 5,
+        "decision": parse(made.item).id,
+    }
 
 
 def test_a_later_decision_holds_and_one_that_is_sent_again_changes_nothing(tmp_path: Path) -> None:

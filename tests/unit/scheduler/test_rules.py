@@ -8,6 +8,7 @@ from scheduling import MESSAGE_TAGS, PROCESS_TAGS, SCHEDULER, SOME_ID, assign, i
 from aoray.errors import AorayError, MalformedInput, TooLarge, UnknownProcess
 from aoray.protocol.items import parse
 from aoray.protocol.tags import all_of, first
+from aoray.scheduler import rules
 from aoray.scheduler.log import Slot
 from aoray.scheduler.rules import Ordered, Submission, order
 
@@ -32,6 +33,12 @@ def test_a_process_is_nonce_0_and_its_messages_follow() -> None:
     assert first(first_assignment.tags, "Message") is None
     assert [first(a.tags, "Message") for a in others] == [entry.message_id for entry in ordered.entries[1:]]
     assert first(first_assignment.tags, "Block-Height") == "000000000007"
+
+
+def test_a_process_is_bound_to_the_engine_that_is_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "engine_asked", lambda _: 7)
+    [entry] = run(spawn()).entries
+    assert first(parse(entry.assignment).tags, "Engine") == "7"
 
 
 def test_time_that_goes_back_still_rises_in_the_log() -> None:
