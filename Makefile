@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 NODE_MODULES := tests/node/node_modules/.installed
 
-.PHONY: install demo test test-computers test-others test-rooms check lint format lock soak cron-soak chaos fuzz goals mutants clean
+.PHONY: install demo test test-computers test-others test-rooms check lint format lock soak cron-soak chaos fuzz goals mutants broken clean
 
 install: .venv/.installed
 
@@ -94,6 +94,10 @@ $(MUTMUT): tests/mutation/mutmut.lock | install
 
 mutants: $(MUTMUT)
 	$(BIN)/python tests/mutation/mutants.py $(MUTANTS)
+
+# Each guarantee is broken on purpose, and its tests must fail (docs/guarantees.md).
+broken: install $(NODE_MODULES)
+	$(BIN)/python tests/mutation/broken.py $(BROKEN)
 
 lock:
 	uv pip compile pyproject.toml --group dev --universal --generate-hashes \

@@ -1,0 +1,402 @@
+"""Guarantees broken on purpose: for a row of docs/guarantees.md a fault is put into the code, and the test
+that the row names must fail.
+
+    make broken                          # all, about half an hour
+    make broken BROKEN="--only disk"     # those whose row has this word
+
+Each fault is one replaced text in a copy of HEAD, which is not changed itself. A fault whose text is not in
+the code any more is an error: whoever changed the code says here how to break it now. That the tests pass
+without a fault is what `make test` sees.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+SECONDS_MAX = 600
+SHARED = ("tests/node/node_modules",)
+
+
+class Fault(NamedTuple):
+    """How a guarantee is broken: in a file, one text by another; `test` is named in the row."""
+
+    row: str  # how the row begins
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+SIMULATION = "tests/simulation/test_simulation.py::test_nothing_is_lost_and_nothing_happens_twice"
+FORGETS = "DELETE FROM entries WHERE seq = (SELECT max(seq) FROM entries)"
+FAULTS = (
+    Fault(
+        "A process actor dies",
+        "aoray/nodes.py",
+        '"max_restarts": -1',
+        '"max_restarts": 0',
+        "tests/e2e/test_load.py::test_killed_actors_lose_and_double_nothing",
+    ),
+    Fault(
+        "A scheduler shard dies",
+        "aoray/scheduler/log.py",
+        "            if term != self._term:\n                raise StaleTerm",
+        "            if term < 0:\n                raise StaleTerm",
+        SIMULATION,
+    ),
+    Fault(
+        "A gateway dies",
+        "aoray/gateway/pusher.py",
+        "            self.push(reference for reference in found if self._is_ours(reference[0]))",
+        "            self.push(reference for reference in found if not reference)",
+        "tests/e2e/test_tokens.py::test_tokens_are_conserved_when_actors_are_killed",
+    ),
+    Fault(
+        "`kill -9` of the whole tree",
+        "aoray/scheduler/log.py",
+        '            version = self._db.execute("PRAGMA user_version").fetchone()[0]\n',
+        '            version = self._db.execute("PRAGMA user_version").fetchone()[0]\n'
+        "            if version:\n"
+        '                self._db.execute("' + FORGETS + '")\n',
+        "tests/e2e/test_load.py::test_what_was_acknowledged_survives_kill_9_of_everything",
+    ),
+    Fault(
+        "The power is cut",
+        "aoray/scheduler/log.py",
+        "PRAGMA synchronous=FULL",
+        "PRAGMA synchronous=OFF",
+        "tests/survival/test_power_cut.py::test_a_log_holds_what_it_acknowledged",
+    ),
+    Fault(
+        "The disk is full",
+        "aoray/scheduler/committer.py",
+        "            self.log.append(ordered.entries, changed, block_height, crons)\n            for",
+        "            try:\n"
+        "                self.log.append(ordered.entries, changed, block_height, crons)\n"
+        "            except Unavailable:\n"
+        "                pass\n"
+        "            for",
+        "tests/e2e/test_full_disk.py::test_a_full_disk_refuses_and_what_was_acknowledged_is_counted_once",
+    ),
+    Fault(
+        "The disk is lost",
+        "aoray/scheduler/flusher.py",
+        "for row in rows for raw in row)))",
+        "for row in rows for raw in row[:1])))",
+        "tests/e2e/test_audit.py::test_what_a_computer_did_is_found_again_from_its_arweave_alone",
+    ),
+    Fault(
+        "A node is lost with its disk",
+        "aoray/scheduler/postgres_log.py",
+        '            term = int(db.execute("UPDATE shard',
+        '            db.execute("' + FORGETS + '")\n            term = int(db.execute("UPDATE shard',
+        "tests/e2e/test_storage.py::test_a_computer_goes_on_when_its_actors_and_then_all_its_disks_are_lost",
+    ),
+    Fault(
+        "PostgreSQL goes away",
+        "aoray/postgres.py",
+        "    except psycopg.Error as error:\n        raise Unavailable(",
+        "    except KeyError as error:\n        raise Unavailable(",
+        "tests/unit/scheduler/test_stores.py"
+        "::test_a_lost_connection_is_unavailable_and_the_batch_may_be_sent_again",
+    ),
+    Fault(
+        "S3 goes away",
+        "aoray/actors/checkpoints.py",
+        "        except OSError as error:\n            raise BadCheckpoint(f\"checkpoint {name} can't",
+        "        except KeyError as error:\n            raise BadCheckpoint(f\"checkpoint {name} can't",
+        "tests/unit/actors/test_shared_files.py"
+        "::test_a_process_goes_on_with_its_counts_when_the_server_is_away",
+    ),
+    Fault(
+        "A gateway dies under",
+        "aoray/client/patience.py",
+        "                    if not is_patient(error):\n                        raise\n",
+        "                    raise\n",
+        "tests/e2e/test_connect.py::test_when_gateways_die_all_is_sent_again_and_counts_once",
+    ),
+    Fault(
+        "A node of a cluster dies",
+        "aoray/scheduler/log.py",
+        "            if term != self._term:\n                raise StaleTerm",
+        "            if term < 0:\n                raise StaleTerm",
+        "tests/nodes/test_nodes.py::test_a_shard_that_is_cut_off_and_still_runs_can_write_nothing",
+    ),
+    Fault(
+        "Somebody waits",
+        "aoray/shares.py",
+        "        fits = self.of(key) + amount <= self.most - self.held - amount",
+        "        fits = self.held + amount <= self.most",
+        "tests/e2e/test_crowd.py::test_ten_thousand_waits_of_one_address_cost_the_others_nothing",
+    ),
+    Fault(
+        "Arweave is down, forks",
+        "aoray/scheduler/upload_rules.py",
+        "    if policy.confirmations_min == 0 or (seen.depth or 0) >= policy.confirmations_min:",
+        "    if policy.confirmations_min >= 0:",
+        "tests/unit/scheduler/test_flusher_on_chain.py::test_each_entry_is_mined_once",
+    ),
+    Fault(
+        "The clock jumps",
+        "aoray/protocol/assignments.py",
+        "now_ms if head is None else max(now_ms, head.timestamp + 1)",
+        "now_ms",
+        SIMULATION,
+    ),
+    Fault(
+        "A layer-1 transaction comes twice",
+        "aoray/arweave/merkle.py",
+        " and sha256(chunk).digest() == data_hash else None",
+        " else None",
+        "tests/unit/arweave/test_layer1.py::test_a_chunk_that_is_not_proven_is_refused_in_words",
+    ),
+    Fault(
+        "A client reads what it was just told",
+        "aoray/arweave/recent.py",
+        "        if self._unposted is None or not await self._unposted():",
+        "        if True:",
+        "tests/e2e/test_read_your_writes.py"
+        "::test_what_is_acknowledged_is_read_at_once_by_its_id_and_by_searches",
+    ),
+    Fault(
+        "A client sends an item again",
+        "aoray/scheduler/rules.py",
+        "    return ordered.slots.get((submission.process_id, submission.message_id))",
+        "    return None",
+        "tests/e2e/test_load.py::test_an_item_posted_by_many_at_once_is_scheduled_once",
+    ),
+    Fault(
+        "A driver on the Ray cluster",
+        "aoray/gateway/ingress.py",
+        "        verify(item)\n",
+        "",
+        "tests/e2e/test_driver.py::test_by_ray_it_is_as_by_http_and_no_check_is_left_out",
+    ),
+    Fault(
+        "A messenger dies between push and mark",
+        "aoray/actors/delivery.py",
+        "        return build(signer, target=spec.target, anchor=spec.anchor,",
+        "        import os\n\n        return build(signer, target=spec.target, anchor=os.urandom(32),",
+        "tests/e2e/test_tokens.py::test_tokens_are_conserved_when_everything_is_killed",
+    ),
+    Fault(
+        "The target of a push is away",
+        "aoray/actors/delivery.py",
+        "    given_up = attempt.foreign and attempts >= foreign_attempts_max",
+        "    given_up = False",
+        "tests/e2e/test_elsewhere.py"
+        "::test_what_another_network_refuses_is_dead_after_so_many_attempts_and_sent_by_hand",
+    ),
+    Fault(
+        "A checkpoint is torn",
+        "aoray/actors/checkpoints.py",
+        "        if hashlib.sha256(data).hexdigest() != name:",
+        "        if not name:",
+        "tests/unit/actors/test_checkpoints.py::test_a_damaged_file_is_refused",
+    ),
+    Fault(
+        "A process hibernates",
+        "aoray/actors/evaluation.py",
+        "        instance.restore(merged(parts))\n        state = instance.state()\n"
+        "        if state.hash != row.state_hash:",
+        "        state = instance.state()\n        if not state.hash:",
+        "tests/e2e/test_dormitory.py::test_a_thousand_processes_hibernate_and_wake_with_their_counts",
+    ),
+    Fault(
+        "The node was down when ticks",
+        "aoray/scheduler/ticker.py",
+        "            missed=spawned.asked.missed,",
+        '            missed="none",',
+        "tests/e2e/test_ticking.py::test_twenty_processes_tick_once_each_second_across_a_kill",
+    ),
+    Fault(
+        "A key of the computer",
+        "aoray/unit_keys.py",
+        "    if missing:\n        whose",
+        "    if not missing and missing:\n        whose",
+        "tests/e2e/test_keys.py::test_a_lost_key_is_refused_and_restored_and_the_log_goes_on",
+    ),
+    Fault(
+        "An id is shown with another content",
+        "aoray/protocol/ed25519.py",
+        "        if y in _SMALL_ORDER_Y:",
+        "        if y < 0:",
+        "tests/unit/protocol/test_ed25519.py::test_a_key_of_small_order_signs_nothing",
+    ),
+    Fault(
+        "A result is disputed",
+        "aoray/verify.py",
+        '        if signed not in ("", right):',
+        '        if signed == "x":',
+        "tests/e2e/test_attesting.py::test_every_result_is_attested_once_over_a_kill_and_a_forged_one_is_found",
+    ),
+    Fault(
+        "A program traps, loops",
+        "aoray/actors/evaluation.py",
+        "        if not resident.takes_long:\n"
+        "            outcome = resident.evaluator.attempt(message.message, resident.env)",
+        "        outcome = resident.evaluator.evaluate(message.message, resident.env)",
+        "tests/e2e/test_long_and_large.py"
+        "::test_an_endless_loop_goes_on_and_its_neighbours_have_their_results",
+    ),
+    Fault(
+        "A forged sender",
+        "aoray/actors/messages.py",
+        '    vouched = first(item.tags, "Pushed-For") if item.address == messenger else None',
+        '    vouched = first(item.tags, "Pushed-For")',
+        "tests/e2e/test_forgery.py::test_a_claimed_chain_is_not_joined",
+    ),
+    Fault(
+        "A forged sender",
+        "aoray/actors/messages.py",
+        '    vouched = first(item.tags, "Pushed-For") if item.address == messenger else None',
+        '    vouched = first(item.tags, "Pushed-For")',
+        "tests/unit/actors/test_messages.py"
+        "::test_a_pushed_message_continues_its_chain_and_a_wallets_claim_to_one_begins_its_own",
+    ),
+    Fault(
+        "A forged sender",
+        "aoray/protocol/assignments.py",
+        '        ("Hash-Chain", first(assignment.tags, "Hash-Chain"), chain),\n',
+        "",
+        "tests/unit/scheduler/test_verify.py::test_a_lie_is_found_and_named",
+    ),
+    Fault(
+        "A forged sender",
+        "aoray/actors/messages.py",
+        "    owner, sender = item.address, ",
+        '    owner, sender = first(item.tags, "Owner") or item.address, ',
+        "tests/e2e/test_forgery.py::test_owner_and_sender_are_the_signer_whatever_tags_say",
+    ),
+    Fault(
+        "A stranger chooses words",
+        "aoray/protocol/forms.py",
+        '    if item.target:\n        return "has a target"\n',
+        "",
+        "tests/unit/scheduler/test_statements.py::test_what_departs_from_the_form_of_a_statement_is_none",
+    ),
+    Fault(
+        "Strangers put on Arweave",
+        "aoray/verify.py",
+        "or owner != at(facts.line, timestamp):",
+        "or not owner:",
+        "tests/unit/scheduler/test_verify_strangers.py::test_what_others_signed_is_counted_and_never_judged",
+    ),
+    Fault(
+        "More is offered than it can take",
+        "aoray/gateway/ingress.py",
+        "            self._check_room(process_id)\n",
+        "            pass\n",
+        "tests/e2e/test_overload.py"
+        "::test_what_is_over_the_bound_while_evaluation_stands_still_is_refused_and_the_rest_gets_its_result",
+    ),
+    Fault(
+        "One process is hot",
+        "aoray/fair.py",
+        "        self._queues.setdefault(key, deque())",
+        '        key = ""\n        self._queues.setdefault(key, deque())',
+        "tests/e2e/test_fairness.py"
+        "::test_a_message_is_ordered_in_the_next_batch_however_many_wait_for_another_process",
+    ),
+    Fault(
+        "The machine fails",
+        "aoray/actors/evaluation.py",
+        "    except UnsupportedModule as error:\n        return Refusal(error.message)",
+        "    except Exception as error:\n        return Refusal(str(error))",
+        "tests/unit/actors/test_machine_faults.py::test_a_fault_of_the_machine_is_never_a_result",
+    ),
+    Fault(
+        "A process's results differ",
+        "aoray/actors/evaluation.py",
+        "        if stored is not None and stored != result:",
+        "        if stored is not None and not stored:",
+        "tests/unit/actors/test_diverged.py"
+        "::test_a_process_whose_results_differ_when_it_is_evaluated_again_is_stopped_alone",
+    ),
+    Fault(
+        "A module hides state",
+        "aoray/wasm/code.py",
+        '    b"\\xfc\\x0f": ("table.grow", _STATE),\n',
+        "",
+        "tests/unit/wasm/test_state.py::test_no_code_changes_tables_or_segments_however_it_is_hidden",
+    ),
+    Fault(
+        "The operator stops a process",
+        "aoray/scheduler/rules.py",
+        "            or _refused(submission, stopped)\n",
+        "",
+        "tests/unit/scheduler/test_decisions.py"
+        "::test_a_stopped_process_has_no_actor_and_gets_no_slot_over_a_restart_too",
+    ),
+    Fault(
+        "A process sends without end",
+        "aoray/actors/push_quota.py",
+        "        if wait_s:\n",
+        "        if wait_s < 0:\n",
+        "tests/unit/gateway/test_push_quota.py"
+        "::test_a_process_that_feeds_itself_goes_on_at_its_rate_and_nothing_is_lost",
+    ),
+)
+
+
+def copied(base: Path, number: int) -> Path:
+    """HEAD, in a directory of its own."""
+    copy = base / str(number)
+    copy.mkdir()
+    archive = subprocess.run(["git", "archive", "HEAD"], cwd=ROOT, check=True, capture_output=True).stdout
+    subprocess.run(["tar", "x"], cwd=copy, input=archive, check=True)
+    for shared in SHARED:
+        if (ROOT / shared).exists():
+            (copy / shared).symlink_to(ROOT / shared)
+    return copy
+
+
+def verdict(copy: Path, fault: Fault) -> str:
+    """What the test says of the fault: it `fails`, as it should, or something is wrong."""
+    file = copy / fault.file
+    code = file.read_text()
+    if code.count(fault.old) != 1:
+        return f"STALE: the text is {code.count(fault.old)} times in {fault.file}"
+    file.write_text(code.replace(fault.old, fault.new))
+    # Ray's workers are to take the copy too, not what is installed.
+    environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", fault.test]
+    try:
+        ran = subprocess.run(
+            command, cwd=copy, env=environment, capture_output=True, text=True, timeout=SECONDS_MAX
+        )
+    except subprocess.TimeoutExpired:
+        return f"fails (not through after {SECONDS_MAX} s)"
+    (copy / "pytest.log").write_text(ran.stdout + ran.stderr)
+    said = re.findall(r"^(?:E  .*|FAILED .*|ERROR .*)$", ran.stdout, re.MULTILINE)
+    word = {0: "PASSES: nothing noticed", 1: "fails"}.get(ran.returncode, f"ERROR {ran.returncode}")
+    return f"{word}: {said[0][:150] if said else ''}"
+
+
+def main() -> None:
+    about, *_ = (__doc__ or "").splitlines()
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--only", nargs="*", default=[""], help="rows that have one of these words")
+    options = parser.parse_args()
+    base = Path(tempfile.mkdtemp(prefix="aoray-broken-"))
+    wrong = 0
+    for number, fault in enumerate(FAULTS):
+        if not any(word.lower() in (fault.row + fault.test).lower() for word in options.only):
+            continue
+        found = verdict(copied(base, number), fault)
+        wrong += not found.startswith("fails")
+        print(f"{fault.row} | {fault.test.rsplit('::')[-1]} | {found}", flush=True)
+    print(f"{wrong} were not noticed; what pytest said is in {base}")
+    sys.exit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()
