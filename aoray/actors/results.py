@@ -344,9 +344,9 @@ class Connection:
             self._db = sqlite3.connect(
                 path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
-            # Not asked for in vain: SQLite does not wait for others when the journal mode changes.
+            # SQLite does not wait when the journal mode changes: it is changed once, and waited for.
             if self._db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-                self._db.execute("PRAGMA journal_mode=WAL")
+                self._execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
             # Where a commit folds the WAL, all who write wait for the disk: `fold_for_ever` does it before.
             self._db.execute("PRAGMA wal_autocheckpoint=4000")

@@ -40,9 +40,9 @@ FORGETS = "DELETE FROM entries WHERE seq = (SELECT max(seq) FROM entries)"
 FAULTS = (
     Fault(
         "A process actor dies",
-        "aoray/nodes.py",
-        '"max_restarts": -1',
-        '"max_restarts": 0',
+        "aoray/actors/evaluation.py",
+        "        return Begun(resident.nonce + 1, known_nonce)",
+        "        return Begun(max(resident.nonce, known_nonce) + 1, known_nonce)",
         "tests/e2e/test_load.py::test_killed_actors_lose_and_double_nothing",
     ),
     Fault(
@@ -378,6 +378,8 @@ def verdict(copy: Path, fault: Fault) -> str:
     (copy / "pytest.log").write_text(ran.stdout + ran.stderr)
     said = re.findall(r"^(?:E  .*|FAILED .*|ERROR .*)$", ran.stdout, re.MULTILINE)
     word = {0: "PASSES: nothing noticed", 1: "fails"}.get(ran.returncode, f"ERROR {ran.returncode}")
+    if ran.returncode == 1 and not re.search("^FAILED", ran.stdout, re.MULTILINE):
+        word = "ERROR: the test did not begin"
     return f"{word}: {said[0][:150] if said else ''}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +29,24 @@ def results(stored: Settings) -> Iterator[Results]:
     store = open_results(stored)
     yield store
     store.close()
+
+
+def test_a_new_store_is_opened_by_several_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite does not wait for others when the journal mode changes, so who opens the store does."""
+    path = tmp_path / "results.sqlite"
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    waits = []
+
+    def released(seconds: float) -> None:
+        waits.append(seconds)
+        if other.in_transaction:
+            other.execute("ROLLBACK")
+
+    monkeypatch.setattr("aoray.actors.results.time.sleep", released)
+    Results(path).close()
+    assert waits
+    other.close()
 
 
 def test_a_result_is_found_by_message_assignment_process_and_nonce(stored: Settings) -> None:

@@ -41,6 +41,23 @@ def test_all_of_an_actor_are_refused_when_its_youngest_result_is_late(pressure: 
     assert not pressure.refuses("calm", "another", now_s)
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_lag_of_an_actor_is_its_least_in_whichever_order_results_come(
+    pressure: Pressure, order: int
+) -> None:
+    now_s = LAG_S + 1
+    pressure.accepted(("calm", "0"), "actor", now_s)
+    pressure.delivered([("hot", "0"), ("calm", "0")][::order], now_s)
+    assert not pressure.refuses("other", "actor", now_s)
+
+
+def test_what_is_awaited_is_known_until_it_is_delivered_or_forgotten(pressure: Pressure) -> None:
+    assert ("hot", "0") in pressure and ("hot", "1") in pressure and ("calm", "0") not in pressure
+    pressure.delivered([("hot", "0")], 1)
+    pressure.forget(("hot", "1"))
+    assert ("hot", "0") not in pressure and ("hot", "1") not in pressure and ("hot", "2") in pressure
+
+
 def test_who_was_refused_is_let_in_when_the_burst_is_over_or_nothing_is_known(pressure: Pressure) -> None:
     now_s = LAG_S + 1
     pressure.delivered([("hot", "0")], now_s)

@@ -78,6 +78,28 @@ def test_to_be_forgotten_is_no_way_to_a_new_burst() -> None:
     assert rates.take("hot", 0.26) > 0
 
 
+def test_who_is_forgotten_is_who_took_longest_ago() -> None:
+    rates = Rates(RATE, BURST, keys_max=2)
+    for key, tokens in (("first", 1), ("second", 1), ("third", BURST)):
+        assert rates.take(key, 0.0, tokens) == 0
+    assert rates.take("unknown", 0.0, BURST) > 0  # it begins where the first stood
+    assert rates.take("unknown", 0.0, BURST - 1) == 0
+
+
+def test_several_tokens_are_taken_at_once_or_not_at_all() -> None:
+    rates = Rates(RATE, BURST)
+    assert rates.take("a", 0.0, BURST - 1) == 0
+    assert rates.take("a", 0.0, 2) == pytest.approx(1 / RATE)
+    assert rates.take("a", 0.0) == 0
+
+
+@pytest.mark.parametrize(("rate", "burst"), [(0, 1), (-1, 1), (1, 0.5), (1, 0)])
+def test_a_rate_is_positive_and_a_burst_holds_one(rate: float, burst: float) -> None:
+    with pytest.raises(ValueError, match="a rate is positive"):
+        Rates(rate, burst)
+    assert Rates(1, 1).take("a", 0.0) == 0
+
+
 def scope(peer: str, *forwarded: str) -> dict[str, Any]:
     headers = [(b"x-forwarded-for", each.encode()) for each in forwarded]
     return {"client": (peer, 5), "headers": headers, "method": "POST"}
