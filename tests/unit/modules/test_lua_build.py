@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import wasmtime
 
-from aoray.modules.lua import LUA_MODULE_FORMAT, LUA_WASM, build, lua_item, lua_module_id
+from aoray.modules.lua import LUA_COMPUTE_LIMIT, LUA_MODULE_FORMAT, LUA_WASM, build, lua_item, lua_module_id
 from aoray.protocol.items import verify
 from aoray.protocol.tags import Tag, module_tags
 
@@ -33,7 +33,8 @@ def test_the_module_has_one_item_which_is_committed_and_signed() -> None:
     verify(item)
     assert item.id == lua_module_id() == json.loads(build.INFO.read_text())["id"]
     assert item.data == LUA_WASM.read_bytes()
-    assert list(item.tags) == module_tags(LUA_MODULE_FORMAT, [Tag("Name", "aoray-lua")])
+    own = [Tag("Name", "aoray-lua"), Tag("Compute-Limit", str(LUA_COMPUTE_LIMIT))]
+    assert sorted(item.tags) == sorted(module_tags(LUA_MODULE_FORMAT, own))
 
 
 def test_the_same_bytes_keep_their_item_and_others_get_another() -> None:

@@ -244,7 +244,11 @@ async def test_another_module_under_its_id_is_found(
     other = build(STRANGER, tags=MODULE.tags, data=MODULE.data)
     stored_raw = auditor.store.raw
     monkeypatch.setattr(
-        auditor.store, "raw", lambda stored: other.raw if stored.id == MODULE.id else stored_raw(stored)
+        auditor.store,
+        "raw",
+        lambda stored, *part: (
+            other.raw[slice(*part or (None,))] if stored.id == MODULE.id else stored_raw(stored, *part)
+        ),
     )
     error = await auditor.lie()
     assert "wrong module" in error.message and other.id in error.message

@@ -130,5 +130,7 @@ def test_a_message_too_large_for_the_stack_is_an_error(engine: Engine) -> None:
     before = process.state_hash()
     assert evaluate(process, f"return #'{'x' * 300_000}'").endswith("300000")
     process = boot(engine, "aos2_0_6")
-    assert process.evaluate(message(1, "x" * (70 << 20)), ENV).error == "unreachable (abort)"
+    assert (
+        process.evaluate(message(1, "x" * (70 << 20)), ENV).error == "the module gave no room for the message"
+    )
     assert process.state_hash() == before
