@@ -57,7 +57,7 @@ FAULTS = (
         "aoray/gateway/pusher.py",
         "            self.push(reference for reference in found if self._is_ours(reference[0]))",
         "            self.push(reference for reference in found if not reference)",
-        "tests/e2e/test_tokens.py::test_tokens_are_conserved_when_actors_are_killed",
+        "tests/unit/gateway/test_pusher.py::test_the_scan_finds_what_nobody_announced",
     ),
     Fault(
         "`kill -9` of the whole tree",
