@@ -102,7 +102,10 @@ class SimArweave:
         return self.items[id]
 
     async def info(self) -> dict[str, Any]:
-        return {"height": 1 + int(self._world.loop.time() / 5)}
+        return {"height": await self.height()}
+
+    async def height(self) -> int:
+        return 1 + int(self._world.loop.time() / 5)
 
 
 class SimGateway:

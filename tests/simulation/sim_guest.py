@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from aoray.actors.evaluation import Prepared
+from aoray.actors.loading import Spawned
 from aoray.actors.messages import ModuleInfo, environment_of
 from aoray.protocol.ids import b64url_encode
 from aoray.protocol.items import parse
@@ -87,12 +88,12 @@ def tags_of(env: bytes) -> dict[str, str]:
 class SimLoader:
     """Stands for `loading.Loader`: every process is a token."""
 
-    def ready(self, process_id: str, item: bytes) -> Prepared | None:
+    def ready(self, process_id: str, spawned: Spawned) -> Prepared | None:
         """Every second process finds its module loaded."""
-        return None if sum(item) % 2 else self._prepared(process_id, item)
+        return None if sum(spawned.item) % 2 else self._prepared(process_id, spawned.item)
 
-    async def prepared(self, process_id: str, item: bytes) -> Prepared:
-        return self._prepared(process_id, item)
+    async def prepared(self, process_id: str, spawned: Spawned) -> Prepared:
+        return self._prepared(process_id, spawned.item)
 
     def _prepared(self, process_id: str, item: bytes) -> Prepared:
         info = ModuleInfo(MODULE, MODULE, ())
