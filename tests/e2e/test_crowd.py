@@ -31,6 +31,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 STRANGER, NEIGHBOUR = "127.0.0.2", "127.0.0.3"
 SIGNER = generate_ed25519()
 WAITS = 2 * limits.RESULT_WAITS_MAX
+WAIT_SECONDS = 2
 LARGE = 24 * limits.MIB
 
 
@@ -81,6 +82,10 @@ async def test_ten_thousand_waits_of_one_address_cost_the_others_nothing(crowded
             assert (await asyncio.to_thread(other.get, "/health")).status_code == 200
             found = await asyncio.to_thread(other.get, f"/result/{process}?process-id={process}")
             assert found.status_code == 200
+            begun = time.monotonic()
+            waited = await asyncio.to_thread(other.get, f"{path}&wait={1000 * WAIT_SECONDS}")
+            assert waited.status_code == 202
+            assert time.monotonic() - begun >= WAIT_SECONDS  # it has a place, and is not sent away at once
         async with Client(crowded.url, SIGNER) as client:
             begun = time.monotonic()
             message = await client.send(process, action="Eval", data="return 6 * 7")
