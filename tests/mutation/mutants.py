@@ -81,8 +81,8 @@ GROUPS = {
             f"aoray/actors/{name}.py" for name in ("machine", "push", "delivery", "messages", "push_quota")
         ),
         (
-            *(f"{ACTORS}/test_{name}.py" for name in ("machine", "push", "delivery", "messages", "engines")),
-            *(f"{GATEWAY}/test_{name}.py" for name in ("push_quota", "pusher")),
+            *(f"{ACTORS}/test_{name}.py" for name in ("machine", "push", "delivery", "messages")),
+            f"{GATEWAY}/test_push_quota.py",
         ),
     ),
     "bounds": Group(
@@ -91,7 +91,7 @@ GROUPS = {
     ),
     "wasm": Group(
         tuple(f"aoray/wasm/{name}.py" for name in ("code", "binary", "weight")),
-        tuple(f"{WASM}/test_{name}.py" for name in ("state", "weight")),
+        tuple(f"{WASM}/test_{name}.py" for name in ("code", "state", "weight")),
     ),
     "pages": Group(("aoray/wasm/pages.py",), (f"{WASM}/test_pages.py",)),
 }
