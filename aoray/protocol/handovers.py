@@ -71,7 +71,7 @@ def hand_over_of(item: DataItem) -> HandOver | None:
 
 
 def followed(line: Line, said: HandOver) -> Line:
-    """The line with its last address handing over. One that was in it before, or a time that is not after the
+    """The line with its last address handing over. One that was in it before, or a time before that of the
     hand-over before, makes no successor: then the line is as it was."""
     last, before = line[-1], line[-2].until_ms if len(line) > 1 else -1
     if said.address != last.address or said.ms < before or said.successor in addresses(line):

@@ -235,9 +235,6 @@ def prepared(base: Path, name: str, group: Group) -> Path:
     subprocess.run(["tar", "x"], cwd=scratch, input=archive, check=True)
     with (scratch / "pyproject.toml").open("a") as config:
         config.write(CONFIG.format(modules=json.dumps(group.modules), tests=json.dumps(group.tests)))
-    for shared in ("tests/node/node_modules",):
-        if (ROOT / shared).exists():
-            (scratch / shared).symlink_to(ROOT / shared)
     if mutmut(scratch, GENERATE):
         raise RuntimeError(f"mutmut made no mutants: see {scratch}/mutmut.log")
     return scratch

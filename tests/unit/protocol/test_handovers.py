@@ -51,6 +51,9 @@ def test_the_line_says_who_signs_when_and_never_goes_back() -> None:
     for successor, ms in ((OLD.address, 2000), (NEWER.address, 999)):  # back, and before its own time
         again = hand_over_of(hand_over(NEW, "scheduler", successor, ms))
         assert again and followed(line, again) == line
+    at_once = hand_over_of(hand_over(NEW, "scheduler", NEWER.address, 1000))  # it signed no slot
+    assert at_once
+    assert [at(followed(line, at_once), ms) for ms in (1000, 1001)] == [OLD.address, NEWER.address]
     last = hand_over_of(hand_over(NEW, "scheduler", NEWER.address, 2000))
     assert last
     line = followed(line, last)
