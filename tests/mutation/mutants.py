@@ -275,7 +275,9 @@ def run_group(scratch: Path, group: Group, choice: Choice) -> list[dict[str, Any
         chosen[module] = [f"{dotted}.{name}" for name in sample]
         records.append({"module": module, "mutants": len(names) + words, "words": words, "run": len(sample)})
     begun = time.monotonic()
-    mutmut(scratch, RUN, "run", "--max-children", "2", *(name for names in chosen.values() for name in names))
+    names = [name for names in chosen.values() for name in names]
+    if names and mutmut(scratch, RUN, "run", "--max-children", "2", *names):
+        raise RuntimeError(f"the tests do not pass without a mutant: see {scratch}/mutmut.log")
     for record in records:
         module = str(record["module"])
         codes = json.loads((scratch / f"mutants/{module}.meta").read_text())["exit_code_by_key"]
