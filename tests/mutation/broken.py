@@ -323,13 +323,6 @@ FAULTS = (
         "::test_a_process_whose_results_differ_when_it_is_evaluated_again_is_stopped_alone",
     ),
     Fault(
-        "A module hides state",
-        "aoray/wasm/code.py",
-        '    b"\\xfc\\x0f": ("table.grow", _STATE),\n',
-        "",
-        "tests/unit/wasm/test_state.py::test_no_code_changes_tables_or_segments_however_it_is_hidden",
-    ),
-    Fault(
         "The operator stops a process",
         "aoray/scheduler/rules.py",
         "            or _refused(submission, stopped)\n",
