@@ -26,9 +26,9 @@ def main(path: Path, journal: Path, batches: int, synchronous: str) -> None:
             log._db.execute(f"PRAGMA synchronous={synchronous}")
         return log
 
-    user = generate_ed25519()
-    committer = Committer(opened, Placement(1), generate_ed25519(), lambda _: {})
-    said = {"Data-Protocol": "ao", "Type": "Process", "Module": user.address, "Scheduler": user.address}
+    user, scheduler = generate_ed25519(), generate_ed25519()
+    committer = Committer(opened, Placement(1), scheduler, lambda _: {})
+    said = {"Data-Protocol": "ao", "Type": "Process", "Module": user.address, "Scheduler": scheduler.address}
     process = build(user, tags=[Tag(*tag) for tag in said.items()], data=b" ")
     sent = [Tag("Data-Protocol", "ao"), Tag("Type", "Message")]
     submissions = [Submission("process", process.id, process.id, process.raw)]

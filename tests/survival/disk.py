@@ -145,6 +145,9 @@ Change = tuple[
 ]  # names at once: what each is then, and whether it is there
 
 
+UNNAMED = " (deleted)"  # so Linux calls what has no name
+
+
 class Disk:
     """The files below one directory, which is empty when the record begins."""
 
@@ -157,6 +160,8 @@ class Disk:
 
     def apply(self, record: Record) -> None:
         """Go on by one call."""
+        if record.inode not in self._files and record.path.endswith(UNNAMED):
+            return  # it never had a name (O_TMPFILE), so a power cut takes it whole
         match record.op:
             case Op.WRITE | Op.TRUNCATE:
                 self._files[record.inode].add(record)
