@@ -38,8 +38,9 @@ def make_directory(path: Path, mode: int = 0o777) -> None:
 
 
 def disk_fault(data: Path) -> str:
-    """What is wrong with the disk of a directory, if it is full."""
-    found = os.statvfs(data)
+    """What is wrong with the disk of a directory, if it is full. One that is not there yet (of a node whose
+    stores are elsewhere) will be on the disk of what is above it."""
+    found = os.statvfs(next(path for path in (data, *data.parents) if path.exists()))
     free = found.f_bavail * found.f_frsize
     return f"the disk of {data} is full: {free:,} bytes are free" if free < DISK_FREE_BYTES_MIN else ""
 

@@ -17,6 +17,7 @@ from aoray.settings import Settings
 
 def test_a_disk_that_is_full_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert durable.disk_fault(tmp_path) == ""
+    assert durable.disk_fault(tmp_path / "not" / "there" / "yet") == ""
     full = SimpleNamespace(f_bavail=DISK_FREE_BYTES_MIN // 4096 - 1, f_frsize=4096)
     monkeypatch.setattr("aoray.durable.os.statvfs", lambda _: full)
     assert "is full" in durable.disk_fault(tmp_path)
