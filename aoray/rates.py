@@ -62,3 +62,8 @@ class Rates:
                 del self._full_at[key]
         while len(self._full_at) > self._keys_max:
             self._floor = max(self._floor, self._full_at.popitem(last=False)[1])
+
+
+def rates_of(rate: float, burst_seconds: float) -> Rates | None:
+    """Those of a setting: None, so no bound, if the rate is 0; `burst_seconds`' worth may come at once."""
+    return Rates(rate, max(1.0, rate * burst_seconds)) if rate else None

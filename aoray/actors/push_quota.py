@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from aoray import limits
 from aoray.bounded import Bounded
-from aoray.rates import Rates
+from aoray.rates import rates_of
 from aoray.settings import Settings
 
 
@@ -26,8 +26,8 @@ class PushQuota:
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._processes = _rates(settings.push_rate_per_process, settings.push_burst_seconds)
-        self._wallets = _rates(settings.push_rate_per_wallet, settings.push_burst_seconds)
+        self._processes = rates_of(settings.push_rate_per_process, settings.push_burst_seconds)
+        self._wallets = rates_of(settings.push_rate_per_wallet, settings.push_burst_seconds)
         self._until: Bounded[str, float] = Bounded(limits.PUSH_HELD_PROCESSES_MAX)
         self.held_total = 0
 
@@ -57,7 +57,3 @@ class PushQuota:
         """The processes that wait, and the seconds until the first of what waits may be sent."""
         waits = ((process_id, self.held_s(process_id)) for process_id, _ in self._until.items())
         return {process_id: wait_s for process_id, wait_s in waits if wait_s}
-
-
-def _rates(rate: float, burst_seconds: float) -> Rates | None:
-    return Rates(rate, max(1.0, rate * burst_seconds)) if rate else None

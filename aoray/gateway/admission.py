@@ -23,7 +23,7 @@ from aoray.actors.asked import check_limits
 from aoray.errors import ClientError, RateLimited
 from aoray.gateway.rates import address_of, networks
 from aoray.protocol.tags import Tags
-from aoray.rates import Rates
+from aoray.rates import rates_of
 from aoray.settings import Settings
 
 ID_CHARACTERS = 43
@@ -53,7 +53,7 @@ class Limiter:
             )
         self._what = setting.rpartition("_")[2]
         self._unit = unit
-        self._rates = Rates(rate, max(1.0, rate * burst_seconds)) if rate else None
+        self._rates = rates_of(rate, burst_seconds)
         self.refused_total = 0
 
     @property

@@ -47,7 +47,7 @@ from aoray.protocol.items import DataItem, parse
 from aoray.protocol.keys import Signer
 from aoray.protocol.spawn_chain import root_wallet
 from aoray.protocol.ticks import Moment
-from aoray.rates import Rates
+from aoray.rates import rates_of
 from aoray.scheduler.attester import Attester
 from aoray.scheduler.committer import Committed, Committer, fits
 from aoray.scheduler.decisions import Decision, describe
@@ -348,7 +348,6 @@ class ShardActor(Counted):
                 await asyncio.wait_for(self._cron_wake.wait(), wait_s)
 
     def _make_ticker(self, settings: Settings, signer: Signer) -> Ticker:
-        rate, burst_seconds = settings.cron_rate_per_wallet, settings.push_burst_seconds
         reader = open_readers(settings)  # a process's parent may be another shard's
         messenger = load_key(settings, "authority").address
 
@@ -360,7 +359,7 @@ class ShardActor(Counted):
             self._committer,
             signer,
             self._now().ms,
-            rates=Rates(rate, max(1.0, rate * burst_seconds)) if rate else None,
+            rates=rates_of(settings.cron_rate_per_wallet, settings.push_burst_seconds),
             wallet_of=lambda process: root_wallet(process, messenger, item_of),
         )
 
