@@ -1,7 +1,7 @@
-"""aoray: the AO computer, on Ray.
+"""The AO computer, on Ray.
 
-For programs: `aoray.connect` (or `aoray.connect_async`) and what belongs to it. Nothing of it is imported
-before it is used, and neither Ray nor wasmtime with it.
+These are the names for programs: `aoray.connect` (or `aoray.connect_async`) and what belongs to it. Each is
+imported when it is first used, and neither Ray nor wasmtime with it.
 """
 
 from __future__ import annotations
@@ -9,14 +9,15 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from aoray._version import __version__ as __version__
+
 if TYPE_CHECKING:
     from aoray import errors
-    from aoray.client.answers import Message, Result, Sent, Spawn, Spawned
     from aoray.client.blocking import Connection, connect, log
     from aoray.client.connection import AsyncConnection, connect_async
+    from aoray.client.models import Message, Result, Sent, Spawn, Spawned
     from aoray.client.wallets import new_wallet
 
-__version__ = "0.1.0"
 __all__ = [
     "AsyncConnection",
     "Connection",
@@ -33,7 +34,7 @@ __all__ = [
 ]
 
 _ROOMS = {
-    "answers": ("Message", "Result", "Sent", "Spawn", "Spawned"),
+    "models": ("Message", "Result", "Sent", "Spawn", "Spawned"),
     "blocking": ("Connection", "connect", "log"),
     "connection": ("AsyncConnection", "connect_async"),
     "wallets": ("new_wallet",),

@@ -8,7 +8,8 @@
     │   ├── UnknownMessage     no such message in the process's log (404)
     │   ├── UnknownModule      no such module on Arweave (400 at a spawn)
     │   ├── NotFound           no such thing otherwise (404)
-    │   ├── UnsupportedModule  a module whose format no engine here runs (422)
+    │   ├── UnsupportedModule  a module that its virtual machine can't run (422)
+    │   ├── UnknownFormat      a module of a format that no virtual machine here runs (422)
     │   ├── TooLarge           over a stated bound (413)
     │   └── RateLimited        over a rate; carries retry_after_s (429)
     ├── Diverged               evaluated again, a process gives other results: it is stopped (409)
@@ -22,7 +23,7 @@
         └── StaleTerm          the caller was replaced by a successor, and must stop
 
 All of them survive pickling through Ray, since each is rebuilt from its keyword arguments. `status_of` is the
-only table of HTTP statuses; `body_of` is the JSON that a person sees (design.md §8).
+only table of HTTP statuses; `body_of` is the JSON that a person sees.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ from typing import Any
 
 
 class AorayError(Exception):
-    """An error with a `code` for programs, a message and a hint for people, and ids as `details`."""
+    """The base of all errors: a `code` for programs, a message and a hint for people, and ids as
+    `details`."""
 
     code = "error"
 
@@ -57,7 +59,7 @@ class ClientError(AorayError):
 
 
 class MalformedInput(ClientError):
-    """Input that does not parse; `field` names the place."""
+    """The input does not parse, or has a wrong value; `field` names the place."""
 
     code = "malformed"
 
@@ -91,50 +93,57 @@ class UnknownModule(ClientError):
 
 
 class NotFound(ClientError):
-    """No such route or thing."""
+    """There is no such route or thing."""
 
     code = "not_found"
 
 
 class UnsupportedModule(ClientError):
-    """The module is not WASM, or of a format that no engine here runs."""
+    """The module's bytes are nothing that its virtual machine runs: so it is on every machine."""
 
     code = "unsupported_module"
 
 
+class UnknownFormat(ClientError):
+    """No virtual machine that is installed here runs modules of that Module-Format; elsewhere one may."""
+
+    code = "unknown_format"
+
+
 class TooLarge(ClientError):
-    """Over a bound of `aoray.limits`."""
+    """The input is beyond a bound of `aoray.limits`."""
 
     code = "too_large"
 
 
 class RateLimited(ClientError):
-    """Too many requests from one address or wallet."""
+    """One address or wallet sent too many requests."""
 
     code = "rate_limited"
 
 
 class LogFault(AorayError):
-    """A lie in a process's log, found by checking it: `details` say at which nonce, and of which item."""
+    """A process's log is false, as checking it shows; `details` name the nonce and the item at fault."""
 
     code = "log_fault"
 
 
 class ProcessError(AorayError):
-    """Guest code at fault: a trap, out of compute or memory, bad output. Becomes the slot's result."""
+    """The guest's code is at fault: a trap, out of compute or memory, bad output. Becomes the slot's
+    result."""
 
     code = "process_error"
 
 
 class Diverged(AorayError):
-    """A message's result, evaluated again, is not the stored one: its process is stopped until a person has
-    looked."""
+    """A message gave another result when it was evaluated again: its process is stopped until an operator
+    has looked."""
 
     code = "diverged"
 
 
 class InfrastructureError(AorayError):
-    """Ours; the same call may go through later."""
+    """The computer is at fault; the same call may succeed later."""
 
     code = "infrastructure"
 
@@ -146,7 +155,7 @@ class Overloaded(InfrastructureError):
 
 
 class ProcessStopped(InfrastructureError):
-    """The operator of the node stopped the process: nothing is ordered or evaluated until it is resumed."""
+    """The operator stopped the process: nothing is ordered or evaluated until it is resumed."""
 
     code = "process_stopped"
 
@@ -158,7 +167,7 @@ class Unavailable(InfrastructureError):
 
 
 class BadCheckpoint(InfrastructureError):
-    """A checkpoint that is missing, torn, or not of the state that it should be."""
+    """A checkpoint is missing, torn, or not of the state that it should have."""
 
     code = "bad_checkpoint"
 
@@ -180,6 +189,7 @@ STATUS: Mapping[type[AorayError], int] = {
     UnknownMessage: 404,
     NotFound: 404,
     UnsupportedModule: 422,
+    UnknownFormat: 422,
     TooLarge: 413,
     RateLimited: 429,
     ClientError: 400,
@@ -190,12 +200,12 @@ STATUS: Mapping[type[AorayError], int] = {
 
 
 def status_of(error: AorayError) -> int:
-    """The HTTP status of an error: that of the nearest class in `STATUS`."""
+    """Return the HTTP status of an error: that of its nearest class in `STATUS`."""
     return next(STATUS[cls] for cls in type(error).__mro__ if cls in STATUS)
 
 
 def body_of(error: AorayError) -> dict[str, Any]:
-    """The JSON body of an error: `error` (text, as AO clients expect), `code`, `hint` and the ids."""
+    """Return the JSON body of an error: `error` (text, as AO clients expect), `code`, `hint` and the ids."""
     body: dict[str, Any] = {"error": error.message, "code": error.code}
     if error.hint:
         body["hint"] = error.hint

@@ -47,6 +47,8 @@ FRESH_RESULTS_MAX = 20_000  # delivered results a gateway keeps in memory, and t
 FRESH_RESULTS_BYTES_MAX = 64 * MIB
 RECEIPTS_MAX = 50_000  # receipts a gateway remembers, to find a message's actor without asking
 MODULES_KNOWN_MAX = 10_000
+MESSAGES_FETCHED_AT_ONCE_MAX = 32  # from Arweave, by one gateway, to be assigned; addresses share them
+MODULE_WORD_SECONDS_MAX = 60.0  # a gateway is believed about a module whose data is not there yet
 MODULE_CHECKS_AT_ONCE_MAX = 2  # whose data one gateway fetches and looks at before it takes a spawn
 PROCESSES_KNOWN_MAX = 20_000  # processes a gateway remembers: their items, their actors; a shard: their heads
 PROCESSES_KNOWN_BYTES_MAX = 64 * MIB  # of those items; and of what a shard remembers, for crons
@@ -56,7 +58,11 @@ RAY_CONNECT_SECONDS_MAX = 5  # to reach a cluster (`--ray-address`),
 RAY_JOIN_SECONDS_MAX = 12  # and to become a part of it
 HEALTH_SECONDS_MAX = 10  # an actor that does not answer in this time is not healthy
 STATS_SECONDS_MAX = 1.0  # what a page of figures waits for a shard
+BLOCK_HEIGHT_SECONDS_MAX = 2.0  # so old is the height of Arweave that a gateway says, and so long it waits
+START_SECONDS_MAX = 120  # of a computer, until all its actors are ready
+STOP_SECONDS_MAX = 60  # of one that tests and benchmarks end, until all it started is gone
 DRY_RUNS_IN_FLIGHT_MAX = 256  # for one gateway
+PRESENT_SECONDS_MAX = 60  # that an actor goes on with a dry run, or waits to hand out a memory
 MEMORIES_IN_FLIGHT_MAX = 2  # whole memories that one gateway hands out (`GET /state`) at once
 RESULTS_PAGE_BYTES_MAX = 32 * MIB  # a page of results ends early there, and says that there are more
 EXCHANGE_SECONDS_MAX = 10.0  # that a driver's call is held while no answer is ready
@@ -79,6 +85,8 @@ TERMS_CACHED_MAX = (
     16_384  # numbers of tags and ids in the index, so that those that come often are not hashed again
 )
 INDEX_SLICE_TERMS = 4_000  # rows of the index that a bundle writes at a time: others have their turns between
+WAL_BYTES = 64 * MIB  # of the index's write-ahead log, at which it is emptied
+WAL_FOLD_SECONDS_MAX = 2.0  # that writers wait meanwhile for who reads it; else at as many bytes more
 WAITING_BYTES_MAX = 16 * MIB  # of the flusher's bundles whose items are not indexed yet: a second's work
 RECENT_SECONDS_MAX = 5.0  # that a search waits for what is acknowledged and not posted yet
 TRANSACTION_BODY_BYTES_MAX = 16 * MIB  # of a layer-1 transaction as JSON: 12 MiB of data with it, as nodes
@@ -93,7 +101,11 @@ PART_BYTES_MAX = 25 * MIB  # of a data item that comes in parts (a bundler's `/c
 PART_BYTES_MIN = 256 * KIB  # as is told to clients; 100 MiB of them are 400
 PIECES_IDLE_SECONDS_MAX = 600  # such an upload is dropped that makes no progress
 PIECES_SECONDS_MAX = 3_600  # or takes longer in all
+UPLOAD_TREES_MAX = 8  # of uploads whose chunks were asked for last
+SAME_DATA_MAX = 4  # layer-1 transactions that wait for the same data, and get it together
 MINE_BLOCKS_MAX = 100  # by one request
+MINE_BLOCKS_PER_SECOND = 1  # of all requests together, for good;
+MINE_BLOCKS_BURST = 1_000  # and at once
 BALANCES_BYTES_MAX = 16 * MIB  # a genesis file
 BUNDLE_DEPTH_MAX = 4  # bundles in bundles that are unfolded; deeper ones are kept, closed
 UPLOAD_BODY_SECONDS_MAX = 600  # that is 100 MiB at 1.4 Mbit/s
@@ -110,16 +122,29 @@ MANIFESTS_KNOWN_BYTES_MAX = 16 * MIB
 HEADER_TAG_BYTES_MAX = 8 * KIB  # tags sent as response headers (node's client takes 16 KiB of headers)
 GRAPHQL_REQUEST_BYTES_MAX = 256 * KIB
 GRAPHQL_TOKENS_MAX = 4_000  # of one query's text
+GRAPHQL_KEPT_MAX = 64  # queries that are kept parsed,
+GRAPHQL_KEPT_CHARACTERS_MAX = 2_000  # and how long they may be: a document takes 150 to 300 times as much
 GRAPHQL_FIELDS_MAX = 300  # that one query selects, fragments spread out
 GRAPHQL_SEARCHES_MAX = 20  # root fields and counts (each alias by itself), each a search of its own
+GRAPHQL_SPREADS_MAX = 200
+GRAPHQL_ERRORS_MAX = 10  # of one answer
 GRAPHQL_VALUES_MAX = 2_000  # ids, owners, tag values, … in the filter of one search
+GRAPHQL_PAIRS_MAX = 100  # owners times processes that are looked up together; of more only each by itself
 GRAPHQL_COST_MAX = 100_000  # values that one answer can have, by its fields and pages
 GRAPHQL_STEPS_MAX = 50_000_000  # SQLite instructions of all searches of one query: seconds, not minutes
 GRAPHQL_SECONDS_MAX = 10  # for all of one query, once it has a thread
 GRAPHQL_SCANNED_MAX = 20_000  # items whose tags are read to answer one query
+GRAPHQL_COUNTED_MAX = 200_000  # how far sets of items are counted to find the rarest
 GRAPHQL_AT_ONCE_MAX = 2  # queries that a gateway answers at once; addresses take turns
 GRAPHQL_WAITING_MAX = 200  # that wait for one of these threads,
 GRAPHQL_WAIT_SECONDS_MAX = 20  # for so long
+
+# The Python client (`aoray.connect`), and the command line.
+CLIENT_CONNECTIONS_MAX = 256
+CLIENT_REQUEST_SECONDS_MAX = 90  # longer than a computer holds a request
+CLIENT_SLOT_WAITS_MAX = 64  # at once, of a client: each has a connection for itself
+CLIENT_CALLS_MAX = 2  # of one driver to a gateway at once
+DEMO_ROUNDS_MAX = 1_000  # that `aoray demo` asks whether its messages have arrived
 
 # Batches and queues between actors.
 BATCH_MESSAGES_MAX = 1_000
@@ -131,10 +156,15 @@ RESULTS_AWAITED_FREE = 1_000  # to be evaluated
 ORDER_LAG_SECONDS_MAX = 1.0  # in a gateway's queue
 SUBMIT_MESSAGES_MAX = 128  # of one call: more save little, and what waits in the shard is refused too late
 RESULT_LAG_SECONDS_MAX = 2.0  # from there to the result
+RESULT_LAG_TRY_SECONDS = 0.1  # so often one message of others is let in at an actor that is late
 RESULT_SILENCE_SECONDS_MAX = 5.0  # without any result of an actor or a process that owes more than that
 RESULT_SILENCE_TRY_SECONDS = 1.0  # so often one message is let in all the same
 LAG_KNOWN_SECONDS = 1.0  # so long a lag counts that was measured
 RETRY_SECONDS_MAX = 30.0  # a batch is sent again for this long while an actor is being restarted
+BATCH_CALLS_MAX = 2  # to one shard at once: one is under way while the next gathers
+ACTOR_READY_SECONDS_MAX = 30.0  # for an actor to answer its shard: one that Ray makes just now takes a while
+ACTOR_NAME_SECONDS_MAX = 30.0  # until the name of an actor that was ended is free
+ACTOR_LOOK_SECONDS_MAX = 1.0  # for an actor to say where it is
 PUSH_QUEUE_RESULTS_MAX = 20_000  # beyond it results wait in the store, and are found by the next scan
 PUSHES_IN_FLIGHT_MAX = 128  # results of one gateway whose outboxes are being sent
 PUSH_RESTING_RESULTS_MAX = 10_000  # that wait for something; beyond it they are left to the scan
@@ -148,13 +178,13 @@ PUSH_HANDED_BYTES_MAX = (
 )  # of a result that is handed over with its announcement, not read from the store
 PUSH_HELD_BYTES_MAX = 64 * MIB  # of such results in one gateway
 SHORT_WAY_RESULTS_MAX = 512  # of one actor, whose outboxes it is sending; others it hands to the messenger
-NO_PROCESS_SECONDS = 60.0  # so long a target that is no process (a wallet) is taken for none
+NO_PROCESS_SECONDS = 60.0  # so long a target that is not a process (a wallet) is taken for none
 SENDERS_KNOWN_MAX = 10_000  # processes of which an actor knows how they sign, and targets that are none
 PUSH_SETTLE_S = 0.02  # what became of outboxes gathers for so long: nobody waits for it but who looks
 FOLD_SECONDS = 0.5  # how often an actor that writes folds the results' WAL, so that commits seldom have to
 PUSH_SCAN_S = 10.0  # how often the store is scanned for outboxes that nobody announced
 PUSH_BACKOFF_MAX_S = 10.0
-PUSH_FOREIGN_ATTEMPTS_MAX = 360  # towards another network, so about an hour; towards our own there is no end
+PUSH_FOREIGN_ATTEMPTS_MAX = 360  # towards another network, so about an hour; on this computer there is no end
 PUSH_ERROR_CHARACTERS_MAX = 500  # of the reason that is kept with an outbox message
 TRACE_NODES_MAX = 1_000  # slots and messages of a trace; also how far back its causes go
 WIRE_FRAME_BYTES_MAX = 256 * MIB  # one call or answer between two actors
@@ -173,6 +203,7 @@ ACTOR_QUEUE_MESSAGES_MAX = 50_000  # beyond it the actor drops payloads, and rea
 REPLAY_PAGE_ENTRIES = 500
 SLICE_ENTRIES_MAX = 512  # messages that a process actor evaluates before it writes their results
 SLICE_ENTRIES_PER_PROCESS_MAX = 8  # then it is the next process's turn
+ROUND_ENTRIES = 64  # so many go round all processes that are ready, but for one of each
 SLICE_SECONDS = 0.015  # a slice begins no message after this time
 SLICE_RESULT_BYTES_MAX = 32 * MIB  # nor once its results are this large
 ACTIVATIONS_IN_FLIGHT_MAX = 16  # whose modules a process actor loads side by side
@@ -193,8 +224,13 @@ MODULES_LOADED_BYTES_MAX = 1 * GIB  # and what they and their memories after boo
 IDLE_SECONDS_MAX = 600  # and those that have had nothing to do for so long
 FLUSH_BUNDLE_ENTRIES_MAX = 1_000
 FLUSH_BUNDLE_BYTES_MAX = 8 * MIB
+FLUSH_BACKOFF_SECONDS_MAX = 30.0
+QUERY_IDS_MAX = 100  # that one query for the depth of bundles names
 HIBERNATION_SCAN_SECONDS = 2.0  # how often a process actor looks for those
 REST_SECONDS = 2.0  # a process that was idle for so long holds its own pages compressed
+OVERLAY_BYTES_MAX = 1 * MIB  # a process's own pages, as they are kept compressed once it has changed them
+REST_BYTES_MAX = 8 * MIB  # and that are compressed while it is idle
+BOOTS_MAX = 8  # memories after the boot of one module, for different limits
 RESTS_AT_ONCE_MAX = 8  # made to rest before messages have their turn again
 UPLOADS_WATCHED_AT_ONCE = 100  # whose confirmations are asked for in one round
 NODE_REQUESTS_IN_FLIGHT_MAX = 8
@@ -202,8 +238,14 @@ WATCH_SECONDS_MAX = 30.0  # between two such rounds
 REPOST_SECONDS_MAX = 86_400  # between two posts of one that Arweave does not show
 BACKLOG_ROWS_WEIGHED_MAX = 10_000  # of what waits for Arweave; the bytes of more are estimated
 
+# A store in SQLite's files.
+SQLITE_BUSY_SECONDS_MAX = 30  # that one waits for other writers
+SQLITE_LOOK_MS_MAX = 10  # between two looks whether they are done
+INDEXER_BUSY_SECONDS_MAX = 10  # that the indexer of the embedded Arweave waits for other writers
+
 # A store on PostgreSQL.
 STORE_CONNECT_SECONDS_MAX = 10
+STORE_HOLD_SECONDS_MAX = 5.0  # that a start waits for a store which another computer holds
 STORE_STATEMENT_SECONDS_MAX = 60  # half of it for a lock, a quarter for a transaction that says nothing
 STORE_LOOKS_MAX = 16  # threads in which one gateway reads it
 FILES_REST_SECONDS = 30  # in which shared files that failed are not asked for again
@@ -255,7 +297,7 @@ ATTEST_PROCESSES_MAX = 100  # whose attestations are signed and written down at 
 # Guest code.
 OWN_ACTORS_MAX = 64  # of one shard: each is an OS process of 60 MB; beyond it the pool is used
 MODULE_BYTES_MAX = 64 * MIB
-FUNCTION_WEIGHT_MAX = 4_000  # for the compiler (wasm/weight.py): about milliseconds
+FUNCTION_WEIGHT_MAX = 4_000  # for the compiler (vm/wasm/weight.py): about milliseconds
 MODULE_WEIGHT_MAX = 20_000  # all its functions together
 MODULE_COMPILE_SECONDS_MAX = 120
 MODULE_GLOBALS_MAX = 500  # mutable ones
@@ -270,11 +312,16 @@ MEMORY_BYTES_MAX = 1 * GIB
 # Units of fuel for one message, without a Compute-Limit tag: at worst 10 s (docs/fuel.md). A load or a store
 # takes 16, most other instructions one.
 FUEL_DEFAULT = 300_000_000
+FUEL_PUBLISHED = 200_000_000_000  # that our own tools state for a module: aos reads any message with it
 FUEL_MAX = 9_000_000_000_000
 FUEL_AT_ONCE = 100_000_000  # of a message that others wait for; one that takes more goes on in slices
 FUEL_SLICE = 10_000_000  # after which such a message can be put by
 FUEL_DRY_RUN_MAX = 10_000_000_000  # anybody may ask for one, and it is nobody's result
 LONG_MESSAGES_MAX = 32  # that one process actor evaluates side by side; others wait for their turn
+LONG_MESSAGES_OWNER_MAX = 8  # and those of one owner; he has the same part of the memory for them
+LONG_MESSAGE_SECONDS_FIRST = (
+    2.0  # of evaluation that one has, if an owner waits who has no place; then twice that
+)
 LONG_DRY_RUNS_MAX = 4  # and dry runs
 RESULT_BYTES_MAX = 8 * MIB  # the JSON that a message's evaluation gives back
 OUTBOX_MESSAGES_MAX = 20_000  # messages, spawns and assignments of one result together
@@ -295,5 +342,6 @@ assert max(RESULT_BYTES_MAX, BATCH_BYTES_MAX) <= COURIER_QUEUE_BYTES_MAX
 assert MODULE_BYTES_MAX <= UPLOAD_BYTES_MAX <= PIECES_SENDER_BYTES_MAX <= PIECES_BYTES_MAX
 assert PUSH_RESTING_RESULTS_MAX + PUSH_UPLOADS_MAX + PUSHES_IN_FLIGHT_MAX < PUSH_QUEUE_RESULTS_MAX
 assert MEMORY_BYTES_DEFAULT <= MEMORY_BYTES_MAX
-assert FUEL_SLICE <= FUEL_AT_ONCE <= FUEL_DEFAULT <= FUEL_MAX
+assert FUEL_SLICE <= FUEL_AT_ONCE <= FUEL_DEFAULT <= FUEL_PUBLISHED <= FUEL_MAX
 assert FUEL_DRY_RUN_MAX <= FUEL_MAX
+assert LONG_MESSAGES_OWNER_MAX <= LONG_MESSAGES_MAX

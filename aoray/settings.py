@@ -1,24 +1,32 @@
 """How one computer is set up: a plain value, from `AORAY_*` variables and the command line.
 
-`Settings()` is a laptop's computer. `Settings.from_environment()` lets `AORAY_DATA`, `AORAY_PORT`, … override
-any field.
+`Settings()` is a laptop's computer. A setting is one field of it, made by `setting`, which says what it is
+for and what it may be. All else is made from these fields (`SETTINGS`): the variable `AORAY_PORT` and the
+option `--port` of `aoray up`, the checks, `aoray config`, and the page docs/settings.md (`make settings`).
+
+On failure: `ClientError` names the option or the variable, what it is, and what it must be.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from aoray import limits
-from aoray.errors import ClientError
+from aoray.util.log_setup import LEVELS
+from aoray.util.setting_fields import Setting, setting, settings_of
+
+PORT_MAX = 65_535
+HTTP = ("http://", "https://")
 
 
 @dataclass(frozen=True, slots=True)
-class Handed:
-    """What `aoray up` hands to actors on all nodes of a cluster (see `aoray.nodes`), and nobody sets."""
+class ClusterInfo:
+    """What `aoray up` hands to actors on all nodes of a cluster (see `aoray.cluster.nodes`); no user sets
+    it."""
 
     head: str
     """The address of the node of `aoray up`."""
@@ -36,117 +44,207 @@ class Handed:
 class Settings:
     """The settings of one computer. Paths are absolute once `resolved()`."""
 
-    data: Path = Path("aoray-data")
-    """The one directory that holds everything: logs, results, Arweave, modules, keys."""
-    store: str = ""
-    """Where log and results are, for all nodes: `postgresql://user@host/database?schema=aoray`; empty means
-    SQLite under `data`. See docs/storage.md."""
-    files: str = ""
-    """Where modules and checkpoints are, for all nodes: a URI that `pyarrow.fs` knows, such as
-    `s3://bucket/folder`; empty means under `data`."""
-    keys: str = ""
-    """The directory of the computer's keys, the same on each node; empty means `keys` under `data`."""
-    host: str = "127.0.0.1"
-    port: int = 4000
-    """All units; the embedded Arweave alone on +1, messenger +2, scheduler +3, compute unit +4."""
-    ray_address: str = ""
-    """An existing Ray cluster (`auto`, `host:port`); empty starts one here for this computer alone."""
-    gateway_url: str = ""
-    """An Arweave gateway, which everything is read from, and posted to; empty means the embedded one."""
-    balances: str = ""
-    """A JSON file of what wallets have when the embedded Arweave begins: `{"ADDRESS": "WINSTON", …}`."""
-    bundler_url: str = ""
-    """A bundler, where bundles of the log are posted instead."""
-    arweave_wallet: str = ""
-    """File of an Arweave wallet (RSA JWK, mode 0600) that pays: the bundler if there is one; if not, bundles
-    become layer-1 transactions, and the gateway must be a node's or pass them on to one."""
-    confirmations_min: int = 10
-    """Blocks on top of each other after which a bundle is on Arweave for good (not asked of the embedded)."""
-    repost_seconds: int = 600
-    """A bundle that Arweave has accepted and does not know (any more) is posted again after this time."""
-    shards: int = 1
-    """Scheduler shards. Fixed when a data directory is first used."""
-    gateways: int = 1
-    actors_per_node: int = 0
-    """Process actors in the pool; 0 means one for each core."""
-    actors: int = 0
-    """Process actors of the whole computer; 0: as many as all its nodes offer."""
-    actor_per_process: bool = False
-    """Each process is a Ray actor for itself (a process can ask for it with the tag `Actor: own`)."""
-    resident_processes_max: int = limits.RESIDENT_PROCESSES_MAX
-    """Processes that an actor holds in memory; beyond it, idle ones are checkpointed and let go."""
-    resident_bytes_max: int = 0
-    """Bytes that the processes of an actor may take in memory; beyond it, idle ones are let go. 0: an
-    actor's part of two fifths of the machine's memory."""
-    idle_seconds_max: int = limits.IDLE_SECONDS_MAX
-    """An idle process is let go after this time. The next message wakes it."""
-    compute_limit_max: int = limits.FUEL_MAX
-    """The largest Compute-Limit (fuel for a message) of a process that may be spawned here."""
-    memory_limit_max: int = limits.MEMORY_BYTES_MAX
-    """The largest Memory-Limit, in bytes."""
-    flush_interval_ms: int = 1000
-    rate_per_address: float = 0.0
-    """Requests a second that write or compute, from one address at each gateway; 0: as many as come."""
-    rate_reads_per_address: float = 1000.0
-    """GETs a second from one address at each gateway, in looks at a page (a search is 10, a state 100, a
-    result nothing); 0: as many as come."""
-    rate_per_wallet: float = 0.0
-    """Messages and spawns a second that one wallet signs, at each gateway; 0: as many as come."""
-    rate_burst_seconds: float = 10.0
-    """So many seconds' worth of either may come at once."""
-    push_rate_per_process: float = 500.0
-    """Outbox messages a second that one process sends on, by its actor and by its gateway each; 0: as many as
-    come. What is over it waits."""
-    push_rate_per_wallet: float = 2000.0
-    """The same of all processes together that belong to one wallet: its own, and those that they spawned."""
-    cron_rate_per_wallet: float = 100.0
-    """Ticks a second of all crons of such processes, at each shard; 0: as many as are due. What is over it is
-    left out, as it is behind a slow process."""
-    push_burst_seconds: float = 60.0
-    """So many seconds' worth of any of the three may come at once."""
-    push_foreign_attempts_max: int = limits.PUSH_FOREIGN_ATTEMPTS_MAX
-    """How often an outbox message is attempted towards another network before it is `dead`."""
-    trusted_proxies: str = ""
-    """Addresses and networks, with commas, whose `X-Forwarded-For` says whom a request is from."""
-    attest_interval_ms: int = 2000
-    """How often what messages gave is signed for Arweave, one attestation for each process that had some."""
-    log_level: str = "warning"
-    """What actors write into their logs: debug, info, warning, error or critical, and what is worse."""
-    handed: Handed | None = None
-    """Only on a cluster of several nodes."""
+    data: Path = setting(
+        Path("aoray-data"),
+        "The one directory that holds everything: logs, results, Arweave, modules, keys.",
+        section="Where everything is kept",
+        is_path=True,
+    )
+    store: str = setting(
+        "",
+        "Where log and results are, for all nodes: postgresql://user@host/database?schema=aoray"
+        " (docs/storage.md).",
+        unset="SQLite in --data",
+    )
+    files: str = setting(
+        "",
+        "Where modules and checkpoints are, for all nodes: a URI that pyarrow.fs knows, such as"
+        " s3://bucket/folder.",
+        unset="in --data",
+    )
+    keys: str = setting(
+        "",
+        "The directory of the computer's keys, the same on each node.",
+        unset="keys in --data",
+        is_path=True,
+    )
+    host: str = setting("127.0.0.1", "The address to listen on.", section="Network")
+    port: int = setting(
+        4000,
+        "The port of all units. Five in a row are used: the embedded Arweave is alone on the next, then"
+        " messenger, scheduler and compute unit.",
+        least=1,
+        most=PORT_MAX - 4,
+    )
+    trusted_proxies: str = setting(
+        "",
+        "Addresses and networks, with commas, whose X-Forwarded-For says whom a request is from.",
+        unset="none",
+    )
+    gateway_url: str = setting(
+        "",
+        "An Arweave gateway, which everything is read from, and posted to.",
+        section="Arweave",
+        unset="the embedded Arweave",
+        schemes=HTTP,
+    )
+    balances: str = setting(
+        "",
+        'A JSON file of what wallets have when the embedded Arweave begins: {"ADDRESS": "WINSTON", …}.',
+        unset="a gift to each wallet that pays",
+        is_path=True,
+    )
+    bundler_url: str = setting(
+        "",
+        "A bundler (Turbo, Irys), where bundles of the log are posted instead.",
+        unset="the gateway",
+        schemes=HTTP,
+    )
+    arweave_wallet: str = setting(
+        "",
+        "The file of an Arweave wallet (RSA JWK, mode 0600) that pays the bundler. Without a bundler, bundles"
+        " become layer-1 transactions, and the gateway must be a node's or pass them on to one.",
+        unset="none",
+        is_path=True,
+    )
+    confirmations_min: int = setting(
+        10,
+        "Blocks on top of each other after which a bundle is on Arweave for good (not asked of the embedded"
+        " one).",
+    )
+    repost_seconds: int = setting(
+        600,
+        "A bundle that Arweave has accepted and does not know (any more) is posted again after so long.",
+    )
+    flush_interval_ms: int = setting(1000, "How often the log is posted to Arweave.", least=1)
+    attest_interval_ms: int = setting(
+        2000,
+        "How often what messages gave is signed for Arweave, one attestation for each process that had some.",
+        least=1,
+    )
+    ray_address: str = setting(
+        "",
+        "The Ray cluster to join (auto, host:port).",
+        section="Ray and its actors",
+        unset="a Ray that is started here, for this computer alone",
+    )
+    shards: int = setting(1, "Scheduler shards. Fixed when a data directory is first used.", least=1)
+    gateways: int = setting(1, "Gateways, spread over the nodes.", least=1)
+    actors_per_node: int = setting(0, "Process actors of each node.", unset="one for each core")
+    actors: int = setting(0, "Process actors of all nodes.", unset="as many as they offer")
+    actor_per_process: bool = setting(
+        False, "Each process is a Ray actor for itself (one can ask for it with the tag `Actor: own`)."
+    )
+    resident_processes_max: int = setting(
+        limits.RESIDENT_PROCESSES_MAX,
+        "Processes that an actor holds in memory. Beyond it, idle ones are checkpointed and let go.",
+        section="What processes may take",
+        least=1,
+    )
+    resident_bytes_max: int = setting(
+        0,
+        "Bytes that the processes of an actor may take in memory. Beyond it, idle ones are let go.",
+        unset="its part of two fifths of the machine's memory",
+    )
+    idle_seconds_max: int = setting(
+        limits.IDLE_SECONDS_MAX,
+        "An idle process is let go after this time. The next message wakes it.",
+        least=1,
+    )
+    compute_limit_max: int = setting(
+        limits.FUEL_MAX,
+        "The largest Compute-Limit (fuel for a message) of a process that may be spawned here.",
+        least=1,
+    )
+    memory_limit_max: int = setting(
+        limits.MEMORY_BYTES_MAX, "The largest Memory-Limit, in bytes, of such a process.", least=1
+    )
+    rate_per_address: float = setting(
+        0.0,
+        "Requests a second that write or compute, from one address at each gateway.",
+        section="Rates",
+        unset="as many as come",
+    )
+    rate_reads_per_address: float = setting(
+        1000.0,
+        "GETs a second from one address at each gateway, in looks at a page (a search is 10, a state 100, a"
+        " result nothing); 0: as many as come.",
+    )
+    rate_per_wallet: float = setting(
+        0.0,
+        "Messages and spawns a second that one wallet signs, at each gateway.",
+        unset="as many as come",
+    )
+    rate_burst_seconds: float = setting(
+        10.0, "So many seconds' worth of any of these three may come at once."
+    )
+    push_rate_per_process: float = setting(
+        250.0,
+        "Outbox messages a second that one process sends on, by its actor and by its gateway each; 0: as many"
+        " as come. What is over it waits.",
+    )
+    push_rate_per_wallet: float = setting(
+        500.0,
+        "Outbox messages a second that all processes of one wallet send on together: its own, and those that"
+        " they spawned.",
+    )
+    cron_rate_per_wallet: float = setting(
+        100.0,
+        "Ticks a second of all crons of such processes, at each shard; 0: as many as are due. What is over it"
+        " is left out, as it is behind a slow process.",
+    )
+    push_burst_seconds: float = setting(
+        60.0, "So many seconds' worth of any of these three may come at once."
+    )
+    push_foreign_attempts_max: int = setting(
+        limits.PUSH_FOREIGN_ATTEMPTS_MAX,
+        "How often an outbox message is attempted towards another network, or for what Arweave does not show,"
+        " before it is dead.",
+    )
+    log_level: str = setting(
+        "warning",
+        "What actors write into their logs: this, and what is worse.",
+        section="Logs",
+        choices=LEVELS,
+    )
+    cluster: ClusterInfo | None = None
+    """Only on a cluster of several nodes; nobody sets it."""
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ, **overrides: Any) -> Self:
-        """Settings from `AORAY_<FIELD>` variables; `overrides` that are not None win."""
-        found = {
-            f.name: _parse(f.name, f.default, environment[variable])
-            for f in fields(cls)
-            if f.name != "handed" and (variable := f"AORAY_{f.name.upper()}") in environment
-        }
-        return cls(**found | {key: value for key, value in overrides.items() if value is not None})
+    def from_environment(cls, environment: Mapping[str, str] = os.environ, **options: Any) -> Self:
+        """Return the settings that are in force (see `in_force`)."""
+        return cls(**{each.setting.name: each.value for each in in_force(environment, options)})
+
+    def check(self) -> None:
+        """Check that each setting is what its field declares; `Settings` itself accepts any value. Raises
+        `ClientError`."""
+        for each in SETTINGS:
+            each.check(getattr(self, each.name), each.name)
 
     def resolved(self) -> Self:
-        """The same, with absolute paths (actors have another working directory)."""
-        wallet = str(Path(self.arweave_wallet).expanduser().resolve()) if self.arweave_wallet else ""
-        balances = str(Path(self.balances).expanduser().resolve()) if self.balances else ""
-        keys = str(Path(self.keys).expanduser().resolve()) if self.keys else ""
+        """Return the settings with absolute paths (actors have another working directory)."""
+        paths = {each.name: getattr(self, each.name) for each in SETTINGS if each.is_path}
         return replace(
-            self, data=self.data.expanduser().resolve(), arweave_wallet=wallet, keys=keys, balances=balances
+            self,
+            **{
+                name: type(path)(Path(path).expanduser().resolve()) if path else path
+                for name, path in paths.items()
+            },
         )
 
     @property
     def keys_directory(self) -> Path:
-        """Where the computer's keys are."""
+        """The directory of the computer's keys."""
         return Path(self.keys) if self.keys else self.data / "keys"
 
     @property
     def pool(self) -> int:
-        """How many process actors there are."""
+        """The number of process actors."""
         return self.actors or self.actors_per_node or os.cpu_count() or 1
 
     @property
     def url(self) -> str:
-        """Where all units answer."""
+        """The URL at which all units answer."""
         return f"http://{self.host}:{self.port}"
 
     @property
@@ -156,17 +254,40 @@ class Settings:
 
     @property
     def arweave_url(self) -> str:
-        """Where Arweave answers: the configured gateway, or the embedded one."""
-        embedded = self.handed.arweave_url if self.handed else f"http://{self.host}:{self.port + 1}"
+        """The URL of Arweave: the configured gateway, or the embedded one."""
+        embedded = self.cluster.arweave_url if self.cluster else f"http://{self.host}:{self.port + 1}"
         return self.gateway_url or embedded
 
 
-def _parse(name: str, default: Any, text: str) -> Any:
-    try:
-        if isinstance(default, bool):
-            return text.lower() in ("1", "true", "yes", "on")
-        return type(default)(text) if not isinstance(default, Path) else Path(text)
-    except ValueError as error:
-        raise ClientError(
-            f"AORAY_{name.upper()} is {text!r}", hint=f"It should be like {default!r}."
-        ) from error
+SETTINGS = settings_of(Settings)
+"""Every setting, in the order of the help and of the page."""
+
+
+class InForce(NamedTuple):
+    """A setting, its value, and where the value comes from."""
+
+    setting: Setting
+    value: Any
+    source: Literal["option", "environment", "default"]
+
+
+def in_force(environment: Mapping[str, str], options: Mapping[str, Any]) -> list[InForce]:
+    """Return every setting with its value: that of its option, unless it is None, or of its variable, or
+    its default.
+
+    `options` are values by the names of fields. ClientError if a value is not what its field says.
+    """
+    if unknown := options.keys() - {each.name for each in SETTINGS}:
+        raise TypeError(f"no such settings: {', '.join(sorted(unknown))}")
+    found = []
+    for each in SETTINGS:
+        if (value := options.get(each.name)) is not None:
+            each.check(value, each.option)
+            found.append(InForce(each, value, "option"))
+        elif each.variable in environment:
+            value = each.parse(environment[each.variable])
+            each.check(value, each.variable)
+            found.append(InForce(each, value, "environment"))
+        else:
+            found.append(InForce(each, each.default, "default"))
+    return found

@@ -12,9 +12,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from aoray.protocol.deephash import deep_hash
-from aoray.protocol.items import build, parse, verify
-from aoray.protocol.keys import EthereumSigner, Signer, SolanaSigner, generate_ed25519, generate_rsa
+from aoray.protocol.ans104.deep_hash import deep_hash
+from aoray.protocol.ans104.items import build, parse, verify
+from aoray.protocol.signatures.arweave import generate_rsa
+from aoray.protocol.signatures.base import Signer
+from aoray.protocol.signatures.ed25519 import generate_ed25519
+from aoray.protocol.signatures.ethereum import EthereumSigner
+from aoray.protocol.signatures.solana import SolanaSigner
 from aoray.protocol.tags import Tag
 from benchmarks.report import Report
 

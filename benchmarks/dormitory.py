@@ -1,5 +1,5 @@
 """Many processes that are spawned, messaged, left alone until they hibernate, and woken: what `density` and
-`wake` measure, and tests/e2e/test_dormitory.py checks.
+`wake` measure, and tests/e2e/test_hibernation.py checks.
 
 Each process counts its messages and says the count, so every answer shows whether anything was lost or done
 twice. That all sleep is seen in the index of checkpoints: each has one of its last message.
@@ -18,8 +18,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from aoray.client import Client
-from aoray.protocol.keys import generate_ed25519
-from aoray.testing import LocalComputer
+from aoray.protocol.signatures.ed25519 import generate_ed25519
+from aoray.testing.local_computer import LocalComputer
 from benchmarks.guests import PLAIN_FORMAT, Guest, guest
 from benchmarks.http import Connection, prepare
 from benchmarks.load import Measured, Prepared, closed_loop, exchange

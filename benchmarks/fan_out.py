@@ -11,8 +11,8 @@ import asyncio
 from typing import Any
 
 from aoray.client import Client
-from aoray.protocol.keys import generate_ed25519
-from aoray.testing import LocalComputer
+from aoray.protocol.signatures.ed25519 import generate_ed25519
+from aoray.testing.local_computer import LocalComputer
 from benchmarks.guests import PLAIN_FORMAT, guest
 from benchmarks.report import Report
 from benchmarks.running import Meter, computer_for, hashes_of, run_loop

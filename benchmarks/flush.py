@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from aoray.client import Client
-from aoray.protocol.keys import generate_ed25519
+from aoray.protocol.signatures.ed25519 import generate_ed25519
 from benchmarks.guests import Guest
 from benchmarks.load import Measured, Prepared, closed_loop
 from benchmarks.report import Report

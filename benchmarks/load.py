@@ -17,7 +17,7 @@ from statistics import quantiles
 from typing import Any, NamedTuple
 
 from aoray.client import Client
-from aoray.protocol.keys import generate_ed25519
+from aoray.protocol.signatures.ed25519 import generate_ed25519
 from aoray.protocol.tags import Tag
 from benchmarks.guests import Guest
 from benchmarks.http import Connection, prepare

@@ -2,8 +2,8 @@
 
 Each answer is checked against the count of messages that its process has had, so one that was lost, doubled
 or done twice shows. Memory is looked at all the while; an actor that was restarted (for want of memory, or a
-fault) has another pid. As it stands (20,000 processes, 2,000 messaged for 2 minutes) it is the soak of
-issue 4; tests/e2e/test_many.py runs a small one.
+fault) has another pid. As it stands (20,000 processes, 2,000 messaged for 2 minutes) it takes some
+minutes; tests/e2e/test_many.py runs a small one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aoray.testing import LocalComputer
+from aoray.testing.local_computer import LocalComputer
 from benchmarks.dormitory import Dormitory, dormitory_for
 from benchmarks.load import Measured, milliseconds
 from benchmarks.report import Report

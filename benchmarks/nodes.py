@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from aoray.testing import LocalComputer, free_ports
+from aoray.testing.local_computer import LocalComputer, free_ports
 
 MEMORY_BYTES = 128 * 1024 * 1024
 SCRIPT = """

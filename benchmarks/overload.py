@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from aoray.testing import LocalComputer
+from aoray.testing.local_computer import LocalComputer
 from benchmarks.guests import Guest
 from benchmarks.http import Connection
 from benchmarks.load import ACCEPTED, OK, Measured, Prepared, closed_loop, milliseconds

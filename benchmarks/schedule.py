@@ -18,11 +18,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from aoray import ray_environment
+from aoray.protocol.ans104.items import build
 from aoray.protocol.ids import b64url_encode
-from aoray.protocol.items import build
-from aoray.protocol.keys import generate_ed25519
+from aoray.protocol.signatures.ed25519 import generate_ed25519
 from aoray.protocol.tags import Tag
+from aoray.runtime import ray_env
 from aoray.settings import Settings
 from benchmarks.report import Report
 
@@ -64,8 +64,8 @@ def run(arguments: argparse.Namespace) -> Report:
         settings = Settings(
             data=Path(directory), port=1, flush_interval_ms=NEVER_MS, attest_interval_ms=NEVER_MS
         )
-        ray_environment.prepare(settings)  # before Ray is imported
-        from aoray.runtime import ray_for
+        ray_env.prepare(settings)  # before Ray is imported
+        from aoray.runtime.computer import ray_for
 
         with ray_for(settings):
             rows = [_row(settings, arguments, size) for size in map(int, arguments.batch.split(","))]
@@ -93,7 +93,7 @@ def _row(settings: Settings, arguments: argparse.Namespace, size: int) -> dict[s
 def _in_own_directory(settings: Settings, size: int) -> Settings:
     from dataclasses import replace
 
-    from aoray.unit_keys import keep_keys
+    from aoray.runtime.unit_keys import keep_keys
 
     made = replace(settings, data=settings.data / str(size))
     keep_keys(made)
@@ -103,7 +103,7 @@ def _in_own_directory(settings: Settings, size: int) -> Settings:
 async def _measure(
     shard: Any, settings: Settings, arguments: argparse.Namespace, size: int
 ) -> dict[str, Any]:
-    from aoray.keyfiles import load_key
+    from aoray.storage.key_files import load_key
 
     pid = (await shard.ready.remote())["incarnation"]
     processes = _processes(arguments.processes, load_key(settings, "scheduler").address)
@@ -130,7 +130,7 @@ async def _measure(
 
 
 def _processes(count: int, scheduler: str) -> list[Any]:
-    from aoray.scheduler.rules import Submission
+    from aoray.contracts.shard import Submission
 
     signer = generate_ed25519()
     tags = *KIND, Tag("Type", "Process"), Tag("Module", SOME_ID), Tag("Scheduler", scheduler)
@@ -140,7 +140,7 @@ def _processes(count: int, scheduler: str) -> list[Any]:
 
 def _messages(process_ids: list[str], arguments: argparse.Namespace) -> list[Any]:
     """Signed messages, to processes at random."""
-    from aoray.scheduler.rules import Submission
+    from aoray.contracts.shard import Submission
 
     chance, signer = random.Random(arguments.seed), generate_ed25519()
     tags = *KIND, Tag("Type", "Message"), Tag("Action", "Ping")
@@ -154,7 +154,7 @@ def _messages(process_ids: list[str], arguments: argparse.Namespace) -> list[Any
 
 async def _sent(shard: Any, batches: list[list[Any]], in_flight: int) -> list[float]:
     """Send them all; how long each message waited for its receipt, sorted."""
-    from aoray.scheduler.rules import Receipt
+    from aoray.contracts.shard import Receipt
 
     waits_ms: list[float] = []
     waiting = iter(batches)
@@ -173,9 +173,9 @@ async def _sent(shard: Any, batches: list[list[Any]], in_flight: int) -> list[fl
 
 def _check(settings: Settings, arguments: argparse.Namespace) -> None:
     """The log holds every message once, and no process's numbers have a gap."""
-    from aoray.scheduler.reader import LogReader, log_path
+    from aoray.storage.factory import open_readers
 
-    reader = LogReader(log_path(settings, 0))
+    reader = open_readers(settings)
     nonces = [entry.nonce for pid in reader.process_ids() if (entry := reader.latest(pid)) is not None]
     found = sum(nonces)
     if len(nonces) != arguments.processes or found != arguments.messages:

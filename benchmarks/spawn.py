@@ -7,9 +7,9 @@ from __future__ import annotations
 import argparse
 
 from aoray.client import Client
-from aoray.protocol.items import DataItem
-from aoray.protocol.keys import generate_ed25519
-from aoray.testing import LocalComputer
+from aoray.protocol.ans104.items import DataItem
+from aoray.protocol.signatures.ed25519 import generate_ed25519
+from aoray.testing.local_computer import LocalComputer
 from benchmarks.guests import PLAIN_FORMAT, Guest, guest
 from benchmarks.http import prepare
 from benchmarks.load import Measured, Prepared, closed_loop

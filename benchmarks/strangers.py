@@ -1,6 +1,7 @@
 """Strangers who do all that there is a bound for, all at once and for a while, beside people who behave: slow
 readers, waits, searches, dry runs that nobody waits for, large memories, heavy modules, endless loops, large
-uploads, bombs of messages, crons. Each comes from an address of its own.
+uploads, bombs of messages, crons. Each comes from an address of its own. They run in a process of their own,
+so that what a stranger's own work costs (signing, compiling) does not delay who behaves by much.
 
 What to look at: the latency of who behaves (p50, p99, the slowest), whether each of their answers is the one
 that follows the last (`failed`), whether the computer's memory is flat (its median in the second quarter and
@@ -14,25 +15,27 @@ import argparse
 import asyncio
 import contextlib
 import json
+import multiprocessing
 import os
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from statistics import median
 
 import httpx
 import wasmtime
 
-from aoray.client import Client, module_tags
+from aoray.client import Client
 from aoray.errors import AorayError
-from aoray.protocol.bundles import BUNDLE_TAGS
-from aoray.protocol.bundles import pack as pack_bundle
-from aoray.protocol.ids import b64url_encode
-from aoray.protocol.items import DataItem, build
-from aoray.protocol.keys import generate_ed25519
+from aoray.protocol.ans104.bundles import BUNDLE_TAGS
+from aoray.protocol.ans104.bundles import pack as pack_bundle
+from aoray.protocol.ans104.items import DataItem, build
+from aoray.protocol.modules import module_tags
+from aoray.protocol.signatures.ed25519 import generate_ed25519
 from aoray.protocol.tags import Tag
-from aoray.testing import LocalComputer
+from aoray.testing.local_computer import LocalComputer
 from benchmarks.load import milliseconds
 from benchmarks.report import Report
 from benchmarks.running import actors_of, own_computer
@@ -41,11 +44,14 @@ NAME = "strangers"
 DESCRIPTION = "who behaves is served while strangers do all that there is a bound for"
 PROGRAM = 'N = 0 Handlers.add("count", "Count", function() N = N + 1 print(tostring(N)) end)'
 MIB = 1 << 20
-WATCH_S = 2.0
+Health = Mapping[str, str]
+WATCH_S = 5.0
+MIB_SHOWN = 70  # parts that hold less are not worth a line
+STRANGERS_NICE = 19  # elsewhere they would have processors of their own
 SEARCHES = [
     f'a{n}: transactions(first: 100, tags: [{{name: "Action", values: ["v{n}"], op: NEQ}}])'
     " {count edges {node {id}}}"
-    for n in range(20)
+    for n in range(10)  # and as many counts: what one query may have
 ]
 SEARCH = json.dumps({"query": f"{{{' '.join(SEARCHES)}}}"}).encode()
 BOMB = """
@@ -60,8 +66,12 @@ class Seen:
     """What came of it."""
 
     answered: list[float] = field(default_factory=list)  # seconds, of who behaves
+    ordered: list[float] = field(default_factory=list)  # seconds until they had their places in the log
     wrong: list[str] = field(default_factory=list)
+    refused: Counter[str] = field(default_factory=Counter)  # who behaves, for a while
     mib: list[float] = field(default_factory=list)
+    parts: list[Mapping[str, int]] = field(default_factory=list)  # MiB of each part of the computer
+    cpu_s: Mapping[str, float] = field(default_factory=dict)  # by part
     statuses: dict[str, Counter[str]] = field(default_factory=dict)  # of the strangers
     actors: dict[int, str] = field(default_factory=dict)
     restarted: int = 0
@@ -70,13 +80,14 @@ class Seen:
 class Stranger:
     """Somebody with an address and a wallet of his own, who counts what he is answered."""
 
-    def __init__(self, computer: LocalComputer, health: Mapping[str, str], name: str, number: int) -> None:
-        self.computer, self.health, self.name = computer, health, name
+    def __init__(self, url: str, health: Health, name: str, number: int) -> None:
+        self.port = int(url.rpartition(":")[2])
+        self.health, self.name = health, name
         self.address = f"127.0.0.{100 + number}"
         self.signer = generate_ed25519()
         self.said: Counter[str] = Counter()
         transport = httpx.AsyncHTTPTransport(local_address=self.address, retries=0)
-        self.http = httpx.AsyncClient(transport=transport, base_url=computer.url, timeout=30)
+        self.http = httpx.AsyncClient(transport=transport, base_url=url, timeout=30)
 
     def spawned(self, *tags: Tag, module: str = "", data: bytes = b" ") -> DataItem:
         """A process of his."""
@@ -121,7 +132,7 @@ async def search(who: Stranger) -> None:
 async def read_slowly(who: Stranger) -> None:
     """Asks for something large on many connections, and reads none of it."""
     big = await who.post(build(who.signer, tags=[], data=os.urandom(20 * MIB)), "/tx")
-    host, port = "127.0.0.1", who.computer.port
+    host, port = "127.0.0.1", who.port
     writers = []
     for _ in range(10):
         with contextlib.suppress(OSError):
@@ -134,12 +145,12 @@ async def read_slowly(who: Stranger) -> None:
 
 
 async def wait_in_crowds(who: Stranger) -> None:
-    """Waits for results that never come, as often as he may."""
+    """Waits for a result that takes long to come, a thousand times."""
     process = await who.post(who.spawned())
-    ids = [b64url_encode(os.urandom(32)) for _ in range(1_000)]
-    paths = [f"/result/{each}?process-id={process}&wait=20000" for each in ids]
+    message = await who.post(who.message(process, Tag("Action", "Eval"), data=b"while true do end"))
+    path = f"/result/{message}?process-id={process}&wait=20000"
     async with asyncio.TaskGroup() as group:
-        for path in paths:
+        for _ in range(1_000):
             group.create_task(who.ask("GET", path, timeout_s=25))
 
 
@@ -210,9 +221,7 @@ async def crowd(who: Stranger) -> None:
     writers = []
     for _ in range(200):
         with contextlib.suppress(OSError):
-            _, writer = await asyncio.open_connection(
-                "127.0.0.1", who.computer.port, local_addr=(who.address, 0)
-            )
+            _, writer = await asyncio.open_connection("127.0.0.1", who.port, local_addr=(who.address, 0))
             writer.write(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n")
             writers.append(writer)
     await asyncio.sleep(20)
@@ -229,7 +238,7 @@ STRANGERS: Mapping[str, tuple[Callable[[Stranger], Awaitable[None]], float]] = {
     "compilers": (compile_much, 20.0),
     "loops": (loop, 10.0),
     "uploads": (upload, 15.0),
-    "bombs": (bomb, 60.0),
+    "bombs": (bomb, 20.0),
     "crons": (tick, 10.0),
     "connections": (crowd, 5.0),
 }
@@ -241,12 +250,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, default=60, help="for which they all go on [60]")
     parser.add_argument("--processes", type=int, default=8, help="of who behaves [8]")
     parser.add_argument("--interval", type=float, default=0.5, help="seconds between their messages [0.5]")
+    parser.add_argument("--idle-seconds", type=int, default=60, help="until an idle process hibernates [60]")
     parser.add_argument("--only", default=",".join(STRANGERS), help="which strangers, with commas [all]")
 
 
 def run(arguments: argparse.Namespace) -> Report:
     """One row."""
-    with own_computer() as computer:
+    with own_computer(environment={"AORAY_IDLE_SECONDS_MAX": str(arguments.idle_seconds)}) as computer:
         seen = asyncio.run(beside(computer, arguments))
     p50, _, p99 = milliseconds(seen.answered)
     quarter = max(1, len(seen.mib) // 4)
@@ -254,6 +264,7 @@ def run(arguments: argparse.Namespace) -> Report:
         "seconds": arguments.seconds,
         "answered": len(seen.answered),
         "failed": len(seen.wrong),
+        "ordered_ms": milliseconds(seen.ordered)[0],
         "p50_ms": p50,
         "p99_ms": p99,
         "slowest_ms": round(max(seen.answered) * 1000),
@@ -265,6 +276,11 @@ def run(arguments: argparse.Namespace) -> Report:
     }
     for name, said in seen.statuses.items():
         print(f"{name}: {dict(said.most_common(8))}")
+    print(f"CPU seconds: {seen.cpu_s}")
+    print(f"who behaves was refused for a while: {dict(seen.refused)}")
+    for number in range(0, len(seen.parts), max(1, len(seen.parts) // 12)):
+        large = {part: held for part, held in seen.parts[number].items() if held > MIB_SHOWN}
+        print(f"MiB after {number * WATCH_S:.0f} s: {large}")
     for wrong in seen.wrong[:10]:
         print(wrong)
     return Report(NAME, DESCRIPTION, vars(arguments), [row])
@@ -278,17 +294,15 @@ async def beside(computer: LocalComputer, arguments: argparse.Namespace) -> Seen
         processes = [await client.spawn(data=PROGRAM, on_boot=True) for _ in range(arguments.processes)]
         ends = time.monotonic() + arguments.seconds
         names = [name for name in arguments.only.split(",") if name]
-        strangers = [Stranger(computer, health, name, number) for number, name in enumerate(names)]
-        try:
-            async with asyncio.TaskGroup() as group:
-                for process in processes:
-                    group.create_task(behave(client, process, ends, arguments.interval, seen))
-                rest = [group.create_task(attack(who, ends)) for who in strangers]
-                rest.append(group.create_task(watch(computer, ends, seen)))
-        finally:
-            for who in strangers:
-                seen.statuses[who.name] = who.said
-                await who.http.aclose()
+        strangers = asyncio.create_task(
+            asyncio.to_thread(attack_beside, computer.url, health, names, arguments.seconds)
+        )
+        async with asyncio.TaskGroup() as group:
+            for process in processes:
+                group.create_task(behave(client, process, ends, arguments.interval, seen))
+            group.create_task(watch(computer, ends, seen))
+        seen.statuses = await strangers
+        seen.cpu_s = {part: round(used, 1) for part, used in computer.cpu_seconds().items()}
     seen.restarted = len(actors_of(computer).keys() - seen.actors.keys())
     return seen
 
@@ -314,12 +328,36 @@ async def insist(client: Client, process: str, item: DataItem, seen: Seen) -> Ma
     while True:
         try:
             if not posted:
+                begun = time.monotonic()
                 await client.post(item)
+                seen.ordered.append(time.monotonic() - begun)
                 posted = True
             return await client.result(process, item.id)
         except AorayError as error:
+            seen.refused[str(error)[:150]] += 1
             seen.wrong += [] if error.code in ("overloaded", "unavailable", "rate_limited") else [repr(error)]
             await asyncio.sleep(0.1)
+
+
+def attack_beside(url: str, health: Health, names: list[str], seconds: float) -> dict[str, Counter[str]]:
+    """All strangers in a process of their own; what each was answered."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as beside:
+        return beside.submit(attack_all, url, health, names, seconds).result()
+
+
+def attack_all(url: str, health: Health, names: list[str], seconds: float) -> dict[str, Counter[str]]:
+    """All strangers, in this process."""
+    os.nice(STRANGERS_NICE)
+    return asyncio.run(attack_together(url, health, names, time.monotonic() + seconds))
+
+
+async def attack_together(url: str, health: Health, names: list[str], ends: float) -> dict[str, Counter[str]]:
+    """All strangers, side by side."""
+    strangers = [Stranger(url, health, name, number) for number, name in enumerate(names)]
+    await asyncio.gather(*(attack(who, ends) for who in strangers))
+    for who in strangers:
+        await who.http.aclose()
+    return {who.name: who.said for who in strangers}
 
 
 async def attack(who: Stranger, ends: float) -> None:
@@ -335,5 +373,7 @@ async def attack(who: Stranger, ends: float) -> None:
 async def watch(computer: LocalComputer, ends: float, seen: Seen) -> None:
     """The computer's memory."""
     while time.monotonic() < ends:
-        seen.mib.append(await asyncio.to_thread(lambda: sum(computer.memory_bytes().values()) / MIB))
+        parts = await asyncio.to_thread(computer.memory_bytes)
+        seen.parts.append({part: round(held / MIB) for part, held in parts.items()})
+        seen.mib.append(sum(parts.values()) / MIB)
         await asyncio.sleep(WATCH_S)

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from aoray.client import Client
-from aoray.protocol.keys import generate_ed25519
+from aoray.protocol.signatures.ed25519 import generate_ed25519
 from aoray.protocol.tags import Tag
-from aoray.testing import LocalComputer
+from aoray.testing.local_computer import LocalComputer
 from benchmarks.guests import Guest
 from benchmarks.http import prepare
 from benchmarks.load import Measured, Prepared, closed_loop

@@ -1,1 +1,1 @@
-"""Evaluation: the order of messages, WASM instances, results, and the Ray actor that holds them."""
+"""Evaluation: the order of messages, instances, results, and the Ray actor that holds them."""

@@ -3,7 +3,7 @@
 Between a shard's call and evaluation. What is to be activated waits in one queue; what the loop takes from
 it is prepared together (the items that spawned the processes came with their work, or are read from the log
 in one hop) and begun together (`Evaluation.begin`: one transaction for all their terms). So a spawn costs an
-instance, and hardly anything beside it. Modules that are not loaded are fetched and compiled aside.
+instance, and hardly anything beside it. Modules that are not loaded are fetched and compiled in threads.
 
 Invariants: one loop, so an activation is begun once. A long batch ends with a slice's time: messages that
 wait for the evaluating thread have their turn, then the rest is begun.
@@ -17,51 +17,55 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Awaitable, Sequence
+from concurrent.futures import Future
 from typing import NamedTuple, Protocol
 
 from aoray import limits
-from aoray.actors.evaluation import Beginning, Begun, Prepared
-from aoray.actors.loading import Loader, Spawned
-from aoray.actors.machine import Activate, Machine
-from aoray.errors import UnknownEngine, UnknownProcess
-from aoray.tasks import Tasks
+from aoray.actors.evaluation import Started, StartRequest
+from aoray.actors.planner import Activate, EvaluationPlanner
+from aoray.errors import AorayError, Unavailable, UnknownEngine, UnknownProcess
+from aoray.execution.loader import Loader, SpawnedProcess, spawned_process
+from aoray.util.tasks import SupervisedTasks
+from aoray.vm.registry import PreparedProgram
 
 logger = logging.getLogger(__name__)
 
-Outcome = Begun | Exception
+StartOutcome = Started | Exception
 
 
-class Waiting(NamedTuple):
-    """An activation, and what the instance is made of, once that is known."""
+class PendingActivation(NamedTuple):
+    """An activation, and what the instance is made of once that is known."""
 
     effect: Activate
-    prepared: Prepared | None = None
+    prepared: PreparedProgram | None = None
 
 
-class Hops(Protocol):
-    """What is done in other threads."""
+class ActivationIO(Protocol):
+    """The work of an activation that other threads do."""
 
-    def spawned(self, process_ids: Sequence[str]) -> Awaitable[Sequence[Spawned | None]]: ...
-    def begin(self, batch: Sequence[Beginning]) -> Awaitable[Sequence[Outcome]]: ...
-    def ended(self, effect: Activate, term: int, outcome: Outcome) -> None: ...
+    def spawned(self, process_ids: Sequence[str]) -> Awaitable[Sequence[SpawnedProcess | None]]: ...
+    def begin(self, batch: Sequence[StartRequest]) -> Awaitable[Sequence[StartOutcome]]: ...
+    def ended(self, effect: Activate, term: int, outcome: StartOutcome) -> None: ...
 
 
 class Activation:
-    """The queue of one process actor. For its event loop."""
+    """The queue of activations of one process actor. For its event loop."""
 
-    def __init__(self, machine: Machine, loader: Loader, hops: Hops, tasks: Tasks) -> None:
-        self._machine = machine
+    def __init__(
+        self, planner: EvaluationPlanner, loader: Loader, io: ActivationIO, tasks: SupervisedTasks
+    ) -> None:
+        self._planner = planner
         self._loader = loader
-        self._hops = hops
+        self._io = io
         self._tasks = tasks
-        self._queue: deque[Waiting] = deque()
+        self._queue: deque[PendingActivation] = deque()
         self._running = False
 
     def put(self, effect: Activate) -> None:
-        """Activate this, soon."""
-        self._put(Waiting(effect))
+        """Queue an activation."""
+        self._put(PendingActivation(effect))
 
-    def _put(self, waiting: Waiting) -> None:
+    def _put(self, waiting: PendingActivation) -> None:
         self._queue.append(waiting)
         if not self._running:
             self._running = True
@@ -75,34 +79,34 @@ class Activation:
         finally:
             self._running = False
 
-    async def _activate(self, batch: Sequence[Waiting]) -> None:
+    async def _activate(self, batch: Sequence[PendingActivation]) -> None:
         known = [waiting for waiting in batch if waiting.prepared]
         known += await self._prepare([waiting.effect for waiting in batch if not waiting.prepared])
-        beginnings, ready = list[Beginning](), list[Waiting]()
+        requests, ready = list[StartRequest](), list[PendingActivation]()
         for waiting in known:
-            process = self._machine.current(*waiting.effect[:2])
+            process = self._planner.current(*waiting.effect[:2])
             if process is not None and waiting.prepared is not None:
                 ready.append(waiting)
-                beginnings.append(Beginning(process.process_id, process.term, waiting.prepared))
+                requests.append(StartRequest(process.process_id, process.term, waiting.prepared))
         if not ready:
             return
         try:
-            outcomes = await self._hops.begin(beginnings)
-        except Exception as error:  # a fault of ours: nothing of the batch was begun
+            outcomes = await self._io.begin(requests)
+        except Exception as error:  # a fault in aoray: nothing of the batch was begun
             logger.exception("%d processes do not begin", len(ready))
             outcomes = [error] * len(ready)
         self._queue.extendleft(reversed(ready[len(outcomes) :]))  # there was no more time
-        for waiting, beginning, outcome in zip(ready, beginnings, outcomes, strict=False):
-            self._hops.ended(waiting.effect, beginning.term, outcome)
+        for waiting, request, outcome in zip(ready, requests, outcomes, strict=False):
+            self._io.ended(waiting.effect, request.term, outcome)
 
-    async def _prepare(self, effects: Sequence[Activate]) -> list[Waiting]:
-        """Those whose modules are loaded; the others come when they are."""
-        items: dict[Activate, Spawned | None] = {}
+    async def _prepare(self, effects: Sequence[Activate]) -> list[PendingActivation]:
+        """Return the activations whose modules are loaded; the others are queued once theirs are."""
+        items: dict[Activate, SpawnedProcess | None] = {}
         for effect in effects:
-            process = self._machine.current(*effect[:2])
+            process = self._planner.current(*effect[:2])
             if process is not None:
                 first = process.pending.get(0)
-                items[effect] = Spawned(first.item, first.assignment) if first else None
+                items[effect] = spawned_process(first)
         if missing := [effect for effect, item in items.items() if item is None]:
             items.update(await self._read(missing))
         ready = []
@@ -112,35 +116,52 @@ class Activation:
                 if prepared is None:
                     self._tasks.start(self._load(effect, item))
                 else:
-                    ready.append(Waiting(effect, prepared))
+                    ready.append(PendingActivation(effect, prepared))
         return ready
 
-    def _ready(self, process_id: str, item: Spawned) -> Prepared | None:
+    def _ready(self, process_id: str, item: SpawnedProcess) -> PreparedProgram | None:
         try:
             return self._loader.ready(process_id, item)
         except UnknownEngine:  # of this process alone: it is told when its module is to be loaded
             return None
 
-    async def _read(self, effects: Sequence[Activate]) -> dict[Activate, Spawned | None]:
+    async def _read(self, effects: Sequence[Activate]) -> dict[Activate, SpawnedProcess | None]:
         """The items of processes from the log; None of those that ended here."""
         try:
-            found = await self._hops.spawned([effect.process_id for effect in effects])
+            found = await self._io.spawned([effect.process_id for effect in effects])
         except Exception as error:
             logger.exception("%d processes can't be looked up", len(effects))
             for effect in effects:
-                self._hops.ended(effect, 0, error)
+                self._io.ended(effect, 0, error)
             return dict.fromkeys(effects)
         for effect, item in zip(effects, found, strict=True):
             if item is None:
-                self._hops.ended(effect, 0, UnknownProcess("not in the log", process=effect.process_id))
+                self._io.ended(
+                    effect,
+                    0,
+                    UnknownProcess(
+                        f"no process {effect.process_id} in the log", process_id=effect.process_id
+                    ),
+                )
         return dict(zip(effects, found, strict=True))
 
-    async def _load(self, effect: Activate, item: Spawned) -> None:
+    async def _load(self, effect: Activate, item: SpawnedProcess) -> None:
         """Fetch and compile its module, which may take long."""
         try:
             prepared = await self._loader.prepared(effect.process_id, item)
         except Exception as error:
             logger.exception("the module of %s can't be loaded", effect.process_id)
-            self._hops.ended(effect, 0, error)
+            self._io.ended(effect, 0, error)
         else:
-            self._put(Waiting(effect, prepared))
+            self._put(PendingActivation(effect, prepared))
+
+
+def log_fault(done: Future[object]) -> None:
+    if not done.cancelled() and (error := done.exception()) is not None:
+        logger.error("a fault on the evaluating thread: %r", error, exc_info=error)
+
+
+def not_here(process_id: str) -> AorayError:
+    return Unavailable(
+        f"process {process_id} is not on this actor", process_id=process_id, hint="It is being placed."
+    )

@@ -1,15 +1,15 @@
 """The evaluating thread's work: instances, slices of messages, dry runs; and the results that come of them.
 
 The machine plans a slice; here its messages are evaluated, one after another, and their results written in
-one transaction. Everything here runs on one thread, the only one that touches WASM. What takes long goes on
-in `step`, a slice at a time (long.py). Knows no asyncio and no Ray.
+one transaction. Everything here runs on one thread, the only one that touches instances. What takes long
+goes on in `step`, a slice at a time (long_messages.py). Knows no asyncio and no Ray.
 
 Invariants: a result is in the store before anybody hears of it. Only what module, process and log decide is a
 result; what this machine fails at is raised (`failed`), and the process made again from the log. A slot that
 has a result already gives it again, byte for byte, or its process is stopped (`diverged`). A slice begins no
 message after SLICE_SECONDS. What a guest does is its result; nothing of it is raised.
 
-On failure: a fault of ours in one process ends its part of the slice (`failed`), the others go on. While
+On failure: a fault in aoray in one process ends its part of the slice (`failed`), the others go on. While
 the store can't be written, the slice is held and tried again: an evaluated message without result would
 otherwise be lost until the next replay. Processes whose term is over are `fenced`; their results are not in
 the store. A checkpoint that can't be written or read is logged, and costs time only: an older one is taken,
@@ -24,109 +24,68 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from aoray import limits
-from aoray.actors.checkpoints import Chain, CheckpointRow, Checkpoints, chain_of, merged
-from aoray.actors.hibernation import Effort, chains
-from aoray.actors.long import LongMessage, LongMessages
-from aoray.actors.machine import Turn
-from aoray.actors.messages import Given, dry_run_message, given
-from aoray.actors.results import Divergence, ResultRow, Results
-from aoray.actors.served import served
-from aoray.errors import BadCheckpoint, Diverged, StaleTerm, Unavailable, UnsupportedModule
-from aoray.lags import Lags
+from aoray.actors.long_messages import LongMessage, LongMessages
+from aoray.actors.planner import EvaluationBatch
+from aoray.actors.residency import CheckpointCost, chains
+from aoray.errors import BadCheckpoint, Diverged, StaleTerm, Unavailable
+from aoray.execution.guest_input import GuestMessage, dry_run_message, to_guest_message
+from aoray.execution.guest_output import to_result
 from aoray.protocol.assignments import LogEntry
-from aoray.wasm import UNIT, Instance, Limits, Module, Outcome, Sliced, memory
-from aoray.wasm.instance import judged
+from aoray.storage.checkpoints import Chain, Checkpoints, chain_of, merged
+from aoray.storage.records import CheckpointRow, Divergence, ResultRow
+from aoray.storage.results import Results
+from aoray.util import heap
+from aoray.util.backoff import Backoff
+from aoray.util.clock import clock_ms
+from aoray.util.metrics import LatencyWindow
+from aoray.vm.interface import UNIT, Instance, Outcome, Sliced
+from aoray.vm.registry import PreparedProgram, evaluator_of
 
 logger = logging.getLogger(__name__)
 
-WRITE_BACKOFF_SECONDS = (0.05, 2.0)  # first and longest wait before the store is tried again
+WRITE_BACKOFF = Backoff(0.05, 2.0)  # before the store is tried again
 
 
-class Evaluator(Protocol):
-    """What evaluates the messages of a process: `wasm.Instance`, or `Refusal`."""
-
-    def evaluate(self, message: bytes, env: bytes) -> Outcome: ...
-    def dry_run(self, message: bytes, env: bytes) -> Outcome: ...
-    def attempt(self, message: bytes, env: bytes) -> Outcome | None: ...
-    def attempt_dry_run(self, message: bytes, env: bytes) -> Outcome | None: ...
-    def memory(self) -> bytes: ...
-    def held(self) -> int: ...
-    def rest(self) -> None: ...
-    def close(self) -> None: ...
-
-
-class Refusal:
-    """Stands for the instance of a process that can't have one: every message's result is the same error."""
-
-    def __init__(self, reason: str) -> None:
-        self._outcome = Outcome({}, reason, 0)
-
-    def evaluate(self, message: bytes, env: bytes) -> Outcome:
-        return self._outcome
-
-    dry_run = attempt = attempt_dry_run = evaluate
-
-    def memory(self) -> bytes:
-        return b""
-
-    def held(self) -> int:
-        return 0
-
-    def rest(self) -> None:
-        """There is nothing to let go of."""
-
-    def close(self) -> None:
-        """There is nothing to give back."""
-
-
-class Prepared(NamedTuple):
-    """What a process's instance is made of; a module that can't be used is the reason for a `Refusal`."""
-
-    module: Module | str
-    limits: Limits
-    env: bytes
-
-
-class Beginning(NamedTuple):
-    """A process to begin with, in the term it is held in."""
+class StartRequest(NamedTuple):
+    """A process to start, in the term in which it is held."""
 
     process_id: str
     term: int
-    prepared: Prepared
+    prepared: PreparedProgram
 
 
-class Begun(NamedTuple):
-    """Where evaluation begins: the next nonce for this state, and the last one that has a result."""
+class Started(NamedTuple):
+    """Where evaluation begins: the next nonce for this state, and the last nonce that has a result."""
 
     next_nonce: int
     known_nonce: int
 
 
 @dataclass(slots=True)
-class Resident:
-    """A process with its instance, and what its last evaluated entry was."""
+class ResidentProcess:
+    """A process with its instance, and its last evaluated entry."""
 
-    evaluator: Evaluator
+    evaluator: Instance
     env: bytes
     nonce: int = -1
     timestamp: int = 0
     block_height: int = 0
-    kept_nonce: int = -1  # of the newest checkpoint
+    checkpoint_nonce: int = -1  # of the newest checkpoint
     chain: Chain | None = None  # that the next one may follow
     used: float = 0.0  # when it last had something to do
-    rests: bool = False
+    is_compacted: bool = False
     bytes: int = 0  # that it took in memory when that was looked at
     unweighed: float = limits.WEIGH_SECONDS  # seconds of evaluation since then
     takes_long: bool = False  # its last message did; the next probably does
-    effort: Effort = field(default_factory=Effort)
+    checkpoint_cost: CheckpointCost = field(default_factory=CheckpointCost)
 
 
 @dataclass(slots=True)
 class Slice:
-    """What became of a plan. `progress` is by process: generation and last evaluated nonce."""
+    """The outcome of a plan. `progress` is by process: generation and last evaluated nonce."""
 
     rows: list[ResultRow] = field(default_factory=list)
     progress: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -138,6 +97,7 @@ class Slice:
     replayed: int = 0
     bytes: int = 0
     ticks_due_ms: list[int] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)  # that the turns of each process took
 
 
 class Evaluation:
@@ -151,27 +111,28 @@ class Evaluation:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.residents: dict[str, Resident] = {}
+        self.residents: dict[str, ResidentProcess] = {}
         self.long = LongMessages(clock)
         self.closing = threading.Event()
         self.checkpoints_written = self.checkpoints_used = 0
         # From when ticks were due to when they had their results
-        self.cron_lags = Lags(limits.CRON_LAGS_KEPT)
+        self.cron_lags = LatencyWindow(limits.CRON_LAGS_KEPT)
         self._results = results
         self._checkpoints = checkpoints
         self._messenger = messenger
         self._clock = clock
         self._loose = False  # memory was freed that the system does not have back
 
-    def begin(self, batch: Sequence[Beginning]) -> list[Begun | Exception]:
-        """Make instances, and fence whoever held the processes before (StaleTerm: that one is us).
+    def begin(self, batch: Sequence[StartRequest]) -> list[Started | Exception]:
+        """Make instances, and fence whoever held the processes before. Raises `StaleTerm` if there is a
+        later holder.
 
         As many as fit into a slice's time, one at least: messages wait meanwhile.
         """
         deadline = self._clock() + limits.SLICE_SECONDS
         stale = self._write({each.process_id: each.term for each in batch}, [])
         stopped = self._results.diverged()
-        outcomes: list[Begun | Exception] = []
+        outcomes: list[Started | Exception] = []
         for each in batch:
             if outcomes and self._clock() >= deadline:
                 break
@@ -188,25 +149,28 @@ class Evaluation:
                 outcomes.append(error)
         return outcomes
 
-    def _begin(self, process_id: str, prepared: Prepared) -> Begun:
+    def _begin(self, process_id: str, prepared: PreparedProgram) -> Started:
         known_nonce = self._results.last_nonce(process_id)
         self.close(process_id)
         resident = self._restored(process_id, prepared, known_nonce) if known_nonce >= 0 else None
         if resident is None:
-            resident = Resident(evaluator_of(prepared), prepared.env)
+            resident = ResidentProcess(evaluator_of(prepared), prepared.env)
         else:
             self._weigh(resident)
         resident.used = self._clock()
         self.residents[process_id] = resident
-        return Begun(resident.nonce + 1, known_nonce)
+        return Started(resident.nonce + 1, known_nonce)
 
-    def _restored(self, process_id: str, prepared: Prepared, known_nonce: int) -> Resident | None:
+    def _restored(
+        self, process_id: str, prepared: PreparedProgram, known_nonce: int
+    ) -> ResidentProcess | None:
         """The process as its newest checkpoint has it that is as it should be; None if there is none."""
         for row in self._checkpoints.of(process_id, known_nonce):
             evaluator = evaluator_of(prepared)
+            if not evaluator.supports_checkpoints:
+                evaluator.close()
+                return None
             try:
-                if not isinstance(evaluator, Instance):
-                    return None
                 chain = self._restore(evaluator, row)
             except BadCheckpoint as error:
                 logger.warning("checkpoint %d of %s is not used: %s", row.nonce, process_id, error)
@@ -217,7 +181,7 @@ class Evaluation:
             else:
                 self.checkpoints_used += 1
                 place = row.nonce, row.timestamp, row.block_height, row.nonce
-                return Resident(evaluator, prepared.env, *place, chain)
+                return ResidentProcess(evaluator, prepared.env, *place, chain)
         return None
 
     def _restore(self, instance: Instance, row: CheckpointRow) -> Chain | None:
@@ -225,75 +189,77 @@ class Evaluation:
         instance.restore(merged(parts))
         state = instance.state()
         if state.hash != row.state_hash:
-            raise BadCheckpoint(f"its state has the hash {state.hash}, not {row.state_hash}")
+            raise BadCheckpoint(f"the state has the hash {state.hash}, not {row.state_hash}")
         first, *later = (len(part.data) for part in parts)
         return chain_of(state, row.file, first, sum(later), len(parts))
 
-    def _weigh(self, resident: Resident) -> None:
+    def _weigh(self, resident: ResidentProcess) -> None:
         """See what a process takes in memory. (Touching memory takes time, so it is looked at by time.)"""
         resident.unweighed, resident.bytes = 0.0, resident.evaluator.held()
 
     def hibernate(self, process_id: str, term: int) -> None:
-        """Keep what changed since the last checkpoint, and let go of the instance."""
+        """Store what changed since the last checkpoint, and release the instance."""
         resident = self.residents.get(process_id)
-        if resident is not None and resident.nonce > resident.kept_nonce:
+        if resident is not None and resident.nonce > resident.checkpoint_nonce:
             self._checkpoint(process_id, term, resident)
         self.close(process_id)
 
-    def rest(self) -> list[str]:
-        """Let some of those that have been idle for a moment hold less memory; which."""
+    def compact(self) -> list[str]:
+        """Let some processes that have been idle for a moment hold less memory, and return which."""
         latest = self._clock() - limits.REST_SECONDS
         idle = (
             process_id
             for process_id, each in self.residents.items()
-            if not each.rests and each.used < latest and process_id not in self.long
+            if not each.is_compacted and each.used < latest and process_id not in self.long
         )
         rested = []
         deadline = self._clock() + limits.SLICE_SECONDS
         for process_id in list(islice(idle, limits.RESTS_AT_ONCE_MAX)):
             resident = self.residents[process_id]
             try:
-                resident.evaluator.rest()
+                resident.evaluator.compact()
                 self._weigh(resident)
             except Exception:  # of this machine; with its next message it is made again from the log
                 logger.exception("%s can't be made smaller while it is idle", process_id)
-            resident.rests = self._loose = True
+            resident.is_compacted = self._loose = True
             rested.append(process_id)
             if self._clock() >= deadline:  # messages wait: the large ones take milliseconds
                 break
         return rested
 
-    def give_back(self) -> None:
-        """What was let go of since the last time, to the system."""
+    def trim_heap(self) -> None:
+        """Give the system back what was released since the last time."""
         if self._loose:
-            memory.give_back()
+            heap.give_back()
             self._loose = False
 
-    def _checkpoint_if_due(self, turns: Sequence[Turn], done: Slice) -> None:
+    def _checkpoint_if_due(self, turns: Sequence[EvaluationBatch], done: Slice) -> None:
         """One in a slice: it takes as long as a slice does, and others wait for their results."""
         gone = {process_id for process_id, *_ in (*done.failed, *done.fenced)} | set(done.diverged)
         for turn in turns:
             resident = self.residents[turn.process_id]
-            if turn.process_id not in gone and resident.effort.is_due:
+            if not resident.evaluator.supports_checkpoints:
+                continue
+            if turn.process_id not in gone and resident.checkpoint_cost.is_due:
                 self._checkpoint(turn.process_id, turn.term, resident)
                 return
 
-    def _checkpoint(self, process_id: str, term: int, resident: Resident) -> None:
+    def _checkpoint(self, process_id: str, term: int, resident: ResidentProcess) -> None:
         """Take one of the state as it is, of which all results are written; a fault is only logged."""
         instance, started = resident.evaluator, self._clock()
-        if not isinstance(instance, Instance):
+        if not instance.supports_checkpoints:  # it begins again with its first message
             return
         try:
             resident.chain = self._write_checkpoint(process_id, term, resident, instance)
         except Exception:  # of this machine; an instance that was hurt says so with the next message
             logger.exception("no checkpoint of %s at %d", process_id, resident.nonce)
         else:
-            resident.kept_nonce = resident.nonce
+            resident.checkpoint_nonce = resident.nonce
             self.checkpoints_written += 1
-        resident.effort.checkpointed(self._clock() - started)
+        resident.checkpoint_cost.checkpointed(self._clock() - started)
 
     def _write_checkpoint(
-        self, process_id: str, term: int, resident: Resident, instance: Instance
+        self, process_id: str, term: int, resident: ResidentProcess, instance: Instance
     ) -> Chain | None:
         """All that differs from the boot, or what changed since the last; and what the next may follow."""
         state, chain = instance.state(), resident.chain
@@ -310,7 +276,7 @@ class Evaluation:
         later_bytes = chain.later_bytes + len(changed) * UNIT
         return Chain(state, written.file, chain.whole_bytes, later_bytes, chain.files + 1)
 
-    def run(self, turns: Sequence[Turn]) -> Slice:
+    def run(self, turns: Sequence[EvaluationBatch]) -> Slice:
         """Evaluate as much of a plan as fits into a slice, and write the results."""
         done = Slice()
         deadline = self._clock() + limits.SLICE_SECONDS
@@ -328,19 +294,28 @@ class Evaluation:
         self._checkpoint_if_due(turns, done)
         return done
 
-    def _run_turn(self, turn: Turn, done: Slice, deadline: float) -> None:
+    def _run_turn(self, turn: EvaluationBatch, done: Slice, deadline: float) -> None:
         resident = self.residents[turn.process_id]
+        started = self._clock()
         stored = self._stored(turn)
-        for entry in turn.entries:
-            goes_on = self._run_entry(resident, entry, turn, stored.get(entry.nonce), done)
-            if not goes_on or self._is_over(done, deadline):
-                return
+        try:
+            for entry in turn.entries:
+                goes_on = self._run_entry(resident, entry, turn, stored.get(entry.nonce), done)
+                if not goes_on or self._is_over(done, deadline):
+                    return
+        finally:
+            done.seconds[turn.process_id] = self._clock() - started
 
     def _run_entry(
-        self, resident: Resident, entry: LogEntry, turn: Turn, stored: bytes | None, done: Slice
+        self,
+        resident: ResidentProcess,
+        entry: LogEntry,
+        turn: EvaluationBatch,
+        stored: bytes | None,
+        done: Slice,
     ) -> bool:
         """Evaluate an entry, unless it takes long; whether the next may follow."""
-        message = given(entry, self._messenger)
+        message = to_guest_message(entry, self._messenger)
         started = self._clock()
         outcome = None
         if not resident.takes_long:
@@ -351,15 +326,21 @@ class Evaluation:
         seconds = self._clock() - started
         return self._evaluated(turn, resident, entry, message, outcome, seconds, stored, done)
 
-    def _put_by(self, turn: Turn, resident: Resident, entry: LogEntry, message: Given, done: Slice) -> None:
+    def _put_by(
+        self,
+        turn: EvaluationBatch,
+        resident: ResidentProcess,
+        entry: LogEntry,
+        message: GuestMessage,
+        done: Slice,
+    ) -> None:
         """A message that takes long goes on in slices, and its process waits for it."""
-        assert isinstance(resident.evaluator, Instance)
         one = turn._replace(entries=[entry])
         self.long.add(LongMessage(one, message, resident.evaluator, resident.env))
         done.long.append((turn.process_id, turn.generation))
 
     def step(self) -> Slice:
-        """A slice of one of the messages that take long; its result, if that was the last."""
+        """Run a slice of one of the long messages. Returns its result, if that was the last slice."""
         done = Slice()
         long = self.long.next()
         if long is None:
@@ -387,14 +368,14 @@ class Evaluation:
     def _is_over(self, done: Slice, deadline: float) -> bool:
         return self._clock() >= deadline or done.bytes >= limits.SLICE_RESULT_BYTES_MAX
 
-    def _stored(self, turn: Turn) -> Mapping[int, bytes]:
+    def _stored(self, turn: EvaluationBatch) -> Mapping[int, bytes]:
         """The results that are there of a turn's slots, which evaluation must give again."""
         first, last = turn.entries[0].nonce, min(turn.entries[-1].nonce, turn.known_nonce)
         return self._results.stored(turn.process_id, first, last) if first <= last else {}
 
     def _stop(self, entry: LogEntry, stored: bytes, evaluated: bytes, done: Slice) -> None:
         """Keep both results; nobody evaluates the process any more."""
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = clock_ms()
         found = Divergence(entry.process_id, entry.nonce, stored, evaluated, now_ms)
         self._results.diverge(found)
         done.diverged.append(entry.process_id)
@@ -402,10 +383,10 @@ class Evaluation:
 
     def _evaluated(
         self,
-        turn: Turn,
-        resident: Resident,
+        turn: EvaluationBatch,
+        resident: ResidentProcess,
         entry: LogEntry,
-        message: Given,
+        message: GuestMessage,
         outcome: Outcome,
         seconds: float,
         stored: bytes | None,
@@ -413,14 +394,14 @@ class Evaluation:
     ) -> bool:
         """The outcome of an entry, into the slice; False if it is not what is `stored`: the process stops."""
         _, block_height, pushed_for, due_ms = message
-        resident.used, resident.rests = self._clock(), False
-        resident.effort.evaluated(seconds)
+        resident.used, resident.is_compacted = self._clock(), False
+        resident.checkpoint_cost.evaluated(seconds)
         resident.unweighed += seconds
         if resident.unweighed >= limits.WEIGH_SECONDS:
             self._weigh(resident)
             done.weighed.append(turn.process_id)
         resident.nonce, resident.timestamp, resident.block_height = entry.nonce, entry.timestamp, block_height
-        result, has_error, has_outbox = served(outcome)
+        result, has_error, has_outbox = to_result(outcome)
         if stored is not None and stored != result:
             self._stop(entry, stored, result, done)
             return False
@@ -454,14 +435,14 @@ class Evaluation:
         terms = {row.process_id: term_of[row.process_id] for row in done.rows}
         stale = self._write(terms, done.rows)
         for due_ms in done.ticks_due_ms:
-            self.cron_lags.add(max(0, time.time_ns() // 1_000_000 - due_ms))
+            self.cron_lags.add(max(0, clock_ms() - due_ms))
         if stale:
             done.fenced = [(process_id, terms[process_id]) for process_id in stale]
             done.rows = [row for row in done.rows if row.process_id not in stale]
 
     def _write(self, terms: dict[str, int], rows: list[ResultRow]) -> frozenset[str]:
         """Write until it is written; says whose term is over."""
-        wait, longest = WRITE_BACKOFF_SECONDS
+        failures = 0
         while True:
             try:
                 self._results.commit(terms, rows)
@@ -471,42 +452,42 @@ class Evaluation:
                 if self.closing.is_set():
                     raise
                 logger.exception("%d results wait to be written", len(rows))
-                self.closing.wait(wait)
-                wait = min(2 * wait, longest)
+                failures += 1
+                self.closing.wait(WRITE_BACKOFF.after(failures))
             else:
                 return frozenset()
 
     def dry_run(self, process_id: str, body: dict[str, Any]) -> bytes | None:
-        """The result of a message that never was, as JSON; leaves no trace. None if it takes long."""
+        """Return the result of a message that is not in the log, as JSON, leaving no trace. None if it
+        takes long."""
         resident, message = self._dry_run_message(process_id, body)
         outcome = resident.evaluator.attempt_dry_run(message, resident.env)
-        return None if outcome is None else served(outcome).result
+        return None if outcome is None else to_result(outcome).result
 
     def start_dry_run(self, process_id: str, body: dict[str, Any]) -> Sliced:
-        """Begin one that takes long, to be gone on with by `step_dry_run`, and closed."""
+        """Begin a dry run that takes long; `step_dry_run` continues it, and it has to be closed."""
         resident, message = self._dry_run_message(process_id, body)
-        assert isinstance(resident.evaluator, Instance)
         return resident.evaluator.start_dry_run(message, resident.env)
 
     def step_dry_run(self, sliced: Sliced) -> bytes | None:
-        """A slice of it; the result, if that was the last."""
-        deadline, answer = self._clock() + limits.SLICE_SECONDS, sliced.step()
-        while answer is None and self._clock() < deadline:
-            answer = sliced.step()
-        return None if answer is None else served(judged(answer, sliced.guest.module.rules)).result
+        """Run a slice of a dry run. Returns the result, if that was the last slice."""
+        deadline, outcome = self._clock() + limits.SLICE_SECONDS, sliced.step()
+        while outcome is None and self._clock() < deadline:
+            outcome = sliced.step()
+        return None if outcome is None else to_result(outcome).result
 
-    def _dry_run_message(self, process_id: str, body: dict[str, Any]) -> tuple[Resident, bytes]:
+    def _dry_run_message(self, process_id: str, body: dict[str, Any]) -> tuple[ResidentProcess, bytes]:
         resident = self._resident(process_id)
         place = resident.timestamp, resident.block_height
         return resident, dry_run_message(process_id, body, *place)
 
     def memory(self, process_id: str) -> tuple[bytes, int, int, int]:
-        """The memory of a process, and the nonce, timestamp and block height that it is of."""
+        """Return the memory of a process, with the nonce, timestamp and block height of its last message."""
         resident = self._resident(process_id)
         return resident.evaluator.memory(), resident.nonce, resident.timestamp, resident.block_height
 
     def close(self, process_id: str) -> None:
-        """Let go of a process's instance."""
+        """Release the instance of a process."""
         self.long.end(process_id)
         resident = self.residents.pop(process_id, None)
         if resident is not None:
@@ -514,36 +495,26 @@ class Evaluation:
             self._loose = True
 
     def close_all(self) -> None:
-        """Let go of everything."""
+        """Release all instances."""
         for process_id in list(self.residents):
             self.close(process_id)
         self._checkpoints.close()
         self._results.close()
 
-    def _resident(self, process_id: str) -> Resident:
+    def _resident(self, process_id: str) -> ResidentProcess:
         resident = self.residents.get(process_id)
         if resident is None:
-            raise Unavailable(f"process {process_id} has just left this actor", process=process_id)
-        resident.used, resident.rests = self._clock(), False
+            raise Unavailable(f"process {process_id} has just left this actor", process_id=process_id)
+        resident.used, resident.is_compacted = self._clock(), False
         return resident
 
 
 def diverged(found: Divergence) -> Diverged:
-    """Why a process is stopped."""
+    """Return the error of a process that is stopped because a result differs."""
     process_id, nonce = found.process_id, found.nonce
     return Diverged(
         f"process {process_id} is stopped: slot {nonce} gave another result when it was evaluated again",
-        hint="Both results are kept (docs/engines.md). Its log and what it gave before are as they were.",
-        process=process_id,
+        hint="Both results are kept (docs/engines.md); its log and its earlier results are unchanged.",
+        process_id=process_id,
         nonce=nonce,
     )
-
-
-def evaluator_of(prepared: Prepared) -> Evaluator:
-    """An instance, just booted; or what answers for a process that can't have one."""
-    if isinstance(prepared.module, str):
-        return Refusal(prepared.module)
-    try:
-        return Instance.boot(prepared.module, prepared.limits)
-    except UnsupportedModule as error:
-        return Refusal(error.message)

@@ -36,18 +36,18 @@ class Standing:
         return process_id in self._waits
 
     def failed(self, process_id: str, error: BaseException) -> None:
-        """It was tried in vain once more."""
+        """Note that a process was tried in vain once more."""
         before = self._waits.get(process_id)
         since_s = before.since_s if before else self._clock()
         attempts = before.attempts + 1 if before else 1
         self._waits[process_id] = Wait(since_s, attempts, reason_of(error))
 
     def recovered(self, process_id: str) -> None:
-        """It goes on, or is another's."""
+        """Note that a process continues, or is another actor's."""
         self._waits.pop(process_id, None)
 
     def shown(self, process_ids: Sequence[str] | None = None) -> dict[str, dict[str, Any]]:
-        """Those processes' waits; or the longest of all, as many as are shown."""
+        """Return the waits of these processes; without any named, the longest waits, as many as are shown."""
         if process_ids is None:
             chosen = sorted(self._waits.items(), key=lambda each: each[1].since_s)[: limits.WAITING_SHOWN_MAX]
         else:
@@ -60,6 +60,6 @@ class Standing:
 
 
 def reason_of(error: BaseException) -> str:
-    """A fault in one line."""
+    """Return a fault in one line."""
     text = error.message if isinstance(error, AorayError) else f"{type(error).__name__}: {error}"
     return text[: limits.WAITING_REASON_CHARACTERS_MAX]

@@ -1,1 +1,1 @@
-"""Where things are kept for ever: a client of Arweave, and the embedded local Arweave that answers it."""
+"""Where things are kept forever: a client of Arweave, and the embedded local Arweave that answers it."""

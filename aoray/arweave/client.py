@@ -9,9 +9,9 @@ are bounded. Every request has a deadline for all of it, which moves only with t
 server that sends a byte now and then holds nobody. Nothing is retried here: what is retryable is
 `Unavailable`, and the caller knows for how long.
 
-On failure: `NotFound` for 404 (and for what is no id), `Unavailable` when the connection fails or the server
-is at fault (5xx, 429), `BadSignature` or `ClientError` for other refusals, `MalformedInput` for answers that
-make no sense.
+On failure: `NotFound` for 404 (and for what is not an id), `Unavailable` when the connection fails or the
+server is at fault (5xx, 429), `BadSignature` or `ClientError` for other refusals, `MalformedInput` for
+answers that make no sense.
 """
 
 from __future__ import annotations
@@ -19,19 +19,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Self
 
 import httpx
 import orjson
 
 from aoray.arweave.heights import Heights
-from aoray.arweave.transactions import from_json as transaction_from_json
-from aoray.arweave.transactions import raw_of, signed_item
 from aoray.errors import BadSignature, ClientError, MalformedInput, NotFound, TooLarge, Unavailable
 from aoray.limits import ARWEAVE_BYTES_PER_SECOND_MIN, ARWEAVE_SECONDS_MAX, UPLOAD_BYTES_MAX
+from aoray.protocol.ans104.items import ANCHOR_BYTES, DataItem, rebuild
 from aoray.protocol.ids import b64url_decode, is_id
-from aoray.protocol.items import ANCHOR_BYTES, DataItem, parse, rebuild, verify
+from aoray.protocol.signed import ANS104, parse, verify
 from aoray.protocol.tags import Tags, from_json
+from aoray.protocol.transactions import from_json as transaction_from_json
+from aoray.protocol.transactions import raw_of, signed_item
+from aoray.web.shares import OWN_WORD
 
 _DIGITS_MAX = 18  # of a height, a price or a count: what has more is none
 _TIMEOUT = httpx.Timeout(ARWEAVE_SECONDS_MAX, connect=5)
@@ -43,7 +46,7 @@ _FIELDS = """query ($id: ID!) {
 
 
 class ArweaveClient:
-    """One Arweave, by its URL. For one event loop; `aclose` it, or use it with `async with`."""
+    """A client of one Arweave, by its URL. For one event loop; `aclose` it, or use it with `async with`."""
 
     def __init__(
         self,
@@ -51,9 +54,12 @@ class ArweaveClient:
         *,
         transport: httpx.AsyncBaseTransport | None = None,
         heights: Heights | None = None,
+        own_word: str = "",
     ) -> None:
-        """`heights` judges what the gateway says of its height; without it, it is believed."""
+        """`heights` judges what the gateway says of its height; without it, it is believed. `own_word` is
+        said with each request (own_way.py)."""
         self.url = url.rstrip("/")
+        self._said = {OWN_WORD: own_word} if own_word else {}
         self._heights = heights
         self._http = httpx.AsyncClient(timeout=_TIMEOUT, transport=transport)
 
@@ -68,20 +74,20 @@ class ArweaveClient:
         await self._http.aclose()
 
     async def post_item(self, raw: bytes) -> str:
-        """Upload a signed data item or bundle; returns its id once Arweave has it. Safe to repeat."""
+        """Upload a signed data item or bundle, and return its id once Arweave has it. Safe to repeat."""
         headers = {"content-type": "application/octet-stream"}
         answer = _json(await self._request("POST", "/tx", content=raw, headers=headers))
         item_id = answer.get("id") if isinstance(answer, dict) else None
         if not (isinstance(item_id, str) and is_id(item_id)):
-            raise MalformedInput(f"{self.url} took an upload and gave no id", field="id")
+            raise MalformedInput(f"{self.url} accepted an upload and gave no id", field="id")
         return item_id
 
     async def post_transaction(self, transaction: dict[str, Any]) -> None:
-        """Give a node a layer-1 transaction (`transactions.to_json`)."""
+        """Post a layer-1 transaction (`transactions.to_json`) to a node."""
         await self._post_json("/tx", transaction)
 
     async def post_chunk(self, chunk: dict[str, str]) -> None:
-        """Give a node a chunk of a transaction that it knows. Safe to repeat."""
+        """Post a chunk of a known transaction to a node. Safe to repeat."""
         await self._post_json("/chunk", chunk)
 
     async def _post_json(self, path: str, body: dict[str, Any]) -> None:
@@ -89,31 +95,32 @@ class ArweaveClient:
         await self._request("POST", path, content=orjson.dumps(body), headers=headers)
 
     async def anchor(self) -> str:
-        """The id of a recent block, for a transaction to name."""
+        """Return the id of a recent block, for a transaction to name."""
         return (await self._request("GET", "/tx_anchor")).decode("ascii", "replace").strip()
 
     async def block_height(self, block_id: str) -> int:
-        """The height of a block."""
+        """Return the height of a block."""
         path = f"/block/hash/{block_id}"
         return self._number((await self._block(path))["height"], path, "height")
 
     async def block_id(self, height: int) -> str:
-        """The block at a height of the chain."""
+        """Return the id of the block at a height of the chain."""
         return str((await self._block(f"/block/height/{height}"))["indep_hash"])
 
     async def _block(self, path: str) -> dict[str, Any]:
         answer = _json(await self._request("GET", path))
         if not (isinstance(answer, dict) and answer.keys() >= {"height", "indep_hash"}):
-            raise MalformedInput(f"{self.url}{path} is no block", field="block")
+            raise MalformedInput(f"{self.url}{path} is not a block", field="block")
         return answer
 
     async def price(self, size: int) -> int:
-        """What a node asks for so many bytes, in winston."""
+        """Return the price of so many bytes at a node, in winston."""
         text = (await self._request("GET", f"/price/{size}")).decode("ascii", "replace").strip()
         return self._number(text, "/price", "price")
 
     async def confirmations(self, id: str) -> int:
-        """How many blocks confirm a transaction; 0 while it is in none. NotFound if the node knows none."""
+        """Return how many blocks confirm a transaction; 0 while it is in none. NotFound if the node knows
+        none."""
         body = await self._get(id, "/tx/{}/status")
         if body.strip() == b"Pending":
             return 0
@@ -122,13 +129,13 @@ class ArweaveClient:
         return self._number(found, f"/tx/{id}/status", "status")
 
     async def info(self) -> dict[str, Any]:
-        """The network's `height`, `current` block and more."""
+        """Return the network's `height`, `current` block and more."""
         answer = _json(await self._request("GET", "/info"))
         found = answer if isinstance(answer, dict) else {}
         return found | {"height": self._number(found.get("height"), "/info", "height")}
 
     async def height(self) -> int:
-        """The height of the chain; `Unavailable` if the gateway says one that can't be."""
+        """Return the height of the chain. Raises `Unavailable` if the gateway states one that can't be."""
         said = int((await self.info())["height"])
         if self._heights is None:
             return said
@@ -141,33 +148,36 @@ class ArweaveClient:
         """A number that a server gives, in JSON or as text."""
         text = str(value)
         if not (text.isascii() and text.isdecimal() and len(text) <= _DIGITS_MAX):
-            raise MalformedInput(f"{self.url}{path} gives no number", field=field)
+            raise MalformedInput(f"{self.url}{path} did not answer with a number", field=field)
         return int(text)
 
-    async def data(self, id: str) -> bytes:
-        """An item's data."""
+    async def data(self, id: str, bytes_max: int = 0) -> bytes:
+        """Return the data of an item."""
         try:
-            return await self._get(id, "/raw/{}")
+            return await self._get(id, "/raw/{}", bytes_max)
         except NotFound:  # small servers have it only under the path that browsers use
-            return await self._get(id, "/{}")
+            return await self._get(id, "/{}", bytes_max)
 
     async def transaction(self, id: str) -> dict[str, Any]:
-        """An item's fields as transaction JSON."""
+        """Return the fields of an item as transaction JSON."""
         answer = _json(await self._get(id, "/tx/{}"))
         if not isinstance(answer, dict):
-            raise MalformedInput(f"{self.url}/tx/{id} is no transaction", field="transaction")
+            raise MalformedInput(f"{self.url}/tx/{id} is not a transaction", field="transaction")
         return answer
 
     async def tags(self, id: str) -> Tags:
-        """An item's tags."""
+        """Return the tags of an item."""
         return from_json((await self._node(_TAGS, id)).get("tags"))
 
-    async def item(self, id: str) -> DataItem:
-        """An item as it was signed, verified."""
+    async def item(self, id: str, bytes_max: int = 0) -> DataItem:
+        """Return a data item as it was signed, verified. `TooLarge` if it has more bytes (0: than any
+        upload): no more are read."""
         try:
-            item = parse(await self._get(id, "/tx/{}/item"), bytes_max=UPLOAD_BYTES_MAX)
+            item = parse(await self._get(id, "/tx/{}/item", bytes_max), ANS104, bytes_max=UPLOAD_BYTES_MAX)
+        except TooLarge:
+            raise
         except ClientError:  # only the embedded Arweave keeps items whole
-            item = await self._rebuilt(id)
+            item = await self._rebuilt(id, bytes_max)
         else:
             await asyncio.to_thread(verify, item)
         if item.id != id:
@@ -175,7 +185,8 @@ class ArweaveClient:
         return item
 
     async def signed(self, id: str) -> DataItem:
-        """A data item, or a transaction of layer 1 in the form of one, verified: modules may be either."""
+        """Return a data item, or a layer-1 transaction in the form of one, verified: a module may be
+        either."""
         try:
             return await self.item(id)
         except NotFound:
@@ -193,9 +204,9 @@ class ArweaveClient:
             raise MalformedInput(f"{self.url} gives transaction {item.id} for {id}", field="id")
         return item
 
-    async def _rebuilt(self, id: str) -> DataItem:
+    async def _rebuilt(self, id: str, bytes_max: int) -> DataItem:
         node = await self._node(_FIELDS, id)
-        data = await self.data(id)
+        data = await self.data(id, bytes_max)
         try:
             parts: dict[str, Any] = {
                 "signature": b64url_decode(node["signature"], field="signature"),
@@ -217,7 +228,7 @@ class ArweaveClient:
         return node
 
     async def graphql(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
-        """The `data` of a GraphQL query; its first error is raised."""
+        """Return the `data` of a GraphQL query. Raises its first error as `ClientError`."""
         headers = {"content-type": "application/json"}
         body = orjson.dumps({"query": query, "variables": variables or {}})
         answer = _json(await self._request("POST", "/graphql", content=body, headers=headers))
@@ -226,24 +237,36 @@ class ArweaveClient:
             raise ClientError(f"{self.url}/graphql: {_first_message(errors)}")
         data = answer.get("data")
         if not isinstance(data, dict):
-            raise MalformedInput(f"{self.url}/graphql gives no data", field="data")
+            raise MalformedInput(f"{self.url}/graphql gave no data", field="data")
         return data
 
-    async def _get(self, id: str, path: str) -> bytes:
+    async def _get(self, id: str, path: str, bytes_max: int = 0) -> bytes:
         if not is_id(id):
             raise NotFound(f"{self.url} has no such item", id=id)
-        return await self._request("GET", path.format(id))
+        return await self._request("GET", path.format(id), bytes_max=bytes_max)
 
-    async def _request(self, method: str, path: str, **parts: Any) -> bytes:
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        content: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        bytes_max: int = 0,
+    ) -> bytes:
         """The body of a good answer. A POST is never redirected."""
         where = f"{method} {self.url}{path}"
-        request = self._http.build_request(method, self.url + path, **parts)
-        seconds = _seconds_for(len(parts.get("content", b"")))
+        seconds = _seconds_for(len(content))
+        sent = {**self._said, **(headers or {})}
+        held, body_of = [content], None
+        if content:
+            sent["content-length"], body_of = str(len(content)), _let_go(held)
+        del content
+        request = self._http.build_request(method, self.url + path, content=body_of, headers=sent)
         try:
             async with asyncio.timeout(seconds) as deadline:
                 response = await self._http.send(request, stream=True, follow_redirects=method == "GET")
                 try:
-                    body = await _bounded(response, deadline, seconds)
+                    body = await _bounded(response, deadline, seconds, bytes_max or UPLOAD_BYTES_MAX)
                 finally:
                     await response.aclose()
         except TimeoutError as error:
@@ -253,8 +276,19 @@ class ArweaveClient:
             ) from error
         except (httpx.HTTPError, httpx.StreamError) as error:
             raise Unavailable(f"{where}: {error or type(error).__name__}", hint="Is Arweave up?") from error
+        finally:
+            held.clear()
         _raise_for(where, response.status_code, body)
         return body
+
+
+async def _let_go(held: list[bytes]) -> AsyncIterator[bytes]:
+    """Yield the body of a request, and hold it no longer.
+
+    httpx's response and its request refer to each other, so what the request holds is freed by the garbage
+    collector alone. It seldom runs in an actor, and bundles are large.
+    """
+    yield held.pop()
 
 
 def _seconds_for(size: int) -> float:
@@ -262,14 +296,16 @@ def _seconds_for(size: int) -> float:
     return ARWEAVE_SECONDS_MAX + size / ARWEAVE_BYTES_PER_SECOND_MIN
 
 
-async def _bounded(response: httpx.Response, deadline: asyncio.Timeout, seconds: float) -> bytes:
+async def _bounded(
+    response: httpx.Response, deadline: asyncio.Timeout, seconds: float, bytes_max: int
+) -> bytes:
     begun = asyncio.get_running_loop().time()
     chunks, size = [], 0
     async for chunk in response.aiter_bytes():
         size += len(chunk)
         deadline.reschedule(begun + seconds + size / ARWEAVE_BYTES_PER_SECOND_MIN)
-        if size > UPLOAD_BYTES_MAX:
-            raise TooLarge(f"{response.url} has over {UPLOAD_BYTES_MAX} bytes", bytes_max=UPLOAD_BYTES_MAX)
+        if size > bytes_max:
+            raise TooLarge(f"{response.url} has over {bytes_max} bytes", bytes_max=bytes_max)
         chunks.append(chunk)
     return b"".join(chunks)
 

@@ -18,7 +18,7 @@ GENESIS_S = 1_528_416_000  # Arweave's first block: 8 June 2018
 
 
 class Heights:
-    """What one gateway says, look by look."""
+    """The heights that one gateway states, look by look."""
 
     def __init__(self, height: int = 0, at_s: float = GENESIS_S) -> None:
         """`height` was known at `at_s` (seconds since 1970); by default nothing is known yet."""
@@ -28,7 +28,7 @@ class Heights:
         self._last = -1
 
     def look(self, said: int, now_s: float) -> bool:
-        """Take note of what is said; whether one more look is needed to accept it."""
+        """Note a height that the gateway states, and return whether one more look is needed to accept it."""
         ahead = self._ahead + max(0.0, now_s - self._at_s) / BLOCK_SECONDS_MIN
         if said > self.height + ahead:
             self._last = -1

@@ -21,24 +21,24 @@ import orjson
 
 from aoray import limits
 from aoray.arweave.client import ArweaveClient
-from aoray.arweave.transactions import chunks_json, from_json, sign, to_json
 from aoray.errors import MalformedInput, NotFound
-from aoray.protocol.bundles import BUNDLE_TAGS
+from aoray.protocol.ans104.bundles import BUNDLE_TAGS
+from aoray.protocol.ans104.items import build, rebuild
 from aoray.protocol.ids import b64url_encode
-from aoray.protocol.items import build, rebuild
-from aoray.protocol.keys import RsaSigner, Signer
+from aoray.protocol.signatures.arweave import RsaSigner
+from aoray.protocol.signatures.base import Signer
+from aoray.protocol.transactions import chunks_json, from_json, sign, to_json
 from aoray.settings import Settings
 
 # An anchor is one of the last 50 blocks when a transaction is mined; a fork may be as deep as 18.
 ANCHOR_BLOCKS_MAX = 50 + 18
-IDS_IN_QUERY_MAX = 100
 DEPTHS = """query ($ids: [ID!]!) {
   transactions(ids: $ids, first: 100) { edges { node { id block { height } } } }
 }"""
 
 
-class Signed(NamedTuple):
-    """Something signed that carries a bundle. `parts` and the bundle are enough to post it, and again."""
+class SignedUpload(NamedTuple):
+    """A signed carrier of a bundle. `parts` and the bundle are enough to post it, and again."""
 
     id: str
     parts: bytes
@@ -46,19 +46,19 @@ class Signed(NamedTuple):
 
 
 class Uploader(Protocol):
-    """One way to Arweave."""
+    """One way to upload bundles to Arweave."""
 
     carrier: str  # what signs: parts of one carrier mean nothing to another
     confirming: bool  # whether acceptance is not enough
 
-    async def sign(self, bundle: bytes) -> Signed: ...
-    async def post(self, signed: Signed, bundle: bytes, *, known: bool) -> None: ...
+    async def sign(self, bundle: bytes) -> SignedUpload: ...
+    async def post(self, signed: SignedUpload, bundle: bytes, *, known: bool) -> None: ...
     async def depths(self, ids: Sequence[str]) -> Mapping[str, int]: ...
-    async def mineable(self, signed: Signed) -> bool: ...
+    async def mineable(self, signed: SignedUpload) -> bool: ...
 
 
 class EmbeddedUploader:
-    """To the Arweave of this computer. Ed25519 signs the same bytes each time."""
+    """An uploader to the embedded Arweave of this computer. Ed25519 signs the same bytes each time."""
 
     confirming = False
 
@@ -67,11 +67,11 @@ class EmbeddedUploader:
         self._client = client
         self._signer = signer
 
-    async def sign(self, bundle: bytes) -> Signed:
+    async def sign(self, bundle: bytes) -> SignedUpload:
         item = await asyncio.to_thread(build, self._signer, tags=BUNDLE_TAGS, data=bundle)
-        return Signed(item.id, item.signature)
+        return SignedUpload(item.id, item.signature)
 
-    async def post(self, signed: Signed, bundle: bytes, *, known: bool = False) -> None:
+    async def post(self, signed: SignedUpload, bundle: bytes, *, known: bool = False) -> None:
         """Post the item of these parts."""
         item = await asyncio.to_thread(
             rebuild,
@@ -85,16 +85,17 @@ class EmbeddedUploader:
         await self._client.post_item(item.raw)
 
     async def depths(self, ids: Sequence[str]) -> Mapping[str, int]:
-        """Nobody asks."""
+        """Return nothing: nobody asks."""
         return {}
 
-    async def mineable(self, signed: Signed) -> bool:
-        """An item has no anchor."""
+    async def mineable(self, signed: SignedUpload) -> bool:
+        """Return True: an item has no anchor that could be too old."""
         return True
 
 
 class BundlerUploader(EmbeddedUploader):
-    """To a bundler, which brings it to Arweave some time; `gateway` shows when it is there."""
+    """An uploader to a bundler, which brings bundles to Arweave some time; `gateway` shows when they are
+    there."""
 
     confirming = True
 
@@ -103,11 +104,11 @@ class BundlerUploader(EmbeddedUploader):
         self._gateway = gateway
 
     async def depths(self, ids: Sequence[str]) -> Mapping[str, int]:
-        """How deep those are that the gateway knows; 0 if in no block yet."""
+        """Return the depth of each upload that the gateway knows; 0 while it is in no block."""
         height = await self._gateway.height()
         found: dict[str, int] = {}
-        for at in range(0, len(ids), IDS_IN_QUERY_MAX):
-            answer = await self._gateway.graphql(DEPTHS, {"ids": list(ids[at : at + IDS_IN_QUERY_MAX])})
+        for at in range(0, len(ids), limits.QUERY_IDS_MAX):
+            answer = await self._gateway.graphql(DEPTHS, {"ids": list(ids[at : at + limits.QUERY_IDS_MAX])})
             found |= _depths(answer, height)
         return found
 
@@ -122,11 +123,13 @@ def _depths(answer: Mapping[str, Any], height: int) -> dict[str, int]:
             for item_id, block in blocks.items()
         }
     except (KeyError, TypeError, ValueError) as error:
-        raise MalformedInput("The gateway's answer is no page of transactions.", field="answer") from error
+        raise MalformedInput(
+            "the gateway did not answer with a page of transactions", field="answer"
+        ) from error
 
 
 class NodeUploader:
-    """To an Arweave node, as layer-1 transactions."""
+    """An uploader to an Arweave node, as layer-1 transactions."""
 
     confirming = True
 
@@ -136,15 +139,15 @@ class NodeUploader:
         self._wallet = wallet
         self._requests = asyncio.Semaphore(limits.NODE_REQUESTS_IN_FLIGHT_MAX)
 
-    async def sign(self, bundle: bytes) -> Signed:
+    async def sign(self, bundle: bytes) -> SignedUpload:
         anchor, reward = await self._node.anchor(), await self._node.price(len(bundle))
         height = await self._node.block_height(anchor)
         made = await asyncio.to_thread(
             sign, self._wallet, bundle, anchor=anchor, reward=reward, tags=BUNDLE_TAGS
         )
-        return Signed(made.id, orjson.dumps(to_json(made)), height)
+        return SignedUpload(made.id, orjson.dumps(to_json(made)), height)
 
-    async def post(self, signed: Signed, bundle: bytes, *, known: bool = False) -> None:
+    async def post(self, signed: SignedUpload, bundle: bytes, *, known: bool = False) -> None:
         """Post the transaction, if the node doesn't know it, and all its chunks."""
         transaction = from_json(orjson.loads(signed.parts))
         chunks = await asyncio.to_thread(lambda: list(chunks_json(bundle)))
@@ -156,7 +159,7 @@ class NodeUploader:
                 await self._node.post_chunk(chunk)
 
     async def depths(self, ids: Sequence[str]) -> Mapping[str, int]:
-        """How deep those are that the node knows; 0 if in no block yet."""
+        """Return the depth of each upload that the node knows; 0 while it is in no block."""
         found = await asyncio.gather(*map(self._depth, ids))
         return {each: depth for each, depth in zip(ids, found, strict=True) if depth is not None}
 
@@ -167,8 +170,8 @@ class NodeUploader:
             except NotFound:
                 return None
 
-    async def mineable(self, signed: Signed) -> bool:
-        """Whether the transaction can still get into a block of the node's chain.
+    async def mineable(self, signed: SignedUpload) -> bool:
+        """Return whether the transaction can still get into a block of the node's chain.
 
         A node whose chain does not reach the anchor is behind, and proves nothing.
         """
@@ -188,7 +191,8 @@ def uploader_of(
     signer: Signer,
     wallet: RsaSigner | None,
 ) -> Uploader:
-    """The one that the settings ask for. `signer` is the scheduler's; a wallet, which pays, comes first."""
+    """Return the uploader that the settings ask for. `signer` is the scheduler's; a wallet, which pays,
+    comes first."""
     if settings.bundler_url:
         return BundlerUploader(bundler, gateway, wallet or signer)
     if wallet:

@@ -14,10 +14,10 @@ from concurrent.futures import CancelledError
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
-from aoray.client.answers import Message, Result, Spawn, Spawned
+from aoray.client.concurrency import OnRefusal
 from aoray.client.connection import IN_FLIGHT, TIMEOUT_S, AsyncConnection, client_of
-from aoray.client.flow import OnRefusal
-from aoray.client.roads import closed
+from aoray.client.models import Message, Result, Spawn, Spawned
+from aoray.client.transports import closed
 from aoray.client.wallets import Wallet, new_wallet
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ END: Any = object()
 def waiting(
     method: Callable[Concatenate[AsyncConnection, P], Coroutine[Any, Any, T]],
 ) -> Callable[Concatenate[Connection, P], T]:
-    """The method, waited for."""
+    """Turn a coroutine method into one that waits for its result."""
 
     @wraps(method)
     def call(self: Connection, /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -43,7 +43,7 @@ def waiting(
 def iterating(
     method: Callable[Concatenate[AsyncConnection, P], AsyncIterator[T]],
 ) -> Callable[Concatenate[Connection, P], Iterator[T]]:
-    """The method, as a plain iterator."""
+    """Turn an asynchronous iterator method into one that returns a plain iterator."""
 
     @wraps(method)
     def call(self: Connection, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
@@ -53,9 +53,10 @@ def iterating(
 
 
 class Connection:
-    """One computer, spoken to as the owner of one wallet. `aoray.connect` makes it; threads may share it.
+    """A connection to one computer, as the owner of one wallet, for programs without asyncio.
 
-    A context manager; leaving it, or `close`, ends what is still under way here.
+    `aoray.connect` makes it. It is a context manager; leaving it, or `close`, ends what is still under way
+    here. Threads may share it.
     """
 
     def __init__(self, make: Callable[[], AsyncConnection]) -> None:
@@ -81,8 +82,10 @@ class Connection:
         self.close()
 
     def close(self) -> None:
-        """Let go of the computer; what was sent goes on there. Every later call is a `ClientError`, and so is
-        one that another thread waits for."""
+        """Close the connection; what was sent continues on the computer.
+
+        Every later call raises `ClientError`, and so does a call that another thread waits for.
+        """
         self._finish()
 
     health = waiting(AsyncConnection.health)
@@ -112,7 +115,7 @@ class Connection:
         progress: str = "",
         on_refusal: OnRefusal | None = None,
     ) -> Iterator[Spawned]:
-        wanted = spawns if isinstance(spawns, int) else elsewhere(spawns)
+        wanted = spawns if isinstance(spawns, int) else in_thread(spawns)
         return self._iterate(
             self._connection.spawn_many(wanted, in_flight=in_flight, progress=progress, on_refusal=on_refusal)
         )
@@ -127,7 +130,7 @@ class Connection:
     ) -> Iterator[Result]:
         return self._iterate(
             self._connection.send_many(
-                elsewhere(messages), in_flight=in_flight, progress=progress, on_refusal=on_refusal
+                in_thread(messages), in_flight=in_flight, progress=progress, on_refusal=on_refusal
             )
         )
 
@@ -150,11 +153,11 @@ class Connection:
 
 
 class LoopStopped(Exception):
-    """The loop takes no more calls."""
+    """The loop accepts no more calls."""
 
 
 class LoopThread:
-    """An event loop in a thread of its own, for calls of any thread."""
+    """An event loop in its own thread, for calls from any thread."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -164,7 +167,7 @@ class LoopThread:
         self._thread.start()
 
     def run(self, call: Coroutine[Any, Any, T]) -> T:
-        """What `call` gives; `LoopStopped` if there is no loop any more."""
+        """Run a coroutine in the loop and return its result. Raises `LoopStopped` if the loop has ended."""
         with self._lock:
             if self._stopping:
                 call.close()
@@ -206,9 +209,9 @@ def _finish(loop: LoopThread, connection: AsyncConnection) -> None:
     loop.stop(connection.close())
 
 
-def elsewhere(items: Iterable[T]) -> Iterable[T] | AsyncIterable[T]:
-    """An iterable that computes may ask this very connection, which would then wait for itself: it is taken
-    in a thread of its own. What has a length is there already."""
+def in_thread(items: Iterable[T]) -> Iterable[T] | AsyncIterable[T]:
+    """Iterate over an iterable in a thread of its own, since it may use this very connection, which would
+    then wait for itself. What has a length is there already."""
     return items if isinstance(items, Sized) else _in_thread(iter(items))
 
 
@@ -237,21 +240,42 @@ def connect(
     ray_address: str | None = None,
     namespace: str | None = None,
 ) -> Connection:
-    """A connection to the computer at `url` (`AORAY_URL`, or http://127.0.0.1:4000).
+    """Connect to a computer, and check that it answers.
 
-    `wallet` is a key file, a private JWK, or a signer such as `aoray.new_wallet()`; without one it is that of
-    the command line (`AORAY_WALLET`, or `~/.aoray/wallet.json`, made on first use). A call has `timeout_s`
-    seconds in all. `Unavailable` if nothing answers there.
+    With `ray_address` this program is a driver on the computer's Ray cluster, and reaches the computer by Ray
+    calls instead of HTTP: the same requests, through the same checks. A program that joined Ray before stays
+    joined.
 
-    With `ray_address` (`auto`, or as `aoray up` says it) this program is a driver on the computer's Ray
-    cluster, and reaches it by Ray calls instead of HTTP: the same requests, through the same checks.
-    `namespace` says which computer, where there are several. A program that has joined Ray already stays so.
+    Args:
+        url: The computer; by default `AORAY_URL`, or http://127.0.0.1:4000.
+        wallet: A key file, a private JWK (RFC 7517), or a signer such as `aoray.new_wallet()`. By default the
+            wallet of the command line: `AORAY_WALLET`, or `~/.aoray/wallet.json`, made on first use.
+        timeout_s: Seconds that one call may take in all, with its retries.
+        ray_address: The Ray cluster: `auto`, or as `aoray up` prints it.
+        namespace: Which computer of the cluster, if it has several.
+
+    Returns:
+        The connection, to be used with `with`, or closed.
+
+    Raises:
+        Unavailable: Nothing answers there.
+        ClientError: The arguments contradict each other, or the wallet can't be used.
     """
     client = client_of(url, wallet, ray_address, namespace)  # Ray wants to be joined in the main thread
     return Connection(lambda: AsyncConnection(client, timeout_s))
 
 
 def log(processes: str | Iterable[str], url: str | None = None, *, data: bool = False) -> pa.Table:
-    """The logs of one or more processes of the computer at `url` as an Arrow table (`Connection.log`)."""
+    """Return the logs of one or more processes as an Arrow table, without a wallet.
+
+    Args:
+        processes: One process id, or several.
+        url: The computer, as for `connect`.
+        data: Whether to include the messages' data, not only its size.
+
+    Raises:
+        UnknownProcess: The computer has no such process.
+        Unavailable: The computer does not answer.
+    """
     with connect(url, wallet=new_wallet()) as ao:  # to read, nobody needs to be known
         return ao.log(processes, data=data)

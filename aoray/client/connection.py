@@ -22,17 +22,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from aoray.client.answers import Message, Result, Spawn, Spawned, TagsGiven, result_of, tags_of
-from aoray.client.columns import batches, schema
-from aoray.client.flow import Items, OnRefusal, flow
-from aoray.client.patience import patiently
-from aoray.client.roads import closed
-from aoray.client.slots import Slot, following
+from aoray.client.arrow import batches, schema
+from aoray.client.concurrency import Items, OnRefusal, map_concurrently
+from aoray.client.models import Message, Result, Spawn, Spawned, TagsInput, result_of, tags_of
+from aoray.client.retry import patiently
+from aoray.client.slots import LogSlot, following
+from aoray.client.transports import closed
+from aoray.client.unit_client import Client
 from aoray.client.wallets import Wallet, wallet_of
-from aoray.client.wire import Client
 from aoray.errors import ClientError
-from aoray.protocol.items import DataItem
-from aoray.protocol.signatures import ARWEAVE
+from aoray.protocol.ans104.items import DataItem
+from aoray.protocol.signatures.base import ARWEAVE
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,7 +44,12 @@ T = TypeVar("T")
 
 
 class AsyncConnection:
-    """One computer, spoken to as the owner of one wallet. `aoray.connect_async` makes it."""
+    """A connection to one computer, as the owner of one wallet, for asyncio.
+
+    `aoray.connect_async` makes it, for `async with`. A call takes at most `timeout_s` seconds; within them,
+    what the computer refuses for now (429, 503) or misses while it restarts is sent again, as the same
+    signed item. Other refusals are raised at once, as a class of `aoray.errors`.
+    """
 
     def __init__(self, client: Client, timeout_s: float = TIMEOUT_S) -> None:
         self._client = client
@@ -72,54 +77,94 @@ class AsyncConnection:
         await self.close()
 
     async def close(self) -> None:
-        """Let go of the computer; what was sent goes on there. Every later call is a `ClientError`."""
+        """Close the connection; what was sent continues on the computer.
+
+        Every later call raises `ClientError`.
+        """
         self._closed = True
         await self._client.__aexit__()
 
     async def health(self) -> Mapping[str, Any]:
-        """`version`, the addresses `scheduler`, `authority`, `compute`, and `module`, the built-in Lua."""
+        """Return the computer's `version`, its addresses, and the id of its built-in module.
+
+        The addresses are `scheduler`, `authority` (the messenger) and `compute`; `module` is the built-in
+        Lua.
+        """
         return await self._try(self._client.health)
 
     async def status(self) -> Mapping[str, Any]:
-        """Whether the computer takes work, and what of its log waits for Arweave."""
+        """Return whether the computer accepts work, and how much of its log waits for Arweave."""
         return await self._try(self._client.status)
 
     async def spawn(
-        self, data: str | bytes = "", *, tags: TagsGiven = (), module: str = "", on_boot: bool | None = None
+        self, data: str | bytes = "", *, tags: TagsInput = (), module: str = "", on_boot: bool | None = None
     ) -> str:
-        """Make a process, and give its id once it is ordered and durable. Of the built-in Lua unless a module
-        is named; `data` is then the Lua source that it evaluates as it boots."""
+        """Spawn a process, and return its id once it is ordered and durable.
+
+        Args:
+            data: Data of the process item. For the built-in module this is the Lua source that it evaluates
+                as it boots.
+            tags: Tags of the process item, beside those of the protocol.
+            module: Id of the module; by default the built-in Lua.
+            on_boot: Whether the process evaluates `data` as it boots; by default it does if there is data
+                and no `module`.
+
+        Raises:
+            UnknownModule: No such module is on Arweave.
+            MalformedInput: A tag has a value that a process can't have, such as a limit beyond the
+                computer's.
+        """
         return await self._spawn(Spawn(data, tags, module, on_boot))
 
     async def send(
-        self, process: str, action: str = "", data: str | bytes = "", *, tags: TagsGiven = ()
+        self, process: str, action: str = "", data: str | bytes = "", *, tags: TagsInput = ()
     ) -> str:
-        """Sign and send a message, and give its id once it is ordered and durable."""
+        """Sign and send a message, and return its id once it is ordered and durable.
+
+        Args:
+            process: Id of the process.
+            action: Value of the tag `Action`; none if it is empty.
+            data: Data of the message, at most 10 MiB with the tags.
+            tags: More tags.
+
+        Raises:
+            UnknownProcess: The computer has no such process.
+            TooLarge: The message is beyond a bound (docs/limits.md).
+        """
         return await self._send(Message(process, action, data, tags))
 
     async def result(self, process: str, message: str) -> Result:
-        """The result of a message; waits until it is evaluated. A process's own id: how it booted."""
+        """Return the result of a message, waiting until it is evaluated.
+
+        Args:
+            process: Id of the process.
+            message: Id of the message or of its assignment; the process's own id is the result of its boot.
+
+        Raises:
+            UnknownMessage: The process's log has no such message.
+        """
         return result_of(await self._try(lambda: self._client.result(process, message)), process, message)
 
     async def ask(
-        self, process: str, action: str = "", data: str | bytes = "", *, tags: TagsGiven = ()
+        self, process: str, action: str = "", data: str | bytes = "", *, tags: TagsInput = ()
     ) -> Result:
-        """Send a message, and give its result."""
+        """Send a message, and return its result. The arguments are those of `send`."""
         return await self._ask(0, Message(process, action, data, tags))
 
     async def eval(self, process: str, code: str) -> Result:
-        """Evaluate Lua in a process that this wallet owns."""
+        """Evaluate Lua in a process that this wallet owns, and return the result."""
         return await self.ask(process, "Eval", code)
 
-    async def dryrun(self, process: str, action: str = "", data: str = "", *, tags: TagsGiven = ()) -> Result:
-        """What a message would give, without sending it."""
+    async def dryrun(self, process: str, action: str = "", data: str = "", *, tags: TagsInput = ()) -> Result:
+        """Evaluate a message on the current state of a process, without sending it. The arguments are
+        those of `send`."""
         named = tags_of(tags)
         raw = await self._try(lambda: self._client.dryrun(process, action=action, tags=named, data=data))
         return result_of(raw, process)
 
     async def assign(self, process: str, message: str) -> str:
-        """Assign a message that is there to one more process; gives the assignment's id, by which its result
-        can be asked for."""
+        """Assign an existing message to one more process, and return the assignment's id, which names its
+        result."""
         return await self._try(lambda: self._client.assign(process, message))
 
     async def monitor(self, process: str) -> None:
@@ -127,22 +172,32 @@ class AsyncConnection:
         await self._try(lambda: self._client.monitor(process))
 
     async def unmonitor(self, process: str) -> None:
-        """Stop them."""
+        """Stop the crons of a process that this wallet owns."""
         await self._try(lambda: self._client.unmonitor(process))
 
     async def monitored(self, process: str) -> Mapping[str, Any]:
-        """The crons of a process: `monitored`, and when each is due `next` (ms, or block height)."""
+        """Return the crons of a process: `monitored`, and when each is due `next` (ms, or block height)."""
         return await self._try(lambda: self._client.monitored(process))
 
     async def trace(self, message: str, *, process: str = "") -> Mapping[str, Any]:
-        """What caused a message, and what it caused."""
+        """Return what caused a message, and what it caused."""
         return await self._try(lambda: self._client.trace(message, process=process))
 
     async def publish_module(
-        self, wasm: bytes | Path, module_format: str = "wasm32-wasi", *, tags: TagsGiven = ()
+        self, data: bytes | Path, module_format: str = "wasm32-wasi", *, tags: TagsInput = ()
     ) -> str:
-        """Put a module on Arweave, and give its id."""
-        content = await asyncio.to_thread(wasm.read_bytes) if isinstance(wasm, Path) else wasm
+        """Publish a module on Arweave, and return its id.
+
+        Args:
+            wasm: The bytes of the module, or the path of its file.
+            module_format: Its tag `Module-Format`.
+            tags: More tags. Without a `Compute-Limit` among them the module states 2 × 10^11 units of fuel
+                for a message (docs/fuel.md).
+
+        Raises:
+            UnsupportedModule: No process could run it.
+        """
+        content = await asyncio.to_thread(data.read_bytes) if isinstance(data, Path) else data
         item = await self._signed(lambda: self._client.module(content, module_format, tags_of(tags)))
         return await self._try(lambda: self._client.upload(item))
 
@@ -154,15 +209,21 @@ class AsyncConnection:
         progress: str = "",
         on_refusal: OnRefusal | None = None,
     ) -> AsyncIterator[Spawned]:
-        """Make many processes (a number: so many of the built-in Lua), at most `in_flight` at once; their ids
-        as they come. `progress` names a bar on standard error. A refusal is raised and ends it, unless
-        `on_refusal(index, error)` takes it."""
+        """Spawn many processes, at most `in_flight` at once, and yield their ids as they are made.
+
+        Args:
+            spawns: The processes; a number stands for so many of the built-in Lua.
+            in_flight: How many requests may be under way.
+            progress: The name of a bar on standard error; none if it is empty.
+            on_refusal: Called with the index and the error of a refusal; without it, the first refusal is
+                raised.
+        """
 
         async def spawn(index: int, wanted: Spawn) -> Spawned:
             return Spawned(index, await self._spawn(wanted))
 
         wanted = [Spawn()] * spawns if isinstance(spawns, int) else spawns
-        found = flow(wanted, spawn, in_flight=in_flight, progress=progress, on_refusal=on_refusal)
+        found = map_concurrently(wanted, spawn, in_flight=in_flight, progress=progress, on_refusal=on_refusal)
         async for spawned in found:
             yield spawned
 
@@ -174,22 +235,32 @@ class AsyncConnection:
         progress: str = "",
         on_refusal: OnRefusal | None = None,
     ) -> AsyncIterator[Result]:
-        """Send many messages, at most `in_flight` of them unanswered; their results as they come, each with
-        the `index` of its message. Two that are under way to one process may overtake each other on the way:
-        to order them, wait for the first (or `in_flight=1`). The rest as for `spawn_many`."""
-        found = flow(messages, self._ask, in_flight=in_flight, progress=progress, on_refusal=on_refusal)
+        """Send many messages, at most `in_flight` of them unanswered, and yield their results as they
+        arrive.
+
+        Each result has the `index` of its message. Two messages that are under way to one process may
+        overtake each other: to order them, wait for the first, or use `in_flight=1`. The arguments are
+        those of `spawn_many`.
+        """
+        found = map_concurrently(
+            messages, self._ask, in_flight=in_flight, progress=progress, on_refusal=on_refusal
+        )
         async for result in found:
             yield result
 
-    async def slots(self, process: str, *, after: int = -1, follow: bool = False) -> AsyncIterator[Slot]:
-        """The log of a process in its order, from the nonce behind `after`. With `follow` it never ends, and
-        goes on as messages come."""
+    async def slots(self, process: str, *, after: int = -1, follow: bool = False) -> AsyncIterator[LogSlot]:
+        """Yield the slots of a process's log in order, from the one after the nonce `after`.
+
+        With `follow` the iteration never ends, and continues as messages arrive.
+        """
         async for slot in following(self._client, self._try, process, after, follow):
             yield slot
 
     async def results(self, process: str, *, after: int = -1, follow: bool = False) -> AsyncIterator[Result]:
-        """The results of a process in the order of its log, each when it is evaluated; errors too. `index` is
-        the nonce: go on from it with `after`. With `follow` it never ends."""
+        """Yield the results of a process in the order of its log, errors too, each once it is evaluated.
+
+        `index` is the nonce: continue from it with `after`. With `follow` the iteration never ends.
+        """
         async for slot in self.slots(process, after=after, follow=follow):
             raw = await self._try(partial(self._client.result, process, slot.message))
             yield result_of(raw, process, slot.message, index=slot.nonce)
@@ -197,14 +268,22 @@ class AsyncConnection:
     async def log_batches(
         self, processes: str | Iterable[str], *, after: int = -1, data: bool = False
     ) -> AsyncIterator[pa.RecordBatch]:
-        """The logs of one or more processes as Arrow record batches, from the nonce behind `after`, with the
-        messages' `data` if that is asked for. The columns are those of `aoray.client.columns`."""
+        """Yield the logs of one or more processes as Arrow record batches.
+
+        The columns are those of `aoray.client.arrow`. The arguments are those of `log`.
+        """
         asked = [processes] if isinstance(processes, str) else processes
         async for batch in batches(self._client, self._try, asked, after=after, data=data):
             yield batch
 
     async def log(self, processes: str | Iterable[str], *, after: int = -1, data: bool = False) -> pa.Table:
-        """The same as one Arrow table, in memory."""
+        """Return the logs of one or more processes as one Arrow table, in memory.
+
+        Args:
+            processes: One process id, or several.
+            after: Only slots after this nonce.
+            data: Whether to include the messages' data, not only its size.
+        """
         import pyarrow as pa
 
         found = [batch async for batch in self.log_batches(processes, after=after, data=data)]
@@ -256,20 +335,20 @@ def connect_async(
     ray_address: str | None = None,
     namespace: str | None = None,
 ) -> AsyncConnection:
-    """A connection for `async with` (see `aoray.connect`, which has the same arguments)."""
+    """Return a connection for `async with`; the arguments are those of `aoray.connect`."""
     return AsyncConnection(client_of(url, wallet, ray_address, namespace), timeout_s)
 
 
 def client_of(
     url: str | None, wallet: Wallet | None, ray_address: str | None, namespace: str | None
 ) -> Client:
-    """The client that the arguments of `connect` ask for."""
+    """Return the client that the arguments of `connect` ask for."""
     signer = wallet_of(wallet)
     if ray_address is None and namespace is None:
         return Client(url or os.environ.get("AORAY_URL", "http://127.0.0.1:4000"), signer)
     if url is not None:
         raise ClientError("a computer is reached by HTTP (url) or by Ray (ray_address), not by both")
-    from aoray.client.ray_road import ray_road
+    from aoray.client.ray_transport import connect_ray
 
-    road = ray_road(ray_address or "auto", namespace)
-    return Client(road.url, signer, road)
+    transport = connect_ray(ray_address or "auto", namespace)
+    return Client(transport.url, signer, transport)

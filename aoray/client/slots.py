@@ -1,5 +1,5 @@
-"""The log of a process as its readers see it: one `Slot` for each nonce, page by page, from any scheduler
-unit (`GET /{process}?from-nonce=…`, wire-contract §2.2).
+"""The log of a process as its readers see it: one `LogSlot` for each nonce, page by page, from any scheduler
+unit (`GET /{process}?from-nonce=…`, docs/wire-contract.md §2.2).
 
 Following waits at the compute unit for the result of the slot behind the last one (`GET /result/{nonce}`),
 for a scheduler unit has no route that waits. Where that is refused (by a compute unit that is not ours, or
@@ -14,22 +14,22 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-from aoray.client.answers import short
-from aoray.client.wire import Client
+from aoray import limits
+from aoray.client.models import short
+from aoray.client.unit_client import Client
 from aoray.errors import AorayError
+from aoray.protocol.outputs import WIRING
 from aoray.protocol.tags import Tag, Tags, first
-from aoray.wording import WIRING
 
 PAGE = 200
 WAIT_MS = 2_000  # a slot is there before its result; so it is seen no later than this
 LOOK_S = 0.5
-WAITS_MAX = 64  # at once, of a client: each has a connection for itself
 
 Try = Callable[[Callable[[], Awaitable[dict[str, Any]]]], Awaitable[dict[str, Any]]]
 
 
-class Slot(NamedTuple):
-    """One place in a process's log, and the message that has it."""
+class LogSlot(NamedTuple):
+    """A slot of a process's log, with its message."""
 
     process: str
     nonce: int
@@ -45,7 +45,7 @@ class Slot(NamedTuple):
     """The process that the owner says it speaks for, or empty. True only of an authority."""
     tags: Tags
     data: str
-    """As text; bytes that are no UTF-8 are replaced, as the scheduler unit does."""
+    """As text; bytes that are not UTF-8 are replaced, as the scheduler unit does."""
 
     def __repr__(self) -> str:
         tags = {tag.name: tag.value for tag in self.tags if tag.name not in WIRING - {"Action"}}
@@ -55,8 +55,8 @@ class Slot(NamedTuple):
 
 async def following(
     client: Client, attempt: Try, process: str, after: int, follow: bool
-) -> AsyncIterator[Slot]:
-    """Slots behind the nonce `after`, in order."""
+) -> AsyncIterator[LogSlot]:
+    """Yield the slots after the nonce `after`, in order."""
     hurried = False
     while True:
         page = await attempt(partial(client.schedule, process, after=after, limit=PAGE))
@@ -79,12 +79,12 @@ async def following(
 async def _comes(client: Client, process: str, nonce: int) -> float:
     """Wait until this slot is evaluated, or for WAIT_MS; or, where that can't be, a moment. In seconds."""
     began = time.monotonic()
-    if client.waits >= WAITS_MAX:
+    if client.waits >= limits.CLIENT_SLOT_WAITS_MAX:
         await asyncio.sleep(LOOK_S)
         return LOOK_S
     client.waits += 1
     try:
-        await client.awaited(process, nonce, WAIT_MS)
+        await client.result_at(process, nonce, WAIT_MS)
     except AorayError:
         await asyncio.sleep(LOOK_S)
     finally:
@@ -92,14 +92,14 @@ async def _comes(client: Client, process: str, nonce: int) -> float:
     return time.monotonic() - began
 
 
-def slot_of(node: Mapping[str, Any], process: str) -> Slot:
-    """A slot from the scheduler unit's JSON."""
+def slot_of(node: Mapping[str, Any], process: str) -> LogSlot:
+    """Read a slot from the scheduler unit's JSON."""
     assignment, message = node["assignment"], node.get("message") or {}
     assigned = _tags(assignment)
     tags = _tags(message)
     nonce = int(first(assigned, "Nonce", "0"))
     owner = str((message.get("owner") or {}).get("address") or "")
-    return Slot(
+    return LogSlot(
         process=process,
         nonce=nonce,
         message=str(message.get("id") or first(assigned, "Message") or process),

@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from aoray.keyfiles import KeySigner, load, load_or_make
-from aoray.protocol.keys import Signer, generate_ed25519, generate_rsa, signer_from_jwk
+from aoray.protocol.signatures.arweave import generate_rsa
+from aoray.protocol.signatures.base import Signer
+from aoray.protocol.signatures.ed25519 import generate_ed25519
+from aoray.protocol.signatures.jwk import signer_from_jwk
+from aoray.storage.key_files import KeySigner, load, load_or_make
 
 DEFAULT = "~/.aoray/wallet.json"
 Wallet = str | os.PathLike[str] | Mapping[str, Any] | Signer
@@ -16,13 +19,14 @@ Wallet = str | os.PathLike[str] | Mapping[str, Any] | Signer
 
 
 def new_wallet(kind: Literal["ed25519", "arweave"] = "ed25519") -> KeySigner:
-    """A new key, nowhere kept. An Arweave wallet (RSA) takes a second to make, and 8 ms to sign."""
+    """Make a new key (Ed25519) that is stored nowhere. An Arweave wallet (RSA) takes a second to make,
+    and 8 ms to sign."""
     return generate_rsa() if kind == "arweave" else generate_ed25519()
 
 
 def wallet_of(wallet: Wallet | None) -> Signer:
-    """The signer of a wallet. None is that of the command line: the file `AORAY_WALLET`, or
-    `~/.aoray/wallet.json`, made on first use. A file that is named must be there."""
+    """Return the signer that a `wallet` argument stands for. None is that of the command line: the file
+    `AORAY_WALLET`, or `~/.aoray/wallet.json`, made on first use. A file that is named must be there."""
     if wallet is None:
         return load_or_make(Path(os.environ.get("AORAY_WALLET", DEFAULT)).expanduser())
     if isinstance(wallet, str | os.PathLike):

@@ -5,36 +5,40 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from aoray import limits
-from aoray.actors.placement import gateway_of, pool_actor
-from aoray.actors.push_quota import PushQuota
-from aoray.actors.results import Divergence, ResultRow, Sort
-from aoray.arweave.searching import searches
-from aoray.batcher import Sleep
-from aoray.calls import Call
+from aoray.arweave.local.graphql_routes import searches
+from aoray.cluster.calls import Call
+from aoray.cluster.names import gateway_actor, gateway_of, pool_actor
+from aoray.contracts.actor import ActorCaller
+from aoray.contracts.process_actor import ProcessActorCaller
 from aoray.errors import AorayError
-from aoray.gateway.admission import Admission
-from aoray.gateway.courier import Courier
-from aoray.gateway.halted import Halted
-from aoray.gateway.ingress import Ingress
-from aoray.gateway.knowledge import Arweave, Knowledge, Reader
-from aoray.gateway.look import Look
-from aoray.gateway.places import Places
-from aoray.gateway.pusher import Outboxes, Pusher
-from aoray.gateway.waiting import Waiting
-from aoray.gateway.web import Load
-from aoray.keyfiles import load_key
+from aoray.gateway.core.admission import Admission
+from aoray.gateway.core.halted import Halted
+from aoray.gateway.core.ingress import Ingress
+from aoray.gateway.core.locations import ProcessLocations
+from aoray.gateway.core.lookups import Arweave, LogView, Lookups
+from aoray.gateway.core.pending_results import PendingResults
+from aoray.gateway.core.store_executor import StoreExecutor
+from aoray.gateway.push.deliverer import OutboxDeliverer
+from aoray.gateway.push.pusher import Outboxes, Pusher
+from aoray.outbox.push_quota import PushQuota
 from aoray.settings import Settings
+from aoray.storage.factory import store_of
+from aoray.storage.key_files import load_key
+from aoray.storage.records import Divergence, ResultRow, Sort
+from aoray.util.batcher import Sleep
+from aoray.web.application import InFlight
 
 log = logging.getLogger(__name__)
 
 
 class Addresses(NamedTuple):
-    """Who signs: assignments, pushed messages, and what the compute unit attests."""
+    """The addresses that sign: assignments, pushed messages, and attestations."""
 
     scheduler: str
     authority: str
@@ -42,7 +46,7 @@ class Addresses(NamedTuple):
 
 
 class ResultStore(Outboxes, Protocol):
-    """The results, as `actors.results` keeps them."""
+    """The results, as `storage.results` keeps them."""
 
     def get(self, process_id: str, any_id: str) -> ResultRow | None: ...
     def page(
@@ -67,14 +71,14 @@ class Gateway:
         index: int,
         *,
         call: Call,
-        reader: Reader,
+        reader: LogView,
         results: ResultStore,
         arweave: Arweave,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         authority = load_key(settings, "authority")
         self.settings = settings
-        self.name = f"gateway-{index}"
+        self.name = gateway_actor(index)
         self.addresses = Addresses(
             load_key(settings, "scheduler").address,
             authority.address,
@@ -82,70 +86,67 @@ class Gateway:
         )
         self.call = call
         self.results = results
-        self.load = Load(settings.data)
+        self.in_flight = InFlight(settings.data)
         self.under_way: Counter[str] = Counter()  # what is bounded beside requests
         self.results_served_total = 0
         self.admission = Admission(settings)
         self.searches = searches()
         self.gauges: dict[str, Callable[[], int]] = {}  # of the embedded Arweave, where it is
-        self.look = Look(far=bool(settings.store))
-        self.knowledge = Knowledge(reader, arweave, self.look)
-        self.places = Places(settings.shards, call)
-        self.waiting = Waiting(self.name, call, self.places)
-        self.halted = Halted(results, self.look, call, self.places)
+        self.store_executor = StoreExecutor(far=store_of(settings).is_shared)
+        self.lookups = Lookups(reader, arweave, self.store_executor)
+        self.locations = ProcessLocations(settings.shards, call)
+        self.shards = self.locations.shards
+        self.pool = [ProcessActorCaller(call, pool_actor(index)) for index in range(settings.pool)]
+        self.pending_results = PendingResults(self.name, call, self.locations)
+        self.halted = Halted(results, self.store_executor, call, self.locations)
         self.ingress = Ingress(
             self.name,
-            settings.shards,
-            call,
-            self.knowledge,
-            self.places,
+            self.shards,
+            self.lookups,
             self.admission,
-            self.waiting,
+            self.pending_results,
             self.halted,
             sleep=sleep,
         )
-        courier = Courier(self.ingress, self.knowledge, arweave, authority, settings)
-        self.wallets = courier.wallets
+        deliverer = OutboxDeliverer(self.ingress, self.lookups, arweave, authority, settings)
+        self.wallets = deliverer.wallets
         self.pusher = Pusher(
-            courier,
+            deliverer,
             results,
             lambda process_id: gateway_of(process_id, settings.gateways) == index,
-            self.look,
-            PushQuota(settings),
+            self.store_executor,
+            PushQuota(settings, time.monotonic),
             sleep=sleep,
             name=self.name,
         )
         self.stages = (self.ingress.stage, self.pusher.stage)
 
-    def actor_names(self) -> list[str]:
-        """Everything that must answer before this computer takes work."""
-        return [f"shard-{n}" for n in range(self.settings.shards)] + [
-            pool_actor(n) for n in range(self.settings.pool)
-        ]
+    def actors(self) -> list[ActorCaller]:
+        """Return the actors that must answer before this computer accepts work."""
+        return [*self.shards, *self.pool]
 
     async def watch_stopped(self) -> None:
-        """Know which processes the operator stopped, so that what they sent waits too. A shard that does not
-        answer leaves what was known of all."""
+        """Keep up with which processes the operator stopped, so that what they sent waits too. A shard
+        that does not answer leaves what was known of all."""
         while True:
             try:
-                shards = (f"shard-{n}" for n in range(self.settings.shards))
-                found = await asyncio.gather(*(self.call(shard, "stopped") for shard in shards))
+                found = await asyncio.gather(*(shard.stopped() for shard in self.shards))
                 self.pusher.stopped = frozenset(itertools.chain.from_iterable(found))
             except AorayError as error:
                 log.info("which processes are stopped is as it was: %s", error)
             await asyncio.sleep(limits.STOPPED_WATCH_S)
 
     def counts(self) -> dict[str, int]:
-        """For `/metrics`."""
+        """Return the figures for `/metrics`."""
         return {
-            "requests_total": self.load.requests_total,
-            "requests_in_flight": self.load.requests,
-            **self.load.crowd.counts(),
+            "requests_total": self.in_flight.requests_total,
+            "requests_in_flight": self.in_flight.requests,
+            **self.in_flight.crowd.counts(),
             "refused_by_address_total": self.admission.addresses.refused_total,
             "refused_reads_total": self.admission.reads.refused_total,
             "refused_by_wallet_total": self.admission.wallets.refused_total,
-            "pages_waiting": len(self.look.pages),
-            "pages_refused_total": self.look.pages.refused_total,
+            "pages_waiting": len(self.store_executor.pages),
+            "pages_refused_total": self.store_executor.pages.refused_total,
             "searches_waiting": len(self.searches),
             "searches_refused_total": self.searches.refused_total,
             "searches_cancelled_total": self.searches.cancelled_total,
@@ -154,10 +155,10 @@ class Gateway:
             "items_accepted_total": self.ingress.accepted_total,
             "items_queued": self.ingress.queued,
             "submit_calls_total": self.ingress.calls_total,
-            "watch_calls_total": self.waiting.calls_total,
-            "deliver_calls_total": self.waiting.deliveries_total,
+            "watch_calls_total": self.pending_results.calls_total,
+            "deliver_calls_total": self.pending_results.deliveries_total,
             "results_served_total": self.results_served_total,
-            "results_awaited": len(self.waiting),
+            "results_awaited": len(self.pending_results),
             "outboxes_pushed_total": self.pusher.pushed_total,
             "outboxes_waiting": len(self.pusher),
             "outboxes_held_total": self.pusher.quota.held_total,

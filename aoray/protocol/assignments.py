@@ -19,13 +19,16 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from aoray.errors import MalformedInput
-from aoray.protocol.engines import BEFORE_VERSIONS, Engine, engine_named, engine_numbered
+from aoray.protocol import signed
+from aoray.protocol.ans104.items import DataItem, build_tags, parse, verify
 from aoray.protocol.engines import TAG as ENGINE
+from aoray.protocol.engines import engine_named
 from aoray.protocol.forms import ASSIGNMENT, SPAWN_ASSIGNMENT, Form, departure
 from aoray.protocol.ids import b64url_encode, id_bytes
-from aoray.protocol.items import DataItem, build_tags, parse, verify
-from aoray.protocol.keys import Signer
+from aoray.protocol.signatures.base import Signer
+from aoray.protocol.signed import ANS104, SignedMessage
 from aoray.protocol.tags import Tag, Tags, encode_tags, first
+from aoray.vm.engines import BEFORE_VERSIONS, Engine, engine_numbered
 
 EPOCH = "0"
 VARIANT = "ao.TN.1"
@@ -42,12 +45,18 @@ class LogEntry(NamedTuple):
     message_id: str
     assignment_id: str
     timestamp: int  # milliseconds
-    item: bytes  # the message's raw data item (for an assigned message, its target is another process)
+    item: bytes  # the message as it was signed (for an assigned message, its target is another process)
     assignment: bytes  # the raw data item that the scheduler signed
+    envelope: str = ANS104  # of the message (aoray.protocol.signed)
+
+    @property
+    def message(self) -> SignedMessage:
+        """The message, parsed."""
+        return signed.parse(self.item, self.envelope)
 
 
 class Head(NamedTuple):
-    """The last slot of a process: what the next one continues."""
+    """The last slot of a process, which the next slot continues."""
 
     nonce: int
     assignment_id: str
@@ -66,8 +75,8 @@ def next_slot(
     exclude: Sequence[str] = (),
     engine: int = BEFORE_VERSIONS,
 ) -> tuple[Head, bytes]:
-    """The slot after `head` and its raw assignment; without head the process's own: nonce 0, no message, and
-    the version of the engine that the process is bound to (engines.py)."""
+    """Make the slot after `head` and its raw assignment. Without head it is the process's own: nonce 0, no
+    message, and the version of the engine that the process is bound to (engines.py)."""
     if (head is None) != (message_id is None):
         raise ValueError("a process's first assignment, and no other, is without message")
     nonce = 0 if head is None else head.nonce + 1
@@ -119,12 +128,13 @@ def _encoded(*values: str) -> bytes:
 
 
 def engine_of(assignment: bytes) -> Engine:
-    """The engine that the raw assignment of nonce 0 binds its process to."""
+    """Return the engine that the raw assignment of nonce 0 binds its process to."""
     return engine_numbered(engine_named(parse(assignment).tags))
 
 
 class Plain(NamedTuple):
-    """An assignment as `next_slot` writes it of a message, without excludes; nothing of it is verified."""
+    """The parts of an assignment in the form that `next_slot` gives to a message without excludes; none of
+    them is verified."""
 
     signature: bytes
     owner: bytes
@@ -154,7 +164,8 @@ _PLAIN = re.compile(
 
 
 def plain(raw: bytes) -> Plain | None:
-    """What an assignment says, if these bytes are an item of Ed25519 with just these tags; else None."""
+    """Return the parts of an assignment, if these bytes are an Ed25519 item with exactly those tags; else
+    None."""
     if (found := _PLAIN.fullmatch(raw)) is None:
         return None
     signature, owner, size, tag_bytes, process_id, *middle, message_id = found.groups()
@@ -167,7 +178,7 @@ def plain(raw: bytes) -> Plain | None:
 
 
 def next_hash_chain(process_id: str, head: Head | None) -> str:
-    """The hash chain of the slot after `head`."""
+    """Return the hash chain of the slot after `head`."""
     if head is None:
         return b64url_encode(sha256(id_bytes(process_id)).digest())
     # Both are texts that we made: the checks of `id_bytes` would cost more than the hash.
@@ -178,19 +189,20 @@ def next_hash_chain(process_id: str, head: Head | None) -> str:
 def check_chain(
     process_id: str, entries: Iterable[LogEntry], *, scheduler: str, head: Head | None = None
 ) -> Head | None:
-    """The head after these entries, if they continue `head` and `scheduler` (an address) signed them all.
+    """Return the head after these entries, if they continue `head` and `scheduler` (an address) signed all of
+    them.
 
     MalformedInput names the tag and the nonce of the first entry at fault, BadSignature the item. Assignments
     and messages are both verified, and the entry's own columns are held against them.
     """
     for entry in entries:
-        items = parse(entry.assignment), parse(entry.item)
+        items = parse(entry.assignment), entry.message
         head = check_slot(process_id, entry, *items, scheduler=scheduler, head=head)
     return head
 
 
 def form_of(nonce: int) -> Form:
-    """The form of the assignment of this nonce."""
+    """Return the form that the assignment of this nonce must have."""
     return ASSIGNMENT if nonce else SPAWN_ASSIGNMENT
 
 
@@ -198,14 +210,14 @@ def check_slot(
     process_id: str,
     entry: LogEntry,
     assignment: DataItem,
-    message: DataItem,
+    message: SignedMessage,
     *,
     scheduler: str,
     head: Head | None,
 ) -> Head:
-    """As `check_chain`, of one entry whose items are parsed."""
+    """Check one entry whose items are parsed. Raises what `check_chain` raises."""
     verify(assignment)
-    verify(message)
+    signed.verify(message)
     nonce = 0 if head is None else head.nonce + 1
     chain = next_hash_chain(process_id, head)
     named = None if nonce == 0 else message.id
@@ -224,10 +236,12 @@ def check_slot(
     )
     for name, found, right in facts:
         if found != right:
-            raise MalformedInput(f"The log breaks at nonce {nonce}: {name}.", field=name, nonce=nonce)
+            raise MalformedInput(f"the log breaks at nonce {nonce}: {name}", field=name, nonce=nonce)
     if departs := departure(assignment, form_of(nonce)):
-        why = f"The log breaks at nonce {nonce}: the assignment {departs}."
+        why = f"the log breaks at nonce {nonce}: the assignment {departs}"
         raise MalformedInput(why, field="form", nonce=nonce)
     if head is not None and entry.timestamp <= head.timestamp:
-        raise MalformedInput(f"The log's time stands still at nonce {nonce}.", field="Timestamp", nonce=nonce)
+        raise MalformedInput(
+            f"the timestamp at nonce {nonce} is not later than the one before", field="Timestamp", nonce=nonce
+        )
     return Head(nonce, assignment.id, chain, entry.timestamp)

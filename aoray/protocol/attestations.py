@@ -10,8 +10,8 @@ and JSON as data:
     {"Slots": [{"Nonce": 7, "Message": <id>, "Result-Hash": <hash>, "State-Hash": <hash>}, …]}
 
 `Message` is the message's id (the process's own for nonce 0). `Result-Hash` is SHA-256, as base64url, of the
-body that `GET /result` serves, whose bytes are fixed (actors/served.py). `State-Hash` is there for slots
-after which a checkpoint was taken: the hash of the state (wasm/instance.py) after the message.
+body that `GET /result` serves, whose bytes are fixed (execution/guest_output.py). `State-Hash` is there for
+slots after which a checkpoint was taken: the hash of the state (vm/wasm/instance.py) after the message.
 
 Invariants: slots rise by nonce; the same slots signed again by the same Ed25519 key are the same item. A slot
 may be attested twice, the second time with the state, since a checkpoint comes later than the result: both
@@ -31,13 +31,13 @@ import orjson
 
 from aoray.errors import MalformedInput, TooLarge
 from aoray.limits import ATTESTATION_SLOTS_MAX
-from aoray.protocol.engines import NEWEST
+from aoray.protocol.ans104.items import DataItem, build
 from aoray.protocol.engines import TAG as ENGINE
 from aoray.protocol.forms import ATTESTATION, departure
 from aoray.protocol.ids import b64url_encode, is_id
-from aoray.protocol.items import DataItem, build
-from aoray.protocol.keys import Signer
+from aoray.protocol.signatures.base import Signer
 from aoray.protocol.tags import Tag, first
+from aoray.vm.engines import NEWEST
 
 TYPE = "Attestation"
 _AO_TAGS = (Tag("Data-Protocol", "ao"), Tag("Variant", "ao.TN.1"), Tag("Type", TYPE))
@@ -47,7 +47,7 @@ _NONCE_MAX = 2**63 - 1
 
 
 class Statement(NamedTuple):
-    """What a compute unit says of one slot; `state_hash` is "" where it says nothing of the state."""
+    """What a compute unit states about one slot; `state_hash` is "" if it states nothing about the state."""
 
     nonce: int
     message_id: str
@@ -56,14 +56,14 @@ class Statement(NamedTuple):
 
 
 def result_hash(result: bytes) -> str:
-    """The hash of a result as it is served."""
+    """Return the hash of a result as it is served."""
     return b64url_encode(sha256(result).digest())
 
 
 def attest(
     signer: Signer, process_id: str, statements: Sequence[Statement], engine: int = NEWEST
 ) -> DataItem:
-    """The signed item that says these, in the order of their nonces."""
+    """Sign an item that makes these statements, in the order of their nonces."""
     if not 0 < len(statements) <= ATTESTATION_SLOTS_MAX:
         raise ValueError(f"an attestation has 1 to {ATTESTATION_SLOTS_MAX} slots")
     slots = sorted(statements)
@@ -84,10 +84,11 @@ def _as_json(slot: Statement) -> dict[str, Any]:
 
 
 def statements_of(item: DataItem, process_id: str) -> list[Statement]:
-    """What an attestation of that process says; whether its signer is to be believed is the caller's."""
+    """Return the statements of an attestation of that process; whether to believe its signer is up to the
+    caller."""
     if (departs := departure(item, ATTESTATION)) or first(item.tags, "Process") != process_id:
         why = f": it {departs}" if departs else ""
-        raise MalformedInput(f"{item.id} is no attestation of {process_id}{why}", field="tags")
+        raise MalformedInput(f"{item.id} is not an attestation of {process_id}{why}", field="tags")
     try:
         slots = orjson.loads(item.data)["Slots"]
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:
@@ -111,4 +112,6 @@ def _statement(item: DataItem, at: int, slot: Any) -> Statement:
         and (isinstance(state, str) and len(state) <= _STATE_CHARACTERS_MAX)
     ):
         return Statement(nonce, message, result, state)
-    raise MalformedInput(f"attestation {item.id} has a slot that says nothing", field=f"Slots[{at}]")
+    raise MalformedInput(
+        f"attestation {item.id} has a slot without nonce, message and result hash", field=f"Slots[{at}]"
+    )

@@ -11,18 +11,19 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from aoray.errors import ClientError, MalformedInput
+from aoray.protocol.ans104.items import DataItem, build, parse, verify
 from aoray.protocol.forms import AO, DECISION, departure
 from aoray.protocol.ids import is_id
-from aoray.protocol.items import DataItem, build, parse, verify
-from aoray.protocol.keys import Signer
+from aoray.protocol.signatures.base import Signer
 from aoray.protocol.tags import Tag, first
 
 WORD = "Operator-Decision"  # the tag that says which
 DIGITS_MAX = 18  # of a number in a tag
+_HINT = "`aoray process stop` and `aoray process resume` make and sign decisions."
 
 
 class Decided(NamedTuple):
-    """What a decision says."""
+    """The contents of a decision."""
 
     process_id: str
     stopped: bool
@@ -30,7 +31,7 @@ class Decided(NamedTuple):
 
 
 def decision_item(signer: Signer, decided: Decided) -> DataItem:
-    """The signed statement of a decision."""
+    """Sign the statement of a decision."""
     tags = (
         *AO,
         Tag("Type", "Process-Decision"),
@@ -42,7 +43,7 @@ def decision_item(signer: Signer, decided: Decided) -> DataItem:
 
 
 def decision_of(raw: bytes, operator: str) -> Decided:
-    """What a signed decision of this operator (the scheduler's address) says.
+    """Verify a signed decision of this operator (the scheduler's address), and return its contents.
 
     MalformedInput if it has another form, BadSignature, ClientError if somebody else signed it.
     """
@@ -51,13 +52,17 @@ def decision_of(raw: bytes, operator: str) -> Decided:
     if item.address != operator:
         raise ClientError(
             f"{item.address} signed this, and only the operator's key {operator} decides",
-            hint="Run `aoray process stop` (or resume) where the computer's keys are: --data or --keys.",
+            hint=f"{_HINT} Run it where the computer's keys are: --data or --keys.",
         )
     if why := departure(item, DECISION):
-        raise MalformedInput(f"the item is not a decision: it {why}", field="body")
+        raise MalformedInput(f"the item is not a decision: it {why}", field="body", hint=_HINT)
     process_id, word, time = (first(item.tags, name, "") for name in ("Process", WORD, "Timestamp"))
     if not is_id(process_id) or word not in ("stop", "resume"):
-        raise MalformedInput("a decision names a process, and says stop or resume", field=f"tags.{WORD}")
+        raise MalformedInput(
+            "the decision does not stop or resume a process", field=f"tags.{WORD}", hint=_HINT
+        )
     if not (time.isascii() and time.isdecimal() and len(time) <= DIGITS_MAX):
-        raise MalformedInput("the time of a decision is not a number of milliseconds", field="tags.Timestamp")
+        raise MalformedInput(
+            "the time of the decision is not a number of milliseconds", field="tags.Timestamp", hint=_HINT
+        )
     return Decided(process_id, word == "stop", int(time))

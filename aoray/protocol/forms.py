@@ -8,8 +8,8 @@ neither target nor anchor, the data of its form, and exactly the tags of its for
 statement asks `departure` first.
 
 The words of others never have such a form: a tick has a target, no tag of a cron is without its prefix
-(protocol/ticks.py), and what the messenger signs has `From-Process`, data, and a key of its own
-(`runtime.make_keys` refuses one key for two units). `NAMES` are the tag names that protocols give a meaning
+(protocol/cron.py), and what the messenger signs has `From-Process`, data, and a key of its own
+(`runtime/unit_keys` refuses one key for two units). `NAMES` are the tag names that protocols give a meaning
 to, in the only table of them; `folded` is how two spellings of a name are compared.
 """
 
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from aoray.protocol.tags import Tag, Tags
 
 if TYPE_CHECKING:
-    from aoray.protocol.items import DataItem
+    from aoray.protocol.ans104.items import DataItem
 
 NO_DATA: tuple[bytes, ...] = (b"",)
 NO_TAGS: frozenset[str] = frozenset()
@@ -30,7 +30,8 @@ AO = (Tag("Data-Protocol", "ao"), Tag("Variant", "ao.TN.1"))
 
 
 class Form(NamedTuple):
-    """The form of one kind of statement: which tags it has, what they must say, and which data."""
+    """The form of one kind of statement: which tags it has, what their values must be, and which data it may
+    have."""
 
     fixed: Mapping[str, str]  # tags that are there once, and what they say
     once: frozenset[str]  # tags that are there once
@@ -63,7 +64,7 @@ ATTESTATION = _form(
     Content_Type="application/json",
 )
 LOCATION = _form("Scheduler-Location", "Url", "Time-To-Live", "Compute-Unit", data=(b"", b" "))
-"""Its data was one space before there was a reason to sign it again (`runtime.publish_location`)."""
+"""Its data was one space before there was a reason to sign it again (`runtime/publish`)."""
 DECISION = _form("Process-Decision", "Process", "Operator-Decision", "Timestamp")
 HAND_OVER = _form("Hand-Over", "Unit-Kind", "Successor", "Timestamp")
 """Of a scheduler or a compute unit, by its old key (protocol/handovers.py)."""
@@ -79,7 +80,7 @@ STATEMENTS = {
 
 
 def departure(item: DataItem, form: Form) -> str:
-    """How an item departs from a form, in words that follow its id; '' if it has the form."""
+    """Return how an item departs from a form, in words that follow its id; '' if it has the form."""
     if item.target:
         return "has a target"
     if item.anchor:
@@ -90,7 +91,7 @@ def departure(item: DataItem, form: Form) -> str:
 
 
 def tags_departure(tags: Tags, form: Form) -> str:
-    """The same of its tags alone."""
+    """Return how the tags of an item depart from a form, in the words of `departure`."""
     counts = Counter(name for name, _ in tags)
     for name in sorted(form.fixed.keys() | form.once):
         if counts[name] != 1:
@@ -107,7 +108,7 @@ def tags_departure(tags: Tags, form: Form) -> str:
     return ""
 
 
-VOUCHED = frozenset({"from-process", "from-module", "pushed-for", "from-nonce", "from-index"})
+RESERVED_TAGS = frozenset({"from-process", "from-module", "pushed-for", "from-nonce", "from-index"})
 """Said by the messenger alone, of what it signs for a process; as `folded` spells them."""
 
 _TAGS_OF_STATEMENTS = {
@@ -127,11 +128,11 @@ _TAGS_ELSEWHERE = {
 }
 """Of AO's reference units and of AO-Core: nothing here reads them, others do."""
 NAMES = frozenset().union(
-    *(VOUCHED, _TAGS_OF_STATEMENTS, _TAGS_OF_SPAWNS, _TAGS_OF_CRONS),
+    *(RESERVED_TAGS, _TAGS_OF_STATEMENTS, _TAGS_OF_SPAWNS, _TAGS_OF_CRONS),
     *(_TAGS_OF_MODULES, _TAGS_OF_BUNDLES, _TAGS_ELSEWHERE),
 )
 
 
 def folded(name: str) -> str:
-    """A tag's name as processes and gateways compare them: without case, and with dashes."""
+    """Return a tag's name as processes and gateways compare names: without case, and with dashes."""
     return name.casefold().replace("_", "-")

@@ -14,34 +14,36 @@ from base64 import urlsafe_b64decode
 from aoray.errors import MalformedInput
 
 ID_BYTES = 32
+ID_HINT = "An id has 43 characters of A-Z, a-z, 0-9, - and _."
+B64_HINT = "Base64url has the characters A-Z, a-z, 0-9, - and _, and no = at the end (RFC 4648, section 5)."
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _ID = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")  # 258 bits: the last two are zero
 
 
 def b64url_encode(value: bytes) -> str:
-    """Bytes as base64url text without padding."""
+    """Encode bytes as base64url text without padding (RFC 4648, section 5)."""
     encoded = binascii.b2a_base64(value, newline=False).translate(_URL_SAFE)
     return encoded.rstrip(b"=").decode("ascii")
 
 
 def b64url_decode(text: str, *, field: str = "body") -> bytes:
-    """The bytes of a base64url text without padding; MalformedInput names `field`."""
+    """Decode base64url text without padding. Raises `MalformedInput` naming `field`."""
     try:
         value = urlsafe_b64decode(text + "=" * (-len(text) % 4))
     except (ValueError, binascii.Error):
         value = b""
     if b64url_encode(value) != text:  # the decoder skips what it does not know; the way back shows it
-        raise MalformedInput(f"{field} is not base64url without padding.", field=field)
+        raise MalformedInput(f"{field} is not base64url without padding", field=field, hint=B64_HINT)
     return value
 
 
 def is_id(text: str) -> bool:
-    """Whether a text is an id: 43 characters that stand for 32 bytes."""
+    """Return whether a text is an id: 43 characters of base64url that stand for 32 bytes."""
     return _ID.fullmatch(text) is not None
 
 
 def id_bytes(text: str, *, field: str = "id") -> bytes:
-    """The 32 bytes of an id; MalformedInput names `field`."""
+    """Return the 32 bytes of an id. Raises `MalformedInput` naming `field`."""
     if not is_id(text):
-        raise MalformedInput(f"{field} is not an id (43 characters of base64url).", field=field)
+        raise MalformedInput(f"{field} is not an id", field=field, hint=ID_HINT)
     return b64url_decode(text, field=field)

@@ -14,10 +14,12 @@ from aoray.errors import MalformedInput, TooLarge
 from aoray.limits import TAG_BYTES_MAX, TAG_NAME_BYTES_MAX, TAG_VALUE_BYTES_MAX, TAGS_MAX
 
 _VARINT_BYTES_MAX = 10  # 64 bits, seven at a time
+_JSON_HINT = 'Tags are [{"name": text, "value": text}, …].'
+_AVRO_HINT = "Tags are an Avro array of records of two strings, name and value (ANS-104)."
 
 
 class Tag(NamedTuple):
-    """One tag; a name may occur more than once among an item's tags."""
+    """One tag; a name may occur more than once among the tags of an item."""
 
     name: str
     value: str
@@ -31,7 +33,7 @@ def first(tags: Sequence[Tag], name: str) -> str | None: ...
 @overload
 def first(tags: Sequence[Tag], name: str, default: str) -> str: ...
 def first(tags: Sequence[Tag], name: str, default: str | None = None) -> str | None:
-    """The value of the first tag of that name."""
+    """Return the value of the first tag of that name."""
     for tag in tags:
         if tag[0] == name:
             return tag[1]
@@ -39,7 +41,7 @@ def first(tags: Sequence[Tag], name: str, default: str | None = None) -> str | N
 
 
 def all_of(tags: Sequence[Tag], name: str) -> list[str]:
-    """The values of all tags of that name, in order."""
+    """Return the values of all tags of that name, in order."""
     return [tag.value for tag in tags if tag.name == name]
 
 
@@ -48,7 +50,7 @@ def ao_tag(tags: Sequence[Tag], name: str) -> str | None: ...
 @overload
 def ao_tag(tags: Sequence[Tag], name: str, default: str) -> str: ...
 def ao_tag(tags: Sequence[Tag], name: str, default: str | None = None) -> str | None:
-    """The value of a protocol tag (`Type`, `Variant`…): that of the ao section, else the first of all.
+    """Return the value of a protocol tag (`Type`, `Variant`…): that of the ao section, else the first of all.
 
     Users' own tags may have a protocol tag's name; clients put the protocol's behind `Data-Protocol=ao`.
     """
@@ -68,14 +70,15 @@ def _ao_section(tags: Sequence[Tag]) -> Sequence[Tag]:
 
 
 def as_json(tags: Iterable[Tag]) -> list[dict[str, str]]:
-    """Tags as JSON has them: `[{"name", "value"}]`."""
+    """Return tags in their JSON form: `[{"name", "value"}]`."""
     return [{"name": name, "value": value} for name, value in tags]
 
 
 def from_json(value: object, *, field: str = "tags") -> Tags:
-    """Tags of a JSON value; MalformedInput if it is not a list of `{"name": text, "value": text}`."""
+    """Read tags from their JSON form. Raises `MalformedInput` if it is not a list of `{"name": text, "value":
+    text}`."""
     if not isinstance(value, list):
-        raise MalformedInput(f"{field} is not a list of tags.", field=field)
+        raise MalformedInput(f"{field} is not a list of tags", field=field, hint=_JSON_HINT)
     return tuple(_tag_of(each, f"{field}[{at}]") for at, each in enumerate(value))
 
 
@@ -84,22 +87,23 @@ def _tag_of(value: object, field: str) -> Tag:
         name, text = value.get("name"), value.get("value")
         if isinstance(name, str) and isinstance(text, str):
             return Tag(name, text)
-    raise MalformedInput(f'{field} is not {{"name": text, "value": text}}.', field=field)
+    raise MalformedInput(f"{field} is not a tag", field=field, hint=_JSON_HINT)
 
 
 def encode_tags(tags: Sequence[Tag]) -> bytes:
-    """Tags as the Avro array of a data item; no tags are no bytes. Bounds as in `decode_tags`."""
+    """Encode tags as the Avro array of a data item (ANS-104); no tags give no bytes. Bounds as in
+    `decode_tags`."""
     if not tags:
         return b""
     if len(tags) > TAGS_MAX:
-        raise TooLarge(f"An item has at most {TAGS_MAX} tags.", field="tags", tags_max=TAGS_MAX)
+        raise TooLarge(f"an item has at most {TAGS_MAX} tags", field="tags", tags_max=TAGS_MAX)
     parts = [_varint(len(tags))]
     for name, value in tags:
         parts += _text(name, TAG_NAME_BYTES_MAX, "name")
         parts += _text(value, TAG_VALUE_BYTES_MAX, "value")
     encoded = b"".join((*parts, b"\0"))
     if len(encoded) > TAG_BYTES_MAX:
-        raise TooLarge(f"An item's tags take at most {TAG_BYTES_MAX} bytes.", field="tags")
+        raise TooLarge(f"the tags of an item take at most {TAG_BYTES_MAX} bytes", field="tags")
     return encoded
 
 
@@ -107,9 +111,9 @@ def _text(text: str, bytes_max: int, what: str) -> tuple[bytes, bytes]:
     try:
         value = text.encode()
     except UnicodeEncodeError as error:  # a lone surrogate, which JSON can spell
-        raise MalformedInput(f"A tag's {what} is not text.", field="tags") from error
+        raise MalformedInput(f"the {what} of a tag is not text", field="tags") from error
     if len(value) > bytes_max:
-        raise TooLarge(f"A tag's {what} has at most {bytes_max} bytes.", field="tags")
+        raise TooLarge(f"the {what} of a tag has at most {bytes_max} bytes", field="tags")
     return _varint(len(value)), value
 
 
@@ -124,17 +128,18 @@ def _varint(number: int) -> bytes:
 
 
 def decode_tags(encoded: bytes) -> Tags:
-    """The tags of an Avro array; MalformedInput or TooLarge with the field `tags`."""
+    """Decode the tags of an Avro array (ANS-104). Raises `MalformedInput` or `TooLarge` with the field
+    `tags`."""
     if not encoded:
         return ()
     if len(encoded) > TAG_BYTES_MAX:
-        raise TooLarge(f"An item's tags take at most {TAG_BYTES_MAX} bytes.", field="tags")
+        raise TooLarge(f"the tags of an item take at most {TAG_BYTES_MAX} bytes", field="tags")
     try:
         return _decode(encoded)
     except IndexError as error:
-        raise MalformedInput("The tags end within a tag.", field="tags") from error
+        raise MalformedInput("the tags end within a tag", field="tags", hint=_AVRO_HINT) from error
     except UnicodeDecodeError as error:
-        raise MalformedInput("A tag's name or value is not UTF-8.", field="tags") from error
+        raise MalformedInput("the name or value of a tag is not UTF-8", field="tags") from error
 
 
 def _decode(encoded: bytes) -> Tags:
@@ -147,13 +152,13 @@ def _decode(encoded: bytes) -> Tags:
             size, at = _read_varint(encoded, at)
             count, end = -count, at + size
         if len(tags) + count > TAGS_MAX:
-            raise TooLarge(f"An item has at most {TAGS_MAX} tags.", field="tags", tags_max=TAGS_MAX)
+            raise TooLarge(f"an item has at most {TAGS_MAX} tags", field="tags", tags_max=TAGS_MAX)
         at = _decode_block(encoded, at, count, tags)
         if end not in (-1, at):
-            raise MalformedInput("A block of tags is not as long as it says.", field="tags")
+            raise MalformedInput("a block of tags is not as long as it states", field="tags", hint=_AVRO_HINT)
         count, at = _read_varint(encoded, at)
     if at != len(encoded):
-        raise MalformedInput("There are bytes behind the tags.", field="tags")
+        raise MalformedInput("there are bytes after the tags", field="tags", hint=_AVRO_HINT)
     return tuple(tags)
 
 
@@ -170,7 +175,7 @@ def _decode_block(encoded: bytes, at: int, count: int, tags: list[Tag]) -> int:
             name = encoded[at + 1 : middle].decode()
             at = middle + 1 + (rest >> 1)
             if at > end:
-                raise MalformedInput("A tag's length is beyond the tags.", field="tags")
+                raise MalformedInput("a tag ends beyond the tags", field="tags", hint=_AVRO_HINT)
             value = encoded[middle + 1 : at].decode()
         tags.append(Tag(name, value))
     return at
@@ -180,9 +185,9 @@ def _read_text(encoded: bytes, at: int, bytes_max: int) -> tuple[str, int]:
     size, at = _read_varint(encoded, at)
     end = at + size
     if size < 0 or end > len(encoded):
-        raise MalformedInput("A tag's length is beyond the tags.", field="tags")
+        raise MalformedInput("a tag ends beyond the tags", field="tags", hint=_AVRO_HINT)
     if size > bytes_max:
-        raise TooLarge(f"A tag's name or value is over {bytes_max} bytes.", field="tags")
+        raise TooLarge(f"the name or value of a tag has over {bytes_max} bytes", field="tags")
     return encoded[at:end].decode(), end
 
 
@@ -198,18 +203,4 @@ def _read_varint(encoded: bytes, at: int) -> tuple[int, int]:
         number |= (byte & 0x7F) << shift
         if byte < 0x80:
             return (number >> 1) ^ -(number & 1), at
-    raise MalformedInput("A number in the tags is too long.", field="tags")
-
-
-def module_tags(module_format: str, tags: Iterable[Tag] = ()) -> list[Tag]:
-    """The tags of a module item (wire-contract §3.10)."""
-    return [
-        Tag("Data-Protocol", "ao"),
-        Tag("Variant", "ao.TN.1"),
-        Tag("Type", "Module"),
-        Tag("Module-Format", module_format),
-        Tag("Input-Encoding", "JSON-1"),
-        Tag("Output-Encoding", "JSON-1"),
-        Tag("Content-Type", "application/wasm"),
-        *tags,
-    ]
+    raise MalformedInput("a number in the tags is too long", field="tags", hint=_AVRO_HINT)

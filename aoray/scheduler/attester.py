@@ -20,20 +20,22 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from aoray import limits
-from aoray.actors.results import Mark, Results
-from aoray.bounded import Bounded
 from aoray.errors import InfrastructureError
+from aoray.protocol.ans104.items import DataItem
 from aoray.protocol.attestations import attest
-from aoray.protocol.items import DataItem
-from aoray.protocol.keys import Signer
-from aoray.scheduler.attested import Cursor
-from aoray.scheduler.log import Log
+from aoray.protocol.signatures.base import Signer
+from aoray.storage.attestation_cursors import Cursor
+from aoray.storage.log import Log
+from aoray.storage.records import Mark
+from aoray.storage.results import Results
+from aoray.util.bounded_dict import BoundedDict
 
 logger = logging.getLogger(__name__)
 
 
-class Signed(NamedTuple):
-    """Attestations, where they take their processes' cursors, and which processes may have more to attest."""
+class SignedAttestation(NamedTuple):
+    """Signed attestations, the cursors of their processes afterwards, and the processes that may have
+    more to attest."""
 
     items: list[DataItem]
     cursors: dict[str, Cursor]
@@ -41,7 +43,7 @@ class Signed(NamedTuple):
 
 
 class Attester:
-    """Attests the processes of one shard. `on_log` runs a function on the log in the log's thread."""
+    """The attester of one shard's processes. `on_log` runs a function on the log in the log's thread."""
 
     def __init__(
         self,
@@ -55,12 +57,12 @@ class Attester:
         self._signer = signer
         self._mark: Mark | None = None
         self._waiting: dict[str, None] = {}  # processes to look at, in order
-        self._engines: Bounded[str, int] = Bounded(limits.PROCESSES_KNOWN_MAX)
+        self._engines: BoundedDict[str, int] = BoundedDict(limits.PROCESSES_KNOWN_MAX)
 
     async def run(
         self, interval_seconds: float, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     ) -> None:
-        """Attest all there is, wait, and again, for ever."""
+        """Attest whatever there is, wait, and repeat, forever."""
         while True:
             try:
                 await self.attest_all()
@@ -69,7 +71,7 @@ class Attester:
             await sleep(interval_seconds)
 
     async def attest_all(self) -> None:
-        """Everything that there is to attest by now."""
+        """Attest whatever there is to attest by now."""
         await self._look()
         while batch := list(self._waiting)[: limits.ATTEST_PROCESSES_MAX]:
             unfinished = await self._attest(batch)
@@ -111,8 +113,8 @@ class Attester:
                 self._engines[process_id] = engines[process_id] = version
         return engines
 
-    def _sign(self, cursors: Mapping[str, Cursor], engines: Mapping[str, int]) -> Signed:
-        signed = Signed([], {}, [])
+    def _sign(self, cursors: Mapping[str, Cursor], engines: Mapping[str, int]) -> SignedAttestation:
+        signed = SignedAttestation([], {}, [])
         count = limits.ATTESTATION_SLOTS_MAX // 2  # of each kind
         for process_id, (nonce, state_nonce) in cursors.items():
             results = self._results.statements(process_id, nonce, count)

@@ -5,7 +5,7 @@ Where in a message's journey: the heart of the shard actor, which runs it in one
 
 Invariants: an outcome that is a `Receipt` is on the disk, and so is the placement (actor and term) that its
 work carries. On failure of the log nothing of the batch happened: every outcome is `Unavailable`, and the log
-is opened anew for the next batch. `StaleTerm` goes up to the caller, who must stop.
+is opened again for the next batch. `StaleTerm` goes up to the caller, who must stop.
 """
 
 from __future__ import annotations
@@ -16,33 +16,27 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from aoray import limits
-from aoray.actors.placement import Placement
-from aoray.bounded import Bounded
+from aoray.contracts.shard import Receipt, Submission, Work, stopped_error
 from aoray.errors import AorayError, ClientError, TooLarge, Unavailable, UnknownProcess
 from aoray.protocol.assignments import LogEntry
-from aoray.protocol.keys import Signer
-from aoray.scheduler.crontab import CronState
-from aoray.scheduler.decisions import Decision
-from aoray.scheduler.log import Log, ProcessState, Slot
-from aoray.scheduler.rules import Receipt, Submission, order, stopped_error
+from aoray.protocol.signatures.base import Signer
+from aoray.scheduler.ordering import order
+from aoray.scheduler.placement import Placement
+from aoray.storage.crontab import CronState
+from aoray.storage.decisions import Decision
+from aoray.storage.log import Log
+from aoray.storage.records import ProcessState, Slot
+from aoray.util.bounded_dict import BoundedDict
 
 logger = logging.getLogger(__name__)
 
 
-class Work(NamedTuple):
-    """An entry to be evaluated by the process actor that holds this term of the process."""
-
-    term: int
-    entry: LogEntry
-    gateway: str = ""  # to be told the result
-
-
 @dataclass(slots=True)
 class Committed:
-    """An outcome for each submission, and what each actor is to be told."""
+    """The outcome of each submission, and the work for each actor."""
 
     outcomes: list[Receipt | AorayError]
     work: Mapping[str, list[Work]] = field(default_factory=dict)
@@ -74,18 +68,18 @@ class Committer:
         self._placement.load(self.log.counts())
         self.stopped = self.log.decisions.stopped()
         # As this term wrote or read them. Nobody else does while it holds: a write of a later one stops ours.
-        self._known: Bounded[str, ProcessState] = Bounded(limits.PROCESSES_KNOWN_MAX)
+        self._known: BoundedDict[str, ProcessState] = BoundedDict(limits.PROCESSES_KNOWN_MAX)
         self.broken = False
 
-    def mend(self) -> None:
-        """Open the log anew if it broke."""
+    def reopen_if_broken(self) -> None:
+        """Open the log again if it broke."""
         if self.broken:
             self._open()
 
     @contextmanager
-    def trusted(self) -> Iterator[Log]:
-        """The log, opened anew if it broke; what fails with it breaks it."""
-        self.mend()
+    def open_log(self) -> Iterator[Log]:
+        """Give the log, opened again if it broke; a fault within the context breaks it."""
+        self.reopen_if_broken()
         try:
             yield self.log
         except Unavailable:
@@ -94,8 +88,8 @@ class Committer:
             raise
 
     def on_log(self, function: Callable[[Log], Any]) -> Any:
-        """What else there is to do in the log: a fault breaks it as one of a commit does."""
-        with self.trusted() as log:
+        """Run a function on the log; a fault breaks the log as a fault in a commit does."""
+        with self.open_log() as log:
             return function(log)
 
     def commit(
@@ -108,10 +102,10 @@ class Committer:
     ) -> Committed:
         """Order a batch and make it durable, with the states of crons that it leads to.
 
-        A new `term` afterwards: the log had to be opened anew.
+        A new `term` afterwards: the log had to be opened again.
         """
         try:
-            with self.trusted():
+            with self.open_log():
                 return self._commit(batch, now_ms, block_height, crons)
         except Unavailable as error:
             logger.exception("a batch of %d submissions was not written", len(batch))
@@ -147,7 +141,7 @@ class Committer:
         return Committed(outcomes, _work(ordered.entries, placed, gateways))
 
     def _states(self, process_ids: set[str]) -> dict[str, ProcessState]:
-        """Of those that exist, from memory or from the log."""
+        """The states of the processes that exist, from memory or from the log."""
         states, unknown = {}, []
         for process_id in process_ids:
             if (state := self._known.get(process_id)) is None:
@@ -166,8 +160,9 @@ class Committer:
         return state._replace(actor=self._placement.choose(process_id, state.own), term=state.term + 1)
 
     def locate(self, process_ids: Sequence[str]) -> tuple[list[str | AorayError], dict[str, dict[str, int]]]:
-        """The actor of each process (placed now if need be); and for each actor its processes and terms."""
-        with self.trusted() as log:
+        """Return the actor of each process (placed now if need be), and for each actor its processes and
+        terms."""
+        with self.open_log() as log:
             states = log.processes(process_ids)
             placed = {pid: self._place(pid, state) for pid, state in states.items()}
             changed = {pid: state for pid, state in placed.items() if state != states[pid]}
@@ -187,12 +182,13 @@ class Committer:
         return UnknownProcess(f"no process {process_id} was spawned here", process_id=process_id)
 
     def decide(self, decision: Decision) -> int:
-        """Keep the operator's decision to stop or resume a process; on return it is on the disk, in force.
+        """Store the operator's decision to stop or resume a process; on return it is on disk and in
+        force.
 
         Returns the term of the process, which no actor holds if it is stopped. `ClientError` if a later
         decision is there; the last one once more changes nothing.
         """
-        with self.trusted() as log:
+        with self.open_log() as log:
             if decision.process_id not in log.processes([decision.process_id]):
                 raise UnknownProcess(
                     f"no process {decision.process_id} was spawned here", process_id=decision.process_id
@@ -207,14 +203,15 @@ class Committer:
         (self.stopped.add if decision.stopped else self.stopped.discard)(decision.process_id)
         return term
 
-    def lagging(
+    def processes_behind(
         self, after: str, limit: int, actor: str | None = None
     ) -> tuple[dict[str, dict[str, int]], str]:
-        """Of one page of processes those with entries beyond their last result: by actor, with terms.
+        """Return the processes of one page that have entries beyond their last result: by actor, with
+        terms.
 
         Returns the id to go on after, or '' at the end. Processes that were placed nowhere get a place.
         """
-        with self.trusted() as log:
+        with self.open_log() as log:
             page = log.placed(after, limit, actor)
         last = self._last_nonces([placed.process_id for placed in page])
         behind = [
@@ -226,7 +223,8 @@ class Committer:
         return found, page[-1].process_id if len(page) == limit else ""
 
     def is_evaluated(self, process_id: str, message_id: str) -> bool:
-        """Whether a message has its result; one that is not in the log is not waited for."""
+        """Return whether a message has its result; True for a message that is not in the log, which
+        nobody need wait for."""
         slot = self.log.slots([(process_id, message_id)]).get((process_id, message_id))
         return slot is None or slot.nonce <= self._last_nonces([process_id]).get(process_id, -1)
 
@@ -261,10 +259,3 @@ def _by_actor(states: Mapping[str, ProcessState]) -> dict[str, dict[str, int]]:
     for process_id, state in states.items():
         found[state.actor][process_id] = state.term
     return found
-
-
-def fits(batch_messages: int, batch_bytes: int, item: bytes) -> bool:
-    """Whether one more item goes into a batch; the first always does."""
-    return not batch_messages or (
-        batch_messages < limits.BATCH_MESSAGES_MAX and batch_bytes + len(item) <= limits.BATCH_BYTES_MAX
-    )

@@ -15,23 +15,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from aoray import limits
-from aoray.arweave.uploaders import Signed, Uploader
+from aoray.arweave.uploaders import SignedUpload, Uploader
+from aoray.cluster.names import shard_actor
 from aoray.errors import AorayError, InfrastructureError
-from aoray.metrics import Stage
-from aoray.protocol.bundles import pack_raw
-from aoray.scheduler.log import Log
-from aoray.scheduler.upload_rules import Policy, Sight, Step, next_step
-from aoray.scheduler.uploads import Backlog, Upload
+from aoray.protocol.ans104.bundles import pack_raw
+from aoray.scheduler.upload_rules import Policy, Step, UploadStatus, next_step
+from aoray.storage.log import Log
+from aoray.storage.uploads import Upload, UploadBacklog
+from aoray.util.backoff import Backoff
+from aoray.util.clock import clock_ms
+from aoray.util.metrics import StageMetrics
 
 logger = logging.getLogger(__name__)
 
-BACKOFF_SECONDS_MAX = 30.0
 WAIT_HINT = "Messages go on; what waits is posted once Arweave answers."
 REFUSED_HINT = "Arweave refuses it: see the error (funds of the wallet? the right URL?). Messages go on."
 
@@ -40,19 +41,19 @@ Sleep = Callable[[float], Awaitable[None]]
 
 
 def packed(rows: Sequence[Sequence[bytes]]) -> bytes:
-    """These raw items as the bytes of a bundle; one that comes twice (a message that was assigned to several
+    """Return raw items as the bytes of a bundle; an item that occurs twice (a message assigned to several
     processes) is in it once."""
     return pack_raw(list(dict.fromkeys(raw for row in rows for raw in row)))
 
 
-def signed_of(upload: Upload) -> Signed:
-    """What was signed for it."""
-    return Signed(upload.id, upload.parts, upload.anchor_height)
+def signed_upload(upload: Upload) -> SignedUpload:
+    """Return what was signed for an upload: its id, its parts, and the height of its anchor."""
+    return SignedUpload(upload.id, upload.parts, upload.anchor_height)
 
 
 @dataclass(slots=True)
-class Progress:
-    """What `stats()` shows."""
+class FlushProgress:
+    """The figures that `stats()` reports."""
 
     bundles: int = 0  # accepted
     settled: int = 0
@@ -63,7 +64,7 @@ class Progress:
 
 
 class Flusher:
-    """Brings what the log holds to Arweave. For one event loop."""
+    """The loops that bring the contents of the log to Arweave. For one event loop."""
 
     def __init__(
         self,
@@ -72,11 +73,11 @@ class Flusher:
         *,
         confirmations_min: int = 10,
         repost_seconds: int = 600,
-        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
-        name: str = "shard-0",
+        now_ms: Callable[[], int] = clock_ms,
+        name: str = shard_actor(0),
     ) -> None:
         self._waiting = 0  # entries, when it was looked last
-        self.stage = Stage("flushed", name, lambda: self._waiting)
+        self.stage = StageMetrics("flushed", name, lambda: self._waiting)
         self._on_log = on_log
         self._uploader = uploader
         confirmations = confirmations_min if uploader.confirming else 0
@@ -84,10 +85,11 @@ class Flusher:
         self._now_ms = now_ms
         self._watched = 0  # the number of the last upload that was looked at
         self._turn = asyncio.Lock()  # one upload at a time
-        self.progress = Progress()
+        self.progress = FlushProgress()
 
     async def run(self, interval_seconds: float, sleep: Sleep = asyncio.sleep) -> None:
-        """Post all there is, wait, and again, for ever. What comes meanwhile waits too: each bundle costs."""
+        """Post whatever there is, wait, and repeat, forever. What comes meanwhile waits too: each bundle
+        costs."""
         while True:
             wait = interval_seconds
             try:
@@ -107,7 +109,7 @@ class Flusher:
             await self.flush_once()
 
     async def watch(self, interval_seconds: float, sleep: Sleep = asyncio.sleep) -> None:
-        """Look after what was posted, for ever; there is nothing to do if acceptance is enough."""
+        """Follow the uploads that were posted, forever; if acceptance is enough, there is nothing to do."""
         while self._policy.confirmations_min:
             await sleep(
                 max(interval_seconds, min(self._policy.repost_seconds / 10, limits.WATCH_SECONDS_MAX))
@@ -118,23 +120,23 @@ class Flusher:
                 logger.warning("Arweave does not tell what it has: %r", error)
 
     async def flush_once(self) -> bool:
-        """Sign and post one upload, if there is one to be posted."""
+        """Sign and post one upload, if there is one to post."""
         upload = await self._on_log(lambda log: log.uploads.next())
         if upload is None:
             return False
         rows = await self._on_log(lambda log: log.uploads.items(upload))
         data = await asyncio.to_thread(packed, rows)
-        seen = (await self._sights([upload])).get(upload.number, Sight())
+        seen = (await self._sights([upload])).get(upload.number, UploadStatus())
         if next_step(upload, seen, self._policy, self._now_ms()) is Step.SIGN:
-            upload, seen = await self._signed(upload, data), Sight()
-        await self._uploader.post(signed_of(upload), data, known=seen.depth is not None)
+            upload, seen = await self._signed(upload, data), UploadStatus()
+        await self._uploader.post(signed_upload(upload), data, known=seen.depth is not None)
         settled = self._policy.confirmations_min == 0
         await self._save(
             upload._replace(posted_ms=max(1, self._now_ms()), posts=upload.posts + 1, settled=settled)
         )
         await self._count(upload)
         progress = self.progress
-        self.progress = Progress(progress.bundles + 1, progress.settled + settled, progress.reposts)
+        self.progress = FlushProgress(progress.bundles + 1, progress.settled + settled, progress.reposts)
         return True
 
     async def _count(self, upload: Upload) -> None:
@@ -155,12 +157,13 @@ class Flusher:
         return upload
 
     async def watch_once(self) -> None:
-        """Look at the next page of what was posted: settle what is deep enough, repost what is lost."""
+        """Check the next page of posted uploads: settle those that are deep enough, repost those that are
+        lost."""
         page = await self._on_log(lambda log: log.uploads.posted(self._watched))
         self._watched = page[-1].number if len(page) == limits.UPLOADS_WATCHED_AT_ONCE else 0
         sights = await self._sights(page)
         for upload in page:
-            step = next_step(upload, sights.get(upload.number, Sight()), self._policy, self._now_ms())
+            step = next_step(upload, sights.get(upload.number, UploadStatus()), self._policy, self._now_ms())
             if step is Step.SETTLE:
                 await self._save(upload._replace(settled=True, parts=b""))
                 self.progress.settled += 1
@@ -169,21 +172,21 @@ class Flusher:
                 await self._save(upload._replace(posted_ms=0))
                 self.progress.reposts += 1
 
-    async def _sights(self, uploads: Sequence[Upload]) -> dict[int, Sight]:
+    async def _sights(self, uploads: Sequence[Upload]) -> dict[int, UploadStatus]:
         """What Arweave says of those that this uploader has signed, if there is anything to ask."""
         ours = [upload for upload in uploads if upload.carrier == self._policy.carrier]
         if not ours or not self._policy.confirmations_min:
             return {}
         depths = await self._uploader.depths([upload.id for upload in ours])
-        sights = {upload.number: Sight(depths.get(upload.id)) for upload in ours}
+        sights = {upload.number: UploadStatus(depths.get(upload.id)) for upload in ours}
         for upload in ours:
             if upload.id not in depths:
-                mineable = await self._uploader.mineable(signed_of(upload))
-                sights[upload.number] = Sight(None, mineable)
+                mineable = await self._uploader.mineable(signed_upload(upload))
+                sights[upload.number] = UploadStatus(None, mineable)
         return sights
 
-    def stats(self, backlog: Backlog) -> dict[str, Any]:
-        """What waits and what goes wrong, for people and metrics."""
+    def stats(self, backlog: UploadBacklog) -> dict[str, Any]:
+        """Return what waits and what goes wrong, for people and metrics."""
         waiting = backlog._asdict()
         oldest_ms = waiting.pop("oldest_ms")
         age = max(0, self._now_ms() - oldest_ms) / 1000 if oldest_ms else 0.0
@@ -202,5 +205,5 @@ class Flusher:
         self.progress.last_error = f"{type(error).__name__}: {error.message}"
         self.progress.hint = WAIT_HINT if isinstance(error, InfrastructureError) else REFUSED_HINT
         logger.warning("a bundle was not accepted (%d times): %r", self.progress.failures, error)
-        seconds = max(0.05, interval_seconds) * 2.0 ** min(self.progress.failures, 10)
-        return min(BACKOFF_SECONDS_MAX, seconds)
+        backoff = Backoff(2 * max(0.05, interval_seconds), limits.FLUSH_BACKOFF_SECONDS_MAX)
+        return backoff.after(self.progress.failures)

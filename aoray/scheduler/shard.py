@@ -1,9 +1,9 @@
 """The scheduler shard: the Ray actor that orders the messages of its processes, and tells where they are
 evaluated.
 
-Where in a message's journey: gateways, and process actors by the short way, `submit` batches; one loop drains
+Where in a message's journey: gateways, and process actors by direct push, `submit` batches; one loop drains
 all that has queued meanwhile, commits it (rules, signatures, one durable transaction) in one thread, answers
-the callers, and hands the entries to the lanes of the process actors. Under load the batches grow by
+the callers, and hands the entries to the dispatchers of the process actors. Under load the batches grow by
 themselves; an idle shard answers at once. One that is not idle, where others came beside the last, gathers
 for GATHER_MS first: everything behind it costs by the batch, and so on a full machine the last of all waits
 less.
@@ -21,47 +21,51 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import ray
 
-from aoray import durable, limits, logs, nodes
-from aoray.actors.placement import Placement
+from aoray import limits
 from aoray.arweave.client import ArweaveClient
 from aoray.arweave.heights import Heights
+from aoray.arweave.own_way import own_client
 from aoray.arweave.uploaders import uploader_of
-from aoray.calls import wire_host
+from aoray.cluster import nodes
+from aoray.cluster.actor_classes import ProcessActor
+from aoray.cluster.calls import wire_host
+from aoray.cluster.names import shard_actor
+from aoray.cluster.rpc import RpcAddress, RpcServer
+from aoray.contracts.shard import Receipt, Submission, fairness_key
 from aoray.errors import AorayError, Overloaded, StaleTerm, Unavailable
-from aoray.fair import Fair
-from aoray.keyfiles import arweave_wallet, load_key
-from aoray.keyfiles import schedulers as schedulers_of
-from aoray.metrics import Counted, Stage
+from aoray.protocol.cron import Moment
 from aoray.protocol.decisions import decision_of
-from aoray.protocol.items import DataItem, parse
-from aoray.protocol.keys import Signer
+from aoray.protocol.signatures.base import Signer
+from aoray.protocol.signed import ANS104, SignedMessage, parse
 from aoray.protocol.spawn_chain import root_wallet
-from aoray.protocol.ticks import Moment
-from aoray.rates import rates_of
 from aoray.scheduler.attester import Attester
-from aoray.scheduler.committer import Committed, Committer, fits
-from aoray.scheduler.decisions import Decision, describe
+from aoray.scheduler.committer import Committed, Committer
+from aoray.scheduler.cron import Ticker
+from aoray.scheduler.dispatch import ActorDispatcher, Terms
 from aoray.scheduler.flusher import Flusher
-from aoray.scheduler.lanes import Lane, Terms
-from aoray.scheduler.log import Log
-from aoray.scheduler.reader import open_readers
-from aoray.scheduler.rules import Receipt, Submission, turn_of
-from aoray.scheduler.stores import open_log, open_results
-from aoray.scheduler.ticker import Ticker
+from aoray.scheduler.placement import Placement
 from aoray.settings import Settings
-from aoray.tasks import Tasks
-from aoray.threads import OneThread
-from aoray.wire import Address, Wire
+from aoray.storage import durable_files
+from aoray.storage.decisions import Decision, describe
+from aoray.storage.factory import open_log, open_readers, open_results
+from aoray.storage.key_files import arweave_wallet, load_key
+from aoray.storage.key_files import schedulers as schedulers_of
+from aoray.storage.log import Log
+from aoray.util import heap, log_setup
+from aoray.util.clock import clock_ms
+from aoray.util.fair_queue import FairQueue
+from aoray.util.metrics import ExportsMetrics, StageMetrics
+from aoray.util.rates import rates_of
+from aoray.util.serial_executor import SerialExecutor
+from aoray.util.tasks import SupervisedTasks
 
 logger = logging.getLogger(__name__)
 
@@ -72,13 +76,8 @@ SWITCH_SECONDS = (
 )
 
 
-def now_ms() -> int:
-    """The wall clock."""
-    return time.time_ns() // 1_000_000
-
-
-class Call:
-    """A call of `submit`: it is answered when each of its submissions has its outcome."""
+class SubmitCall:
+    """A call of `submit`, which is answered when each of its submissions has its outcome."""
 
     def __init__(self, size: int, loop: asyncio.AbstractEventLoop) -> None:
         self.since_s = loop.time()
@@ -86,39 +85,41 @@ class Call:
         self._outcomes: dict[int, Receipt | AorayError] = {}
         self._size = size
 
-    def settle(self, place: int, outcome: Receipt | AorayError) -> None:
-        """The outcome of the submission at this place."""
-        self._outcomes[place] = outcome
+    def settle(self, index: int, outcome: Receipt | AorayError) -> None:
+        """Set the outcome of the submission at this index."""
+        self._outcomes[index] = outcome
         if len(self._outcomes) == self._size and not self.answer.done():  # its caller may be gone
-            self.answer.set_result([self._outcomes[place] for place in range(self._size)])
+            self.answer.set_result([self._outcomes[index] for index in range(self._size)])
 
 
 class Queued(NamedTuple):
-    """A submission, and its place in the call that waits for its outcome."""
+    """A submission, and its index in the call that waits for its outcome."""
 
     submission: Submission
-    call: Call
+    call: SubmitCall
     place: int
 
 
-class ShardActor(Counted):
-    """One shard. Made by name (`shard-<index>`), without Ray's own retries."""
+class ShardActor(ExportsMetrics):
+    """The Ray actor of one shard. Made by name (`shard-<index>`), without Ray's own retries."""
+
+    process_actor_class: type = ProcessActor
 
     def __init__(self, settings: Settings, index: int) -> None:
-        logs.begin(settings.log_level)
-        self._given, settings = settings, nodes.here(settings)
+        log_setup.begin(settings.log_level)
+        self._given, settings = settings, nodes.localized_settings(settings)
         sys.setswitchinterval(SWITCH_SECONDS)
-        gc.set_threshold(*limits.COLLECT_AFTER)
+        heap.prepare(limits.COLLECT_AFTER)
         self._settings = settings
         self._index = index
-        self._wire = Wire(self, wire_host(settings))
-        self._thread = OneThread("log")  # the only one that touches the log
-        self._queue: Fair[Queued] = Fair(lambda queued: len(queued.submission.item))
+        self._wire = RpcServer(self, wire_host(settings))
+        self._thread = SerialExecutor("log")  # the only one that touches the log
+        self._queue: FairQueue[Queued] = FairQueue()
         self._wake = asyncio.Event()
-        self._lanes: dict[str, Lane] = {}
-        self._tasks = Tasks(f"shard-{index}")
+        self._dispatchers: dict[str, ActorDispatcher] = {}
+        self._tasks = SupervisedTasks(shard_actor(index))
         self._committed = 0
-        self._stage = Stage("scheduled", f"shard-{index}", self._queue.__len__)
+        self._stage = StageMetrics("scheduled", shard_actor(index), self._queue.__len__)
         signer = load_key(settings, "scheduler")
         self._operator = signer.address
         schedulers = schedulers_of(settings)
@@ -141,11 +142,11 @@ class ShardActor(Counted):
         self._ticker = self._make_ticker(settings, signer)
         self._cron_wake = asyncio.Event()
         self._height_fault = ""
-        self._arweave = ArweaveClient(settings.arweave_url, heights=self._heights())
+        self._arweave = own_client(settings, self._heights())
         self._flusher = self._make_flusher(signer)
         self.counted = (self._stage, self._flusher.stage)
         self._tasks.start(self._commit_loop())
-        self._to_scan = self._scan_afresh = False
+        self._to_scan = self._scan_again = False
         self._begin_scan()
         self._tasks.start(self._flusher.run(settings.flush_interval_ms / 1000))
         self._tasks.start(self._flusher.watch(settings.flush_interval_ms / 1000))
@@ -153,32 +154,37 @@ class ShardActor(Counted):
         self._attester = Attester(self._on_log, results, load_key(settings, "compute"))
         self._tasks.start(self._attester.run(settings.attest_interval_ms / 1000))
         self._tasks.start(self._watch_height())
-        self._tasks.start(self._tick_for_ever())
-        self._tasks.start(self.export_for_ever())
+        self._tasks.start(self._tick_forever())
+        self._tasks.start(self.export_forever())
+        self._tasks.start(heap.give_back_forever())
 
     # What others call
 
     async def submit(self, submissions: list[Submission]) -> list[Receipt | AorayError]:
-        """Schedule these, those of a process in this order; answers once they are durable."""
+        """Schedule submissions, those of one process in this order; the answer comes once they are
+        durable."""
         if not submissions:
             return []
-        call = Call(len(submissions), asyncio.get_running_loop())
-        for place, submission in enumerate(submissions):
-            self._enqueue(Queued(submission, call, place))
+        call = SubmitCall(len(submissions), asyncio.get_running_loop())
+        for index, submission in enumerate(submissions):
+            self._enqueue(Queued(submission, call, index))
         self._wake.set()
         return await call.answer
 
     def _enqueue(self, queued: Queued) -> None:
-        """Into the queue, or with `Overloaded` back at once."""
-        key = turn_of(queued.submission)
-        if self._queue.fits(key, queued, limits.SHARD_QUEUE_MESSAGES_MAX, limits.SHARD_QUEUE_BYTES_MAX):
-            self._queue.put(key, queued)
-        else:
+        """Put a submission into the queue, or refuse it with `Overloaded` at once."""
+        if not self._queue.put(
+            fairness_key(queued.submission),
+            queued,
+            len(queued.submission.item),
+            count_max=limits.SHARD_QUEUE_MESSAGES_MAX,
+            bytes_max=limits.SHARD_QUEUE_BYTES_MAX,
+        ):
             refused = Overloaded("the scheduler has too much waiting", retry_after_s=1)
             queued.call.settle(queued.place, refused)
 
     async def locate(self, process_ids: list[str]) -> list[str | AorayError]:
-        """The actor that holds each process, placed if need be; the actor is told of it soon after."""
+        """Return the actor that holds each process, placed if need be; the actor is told soon after."""
         names: list[str | AorayError]
         names, by_actor = await self._run(self._committer.locate, process_ids)
         self._activate(by_actor)
@@ -190,15 +196,15 @@ class ShardActor(Counted):
         self._cron_wake.set()
 
     async def unmonitor(self, process_id: str, order: str) -> None:
-        """Stop them."""
+        """Stop the crons of a process; `order` is the item by which its owner asks for it."""
         await self._run(self._ticker.unmonitor, process_id, order)
 
     async def monitored(self, process_id: str) -> dict[str, Any]:
-        """The crons of a process, and whether they run."""
+        """Return the crons of a process, and whether they run."""
         return dict(await self._run(self._ticker.describe, process_id))
 
     async def decide(self, raw: bytes) -> dict[str, Any]:
-        """Keep the operator's signed decision about a process, publish it, and act on it.
+        """Store the operator's signed decision about a process, publish it, and act on it.
 
         Once it returns a stopped process has no actor that could write a result; sent again it is done again,
         so who gets no answer repeats it.
@@ -215,38 +221,39 @@ class ShardActor(Counted):
         return describe(decision)
 
     async def decided(self, process_id: str) -> dict[str, Any]:
-        """The last decision about a process."""
+        """Return the last decision about a process."""
         found = await self._on_log(lambda log: log.decisions.last(process_id))
         return describe(found) if found else {"process": process_id, "stopped": False}
 
     async def stopped(self) -> list[str]:
-        """The processes that the operator stopped."""
+        """Return the processes that the operator stopped."""
         return sorted(self._committer.stopped)
 
     async def publish(self, items: list[bytes]) -> None:
-        """Bring these signed data items to Arweave, beside the entries of the log.
+        """Bring signed data items to Arweave, beside the entries of the log.
 
         On return they are on the disk, and they will get there, each once, however often it is published. An
         item that doesn't parse or is larger than ITEM_BYTES_MAX is a `ClientError`, and none of them is kept;
         signatures are the caller's to verify. `Unavailable`: publish them again.
         """
-        parsed = await asyncio.to_thread(lambda: [parse(raw) for raw in items])
+        parsed = await asyncio.to_thread(lambda: [parse(raw, ANS104) for raw in items])
         await self._on_log(lambda log: log.uploads.publish(parsed))
 
     async def flush(self) -> None:
-        """Bring all that is in the log by now to Arweave, for who is about to read it there."""
+        """Bring all that is in the log by now to Arweave, for a reader that is about to look there."""
         await self._flusher.flush()
 
-    async def wire(self) -> Address:
-        """Where other actors call this one without Ray in between."""
+    async def wire(self) -> RpcAddress:
+        """Return the address where other actors call this one without Ray."""
         return await self._wire.address()
 
     async def ready(self) -> dict[str, Any]:
-        """Answers once the shard takes work; `Unavailable` while its disk is full, or its log is broken."""
-        if fault := durable.disk_fault(self._settings.data):
+        """Answer once the shard accepts work. Raises `Unavailable` while its disk is full or its log is
+        broken."""
+        if fault := durable_files.disk_fault(self._settings.data):
             raise Unavailable(fault, hint="Messages are refused until there is room.")
         if self._committer.broken:
-            await self._run(self._mend)
+            await self._run(self._reopen_if_broken)
             self._forward(Committed([]))
         return {
             "shard": self._index,
@@ -256,7 +263,7 @@ class ShardActor(Counted):
         }
 
     async def stats(self) -> dict[str, Any]:
-        """Counters for people and metrics."""
+        """Return counters for people and metrics."""
         backlog = await self._on_log(lambda log: log.uploads.backlog())
         return {
             "shard": self._index,
@@ -270,15 +277,18 @@ class ShardActor(Counted):
             "arweave": self._flusher.stats(backlog)
             | {"height": self._height, "height_error": self._height_fault},
             "lanes": {
-                lane.name: {"pending": len(lane.backlog.pending), "behind": len(lane.backlog.behind)}
-                for lane in self._lanes.values()
+                dispatcher.name: {
+                    "pending": len(dispatcher.queue.pending),
+                    "behind": len(dispatcher.queue.behind),
+                }
+                for dispatcher in self._dispatchers.values()
             },
         }
 
-    def _mend(self) -> None:
+    def _reopen_if_broken(self) -> None:
         """Open a log that broke, if that is possible by now; else say why not."""
         try:
-            self._committer.mend()
+            self._committer.reopen_if_broken()
         except Unavailable as error:
             raise Unavailable(f"the log can't be written: {error.message}", hint=error.hint) from error
 
@@ -288,26 +298,16 @@ class ShardActor(Counted):
         crowded = False
         while True:
             await self._wake.wait()
-            if crowded and len(self._queue) < limits.GATHER_MESSAGES_MAX:
+            if crowded and self._queue.count < limits.GATHER_MESSAGES_MAX:
                 await asyncio.sleep(limits.GATHER_MS / 1000)
-            batch = self._drain()
-            if not batch:
+            if not self._queue.count:
                 self._wake.clear()
                 continue
+            batch = self._queue.take_batch(limits.BATCH_MESSAGES_MAX, limits.BATCH_BYTES_MAX)
             submissions = [queued.submission for queued in batch]
             committed = await self._run(self._commit, submissions)
             self._answer(batch, committed)
-            crowded = len(batch) > 1 or bool(self._queue)
-
-    def _drain(self) -> list[Queued]:
-        """All that is queued, up to one batch; processes take turns."""
-        batch: list[Queued] = []
-        size = 0
-        while self._queue and fits(len(batch), size, self._queue.peek().submission.item):
-            queued = self._queue.take()
-            size += len(queued.submission.item)
-            batch.append(queued)
-        return batch
+            crowded = len(batch) > 1 or self._queue.count > 0
 
     def _commit(self, submissions: Sequence[Submission]) -> Committed:
         return self._committer.commit(submissions, now_ms=self._now().ms, block_height=self._height)
@@ -324,20 +324,20 @@ class ShardActor(Counted):
         """Tell the process actors what is in the log by now."""
         self._committed += sum(len(works) for works in committed.work.values())
         for name, works in committed.work.items():
-            self._lane(name).push(works)
-        # What failed may have been written all the same: open the log anew, now and not at the next batch.
+            self._dispatcher(name).push(works)
+        # What failed may have been written all the same: open the log again, now and not at the next batch.
         if self._committer.broken or self._committer.term != self._term:
             self._term = self._committer.term
             self._begin_scan()
 
     # Cron
 
-    async def _tick_for_ever(self) -> None:
+    async def _tick_forever(self) -> None:
         """Make the ticks that are due, and sleep until the next is, or something changes."""
         while True:
             self._cron_wake.clear()
             try:
-                look = await self._run(self._ticker.look, self._now())
+                look = await self._run(self._ticker.run_due, self._now())
                 self._forward(look.committed)
                 wait_s = (look.next_ms - self._now().ms) / 1000
             except Unavailable as error:
@@ -351,9 +351,9 @@ class ShardActor(Counted):
         reader = open_readers(settings)  # a process's parent may be another shard's
         messenger = load_key(settings, "authority").address
 
-        def item_of(process_id: str) -> DataItem | None:
+        def item_of(process_id: str) -> SignedMessage | None:
             found = reader.process(process_id)
-            return parse(found.item) if found else None
+            return found.message if found else None
 
         return Ticker(
             self._committer,
@@ -366,20 +366,22 @@ class ShardActor(Counted):
     def _now(self) -> Moment:
         """Never before the time when the key was handed over, though the clock may be: before, another key
         signed."""
-        return Moment(max(now_ms(), self._after_ms + 1), self._height if self._height_said else -1)
+        return Moment(max(clock_ms(), self._after_ms + 1), self._height if self._height_said else -1)
 
     # Where processes live
 
-    def _lane(self, name: str) -> Lane:
-        lane = self._lanes.get(name)
-        if lane is None:
-            lane = self._lanes[name] = Lane(name, self._connect, self._lagging)
-            self._tasks.start(lane.run())
-        return lane
+    def _dispatcher(self, name: str) -> ActorDispatcher:
+        dispatcher = self._dispatchers.get(name)
+        if dispatcher is None:
+            dispatcher = self._dispatchers[name] = ActorDispatcher(
+                name, self._connect, self._processes_behind
+            )
+            self._tasks.start(dispatcher.run())
+        return dispatcher
 
     def _activate(self, by_actor: Mapping[str, Terms]) -> None:
         for name, terms in by_actor.items():
-            self._lane(name).activate(terms)
+            self._dispatcher(name).activate(terms)
 
     def _connect(self, name: str) -> Any:
         """The handle of an actor. Pool actors are made by whoever started the computer, own ones here.
@@ -389,40 +391,37 @@ class ShardActor(Counted):
         if name in self._pool:
             return ray.get_actor(name)
         options = nodes.options(self._given, "process") | {"name": name, "get_if_exists": True}
-        return ray.remote(self._process_actor()).options(**options).remote(self._given, name)
+        return ray.remote(self.process_actor_class).options(**options).remote(self._given, name)
 
-    def _process_actor(self) -> type:
-        from aoray.actors.actor import ProcessActor  # it needs wasmtime, which shards mostly do without
-
-        return ProcessActor
-
-    async def _lagging(self, name: str) -> Terms:
+    async def _processes_behind(self, name: str) -> Terms:
         """The processes of one actor that have entries beyond their last result."""
-        return (await self._lagging_all(name)).get(name, {})
+        return (await self._all_processes_behind(name)).get(name, {})
 
     def _begin_scan(self) -> None:
         """One at a time; one that runs begins again."""
         if not self._to_scan:
             self._to_scan = True
             self._tasks.start(self._scan())
-        self._scan_afresh = True
+        self._scan_again = True
 
     async def _scan(self) -> None:
         """After a start: activate every process that has entries beyond its last result."""
         while self._to_scan:
-            self._scan_afresh = False
+            self._scan_again = False
             try:
-                self._activate(await self._lagging_all(None))
-                self._to_scan = self._scan_afresh
+                self._activate(await self._all_processes_behind(None))
+                self._to_scan = self._scan_again
             except Unavailable as error:
                 logger.warning("shard %d can't see yet what is to be evaluated: %r", self._index, error)
                 await asyncio.sleep(RETRY_SECONDS)
 
-    async def _lagging_all(self, actor: str | None) -> dict[str, dict[str, int]]:
+    async def _all_processes_behind(self, actor: str | None) -> dict[str, dict[str, int]]:
         found: dict[str, dict[str, int]] = {}
         after = ""
         while True:
-            page, after = await self._run(self._committer.lagging, after, limits.PAGE_ENTRIES_MAX, actor)
+            page, after = await self._run(
+                self._committer.processes_behind, after, limits.PAGE_ENTRIES_MAX, actor
+            )
             for name, terms in page.items():
                 found.setdefault(name, {}).update(terms)
             if not after:
@@ -439,8 +438,8 @@ class ShardActor(Counted):
             uploader_of(settings, self._arweave, bundler, signer, wallet),
             confirmations_min=settings.confirmations_min,
             repost_seconds=settings.repost_seconds,
-            now_ms=now_ms,
-            name=f"shard-{self._index}",
+            now_ms=clock_ms,
+            name=shard_actor(self._index),
         )
 
     def _heights(self) -> Heights | None:

@@ -5,7 +5,7 @@
       │       └─────────┤ Arweave does not know it any more: a fork or a gateway dropped it
       └─────────────────┘ and it can't be mined either: its anchor is too old, or not in the chain any more
 
-Invariant: an upload is signed anew (which gives it another id) only when what was signed before can't be
+Invariant: an upload is signed again (which gives it another id) only when what was signed before can't be
 mined in the chain: so of all that is signed for one upload, one is confirmed. All else may be repeated.
 """
 
@@ -15,11 +15,11 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 from aoray import limits
-from aoray.scheduler.uploads import Upload
+from aoray.storage.uploads import Upload
 
 
 class Step(Enum):
-    """What comes next."""
+    """The next thing to do."""
 
     SIGN = auto()
     POST = auto()
@@ -27,23 +27,23 @@ class Step(Enum):
     SETTLE = auto()
 
 
-class Sight(NamedTuple):
-    """What Arweave says of an upload."""
+class UploadStatus(NamedTuple):
+    """The state of an upload as Arweave reports it."""
 
     depth: int | None = None  # in blocks; 0: in none yet; None: it isn't there
     mineable: bool = True
 
 
 class Policy(NamedTuple):
-    """How uploads are made, and when they are settled."""
+    """The rules by which uploads are made and count as settled."""
 
     carrier: str  # what makes them: what another has signed is not ours to post
     confirmations_min: int  # 0: what is accepted is settled
     repost_seconds: int
 
 
-def next_step(upload: Upload, seen: Sight, policy: Policy, now_ms: int) -> Step:
-    """The one thing to do now."""
+def next_step(upload: Upload, seen: UploadStatus, policy: Policy, now_ms: int) -> Step:
+    """Return the one thing to do now."""
     if upload.carrier != policy.carrier or (seen.depth is None and not seen.mineable):
         return Step.SIGN
     if not upload.posted_ms:

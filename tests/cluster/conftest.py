@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,14 +10,13 @@ from pathlib import Path
 import pytest
 import ray
 
-HERE = Path(__file__).parent
+SUPPORT = Path(__file__).parents[1] / "support"
 
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
     """Ray on this machine, in a directory of its own with a short name: Unix sockets go there."""
     directory = tempfile.mkdtemp(prefix="aoray-test-")
-    sys.path.insert(0, str(HERE))
     ray.init(
         include_dashboard=False,
         num_cpus=2,
@@ -27,7 +25,7 @@ def ray_cluster() -> Iterator[None]:
         namespace="aoray",
         log_to_driver=False,
         logging_level="ERROR",
-        runtime_env={"env_vars": {"PYTHONPATH": str(HERE)}},  # where tests' own actors are
+        runtime_env={"env_vars": {"PYTHONPATH": str(SUPPORT)}},  # where tests' own actors are
     )
     try:
         yield

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +14,21 @@ import httpx
 import orjson
 import pytest
 import ray
-from answering import AnsweringActor
+from echo_actor import AnsweringActor
+from polling import between_looks, until
 from ray.exceptions import RayActorError
 
 from aoray.errors import ClientError
-from aoray.gateway.actor import GatewayActor
-from aoray.keyfiles import load_key
+from aoray.gateway.gateway_actor import GatewayActor
 from aoray.modules.lua import LUA_WASM
-from aoray.protocol.items import DataItem, build
-from aoray.protocol.keys import generate_ed25519
+from aoray.protocol.ans104.items import DataItem, build
+from aoray.protocol.signatures.ed25519 import generate_ed25519
 from aoray.protocol.tags import Tag
-from aoray.scheduler.reader import open_readers
 from aoray.scheduler.shard import ShardActor
 from aoray.settings import Settings
-from aoray.testing import free_ports
+from aoray.storage.factory import open_readers
+from aoray.storage.key_files import load_key
+from aoray.testing.local_computer import free_ports
 
 pytestmark = pytest.mark.cluster
 
@@ -69,11 +70,12 @@ class Computer:
             try:
                 answer: dict[str, Any] = await self.actors[name].ready.remote()
             except RayActorError:
-                continue
-            return answer
+                await between_looks()
+            else:
+                return answer
 
     async def kill(self, name: str) -> None:
-        """As a fault does it; Ray makes it anew."""
+        """As a fault does it; Ray makes it again."""
         pid = (await self.ready(name))["incarnation"]
         os.kill(pid, signal.SIGKILL)
 
@@ -91,10 +93,12 @@ class Computer:
             try:
                 response = await self.http.post("/", content=item.raw)
             except httpx.TransportError:
+                await between_looks()
                 continue
             if response.status_code == 202:
                 return str(response.json()["id"])
             assert response.status_code == 503, response.text
+            await between_looks()
 
     async def output(self, process_id: str, message_id: str) -> str:
         response = await self.http.get(f"/result/{message_id}", params={"process-id": process_id})
@@ -114,18 +118,13 @@ async def computer(ray_cluster: None, tmp_path: Path) -> AsyncIterator[Computer]
         await made.http.aclose()
 
 
-async def eventually(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110 - the test's timeout is the bound
-        await asyncio.sleep(0.01)
-
-
 async def test_a_message_goes_in_over_http_and_its_result_comes_out(computer: Computer) -> None:
     first, second = await computer.spawn("1"), await computer.spawn("2")
     message = await computer.post(computer.message(first, "hello"))
     assert await computer.output(first, message) == "hello"
     await computer.post(computer.message(first, f"to:{second}"))
     reader = open_readers(computer.settings)
-    await eventually(lambda: len(reader.entries(second)) == 2)
+    await until(lambda: len(reader.entries(second)) == 2)
     assert await computer.output(second, reader.entries(second)[1].message_id) == "echo"
     health = (await computer.http.get("/health")).json()
     assert (health["status"], health["module"]) == ("ok", computer.module.id)

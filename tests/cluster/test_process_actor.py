@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import ray
-from listening import ListeningGateway, OfflineProcessActor
+from actor_rig import GUEST, House, Sent, counts, nonces
+from listening_actors import ListeningGateway, OfflineProcessActor
+from polling import between_looks
 from ray.exceptions import RayActorError
 
 from aoray.errors import MalformedInput, Unavailable
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "actors"))
-from evaluating import GUEST, House, Sent, counts, nonces
 
 pytestmark = pytest.mark.cluster
 
@@ -71,7 +69,7 @@ async def insist(actor: Any, method: str, *arguments: Any) -> Any:
         try:
             return await getattr(actor, method).remote(*arguments)
         except RayActorError:
-            continue
+            await between_looks()
 
 
 async def kill(actor: Any) -> str:
@@ -138,6 +136,7 @@ async def until_few(actor: Any) -> dict[str, Any]:
         stats = await actor.stats.remote()
         if stats["processes"] <= RESIDENT:
             return dict(stats)
+        await between_looks()
 
 
 async def test_a_successor_fences_an_actor_that_still_lives(cluster: Cluster) -> None:
@@ -153,7 +152,7 @@ async def test_a_successor_fences_an_actor_that_still_lives(cluster: Cluster) ->
     await new.assign.remote([work._replace(term=term + 1) for work in late.work])
     assert counts(await cluster.heard(new, late)) == [2]
     while (await old.stats.remote())["processes"]:
-        continue
+        await between_looks()
     assert (await old.stats.remote())["evaluated"] == 1
 
 
@@ -176,4 +175,4 @@ async def insist_there(actor: Any, process_id: str) -> Any:
         try:
             return await actor.memory.remote(process_id)
         except Unavailable:
-            continue
+            await between_looks()

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
-import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 import ray
+from ordering import SCHEDULER, SOME_ID, check_process, message, spawn
+from polling import between_looks
 from ray.exceptions import RayActorError
-from recording import RecordedShard, RecordingActor
+from recording_actors import RecordedShard, RecordingActor
 
+from aoray.contracts.shard import Receipt, Submission
 from aoray.errors import AorayError, MalformedInput, UnknownProcess
-from aoray.keyfiles import load_or_make
-from aoray.scheduler.reader import LogReader, log_path
-from aoray.scheduler.rules import Receipt, Submission
 from aoray.settings import Settings
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "scheduler"))
-from scheduling import SCHEDULER, SOME_ID, check_process, message, spawn
+from aoray.storage.key_files import load_or_make
+from aoray.storage.log_reader import LogReader
+from aoray.storage.sqlite_store import log_path
 
 pytestmark = pytest.mark.cluster
 
@@ -58,7 +58,7 @@ class Scheduling:
             try:
                 return await self.shard.ready.remote()
             except RayActorError:
-                continue
+                await between_looks()
 
     async def pid(self, actor: Any) -> int:
         return int((await actor.ready.remote())["incarnation"])
@@ -89,12 +89,10 @@ def scheduling(ray_cluster: None, tmp_path: Path) -> Iterator[Scheduling]:
 async def until(look: Callable[[], Awaitable[T]], right: Callable[[T], bool]) -> T:
     """Look again until it is right (pytest's timeout ends it)."""
     while True:
-        try:
-            found = await look()
-        except RayActorError:
-            continue
-        if right(found):
-            return found
+        with contextlib.suppress(RayActorError):
+            if right(found := await look()):
+                return found
+        await between_looks()
 
 
 async def test_messages_are_scheduled_and_their_actors_are_told_in_order(scheduling: Scheduling) -> None:

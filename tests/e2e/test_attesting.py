@@ -1,5 +1,5 @@
 """What a computer attests is on Arweave in time, whole after a kill, and holds it to what it served: for the
-built-in Lua and for aos 2.0.6, by the command line (design.md G4)."""
+built-in Lua and for aos 2.0.6, by the command line."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
-from test_audit import aoray
+from attested import said, verified
+from command_line import aoray_ran
+from polling import between_looks
 
 from aoray.arweave.client import ArweaveClient
 from aoray.client import Client
-from aoray.keyfiles import load
-from aoray.protocol.attestations import Statement, attest, statements_of
+from aoray.protocol.attestations import Statement, attest
 from aoray.protocol.ids import b64url_encode
-from aoray.protocol.keys import generate_ed25519
-from aoray.testing import LocalComputer
+from aoray.protocol.signatures.ed25519 import generate_ed25519
+from aoray.storage.key_files import load
+from aoray.testing.local_computer import LocalComputer
 from benchmarks.guests import AOS_FORMAT, AOS_WASM
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
@@ -27,9 +28,6 @@ HALF = 15
 SECONDS_MAX = 60
 WRONG = b64url_encode(bytes(32))
 COUNT = "N = (N or 0) + 1; return N"
-QUERY = """query ($process: [String!]!, $owner: [String!]) {
-  transactions(first: 100, owners: $owner, tags: [{name: "Type", values: ["Attestation"]},
-               {name: "Process", values: $process}]) { edges { node { id } } } }"""
 
 
 @pytest.fixture
@@ -40,19 +38,6 @@ def hasty(tmp_path: Path) -> Iterator[LocalComputer]:
         yield running
 
 
-async def said(computer: LocalComputer, process: str) -> dict[int, list[Statement]]:
-    """What the computer has attested of a process by now."""
-    owner = load(computer.data / "keys" / "compute.json").address
-    found: dict[int, list[Statement]] = {}
-    async with ArweaveClient(computer.unit(1)) as client:
-        variables: dict[str, Any] = {"process": [process], "owner": [owner]}
-        edges = (await client.graphql(QUERY, variables))["transactions"]["edges"]
-        for item in await asyncio.gather(*(client.item(edge["node"]["id"]) for edge in edges)):
-            for each in statements_of(item, process):
-                found.setdefault(each.nonce, []).append(each)
-    return found
-
-
 async def all_said(computer: LocalComputer, process: str, last: int) -> dict[int, list[Statement]]:
     """The same, once it is everything up to the state after the last slot; each look is a request."""
     async with asyncio.timeout(SECONDS_MAX):
@@ -60,6 +45,7 @@ async def all_said(computer: LocalComputer, process: str, last: int) -> dict[int
             found = await said(computer, process)
             if any(each.state_hash for each in found.get(last, ())):
                 return found
+            await between_looks()
 
 
 async def count(client: Client, process: str, times: int) -> dict[str, Any]:
@@ -94,12 +80,6 @@ async def test_every_result_is_attested_once_over_a_kill_and_a_forged_one_is_fou
     await forge(hasty, processes[0])
 
 
-async def verified(computer: LocalComputer, process: str) -> dict[str, Any]:
-    code, out, err = await aoray("verify", process, "--gateway", computer.unit(1), "--json")
-    assert code == 0, out + err
-    return dict(orjson.loads(out))
-
-
 async def forge(computer: LocalComputer, process: str) -> None:
     """The compute unit signs another result than it served: said where, what and why."""
     compute = load(computer.data / "keys" / "compute.json")
@@ -107,12 +87,12 @@ async def forge(computer: LocalComputer, process: str) -> None:
     false = attest(compute, process, [Statement(7, message, WRONG)])
     async with ArweaveClient(computer.unit(1)) as client:
         await client.post_item(false.raw)
-    code, out, err = await aoray("verify", process, "--gateway", computer.unit(1))
+    code, out, err = await aoray_ran("verify", process, "--gateway", computer.unit(1))
     assert (code, out) == (1, "")
     assert f"process {process} is not what it says: nonce 7: attestation {false.id}" in err
     assert f"by {compute.address} is false: message {message} gave {WRONG}, but evaluation gives" in err
-    code, _, err = await aoray("verify", process, "--gateway", computer.unit(1), "--to", "6")
+    code, _, err = await aoray_ran("verify", process, "--gateway", computer.unit(1), "--to", "6")
     assert code == 0, err
-    code, out, err = await aoray("verify", process, "--gateway", computer.unit(1), "--compute", WRONG)
+    code, out, err = await aoray_ran("verify", process, "--gateway", computer.unit(1), "--compute", WRONG)
     assert code == 0, err
     assert f"not looked at: attestations by {compute.address}" in out

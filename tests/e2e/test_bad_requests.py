@@ -1,5 +1,5 @@
 """Bad input gets a 4xx with JSON that names the fault, never a 500 and never a hang, and the computer works
-on (design.md G7).
+on.
 
 Each case is a request as bytes or parameters; `says` is looked for in the JSON body, so the answer must
 name what is wrong.
@@ -15,24 +15,24 @@ from typing import Any
 
 import httpx
 import pytest
-from forging import Nobody
+from forged_keys import Nobody
 
 from aoray.client import Client
 from aoray.limits import REQUEST_BYTES_MAX, TAG_NAME_BYTES_MAX, TAG_VALUE_BYTES_MAX, TAGS_MAX
 from aoray.modules.lua import lua_module_id
-from aoray.protocol.deephash import deep_hash
-from aoray.protocol.items import DataItem, build
-from aoray.protocol.keys import Ed25519Signer, generate_ed25519
-from aoray.protocol.signatures import SOLANA
+from aoray.protocol.ans104.deep_hash import deep_hash
+from aoray.protocol.ans104.items import DataItem, build
+from aoray.protocol.signatures.base import SOLANA
+from aoray.protocol.signatures.ed25519 import Ed25519Signer, generate_ed25519
 from aoray.protocol.tags import Tag
-from aoray.testing import LocalComputer
+from aoray.testing.local_computer import LocalComputer
 
 pytestmark = pytest.mark.cluster
 
 SIGNER = generate_ed25519()
 STRANGER = generate_ed25519()
 NOBODY = generate_ed25519().address
-"""A well-formed id that is no process, message or module."""
+"""A well-formed id that is not a process, message or module."""
 MESSAGE = (Tag("Data-Protocol", "ao"), Tag("Variant", "ao.TN.1"), Tag("Type", "Message"))
 OWNER_AT, TARGET_AT, COUNT_AT, SIZE_AT, TAGS_AT = 66, 98, 132, 140, 148
 """Where the parts of an Ed25519 item with a target and no anchor begin."""
@@ -277,7 +277,7 @@ def test_a_body_shorter_than_announced_does_not_hang_the_computer(computer: Loca
 
 
 @pytest.mark.parametrize("length", [b"-1", b"twelve", b"1e3"])
-def test_a_length_that_is_no_number_is_refused(computer: LocalComputer, length: bytes) -> None:
+def test_a_length_that_is_not_a_number_is_refused(computer: LocalComputer, length: bytes) -> None:
     assert exchange(computer.port, b"content-length: " + length + b"\r\n").startswith(b"HTTP/1.1 400")
 
 

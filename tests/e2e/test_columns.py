@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import aoray
-from aoray.client import columns
-from aoray.testing import LocalComputer
+from aoray.client import arrow as columns
+from aoray.testing.local_computer import LocalComputer
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 

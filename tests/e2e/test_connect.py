@@ -12,15 +12,17 @@ from pathlib import Path
 
 import httpx
 import pytest
+from metrics_text import figures
+from polling import between_looks
 
 import aoray
 from aoray.errors import UnknownProcess
-from aoray.protocol.keys import signer_to_jwk
-from aoray.testing import LocalComputer, send_kill
+from aoray.protocol.signatures.jwk import signer_to_jwk
+from aoray.testing.local_computer import LocalComputer, send_kill
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
-AWAITED = "aoray_gateway_results_awaited 1"  # of one gateway's figures
+AWAITED = "aoray_gateway_results_awaited"  # of one gateway's figures
 COUNTER = """
 Count = 0
 Handlers.add("add", "Add", function(msg)
@@ -109,8 +111,9 @@ async def test_who_follows_a_process_waits_at_the_computer_for_what_comes(mortal
         assert (await anext(followed)).index == 0
         coming = asyncio.ensure_future(anext(followed))
         async with asyncio.timeout(30), httpx.AsyncClient() as http:
-            while AWAITED not in (await http.get(f"{mortal.url}/metrics")).text.splitlines():
+            while figures((await http.get(f"{mortal.url}/metrics")).text)[AWAITED] != 1:
                 assert not coming.done()
+                await between_looks()
             sent = await ao.send(process, "Add", tags={"N": "1"})
             result = await coming
         assert (result.index, result.message, result.output) == (1, sent, "1")

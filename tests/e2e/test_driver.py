@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from aoray.testing import LocalComputer
+from aoray.testing.local_computer import LocalComputer
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
@@ -19,7 +19,13 @@ def test_by_ray_it_is_as_by_http_and_no_check_is_left_out(computer: LocalCompute
     address, namespace = computer.ray()
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(computer.data / "keys" / "ray-token")}
     done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("driving.py")), computer.url, address, namespace],
+        [
+            sys.executable,
+            str(Path(__file__).parents[1] / "support/ray_driver.py"),
+            computer.url,
+            address,
+            namespace,
+        ],
         capture_output=True,
         text=True,
         timeout=120,

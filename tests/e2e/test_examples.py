@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 import aoray
-from aoray.testing import LocalComputer
+from aoray.testing.local_computer import LocalComputer
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 

@@ -7,21 +7,19 @@ by the queues alone; then the order of the log, or of the results, is the proof.
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from loading import Load
+from message_load import Load, messages, stopped
+from metrics_text import figures
 
 from aoray.client import Client
-from aoray.protocol.items import DataItem
-from aoray.testing import LocalComputer
+from aoray.protocol.ans104.items import DataItem
+from aoray.testing.local_computer import LocalComputer
 from benchmarks.http import Connection, prepare
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
@@ -30,37 +28,18 @@ HOT = 900  # that many results of a silent actor may be awaited
 QUEUED = 600  # each is a connection that waits
 
 
-@contextmanager
-def stopped(computer: LocalComputer, kind: str) -> Iterator[None]:
-    """While the actors of a class do nothing at all."""
-    pids = computer.actors(kind)
-    assert pids
-    try:
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
-
-
 def query(path: Path, sql: str, *values: str) -> list[tuple[str, Any]]:
     with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as db:
         return db.execute(sql, values).fetchall()
-
-
-def messages(client: Client, process: str, count: int) -> list[DataItem]:
-    return [client.message(process, action="Eval", data=f"N = {number}") for number in range(count)]
 
 
 async def queued(computer: LocalComputer, requests: int) -> int:
     """Once so many requests wait in the gateway: how many items are in its queue (the rest is on its way)."""
     async with httpx.AsyncClient(base_url=computer.url) as http, asyncio.timeout(60):
         while True:
-            lines = (await http.get("/metrics")).text.splitlines()
-            counts = dict(line.removeprefix("aoray_gateway_").split() for line in lines if "{" not in line)
-            if int(counts["requests_in_flight"]) == requests + 1:  # this one too
-                return int(counts["items_queued"])
+            counts = figures((await http.get("/metrics")).text)
+            if counts["aoray_gateway_requests_in_flight"] == requests + 1:  # this one too
+                return int(counts["aoray_gateway_items_queued"])
 
 
 async def test_a_message_is_ordered_in_the_next_batch_however_many_wait_for_another_process(

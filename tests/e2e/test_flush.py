@@ -13,18 +13,20 @@ from typing import Any
 import orjson
 import pytest
 from arlocal import ArLocal
-from loading import log_of
-from test_audit import aoray
+from command_line import aoray_ran
+from message_load import log_of
+from polling import between_looks
 
 from aoray.arweave.client import ArweaveClient
 from aoray.client import Client
-from aoray.keyfiles import load_or_make
-from aoray.protocol.bundles import BUNDLE_TAGS, unpack
-from aoray.protocol.items import build
-from aoray.protocol.keys import generate_ed25519, generate_rsa
-from aoray.scheduler.reader import log_path
+from aoray.protocol.ans104.bundles import BUNDLE_TAGS, unpack
+from aoray.protocol.ans104.items import build
+from aoray.protocol.signatures.arweave import generate_rsa
+from aoray.protocol.signatures.ed25519 import generate_ed25519
 from aoray.settings import Settings
-from aoray.testing import LocalComputer
+from aoray.storage.key_files import load_or_make
+from aoray.storage.sqlite_store import log_path
+from aoray.testing.local_computer import LocalComputer
 
 pytestmark = [pytest.mark.cluster, pytest.mark.node, pytest.mark.timeout(300)]
 SECONDS_MAX = 60
@@ -51,6 +53,7 @@ async def until(client: Client, fits: Callable[[dict[str, Any]], object], act: C
             found = (await client.status())["arweave"]
             if fits(found):
                 return found
+            await between_looks()
 
 
 def settled(data: Path) -> list[str]:
@@ -101,7 +104,7 @@ async def test_each_entry_is_in_one_confirmed_transaction_through_kills_forks_an
             found = await until(client, lambda found: found["failures"] > 0, nothing)
             assert found["entries"] > 0 and found["bytes"] > 10 * len(BIG) and found["oldest_seconds"] > 0
             assert "Unavailable" in found["last_error"] and found["hint"]
-            code, out, _ = await aoray("status", "--url", computer.url)
+            code, out, _ = await aoray_ran("status", "--url", computer.url)
             assert code == 0 and "waiting" in out and "Unavailable" in out
 
             node.start()
@@ -117,6 +120,6 @@ async def test_each_entry_is_in_one_confirmed_transaction_through_kills_forks_an
     async with ArweaveClient(gateway.unit(1)) as reading:
         for data in bundles:
             await reading.post_item(build(generate_ed25519(), tags=BUNDLE_TAGS, data=data).raw)
-    code, out, err = await aoray("verify", process, "--gateway", gateway.unit(1), "--json")
+    code, out, err = await aoray_ran("verify", process, "--gateway", gateway.unit(1), "--json")
     assert code == 0, out + err
     assert orjson.loads(out)["nonce"] == len(sent)

@@ -1,4 +1,4 @@
-"""Only the owner of a key speaks for it (design.md G8): claims in tags change nothing for a process that
+"""Only the owner of a key speaks for it: claims in tags change nothing for a process that
 trusts nobody else.
 """
 
@@ -8,12 +8,13 @@ import asyncio
 from typing import Any
 
 import pytest
+from polling import between_looks
 
 from aoray.client import Client, unique_anchor
-from aoray.protocol.items import build
-from aoray.protocol.keys import generate_ed25519
+from aoray.protocol.ans104.items import build
+from aoray.protocol.signatures.ed25519 import generate_ed25519
 from aoray.protocol.tags import Tag
-from aoray.testing import LocalComputer
+from aoray.testing.local_computer import LocalComputer
 
 pytestmark = pytest.mark.cluster
 
@@ -54,6 +55,7 @@ async def pushed(client: Client, sender: str, code: str) -> dict[str, Any]:
             nodes = (await client.trace(root, process=sender))["nodes"]
             if len(nodes) == 2 and nodes[1]["nonce"] is not None:
                 return await client.result(nodes[1]["process"], nodes[1]["message"])
+            await between_looks()
 
 
 async def test_a_process_is_not_believed_by_its_name_alone(
@@ -92,7 +94,7 @@ async def test_a_dry_run_in_the_owners_name_leaves_no_trace(client: Client, proc
     assert await seen(client, process) == ""
 
 
-async def test_the_name_of_an_authority_is_no_voucher(computer: LocalComputer, client: Client) -> None:
+async def test_the_name_of_an_authority_proves_nothing(computer: LocalComputer, client: Client) -> None:
     """The built-in Lua believes who signed. (aos believes whoever names an authority, by its own rule.)"""
     mine = client.signer.address
     process = await client.spawn(tags=[Tag("Authority", mine)])
@@ -141,7 +143,7 @@ async def test_whom_a_process_believes_are_all_its_authorities_and_it_may_change
     assert await believed() == [True] * 4
     await ask(client, process, "Eval", data="table.remove(ao.authorities)")
     assert await believed() == [True, True, True, False]
-    if not module:  # aos reads its Authority tags anew with each message
+    if not module:  # aos reads its Authority tags again with each message
         await ask(client, process, "Eval", data=f'ao.authorities = {{"{later}"}}')
         assert await believed() == [False, False, False, True]
 
@@ -186,7 +188,7 @@ async def test_a_claimed_chain_is_not_joined(computer: LocalComputer, client: Cl
         as_process = await stranger.send(relay, action="Pass", tags=[*chain, Tag("From-Process", target)])
         async with asyncio.timeout(60):
             while len((found := await stranger.trace(claims, process=relay))["nodes"]) < 2:
-                pass
+                await between_looks()
         assert (found["pushed_for"], found["causes"]) == ("", [])
         note = found["nodes"][1]["message"]
         received = await stranger.trace(note, process=target)

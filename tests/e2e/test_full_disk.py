@@ -12,10 +12,10 @@ import httpx
 import pytest
 
 from aoray.client import Client
-from aoray.protocol.items import build
-from aoray.protocol.keys import generate_ed25519
+from aoray.protocol.ans104.items import build
+from aoray.protocol.signatures.ed25519 import generate_ed25519
 from aoray.protocol.tags import Tag
-from aoray.testing import LocalComputer
+from aoray.testing.local_computer import LocalComputer
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 

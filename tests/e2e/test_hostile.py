@@ -1,4 +1,4 @@
-"""No message can brick a process or a node (design.md G5).
+"""No message can brick a process or a node.
 
 Whatever the guest does becomes an `Error` result, the state goes back to before it, the next message works,
 and other processes do not notice.
@@ -15,7 +15,7 @@ import wasmtime
 
 from aoray.client import Client
 from aoray.protocol.tags import Tag
-from aoray.testing import LocalComputer
+from aoray.testing.local_computer import LocalComputer
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
 

@@ -4,35 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import aoray, aoray_ran
+from polling import between_looks
 
 from aoray.client import Client
-from aoray.protocol.keys import generate_ed25519
-from aoray.testing import LocalComputer
+from aoray.protocol.signatures.ed25519 import generate_ed25519
+from aoray.testing.local_computer import LocalComputer
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 
-def aoray(*words: str | Path, code: int = 0, stdin: str = "") -> str:
-    """What a command says, on standard output, or on standard error if it is to fail."""
-    command = [sys.executable, "-m", "aoray", *map(str, words)]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=120, input=stdin, check=False)
-    assert ran.returncode == code, ran.stdout + ran.stderr
-    assert "Traceback" not in ran.stderr
-    return ran.stderr if code else ran.stdout
-
-
 def up(computer: LocalComputer, code: int) -> str:
-    return aoray("up", "--data", computer.data, "--port", str(computer.port), code=code)
+    return aoray("up", "--data", computer.data, "--port", str(computer.port), code=code).err
 
 
 def shown(computer: LocalComputer) -> dict[str, Any]:
-    found = json.loads(aoray("keys", "show", "--data", computer.data, "--json"))
+    found = json.loads(aoray("keys", "show", "--data", computer.data, "--json").out)
     return {each["unit"]: each for each in found["units"]}
 
 
@@ -51,8 +42,9 @@ async def test_a_lost_key_is_refused_and_restored_and_the_log_goes_on(
     }
     file = tmp_path / "backup.json"
     aoray("keys", "backup", file, "--data", mortal.data, "--passphrase-file", secret)
-    assert "in use" in aoray(
-        "keys", "restore", file, "--data", mortal.data, "--passphrase-file", secret, code=1
+    assert (
+        "in use"
+        in aoray("keys", "restore", file, "--data", mortal.data, "--passphrase-file", secret, code=1).err
     )
     await asyncio.to_thread(mortal.stop)
     for name in ("scheduler", "authority", "compute"):
@@ -82,11 +74,11 @@ async def test_rotated_keys_are_followed_from_the_hand_over_on(mortal: LocalComp
         process = await client.spawn()
         assert await says(client, process, "N = 1 return N") == "1"
     before = mortal.health
-    assert "in use" in aoray("keys", "rotate", "scheduler", "--data", mortal.data, code=1)
+    assert "in use" in aoray("keys", "rotate", "scheduler", "--data", mortal.data, code=1).err
     await asyncio.to_thread(mortal.stop)
-    assert "can't be rotated" in aoray("keys", "rotate", "authority", "--data", mortal.data, code=1)
+    assert "can't be rotated" in aoray("keys", "rotate", "authority", "--data", mortal.data, code=1).err
     for unit in ("scheduler", "compute"):
-        said = json.loads(aoray("keys", "rotate", unit, "--data", mortal.data, "--json"))
+        said = json.loads(aoray("keys", "rotate", unit, "--data", mortal.data, "--json").out)
         assert said["from"] == before[unit]
     await asyncio.to_thread(mortal.start)
     after = mortal.health
@@ -121,6 +113,7 @@ async def spawned_by(client: Client, process: str, module: str) -> str:
             found = [each for each in outbox if each["kind"] == "spawn"]
             if found and found[0]["state"] != "pending":
                 break
+            await between_looks()
     assert found[0]["state"] == "delivered", found
     return str(found[0]["id"])
 
@@ -128,9 +121,8 @@ async def spawned_by(client: Client, process: str, module: str) -> str:
 async def verified(computer: LocalComputer, process: str, slots: int) -> dict[str, Any]:
     """The report of a process all of whose slots are attested on Arweave, soon."""
     while True:
-        command = [sys.executable, "-m", "aoray", "verify", process, "--json", "--gateway", computer.unit(1)]
-        ran = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-        report: dict[str, Any] = json.loads((await ran.communicate())[0])
+        ran = await aoray_ran("verify", process, "--json", "--gateway", computer.unit(1))
+        report: dict[str, Any] = json.loads(ran.out)
         if "not on Arweave" not in report.get("error", ""):
             assert report["ok"], report
             if report["attested"] >= slots:

@@ -1,4 +1,4 @@
-"""Nothing is lost, doubled or out of order under load, whatever dies meanwhile (design.md G1 to G3).
+"""Nothing is lost, doubled or out of order under load, whatever dies meanwhile.
 
 The load is presigned messages, each adding a Quantity to one of many processes. Afterwards the log is read
 through the scheduler's pages: every acknowledged item is in it exactly once, nonces have no gap, the hash
@@ -12,9 +12,9 @@ import os
 import signal
 
 import pytest
-from loading import check, prepare
+from message_load import check, prepare
 
-from aoray.testing import LocalComputer, wait_gone
+from aoray.testing.local_computer import LocalComputer, wait_gone
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 

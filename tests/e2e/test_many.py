@@ -1,5 +1,5 @@
 """Many more processes than fit into the actors' memory are registered, and some of them messaged at random:
-every answer is right, nobody is restarted. `AORAY_MANY=20000` runs it at the size of issue 4."""
+every answer is right, nobody is restarted. `AORAY_MANY=20000` runs it with so many."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The messenger's signature is on nothing but what an outbox of this computer's own log holds (design.md G8).
+"""The messenger's signature is on nothing but what an outbox of this computer's own log holds.
 
 Everything that it ever signed here is looked up in the results by the process, nonce and index that the
 item carries, and compared with what the process said there; after requests that try to make it sign more.
@@ -16,12 +16,13 @@ from typing import Any
 import httpx
 import orjson
 import pytest
+from polling import between_looks
 
 from aoray.client import Client
-from aoray.protocol.items import DataItem, build, parse
-from aoray.protocol.keys import generate_ed25519
+from aoray.protocol.ans104.items import DataItem, build, parse
+from aoray.protocol.signatures.ed25519 import generate_ed25519
 from aoray.protocol.tags import Tag, ao_tag, first
-from aoray.testing import LocalComputer
+from aoray.testing.local_computer import LocalComputer
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
@@ -95,7 +96,7 @@ async def test_whatever_is_asked_the_messenger_signs_what_processes_said(
     claim = await client.send(process, action="Eval", data=code, tags=[Tag("Pushed-For", "me")])
     async with asyncio.timeout(60):
         while {each["state"] for each in (await client.outbox(process))["outbox"]} != {"delivered"}:
-            continue
+            await between_looks()
     before = signed(computer)
     said = next(item for item in before.values() if item.target_id == other)
     assert first(said.tags, "Pushed-For") == claim

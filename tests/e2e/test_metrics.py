@@ -11,32 +11,38 @@ from pathlib import Path
 
 import httpx
 import pytest
-from loading import PROGRAM
+from message_load import PROGRAM
+from polling import between_looks
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from aoray.client import Client
-from aoray.metrics import BOUNDS_MS, Stage
-from aoray.testing import LocalComputer
+from aoray.gateway.observability import metrics_page
+from aoray.testing.local_computer import LocalComputer
+from aoray.util.metrics import BOUNDS_MS, StageMetrics
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
 
 ROOT = Path(__file__).parents[2]
 RAY_DEFAULT = Path(__file__).with_name(".ray-default")
 STAGES = ("accepted", "scheduled", "evaluated", "pushed", "flushed")
-LABELS = re.compile(r'([a-z_]+)="([^"]*)"')
 MESSAGES = 20
 
 
 async def told(computer: LocalComputer) -> dict[tuple[str, str], float]:
     """Every figure, by its name and its `le`; those of several actors are added up."""
-    async with httpx.AsyncClient(base_url=computer.url, timeout=30) as http:
-        lines = (await http.get("/metrics")).text.splitlines()
     found: dict[tuple[str, str], float] = {}
-    for line in lines:
-        name, value = line.rsplit(" ", 1)
-        bare, _, labels = name.partition("{")
-        key = bare, dict(LABELS.findall(labels)).get("le", "")
-        found[key] = found.get(key, 0) + float(value)
+    for each in await samples(computer):
+        key = each.name, each.labels.get("le", "")
+        found[key] = found.get(key, 0) + each.value
     return found
+
+
+async def samples(computer: LocalComputer) -> list[Sample]:
+    """What Prometheus would read."""
+    async with httpx.AsyncClient(base_url=computer.url, timeout=30) as http:
+        page = (await http.get("/metrics")).text
+    return [each for family in text_string_to_metric_families(page) for each in family.samples]
 
 
 async def moved(
@@ -46,12 +52,12 @@ async def moved(
     key = f"aoray_{stage}_total", ""
     async with asyncio.timeout(30):
         while (after := await told(computer))[key] < before.get(key, 0) + count:
-            pass  # each look is a request
+            await between_looks()
     return after
 
 
 async def test_each_stage_counts_the_messages_that_passed_it(mortal: LocalComputer) -> None:
-    from aoray.protocol.keys import generate_ed25519
+    from aoray.protocol.signatures.ed25519 import generate_ed25519
 
     async with Client(mortal.url, generate_ed25519()) as client:
         process = await client.spawn(data=PROGRAM + REPLY, on_boot=True)
@@ -87,11 +93,11 @@ end)
 async def test_no_label_names_a_process_and_the_dashboard_asks_for_what_there_is(
     mortal: LocalComputer,
 ) -> None:
-    async with httpx.AsyncClient(base_url=mortal.url, timeout=30) as http:
-        lines = (await http.get("/metrics")).text.splitlines()
-    labels = {value for line in lines for name, value in LABELS.findall(line) if name == "actor"}
+    found = await samples(mortal)
+    labels = {each.labels["actor"] for each in found if "actor" in each.labels}
     assert labels == {"gateway-0", "shard-0", "process-actor-0", "process-actor-1"}
-    there = {line.partition("{")[0].partition(" ")[0] for line in lines}
+    there = {each.name for each in found}
+    assert {f"aoray_gateway_{name}" for name in metrics_page.GATEWAY} <= there
     dashboard = json.loads((ROOT / "docs/grafana.json").read_text())
     queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
     asked = {name for query in queries for name in re.findall(r"aoray_\w+", query)}
@@ -102,14 +108,9 @@ async def test_no_label_names_a_process_and_the_dashboard_asks_for_what_there_is
         assert f"`{name}`" in page or f"`{re.sub('_(bucket|sum|count)$', '', name)}`" in page, name
 
 
-def test_an_actor_of_one_process_is_not_named() -> None:
-    assert Stage("evaluated", "process-" + "A" * 43).snapshot().actor == "own"
-    assert Stage("evaluated", "process-actor-3").snapshot().actor == "process-actor-3"
-
-
 def test_a_stage_that_has_nothing_to_do_is_not_late() -> None:
     waiting = 0
-    stage = Stage("scheduled", "shard-0", lambda: waiting)
+    stage = StageMetrics("scheduled", "shard-0", lambda: waiting)
     stage.done([1, 3, 100_000])
     assert stage.snapshot().lag_ms == 0
     waiting = 2
@@ -119,7 +120,7 @@ def test_a_stage_that_has_nothing_to_do_is_not_late() -> None:
 
 
 async def test_ray_has_them_too(tmp_path: Path) -> None:
-    assert RAY_DEFAULT.is_dir(), "make test-computers puts there what Ray needs to export metrics"
+    assert RAY_DEFAULT.is_dir(), "`make test` puts there what Ray needs to export metrics"
     path = os.pathsep.join(filter(None, (str(RAY_DEFAULT), os.environ.get("PYTHONPATH"))))
     with LocalComputer(tmp_path / "data", environment={"PYTHONPATH": path}) as computer:
         await ray_tells(computer, {f"ray_aoray_{stage}_total" for stage in STAGES})
@@ -137,6 +138,7 @@ async def ray_tells(computer: LocalComputer, names: set[str]) -> None:
                     continue
                 if all(name in said for name in names):
                     return
+            await between_looks()
 
 
 def listening(pid: int) -> list[int]:

@@ -3,21 +3,20 @@ too, others do not notice, and its log verifies as ever."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from command_line import aoray_ran
+from polling import between_looks
 
 from aoray.client import Client
 from aoray.errors import AorayError
-from aoray.protocol.keys import generate_ed25519
+from aoray.protocol.signatures.ed25519 import generate_ed25519
 from aoray.protocol.tags import Tag
-from aoray.testing import LocalComputer
+from aoray.testing.local_computer import LocalComputer
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
@@ -32,16 +31,11 @@ Handlers.add("add", "Add", function(msg) Sum = (Sum or "") .. msg.N; print(Sum) 
 """
 
 
-def aoray(computer: LocalComputer, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "aoray", *words, "--url", computer.url]
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
-
-
 async def decide(computer: LocalComputer, word: str, process: str) -> dict[str, Any]:
     words = ("process", word, process, "--data", str(computer.data), "--json")
-    done = await asyncio.to_thread(aoray, computer, *words)
-    assert done.returncode == 0, done.stderr
-    return dict(json.loads(done.stdout))
+    done = await aoray_ran(*words, "--url", computer.url)
+    assert done.code == 0, done.err
+    return dict(json.loads(done.out))
 
 
 async def last_nonce(computer: LocalComputer, process: str) -> int:
@@ -70,22 +64,22 @@ async def test_a_bomb_is_stopped_and_goes_on_and_its_neighbour_does_not_notice(m
         assert (await client.decided(bomb))["stopped"] is True
         assert await last_nonce(computer, bomb) == stopped_at
         assert bomb in (await client.status())["stopped"]
-        assert bomb in (await asyncio.to_thread(aoray, computer, "status")).stdout
+        assert bomb in (await aoray_ran("status", "--url", computer.url)).out
         await decide(computer, "resume", bomb)
         while await last_nonce(computer, bomb) <= stopped_at + 4:  # what it had sent goes on
-            pass
+            await between_looks()
         await decide(computer, "stop", bomb)
-        evaluated = await asyncio.to_thread(aoray, computer, "verify", honest)
-        assert evaluated.returncode == 0, evaluated.stdout + evaluated.stderr
+        evaluated = await aoray_ran("verify", honest, "--url", computer.url)
+        assert evaluated.code == 0, evaluated.out + evaluated.err
 
 
 async def test_a_stranger_can_not_stop_a_process(
     computer: LocalComputer, client: Client, tmp_path: Path
 ) -> None:
     process = await client.spawn()
-    made = await asyncio.to_thread(aoray, computer, "wallet", "--wallet", str(tmp_path / "scheduler.json"))
-    assert made.returncode == 0, made.stderr
-    done = await asyncio.to_thread(aoray, computer, "process", "stop", process, "--keys", str(tmp_path))
-    assert done.returncode == 1
-    assert "only the operator's key" in done.stderr
+    made = await aoray_ran("wallet", "--wallet", tmp_path / "scheduler.json", "--url", computer.url)
+    assert made.code == 0, made.err
+    done = await aoray_ran("process", "stop", process, "--keys", tmp_path, "--url", computer.url)
+    assert done.code == 1
+    assert "only the operator's key" in done.err
     assert (await client.decided(process))["stopped"] is False

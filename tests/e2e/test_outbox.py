@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
 from typing import Any
 
 import pytest
-from loading import log_of
+from command_line import aoray_ran
+from message_load import log_of
+from polling import between_looks
 
 from aoray.client import Client
 from aoray.protocol.ids import b64url_encode
 from aoray.protocol.tags import Tag
-from aoray.testing import LocalComputer
+from aoray.testing.local_computer import LocalComputer
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
@@ -48,11 +48,7 @@ async def traced(client: Client, message: str) -> dict[str, Any]:
             last = found["nodes"][-1]
             if last["process"] == WALLET and last["delivery"]["state"] != "pending":
                 return found
-
-
-def aoray(computer: LocalComputer, *words: str) -> str:
-    command = [sys.executable, "-m", "aoray", *words, "--url", computer.url]
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+            await between_looks()
 
 
 async def test_a_game_is_traced_and_pushed_again_without_effect(
@@ -83,9 +79,9 @@ async def test_a_game_is_traced_and_pushed_again_without_effect(
 
     before = len(await log_of(computer, pong))
     words = ("push", ping, str(nodes[0]["nonce"]), "0", "--json")
-    said = json.loads(await asyncio.to_thread(aoray, computer, *words))
+    said = json.loads((await aoray_ran(*words, "--url", computer.url)).out)
     assert [(each["state"], each["attempts"]) for each in said["pushed"]] == [("delivered", 2)]
     assert len(await log_of(computer, pong)) == before
-    drawn = await asyncio.to_thread(aoray, computer, "trace", first, "--process", ping)
+    drawn = (await aoray_ran("trace", first, "--process", ping, "--url", computer.url)).out
     assert [line.split("→")[0].count("Ball") for line in drawn.splitlines()] == [1] * (ROUNDS + 1) + [0]
     assert "uploaded" in drawn.splitlines()[-1]

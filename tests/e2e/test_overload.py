@@ -5,17 +5,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 
 import httpx
 import pytest
-from loading import check_log, log_of
-from test_fairness import messages, stopped
+from message_load import check_log, log_of, messages, stopped
 
 from aoray import limits
 from aoray.client import Client
-from aoray.protocol.items import DataItem
-from aoray.protocol.keys import generate_ed25519
-from aoray.testing import LocalComputer
+from aoray.protocol.ans104.items import DataItem
+from aoray.protocol.signatures.ed25519 import generate_ed25519
+from aoray.testing.local_computer import LocalComputer, command_of, part_of
 from benchmarks import overload
 from benchmarks.guests import Guest, guest
 
@@ -53,6 +53,18 @@ async def test_what_is_over_the_bound_while_evaluation_stands_still_is_refused_a
         await client.result(process, accepted[-1].id)
     log = check_log(process, await log_of(mortal, process))
     assert log == [item.id for item in accepted]
+
+
+def niceness(computer: LocalComputer, part: str) -> set[int]:
+    """Of the threads of the actors of this class."""
+    pids = [pid for pid in computer.members() if part_of(command_of(pid)) == part]
+    stats = [stat.read_text() for pid in pids for stat in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return {int(stat.rpartition(")")[2].split()[16]) for stat in stats}
+
+
+def test_evaluation_leaves_the_processors_to_who_orders_and_answers(computer: LocalComputer) -> None:
+    serving = niceness(computer, "ShardActor") | niceness(computer, "GatewayActor")
+    assert max(niceness(computer, "ProcessActor")) > max(serving)
 
 
 def options(words: Sequence[str] = ()) -> argparse.Namespace:

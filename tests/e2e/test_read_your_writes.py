@@ -9,13 +9,13 @@ from typing import Any
 
 import httpx
 import pytest
-from loading import prepare
+from message_load import prepare
 
 from aoray.client import Client
-from aoray.protocol.items import DataItem
-from aoray.protocol.keys import generate_ed25519
+from aoray.protocol.ans104.items import DataItem
+from aoray.protocol.signatures.ed25519 import generate_ed25519
 from aoray.protocol.tags import Tag
-from aoray.testing import LocalComputer
+from aoray.testing.local_computer import LocalComputer
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 BY_ID = "query ($id: ID!) { transaction(id: $id) { id owner { address } block { height } } }"

@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
-from aoray.protocol.keys import generate_rsa, signer_to_jwk
-from aoray.testing import LocalComputer
+from aoray.protocol.signatures.arweave import generate_rsa
+from aoray.protocol.signatures.jwk import signer_to_jwk
+from aoray.testing.local_computer import LocalComputer
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-NODE = ROOT / "tests" / "node"
+NODE = ROOT / "tests" / "js_clients"
 Command = Callable[..., Any]
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
@@ -51,6 +52,19 @@ def aoray(computer: LocalComputer, tmp_path: Path) -> Command:
         return json.loads(text)
 
     return call
+
+
+def test_the_demo_prints_what_the_picture_shows() -> None:
+    (picture,) = blocks("text")
+    said = run(sys.executable, "-m", "aoray", "demo", COLUMNS="80")
+    place = 0
+    for line in (line.strip() for line in picture.splitlines() if line.strip() != "…"):
+        parts = re.split(r"([\w-]{38}…|\d+)", line)  # ids, and numbers, are others each time
+        parts[0::2] = map(re.escape, parts[0::2])
+        parts[1::2] = [r"[\w-]{38}…" if part.endswith("…") else r"\d+" for part in parts[1::2]]
+        found = re.compile("".join(parts)).search(said, place)
+        assert found, f"{line!r} is not in what was said:\n{said}"
+        place = found.end()
 
 
 def test_the_curl_lines_answer_with_json(computer: LocalComputer, aoray: Command) -> None:

@@ -11,15 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from loading import Load
+from message_load import Load
+from payments import check_conserved, payments, spawn
+from polling import between_looks
 from postgres_server import PostgresServer
 from pyarrow import fs
-from s3_server import CREDENTIALS, S3Server
-from test_tokens import check_conserved, payments, spawn
+from s3_server import CREDENTIALS
 
 from aoray.client import Client
-from aoray.protocol.keys import generate_ed25519
-from aoray.testing import LocalComputer, wait_gone
+from aoray.protocol.signatures.ed25519 import generate_ed25519
+from aoray.testing.local_computer import LocalComputer, wait_gone
 
 PAYMENTS = 200
 
@@ -27,16 +28,8 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 
 @pytest.fixture
-def files(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A URI for `--files`; this process may use it too."""
-    for name, value in CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
-    return s3.new_uri()
-
-
-@pytest.fixture
-def spread(tmp_path: Path, postgres: PostgresServer, files: str) -> Iterator[LocalComputer]:
-    options = ["--store", postgres.new_url(), "--files", files, "--keys", str(tmp_path / "keys")]
+def spread(tmp_path: Path, postgres: PostgresServer, bucket: str) -> Iterator[LocalComputer]:
+    options = ["--store", postgres.new_url(), "--files", bucket, "--keys", str(tmp_path / "keys")]
     environment = {**CREDENTIALS, "AORAY_IDLE_SECONDS_MAX": "1", "AORAY_SHARDS": "2"}
     with LocalComputer(tmp_path / "data", options, environment) as running:
         yield running
@@ -50,7 +43,7 @@ def names(files: str, folder: str) -> set[str]:
 
 
 async def test_a_computer_goes_on_when_its_actors_and_then_all_its_disks_are_lost(
-    spread: LocalComputer, files: str
+    spread: LocalComputer, bucket: str
 ) -> None:
     async with Client(spread.url, generate_ed25519()) as client:
         processes = await spawn(client)
@@ -68,7 +61,7 @@ async def test_a_computer_goes_on_when_its_actors_and_then_all_its_disks_are_los
     await asyncio.to_thread(spread.kill)
     await running
     module, acknowledged = spread.health["module"], len(second.acknowledged)
-    assert names(files, "modules") == {module}
+    assert names(bucket, "modules") == {module}
     shutil.rmtree(spread.data)
     await asyncio.to_thread(spread.start)
     assert spread.health["module"] == module
@@ -76,8 +69,8 @@ async def test_a_computer_goes_on_when_its_actors_and_then_all_its_disks_are_los
     assert len(first.acknowledged) == len(second.acknowledged) == PAYMENTS > acknowledged
     await check_conserved(spread, processes, 2 * PAYMENTS)
     async with asyncio.timeout(60):
-        while len(await asyncio.to_thread(names, files, "checkpoints")) < len(processes):
-            pass  # they hibernate: each look is a request
+        while len(await asyncio.to_thread(names, bucket, "checkpoints")) < len(processes):
+            await between_looks()  # they hibernate
     await check_conserved(spread, processes, 2 * PAYMENTS)
     kept = {path.name for path in spread.data.iterdir()}
     assert not kept & {"checkpoints", "modules", "keys"} and not any("log-" in name for name in kept), kept

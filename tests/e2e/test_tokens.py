@@ -1,4 +1,4 @@
-"""An outbox message is delivered once, whatever crashes between (design.md G3): tokens are conserved.
+"""An outbox message is delivered once, whatever crashes between: tokens are conserved.
 
 Each process holds tokens and, told to pay, sends some to another. While payments are under way the actors
 that evaluate, order and push are killed, or everything is. When all has come to rest, every payment has
@@ -12,11 +12,11 @@ import os
 import signal
 
 import pytest
-from paying import check_conserved, payments, spawn
+from payments import check_conserved, payments, spawn
 
 from aoray.client import Client
-from aoray.protocol.keys import generate_ed25519
-from aoray.testing import LocalComputer, wait_gone
+from aoray.protocol.signatures.ed25519 import generate_ed25519
+from aoray.testing.local_computer import LocalComputer, wait_gone
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from aoray.testing import LocalComputer
+from aoray.testing.local_computer import LocalComputer
 from benchmarks import __main__, goals, plot
 from benchmarks.compare import differences, read
 from benchmarks.report import Report, merged
@@ -74,6 +74,17 @@ def test_a_workload_gives_its_columns(
     assert document["seed"] == 1
     assert all(len(sha256) == 64 for sha256 in document["modules"].values())
     assert document["modules"] or name == "crypto"
+
+
+@pytest.mark.timeout(300)  # it starts a computer of its own, which writes down each of its calls
+def test_the_three_trips_of_a_message_are_counted(tmp_path: Path) -> None:
+    file = tmp_path / "run.json"
+    assert __main__.main(["trips", "--messages", "2", "--json", str(file)]) == 0
+    rows = read(file)["rows"]
+    assert [row["trip"] for row in rows] == ["post", "result", "actor"]
+    for row in rows:
+        assert row["calls"] >= row["functions"] >= row["files"] > 5
+        assert row["calls"] > row["moves"] >= row["files"] - 1
 
 
 def test_every_workload_is_described() -> None:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import base64
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
-from fuzzing import fuzz
+from fuzz_strategies import fuzz
 from hypothesis import strategies as st
-from protocolling import ids, tags
+from item_strategies import ids, tags
+from js_items import SECRET, SEED, as_request, as_seen, ask, b64
 
-from aoray.protocol.items import build, parse, verify
-from aoray.protocol.keys import Ed25519Signer, EthereumSigner, SolanaSigner, generate_rsa
-
-sys.path.append(str(Path(__file__).parents[1] / "node"))
-from test_items import SECRET, SEED, as_request, as_seen, ask, b64
+from aoray.protocol.ans104.items import build, parse, verify
+from aoray.protocol.signatures.arweave import generate_rsa
+from aoray.protocol.signatures.ed25519 import Ed25519Signer
+from aoray.protocol.signatures.ethereum import EthereumSigner
+from aoray.protocol.signatures.solana import SolanaSigner
 
 pytestmark = pytest.mark.node
 

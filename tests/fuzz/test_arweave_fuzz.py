@@ -9,8 +9,8 @@ from typing import Any
 
 import orjson
 import pytest
-from arweaving import ALICE, bundle, item
-from fuzzing import (
+from arweave_items import ALICE, bundle, item
+from fuzz_strategies import (
     answer_or_error,
     damaged,
     fuzz,
@@ -25,11 +25,11 @@ from graphql import print_schema
 from hypothesis import strategies as st
 from hypothesis_graphql import queries
 
-from aoray.arweave.graphql import SCHEMA, Graph
-from aoray.arweave.intake import opened, term, unfold
-from aoray.arweave.store import ArweaveStore
+from aoray.arweave.local.graphql import SCHEMA, Graph
+from aoray.arweave.local.intake import opened, term, unfold
+from aoray.arweave.local.store import ArweaveStore
+from aoray.protocol.ans104.items import parse, verify
 from aoray.protocol.ids import b64url_encode
-from aoray.protocol.items import parse, verify
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ nested = st.tuples(st.sampled_from([b"{a", b"[", b"...{", b"(a:{"]), levels).map
 
 
 def answered(store: ArweaveStore, query: str, variables: Any = None) -> dict[str, Any]:
-    """What a query gives; it is JSON, and no fault of ours."""
+    """What a query gives; it is JSON, and no fault in aoray."""
     with stack_of_a_server():
         status, body = Graph(store).execute(query, variables)
     assert status == (400 if body.get("data") is None else 200)

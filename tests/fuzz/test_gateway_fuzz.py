@@ -8,19 +8,19 @@ from pathlib import Path
 
 import orjson
 import pytest
-from fuzzing import damaged, deep, fuzz, levels, spelled, values
-from gatewaying import MODULE, Computer
+from fake_computer import MODULE, Computer
+from fuzz_requests import Request, Served, check, requests
+from fuzz_strategies import damaged, deep, fuzz, levels, spelled, values
 from hypothesis import strategies as st
-from serving import Request, Served, check, requests
+from legacy_units import compute_unit, messenger_unit, scheduler_unit
 
 from aoray import limits
-from aoray.arweave.routes import router
-from aoray.arweave.store import ArweaveStore
-from aoray.bounded import Bounded
+from aoray.arweave.local.routes import router
+from aoray.arweave.local.store import ArweaveStore
 from aoray.gateway import apps
-from aoray.gateway.openapi import TABLE
-from aoray.protocol.bundles import BUNDLE_TAGS, pack
-from aoray.protocol.items import build
+from aoray.protocol.ans104.bundles import BUNDLE_TAGS, pack
+from aoray.protocol.ans104.items import build
+from aoray.util.bounded_dict import BoundedDict
 
 
 @pytest.fixture
@@ -66,14 +66,14 @@ def test_any_request_to_any_route_is_answered(
     units = [
         *[Served(apps.all_units(gateway, routes))] * 10,  # the others have but a few routes of their own
         Served(apps.all_units(gateway, None)),
-        Served(apps.messenger_unit(gateway)),
-        Served(apps.scheduler_unit(gateway)),
-        Served(apps.compute_unit(gateway)),
+        Served(messenger_unit(gateway)),
+        Served(scheduler_unit(gateway)),
+        Served(compute_unit(gateway)),
         Served(apps.arweave_unit(gateway, routes)),
     ]
 
     described = {(method.lower(), path) for unit in units for method, path, *_ in unit.operations}
-    assert described == set(TABLE), "what is described is there, and the other way round"
+    assert described == set(apps.table(apps.DIALECTS)), "what is described is there, and the other way round"
 
     @fuzz(100, st.sampled_from(units).flatmap(lambda unit: several(unit, known, bodies)))
     def ask(asked: tuple[Served, list[Request]]) -> None:
@@ -82,10 +82,10 @@ def test_any_request_to_any_route_is_answered(
             check(request, served.ask(runner, request))
 
     ask()
-    assert gateway.load.requests == 0 and gateway.load.bodies.bytes == 0, (
+    assert gateway.in_flight.requests == 0 and gateway.in_flight.bodies.bytes == 0, (
         "what was counted in was counted out"
     )
-    assert len(gateway.waiting) == 0 and not +gateway.under_way
+    assert len(gateway.pending_results) == 0 and not +gateway.under_way
     check_bounds(gateway)
 
 
@@ -105,7 +105,7 @@ def check_bounds(gateway: object) -> None:
         if id(held) in seen or not type(held).__module__.startswith("aoray"):
             continue
         seen.add(id(held))
-        if isinstance(held, Bounded):
+        if isinstance(held, BoundedDict):
             bounded += 1
             assert len(held) <= held._entries_max
             continue

@@ -1,6 +1,6 @@
 """A real computer keeps to its own `/openapi.json`, by schemathesis: what it allows is answered as it says.
 
-And what it does not allow is no fault of ours. Ids of what exists are put in where ids are asked for.
+And what it does not allow is not a fault in aoray. Ids of what exists are put in where ids are asked for.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import schemathesis
-from fuzzing import damaged, fuzz
+from fuzz_strategies import damaged, fuzz
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
@@ -23,14 +23,15 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from aoray.client import Client
-from aoray.gateway.openapi import TABLE
+from aoray.gateway import apps
 from aoray.limits import MIB
-from aoray.protocol.items import build
-from aoray.protocol.keys import generate_ed25519
+from aoray.protocol.ans104.items import build
+from aoray.protocol.signatures.ed25519 import generate_ed25519
 from aoray.protocol.tags import Tag
-from aoray.testing import LocalComputer
+from aoray.testing.local_computer import LocalComputer
 
 pytestmark = pytest.mark.cluster
+TABLE = apps.table(apps.DIALECTS)
 
 USER = generate_ed25519()
 AO = (Tag("Data-Protocol", "ao"), Tag("Variant", "ao.TN.1"))

@@ -6,8 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
-from assigning import next_assignment
-from fuzzing import (
+from fuzz_strategies import (
     answer_or_error,
     cursor_texts,
     damaged,
@@ -21,24 +20,22 @@ from fuzzing import (
     values,
 )
 from hypothesis import strategies as st
-from protocolling import avro, by_hand, tags, zigzag
+from item_strategies import avro, by_hand, tags, zigzag
+from signed_assignments import next_assignment
 
-from aoray.actors import messages
-from aoray.gateway import cursors, shapes
-from aoray.keyfiles import load
+from aoray.execution import guest_input
+from aoray.gateway.legacy import cursors, schedule_json
+from aoray.protocol.ans104.bundles import pack, unpack
+from aoray.protocol.ans104.items import DataItem, build, parse, verify
 from aoray.protocol.assignments import Head, LogEntry, check_chain
-from aoray.protocol.bundles import pack, unpack
 from aoray.protocol.ids import b64url_encode
-from aoray.protocol.items import DataItem, build, parse, verify
-from aoray.protocol.keys import (
-    Ed25519Signer,
-    EthereumSigner,
-    SolanaSigner,
-    generate_rsa,
-    signer_from_jwk,
-    signer_to_jwk,
-)
+from aoray.protocol.signatures.arweave import generate_rsa
+from aoray.protocol.signatures.ed25519 import Ed25519Signer
+from aoray.protocol.signatures.ethereum import EthereumSigner
+from aoray.protocol.signatures.jwk import signer_from_jwk, signer_to_jwk
+from aoray.protocol.signatures.solana import SolanaSigner
 from aoray.protocol.tags import Tag, as_json, decode_tags, encode_tags, from_json
+from aoray.storage.key_files import load
 
 SIGNERS = [Ed25519Signer(b"\1" * 32), EthereumSigner(b"\2" * 32), SolanaSigner(b"\3" * 32)]
 USER, SCHEDULER = SIGNERS[0], Ed25519Signer(b"\4" * 32)
@@ -66,7 +63,7 @@ def check_item(raw: bytes) -> None:
     assert item.raw == raw and raw.endswith(item.tag_bytes + item.data)
     assert decode_tags(item.tag_bytes) == item.tags == from_json(as_json(item.tags))
     assert len(item.id) == 43 and item.address
-    orjson.dumps(shapes.message(item))
+    orjson.dumps(schedule_json.message(item))
     if answer_or_error(lambda: verify(item) or True):
         again = parse(bytes(bytearray(raw)))
         assert again == item
@@ -118,9 +115,9 @@ def test_an_item_signed_over_any_tag_bytes_is_refused_or_can_be_evaluated(
         head = Head(0, item.id, item.id, 5)
         _, assignment = next_assignment(SCHEDULER, TARGET, head, item.id, now_ms=1, block_height=7)
         entry = LogEntry(TARGET, 1, item.id, assignment.id, 6, raw, assignment.raw)
-        seen = orjson.loads(messages.given(entry).message)
+        seen = orjson.loads(guest_input.to_guest_message(entry).message)
         assert seen["Owner"] == item.address and seen["Target"] == TARGET and seen["Nonce"] == 1
-        orjson.dumps(shapes.node(entry))
+        orjson.dumps(schedule_json.node(entry))
 
 
 @fuzz(300, tag_bytes | tags.flatmap(lambda some: damaged(encode_tags(some))))
@@ -219,13 +216,13 @@ def test_any_file_is_a_key_or_names_itself(tmp_path_factory: Any) -> None:
 
 @fuzz(300, cursor_texts)
 def test_any_text_is_a_cursor_or_the_client_s_fault(text: str) -> None:
-    found = answer_or_error(lambda: cursors.place(text, "from"))
+    found = answer_or_error(lambda: cursors.parse_cursor(text, "from"))
     assert found is None or (0 <= found.timestamp < 10**18 and found.sort in (None, "ASC", "DESC"))
 
 
 @fuzz(100, st.integers(0, 10**17), st.integers(0, 2**62), st.sampled_from(["ASC", "DESC"]))
 def test_a_cursor_comes_back(timestamp: int, nonce: int, sort: Any) -> None:
-    assert cursors.place(cursors.cursor(timestamp, nonce, sort), "from") == (timestamp, sort)
+    assert cursors.parse_cursor(cursors.cursor(timestamp, nonce, sort), "from") == (timestamp, sort)
 
 
 dry_runs = st.fixed_dictionaries(
@@ -246,7 +243,7 @@ def test_any_json_object_is_a_dry_run_or_the_client_s_fault(raw: bytes) -> None:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError:
         return
-    message = answer_or_error(lambda: messages.dry_run_message(TARGET, body, 1, 2))
+    message = answer_or_error(lambda: guest_input.dry_run_message(TARGET, body, 1, 2))
     if message is not None:
         seen = orjson.loads(message)
         assert seen["Target"] == TARGET and seen["Read-Only"] is True and "Nonce" not in seen

@@ -19,14 +19,15 @@ from pathlib import Path
 
 import pytest
 import wasmtime
-from fuzzing import answer_or_error, fuzz
+from fuzz_strategies import answer_or_error, fuzz
 from guests import data, wat
 from hypothesis import strategies as st
 
 from aoray.errors import UnsupportedModule
 from aoray.limits import MIB
-from aoray.wasm import Instance, Limits, binary, code, compile, pages
-from aoray.wasm.engine import Module
+from aoray.vm.interface import Limits
+from aoray.vm.wasm import WasmInstance, code, compiler, pages, rewriter
+from aoray.vm.wasm.engine import WasmModule
 
 TOOL = shutil.which("wasm-tools", path=str(Path(sys.executable).parent)) or ""
 pytestmark = pytest.mark.skipif(not TOOL, reason="wasm-tools is not installed: run make install")
@@ -74,7 +75,7 @@ def smith(seed: int, flags: list[str]) -> bytes | None:
 
 @cache
 def engine() -> wasmtime.Engine:
-    return compile.configured()
+    return compiler.configured()
 
 
 def dumped(wasm: bytes) -> dict[int, str]:
@@ -98,7 +99,7 @@ def read(wasm: bytes) -> list[int]:
     while reader.position < len(wasm):
         kind, size = reader.byte(), reader.number()
         end = reader.position + size
-        if kind == binary.CODE:
+        if kind == rewriter.CODE:
             for _ in range(reader.number()):
                 length = reader.number()
                 body = wasm[reader.position : reader.position + length]
@@ -122,7 +123,7 @@ def test_the_scanner_reads_what_another_parser_reads(kind: str, seed: int) -> No
     if wasm is None:
         return
     names = dumped(wasm)
-    prepared = answer_or_error(lambda: binary.prepare(wasm), UnsupportedModule)
+    prepared = answer_or_error(lambda: rewriter.prepare(wasm), UnsupportedModule)
     if prepared is None or not valid(wasm):
         assert not valid(wasm) or refused_rightly(wasm, names), "a module that has all of its state is taken"
         return
@@ -228,11 +229,11 @@ def shape(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     yield path
 
 
-def boot(module: Module) -> Instance:
-    return Instance.boot(module, LIMITS)
+def boot(module: WasmModule) -> WasmInstance:
+    return WasmInstance.boot(module, LIMITS)
 
 
-def moved(process: Instance, module: Module) -> Instance:
+def moved(process: WasmInstance, module: WasmModule) -> WasmInstance:
     """The same process elsewhere, by way of a checkpoint."""
     offsets = process.state().differing(process.boot_state)
     other = boot(module)
@@ -243,7 +244,7 @@ def moved(process: Instance, module: Module) -> Instance:
     return other
 
 
-def lived(module: Module, plan: list[tuple[str, bytes]]) -> tuple[list[bytes], list[str], str]:
+def lived(module: WasmModule, plan: list[tuple[str, bytes]]) -> tuple[list[bytes], list[str], str]:
     """The messages that went well, what they were answered, and the state at the end."""
     process, good, answers = boot(module), [], []
     for what, message in plan:
@@ -259,7 +260,7 @@ def lived(module: Module, plan: list[tuple[str, bytes]]) -> tuple[list[bytes], l
         elif what == "move":
             process = moved(process, module)
         else:
-            process.rest()
+            process.compact()
     state = process.state_hash()
     process.close()
     return good, answers, state
@@ -273,10 +274,10 @@ def test_no_generated_module_has_state_that_is_not_saved(
     images: pages.Pages, shape: Path, seed: int, plan: list[tuple[str, bytes]]
 ) -> None:
     wasm = whole(seed, shape)
-    artifact = wasm and answer_or_error(lambda: compile.compiled(wasm), UnsupportedModule)
+    artifact = wasm and answer_or_error(lambda: compiler.compiled(wasm), UnsupportedModule)
     if wasm is None or artifact is None:
         return
-    module = Module(engine(), images, "", artifact)
+    module = WasmModule(engine(), images, "", artifact)
     if answer_or_error(lambda: boot(module).close() or True, UnsupportedModule) is None:
         return
     good, answers, state = lived(module, plan)

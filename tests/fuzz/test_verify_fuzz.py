@@ -12,22 +12,22 @@ import httpx
 import orjson
 import pytest
 from fastapi import FastAPI
-from fuzzing import fuzz, stack_of_a_server
+from fuzz_strategies import fuzz, stack_of_a_server
 from guests import counter
 from hypothesis import strategies as st
-from scheduling import SCHEDULER, USER, assign, bundle, committer, message, spawn
+from ordering import SCHEDULER, USER, assign, bundle, committer, message, spawn
 
 from aoray import limits
 from aoray.arweave.client import ArweaveClient
-from aoray.arweave.routes import router
-from aoray.arweave.store import ArweaveStore
-from aoray.client import module_tags
+from aoray.arweave.local.routes import router
+from aoray.arweave.local.store import ArweaveStore
 from aoray.errors import AorayError
+from aoray.protocol.ans104.items import DataItem, build
 from aoray.protocol.assignments import LogEntry
 from aoray.protocol.attestations import Statement, attest, result_hash
-from aoray.protocol.items import DataItem, build
+from aoray.protocol.modules import module_tags
 from aoray.protocol.tags import Tag
-from aoray.replay import replayed
+from aoray.verify.replay import replayed
 
 MODULE = build(USER, tags=module_tags("wasm32-wasi"), data=counter())
 EVAL = (("Data-Protocol", "ao"), ("Type", "Message"))
@@ -190,12 +190,11 @@ def found_in(report: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_whatever_arweave_answers_the_log_is_true_or_the_fault_is_named(
-    liar: tuple[Liar, str], tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+    liar: tuple[Liar, str], compiled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     transport, process = liar
     monkeypatch.setattr(limits, "VERIFY_PAGE_ENTRIES", 2)
     monkeypatch.setattr(limits, "VERIFY_LIST_ENTRIES", 2)
-    compiled = tmp_path_factory.mktemp("compiled")
 
     async def verified(lies: list[Lie]) -> dict[str, Any] | None:
         transport.tell(lies)

@@ -7,16 +7,17 @@ from hashlib import sha256
 
 import orjson
 import pytest
-from fuzzing import answer_or_error, damaged, fuzz
+from fuzz_requests import PARROT
+from fuzz_strategies import answer_or_error, damaged, fuzz
 from guests import counter, data, hostile, wat
 from hypothesis import strategies as st
-from serving import PARROT
 
-from aoray.actors.served import served
 from aoray.errors import UnsupportedModule
+from aoray.execution.guest_output import to_result
 from aoray.limits import MIB
-from aoray.wasm import Instance, Limits, binary, code, compile, pages
-from aoray.wasm.engine import Module
+from aoray.vm.interface import Limits
+from aoray.vm.wasm import WasmInstance, code, compiler, pages, rewriter
+from aoray.vm.wasm.engine import WasmModule
 
 SMALL = Limits(memory_bytes_max=32 * MIB, fuel=3_000_000)
 MODULES = [counter(), hostile(), wat(PARROT.read_text())]
@@ -42,8 +43,8 @@ def resized(section: bytes, count: int) -> bytes:
     reader = code.Reader(section, 1)
     reader.number()
     reader.number()
-    body = binary.unsigned(count) + reader.rest()
-    return section[:1] + binary.unsigned(len(body)) + body
+    body = rewriter.unsigned(count) + reader.rest()
+    return section[:1] + rewriter.unsigned(len(body)) + body
 
 
 SECTIONS = [section for module in MODULES for section in sections(module)]
@@ -72,7 +73,7 @@ def images() -> Iterator[pages.Pages]:
 
 @fuzz(400, binaries)
 def test_any_binary_is_read_or_refused(wasm: bytes) -> None:
-    prepared = answer_or_error(lambda: binary.prepare(wasm), UnsupportedModule)
+    prepared = answer_or_error(lambda: rewriter.prepare(wasm), UnsupportedModule)
     assert prepared is None or len(prepared.wasm) < 3 * len(wasm) + 1_000
 
 
@@ -84,20 +85,20 @@ said = st.lists(st.sampled_from([*"0123456789ABCDEFGHI", "7b7d"]), min_size=1, m
 def test_any_binary_runs_within_its_limits_or_is_refused(
     images: pages.Pages, wasm: bytes, said: list[str]
 ) -> None:
-    artifact = answer_or_error(lambda: compile.compiled(wasm), UnsupportedModule)
+    artifact = answer_or_error(lambda: compiler.compiled(wasm), UnsupportedModule)
     if artifact is None:
         return
-    again = compile.unpacked(artifact.packed())
+    again = compiler.unpacked(artifact.packed())
     assert again and again.packed() == artifact.packed()
-    module = Module(compile.configured(), images, "", artifact)
-    instance = answer_or_error(lambda: Instance.boot(module, SMALL), UnsupportedModule)
+    module = WasmModule(compiler.configured(), images, "", artifact)
+    instance = answer_or_error(lambda: WasmInstance.boot(module, SMALL), UnsupportedModule)
     if instance is None:
         return
     try:
         before = state(instance)
         for each in said:
             outcome = instance.evaluate(data(each), b"{}")
-            orjson.loads(served(outcome).result)
+            orjson.loads(to_result(outcome).result)
             assert outcome.fuel <= SMALL.fuel
             assert len(instance.memory()) <= SMALL.memory_bytes_max
             if outcome.error is not None:
@@ -109,13 +110,13 @@ def test_any_binary_runs_within_its_limits_or_is_refused(
         instance.close()
 
 
-def state(instance: Instance) -> tuple[str, bytes]:
+def state(instance: WasmInstance) -> tuple[str, bytes]:
     """As it is kept, and as the next message finds it."""
     return instance.state_hash(), sha256(instance.memory()).digest()
 
 
 # Not before the test runs: what Ray does with signals when it starts must come before the first engine.
-@fuzz(50, st.deferred(lambda: damaged(compile.compiled(counter()).packed())))
+@fuzz(50, st.deferred(lambda: damaged(compiler.compiled(counter()).packed())))
 def test_a_damaged_artifact_is_not_believed(packed: bytes) -> None:
-    found = compile.unpacked(packed)
+    found = compiler.unpacked(packed)
     assert found is None or found.packed() == packed

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 SECONDS_MAX = 300
-SHARED = ("tests/node/node_modules",)
+SHARED = ("tests/js_clients/node_modules",)
 
 
 class Fault(NamedTuple):
@@ -42,39 +42,37 @@ FAULTS = (
     Fault(
         "A process actor dies",
         "aoray/actors/evaluation.py",
-        "        return Begun(resident.nonce + 1, known_nonce)",
-        "        return Begun(max(resident.nonce, known_nonce) + 1, known_nonce)",
+        "        return Started(resident.nonce + 1, known_nonce)",
+        "        return Started(max(resident.nonce, known_nonce) + 1, known_nonce)",
         "tests/e2e/test_load.py::test_killed_actors_lose_and_double_nothing",
     ),
     Fault(
         "A scheduler shard dies",
-        "aoray/scheduler/log.py",
+        "aoray/storage/log.py",
         "            if term != self._term:\n                raise StaleTerm",
         "            if term < 0:\n                raise StaleTerm",
         SIMULATION,
     ),
     Fault(
         "A gateway dies",
-        "aoray/gateway/pusher.py",
-        "            self.push(reference for reference in found if self._is_ours(reference[0]))",
+        "aoray/gateway/push/pusher.py",
+        "            self.push(reference for reference in found if self._owns(reference[0]))",
         "            self.push(reference for reference in found if not reference)",
-        "tests/unit/gateway/test_pusher.py::test_the_scan_finds_what_nobody_announced",
+        "tests/unit/gateway/push/test_pusher.py::test_the_scan_finds_what_nobody_announced",
     ),
     Fault(
         "`kill -9` of the whole tree",
-        "aoray/scheduler/log.py",
-        '            version = self._db.execute("PRAGMA user_version").fetchone()[0]\n',
-        '            version = self._db.execute("PRAGMA user_version").fetchone()[0]\n'
-        "            if version:\n"
-        '                self._db.execute("' + FORGETS + '")\n',
+        "aoray/storage/log.py",
+        "            _refuse_later(version, self._path)\n",
+        '            if version:\n                self._db.execute("' + FORGETS + '")\n',
         "tests/e2e/test_load.py::test_what_was_acknowledged_survives_kill_9_of_everything",
     ),
     Fault(
         "The power is cut",
-        "aoray/scheduler/log.py",
+        "aoray/storage/log.py",
         "PRAGMA synchronous=FULL",
         "PRAGMA synchronous=OFF",
-        "tests/survival/test_power_cut.py::test_a_log_holds_what_it_acknowledged",
+        "tests/chaos/test_power_cut.py::test_a_log_holds_what_it_acknowledged",
     ),
     Fault(
         "The disk is full",
@@ -96,22 +94,22 @@ FAULTS = (
     ),
     Fault(
         "A node is lost with its disk",
-        "aoray/scheduler/postgres_log.py",
+        "aoray/storage/postgres_log.py",
         '            term = int(db.execute("UPDATE shard',
         '            db.execute("' + FORGETS + '")\n            term = int(db.execute("UPDATE shard',
         "tests/e2e/test_storage.py::test_a_computer_goes_on_when_its_actors_and_then_all_its_disks_are_lost",
     ),
     Fault(
         "PostgreSQL goes away",
-        "aoray/postgres.py",
+        "aoray/storage/postgres.py",
         "    except psycopg.Error as error:\n        raise Unavailable(",
         "    except KeyError as error:\n        raise Unavailable(",
-        "tests/unit/scheduler/test_stores.py"
+        "tests/unit/storage/test_stores.py"
         "::test_a_lost_connection_is_unavailable_and_the_batch_may_be_sent_again",
     ),
     Fault(
         "S3 goes away",
-        "aoray/actors/checkpoints.py",
+        "aoray/storage/checkpoints.py",
         "        except OSError as error:\n            raise BadCheckpoint(f\"checkpoint {name} can't",
         "        except KeyError as error:\n            raise BadCheckpoint(f\"checkpoint {name} can't",
         "tests/unit/actors/test_shared_files.py"
@@ -119,22 +117,22 @@ FAULTS = (
     ),
     Fault(
         "A gateway dies under",
-        "aoray/client/patience.py",
+        "aoray/client/retry.py",
         "                    if not is_patient(error):\n                        raise\n",
         "                    raise\n",
         "tests/e2e/test_connect.py::test_when_gateways_die_all_is_sent_again_and_counts_once",
     ),
     Fault(
         "A node of a cluster dies",
-        "aoray/scheduler/log.py",
+        "aoray/storage/log.py",
         "            if term != self._term:\n                raise StaleTerm",
         "            if term < 0:\n                raise StaleTerm",
-        "tests/nodes/test_nodes.py::test_a_shard_that_is_cut_off_and_still_runs_can_write_nothing",
+        "tests/multinode/test_nodes.py::test_a_shard_that_is_cut_off_and_still_runs_can_write_nothing",
     ),
     Fault(
         "Somebody waits",
-        "aoray/shares.py",
-        "        fits = self.of(key) + amount <= self.most - self.held - amount",
+        "aoray/web/shares.py",
+        "        fits = self._of.get(key, 0) + amount <= self.most - self.held - amount",
         "        fits = self.held + amount <= self.most",
         "tests/e2e/test_crowd.py::test_ten_thousand_waits_of_one_address_cost_the_others_nothing",
     ),
@@ -154,14 +152,14 @@ FAULTS = (
     ),
     Fault(
         "A layer-1 transaction comes twice",
-        "aoray/arweave/merkle.py",
+        "aoray/protocol/merkle.py",
         " and sha256(chunk).digest() == data_hash else None",
         " else None",
-        "tests/unit/arweave/test_layer1.py::test_a_chunk_that_is_not_proven_is_refused_in_words",
+        "tests/unit/arweave/local/test_layer1.py::test_a_chunk_that_is_not_proven_is_refused_in_words",
     ),
     Fault(
         "A client reads what it was just told",
-        "aoray/arweave/recent.py",
+        "aoray/arweave/local/recent.py",
         "        if self._unposted is None or not await self._unposted():",
         "        if True:",
         "tests/e2e/test_read_your_writes.py"
@@ -169,39 +167,39 @@ FAULTS = (
     ),
     Fault(
         "A client sends an item again",
-        "aoray/scheduler/rules.py",
+        "aoray/scheduler/ordering.py",
         "    return ordered.slots.get((submission.process_id, submission.message_id))",
         "    return None",
         "tests/e2e/test_load.py::test_an_item_posted_by_many_at_once_is_scheduled_once",
     ),
     Fault(
         "A driver on the Ray cluster",
-        "aoray/gateway/ingress.py",
+        "aoray/gateway/core/ingress.py",
         "        verify(item)\n",
         "",
         "tests/e2e/test_driver.py::test_by_ray_it_is_as_by_http_and_no_check_is_left_out",
     ),
     Fault(
         "A messenger dies between push and mark",
-        "aoray/actors/delivery.py",
+        "aoray/outbox/attempts.py",
         "        return build(signer, target=spec.target, anchor=spec.anchor,",
         "        import os\n\n        return build(signer, target=spec.target, anchor=os.urandom(32),",
         "tests/e2e/test_tokens.py::test_tokens_are_conserved_when_everything_is_killed",
     ),
     Fault(
         "The target of a push is away",
-        "aoray/actors/delivery.py",
-        "    given_up = attempt.foreign and attempts >= foreign_attempts_max",
+        "aoray/outbox/attempts.py",
+        "    given_up = (attempt.foreign or attempt.absent) and attempts >= foreign_attempts_max",
         "    given_up = False",
-        "tests/e2e/test_elsewhere.py"
+        "tests/e2e/test_other_networks.py"
         "::test_what_another_network_refuses_is_dead_after_so_many_attempts_and_sent_by_hand",
     ),
     Fault(
         "A checkpoint is torn",
-        "aoray/actors/checkpoints.py",
+        "aoray/storage/checkpoints.py",
         "        if hashlib.sha256(data).hexdigest() != name:",
         "        if not name:",
-        "tests/unit/actors/test_checkpoints.py::test_a_damaged_file_is_refused",
+        "tests/unit/storage/test_checkpoints.py::test_a_damaged_file_is_refused",
     ),
     Fault(
         "A process hibernates",
@@ -209,32 +207,32 @@ FAULTS = (
         "        instance.restore(merged(parts))\n        state = instance.state()\n"
         "        if state.hash != row.state_hash:",
         "        state = instance.state()\n        if not state.hash:",
-        "tests/e2e/test_dormitory.py::test_a_thousand_processes_hibernate_and_wake_with_their_counts",
+        "tests/e2e/test_hibernation.py::test_a_thousand_processes_hibernate_and_wake_with_their_counts",
     ),
     Fault(
         "The node was down when ticks",
-        "aoray/scheduler/ticker.py",
+        "aoray/scheduler/cron.py",
         "            missed=spawned.asked.missed,",
         '            missed="none",',
-        "tests/e2e/test_ticking.py::test_twenty_processes_tick_once_each_second_across_a_kill",
+        "tests/e2e/test_crons.py::test_twenty_processes_tick_once_each_second_across_a_kill",
     ),
     Fault(
         "A key of the computer",
-        "aoray/unit_keys.py",
+        "aoray/runtime/unit_keys.py",
         "    if missing:\n        whose",
         "    if not missing and missing:\n        whose",
         "tests/e2e/test_keys.py::test_a_lost_key_is_refused_and_restored_and_the_log_goes_on",
     ),
     Fault(
         "An id is shown with another content",
-        "aoray/protocol/ed25519.py",
+        "aoray/protocol/signatures/ed25519.py",
         "        if y in _SMALL_ORDER_Y:",
         "        if y < 0:",
-        "tests/unit/protocol/test_ed25519.py::test_a_key_of_small_order_signs_nothing",
+        "tests/unit/protocol/signatures/test_ed25519.py::test_a_key_of_small_order_signs_nothing",
     ),
     Fault(
         "A result is disputed",
-        "aoray/verify.py",
+        "aoray/verify/rules.py",
         '        if signed not in ("", right):',
         '        if signed == "x":',
         "tests/e2e/test_attesting.py::test_every_result_is_attested_once_over_a_kill_and_a_forged_one_is_found",
@@ -250,17 +248,17 @@ FAULTS = (
     ),
     Fault(
         "A forged sender",
-        "aoray/actors/messages.py",
+        "aoray/execution/guest_input.py",
         '    vouched = first(item.tags, "Pushed-For") if item.address == messenger else None',
         '    vouched = first(item.tags, "Pushed-For")',
         "tests/e2e/test_forgery.py::test_a_claimed_chain_is_not_joined",
     ),
     Fault(
         "A forged sender",
-        "aoray/actors/messages.py",
+        "aoray/execution/guest_input.py",
         '    vouched = first(item.tags, "Pushed-For") if item.address == messenger else None',
         '    vouched = first(item.tags, "Pushed-For")',
-        "tests/unit/actors/test_messages.py"
+        "tests/unit/execution/test_guest_input.py"
         "::test_a_pushed_message_continues_its_chain_and_a_wallets_claim_to_one_begins_its_own",
     ),
     Fault(
@@ -268,11 +266,11 @@ FAULTS = (
         "aoray/protocol/assignments.py",
         '        ("Hash-Chain", first(assignment.tags, "Hash-Chain"), chain),\n',
         "",
-        "tests/unit/scheduler/test_verify.py::test_a_lie_is_found_and_named",
+        "tests/unit/verify/test_verify.py::test_a_lie_is_found_and_named",
     ),
     Fault(
         "A forged sender",
-        "aoray/actors/messages.py",
+        "aoray/execution/guest_input.py",
         "    owner, sender = item.address, ",
         '    owner, sender = first(item.tags, "Owner") or item.address, ',
         "tests/e2e/test_forgery.py::test_owner_and_sender_are_the_signer_whatever_tags_say",
@@ -282,37 +280,45 @@ FAULTS = (
         "aoray/protocol/forms.py",
         '    if item.target:\n        return "has a target"\n',
         "",
-        "tests/unit/scheduler/test_statements.py::test_what_departs_from_the_form_of_a_statement_is_none",
+        "tests/unit/protocol/test_statements.py::test_what_departs_from_the_form_of_a_statement_is_none",
+    ),
+    Fault(
+        "A stranger chooses words",
+        "aoray/protocol/cron.py",
+        "*(Tag(PREFIX + name, value) for name, value in cron.tags))",
+        "*cron.tags)",
+        "tests/unit/protocol/test_statements.py"
+        "::test_a_tick_is_a_tick_and_nothing_else_whatever_its_spawn_says",
     ),
     Fault(
         "Strangers put on Arweave",
-        "aoray/verify.py",
-        "or owner != at(facts.line, timestamp):",
-        "or not owner:",
-        "tests/unit/scheduler/test_verify_strangers.py::test_what_others_signed_is_counted_and_never_judged",
+        "aoray/verify/rules.py",
+        "    if not counts(facts.line, owner, timestamp, block):",
+        "    if not owner:",
+        "tests/unit/verify/test_verify_strangers.py::test_what_others_signed_is_counted_and_never_judged",
     ),
     Fault(
         "More is offered than it can take",
-        "aoray/gateway/ingress.py",
-        "            self._check_room(process_id)\n",
-        "            pass\n",
+        "aoray/gateway/core/ingress.py",
+        "        if late or queue.is_late(process_id):\n",
+        "        if late and not late:\n",
         "tests/e2e/test_overload.py"
         "::test_what_is_over_the_bound_while_evaluation_stands_still_is_refused_and_the_rest_gets_its_result",
     ),
     Fault(
         "One process is hot",
-        "aoray/fair.py",
-        "        self._queues.setdefault(key, deque())",
-        '        key = ""\n        self._queues.setdefault(key, deque())',
+        "aoray/util/fair_queue.py",
+        "        queue = self._queues.get(key)\n        own_count",
+        '        key = ""\n        queue = self._queues.get(key)\n        own_count',
         "tests/e2e/test_fairness.py"
         "::test_a_message_is_ordered_in_the_next_batch_however_many_wait_for_another_process",
     ),
     Fault(
         "The machine fails",
-        "aoray/actors/evaluation.py",
-        "    except UnsupportedModule as error:\n        return Refusal(error.message)",
-        "    except Exception as error:\n        return Refusal(str(error))",
-        "tests/unit/actors/test_machine_faults.py::test_a_fault_of_the_machine_is_never_a_result",
+        "aoray/vm/registry.py",
+        "    except UnsupportedModule as error:\n        return RejectedProgram(error.message)",
+        "    except Exception as error:\n        return RejectedProgram(str(error))",
+        "tests/unit/actors/test_host_faults.py::test_a_fault_of_the_machine_is_never_a_result",
     ),
     Fault(
         "A process's results differ",
@@ -324,7 +330,7 @@ FAULTS = (
     ),
     Fault(
         "The operator stops a process",
-        "aoray/scheduler/rules.py",
+        "aoray/scheduler/ordering.py",
         "            or _refused(submission, stopped)\n",
         "",
         "tests/unit/scheduler/test_decisions.py"
@@ -332,11 +338,19 @@ FAULTS = (
     ),
     Fault(
         "A process sends without end",
-        "aoray/actors/push_quota.py",
+        "aoray/outbox/push_quota.py",
         "        if wait_s:\n",
         "        if wait_s < 0:\n",
-        "tests/unit/gateway/test_push_quota.py"
+        "tests/unit/gateway/push/test_push_quota.py"
         "::test_a_process_that_feeds_itself_goes_on_at_its_rate_and_nothing_is_lost",
+    ),
+    Fault(
+        "A computer lacks the package",
+        "aoray/vm/registry.py",
+        "    raise UnknownFormat(",
+        "    raise UnsupportedModule(",
+        "tests/unit/actors/test_virtual_machines.py"
+        "::test_where_a_virtual_machine_is_missing_its_processes_wait_and_go_on_once_it_is_there",
     ),
 )
 

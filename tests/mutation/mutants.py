@@ -35,9 +35,6 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 TOOL = HERE / ".mutmut"  # what mutmut.lock names (`make mutants` installs it)
 
-SCHEDULER, ACTORS, GATEWAY = "tests/unit/scheduler", "tests/unit/actors", "tests/unit/gateway"
-PROTOCOL, WASM = "tests/unit/protocol", "tests/unit/wasm"
-
 
 class Group(NamedTuple):
     """Modules that the same tests hold."""
@@ -48,59 +45,114 @@ class Group(NamedTuple):
 
 GROUPS = {
     "scheduler": Group(
-        tuple(f"aoray/scheduler/{name}.py" for name in ("rules", "cron", "decisions", "committer")),
-        tuple(
-            f"{SCHEDULER}/test_{name}.py"
-            for name in ("rules", "cron", "decisions", "committer", "log", "shard_queue", "statements")
+        (
+            "aoray/scheduler/ordering.py",
+            "aoray/scheduler/cron_rules.py",
+            "aoray/storage/decisions.py",
+            "aoray/scheduler/committer.py",
+        ),
+        (
+            "tests/unit/scheduler/test_ordering.py",
+            "tests/unit/scheduler/test_cron.py",
+            "tests/unit/scheduler/test_decisions.py",
+            "tests/unit/scheduler/test_committer.py",
+            "tests/unit/storage/test_log.py",
+            "tests/unit/scheduler/test_shard_queue.py",
+            "tests/unit/protocol/test_statements.py",
         ),
     ),
     "protocol": Group(
-        tuple(
-            f"aoray/protocol/{name}.py"
-            for name in ("forms", "ticks", "assignments", "attestations", "handovers", "spawn_chain")
+        (
+            "aoray/protocol/forms.py",
+            "aoray/protocol/cron.py",
+            "aoray/protocol/assignments.py",
+            "aoray/protocol/attestations.py",
+            "aoray/protocol/handovers.py",
+            "aoray/protocol/spawn_chain.py",
         ),
         (
-            *(
-                f"{PROTOCOL}/test_{name}.py"
-                for name in ("assignments", "attestations", "handovers", "ticks", "spawn_chain")
-            ),
-            *(f"{SCHEDULER}/test_{name}.py" for name in ("statements", "verify_strangers", "verify_ticks")),
-            *(f"{SCHEDULER}/test_{name}.py" for name in ("verify_hand_overs", "cron")),
-            f"{GATEWAY}/test_push_quota.py",
+            "tests/unit/protocol/test_assignments.py",
+            "tests/unit/protocol/test_attestations.py",
+            "tests/unit/protocol/test_handovers.py",
+            "tests/unit/protocol/test_cron_tags.py",
+            "tests/unit/protocol/test_spawn_chain.py",
+            "tests/unit/protocol/test_statements.py",
+            "tests/unit/verify/test_verify_strangers.py",
+            "tests/unit/verify/test_verify_ticks.py",
+            "tests/unit/verify/test_verify_hand_overs.py",
+            "tests/unit/scheduler/test_cron.py",
+            "tests/unit/gateway/push/test_push_quota.py",
         ),
     ),
     "verify": Group(
-        ("aoray/verify.py", "aoray/judging.py"),
-        tuple(
-            f"{SCHEDULER}/test_verify{name}.py"
-            for name in ("", "_strangers", "_ticks", "_results", "_hand_overs")
+        (
+            "aoray/verify/rules.py",
+            "aoray/verify/workers.py",
+        ),
+        (
+            "tests/unit/verify/test_verify_rules.py",
+            "tests/unit/verify/test_verify_ticks.py",
+            "tests/unit/verify/test_workers.py",
+            "tests/unit/verify/test_verify.py::test_the_fast_check_passes_no_fault",
+            "tests/unit/verify/test_verify.py::test_the_fast_check_finds_what_the_full_check_finds",
+            "tests/unit/verify/test_verify.py::test_a_message_over_the_bounds_does_not_pass_the_fast_check",
+            "tests/unit/verify/test_verify_strangers.py::test_a_slot_whose_assignment_has_not_its_form_is_none",
         ),
     ),
     "actors": Group(
-        tuple(
-            f"aoray/actors/{name}.py" for name in ("machine", "push", "delivery", "messages", "push_quota")
+        (
+            "aoray/actors/planner.py",
+            "aoray/outbox/entries.py",
+            "aoray/outbox/attempts.py",
+            "aoray/execution/guest_input.py",
+            "aoray/outbox/push_quota.py",
         ),
         (
-            *(f"{ACTORS}/test_{name}.py" for name in ("machine", "push", "delivery", "messages")),
-            f"{GATEWAY}/test_push_quota.py",
+            "tests/unit/actors/test_planner.py",
+            "tests/unit/actors/test_planner_hibernation.py",
+            "tests/unit/outbox/test_entries.py",
+            "tests/unit/outbox/test_attempts.py",
+            "tests/unit/execution/test_guest_input.py",
+            "tests/unit/gateway/push/test_push_quota.py",
         ),
     ),
     "bounds": Group(
-        ("aoray/gateway/pressure.py", "aoray/rates.py"),
-        (f"{GATEWAY}/test_pressure.py", f"{GATEWAY}/test_rates.py", f"{SCHEDULER}/test_cron.py"),
+        (
+            "aoray/gateway/core/pressure.py",
+            "aoray/util/rates.py",
+        ),
+        (
+            "tests/unit/gateway/core/test_pressure.py",
+            "tests/unit/gateway/core/test_admission.py",
+            "tests/unit/scheduler/test_cron.py",
+        ),
     ),
     "wasm": Group(
-        tuple(f"aoray/wasm/{name}.py" for name in ("code", "binary", "weight")),
-        tuple(f"{WASM}/test_{name}.py" for name in ("code", "state", "weight")),
+        (
+            "aoray/vm/wasm/code.py",
+            "aoray/vm/wasm/rewriter.py",
+            "aoray/vm/wasm/weight.py",
+        ),
+        (
+            "tests/unit/vm/wasm/test_code.py",
+            "tests/unit/vm/wasm/test_state.py",
+            "tests/unit/vm/wasm/test_weight.py",
+        ),
     ),
-    "pages": Group(("aoray/wasm/pages.py",), (f"{WASM}/test_pages.py",)),
+    "pages": Group(
+        ("aoray/vm/wasm/pages.py",),
+        ("tests/unit/vm/wasm/test_pages.py",),
+    ),
 }
 CONFIG = """
 [tool.mutmut]
 source_paths = ["aoray"]
 only_mutate = {modules}
 also_copy = ["aoray", "tests", "docs", "benchmarks", "examples", "README.md", "cluster.yaml", "Makefile"]
-pytest_add_cli_args = ["-p", "no:cacheprovider", "--timeout=60", "-k", "not public_modules"]
+pytest_add_cli_args = [
+  "-p", "no:cacheprovider", "-k", "not public_modules",
+  "--timeout=300", "--hypothesis-profile=ci",  # a busy machine is no failure; and the same examples each time
+]
 pytest_add_cli_args_test_selection = {tests}
 process_isolation = "forkserver"  # no thread of a WASM engine or a gateway is there when a mutant is forked
 """

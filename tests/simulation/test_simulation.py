@@ -14,10 +14,10 @@ from sim_checks import problems, report, run
 from sim_computer import AO, WALLET, Kinds, Simulation
 from sim_disk import SimLog
 
+from aoray.contracts.shard import Submission
 from aoray.errors import Unavailable
-from aoray.protocol.items import build
+from aoray.protocol.ans104.items import build
 from aoray.protocol.tags import Tag
-from aoray.scheduler.rules import Submission
 
 SEED = os.environ.get("AORAY_SEED")
 SEEDS = [int(SEED)] if SEED else range(int(os.environ.get("AORAY_SEEDS", "200")))

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,10 @@ from sim_computer import Kinds, Simulation
 from sim_disk import SimLog, SimResults
 from sim_world import HOST
 
-from aoray.actors.deliveries import Deliveries, Settlement
-from aoray.actors.results import ResultRow
+from aoray.contracts.shard import Work
 from aoray.protocol.assignments import LogEntry
-from aoray.scheduler.committer import Work
-from aoray.scheduler.log import ProcessState, Slot
+from aoray.storage.deliveries import Deliveries
+from aoray.storage.records import ProcessState, ResultRow, Settlement, Slot
 
 SEEDS_MAX = 200
 ROOT = Path(__file__).parents[2]
@@ -72,7 +72,7 @@ class TellsFirst(SimLog):
         shard = host.actor if host else None
         for entry in entries if shard else ():
             state = changed[entry.process_id]
-            shard._lane(state.actor).push([Work(state.term, entry)])
+            shard._dispatcher(state.actor).push([Work(state.term, entry)])
         super().append(entries, changed, block_height, *crons)
 
 
@@ -122,6 +122,7 @@ def test_a_failure_says_how_to_see_it_again() -> None:
     assert run(seed, kinds) == run(seed, kinds)
 
 
+@cache
 def digest(seed: int) -> str:
     simulation = Simulation(seed)
     try:
@@ -137,7 +138,7 @@ def test_one_seed_is_one_run_in_every_python() -> None:
     for hash_seed in ("1", "2"):
         environment = os.environ | {
             "PYTHONHASHSEED": hash_seed,
-            "PYTHONPATH": f"{ROOT}:{Path(__file__).parent}",
+            "PYTHONPATH": f"{ROOT}:{Path(__file__).parent}:{ROOT}/tests/support",
         }
         done = subprocess.run(
             [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True

@@ -15,8 +15,9 @@ from functools import cache
 from pathlib import Path
 
 from aoray.limits import UPLOAD_BYTES_MAX
+from aoray.protocol.ans104.items import DataItem
 from aoray.protocol.ids import b64url_decode
-from aoray.protocol.items import DataItem, parse
+from aoray.protocol.signed import ANS104, parse
 
 LUA_MODULE_FORMAT = "wasm32-wasi"
 LUA_COMPUTE_LIMIT = 7_000_000_000
@@ -28,12 +29,12 @@ INFO = Path(__file__).parent / "module.json"
 
 @cache
 def lua_item() -> DataItem:
-    """The module as it is published."""
+    """Return the built-in module as the item that is published."""
     head = b64url_decode(json.loads(INFO.read_text())["head"])
-    return parse(head + LUA_WASM.read_bytes(), bytes_max=UPLOAD_BYTES_MAX)
+    return parse(head + LUA_WASM.read_bytes(), ANS104, bytes_max=UPLOAD_BYTES_MAX)
 
 
 @cache
 def lua_module_id() -> str:
-    """The id of the built-in module of this version of aoray."""
+    """Return the id of the built-in module of this version of aoray."""
     return str(json.loads(INFO.read_text())["id"])

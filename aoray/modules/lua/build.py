@@ -22,10 +22,11 @@ import tempfile
 from pathlib import Path
 
 from aoray.modules.lua import LUA_COMPUTE_LIMIT, LUA_MODULE_FORMAT
+from aoray.protocol.ans104.items import build as build_item
 from aoray.protocol.ids import b64url_encode
-from aoray.protocol.items import build as build_item
-from aoray.protocol.keys import generate_ed25519
-from aoray.protocol.tags import Tag, module_tags
+from aoray.protocol.modules import module_tags
+from aoray.protocol.signatures.ed25519 import generate_ed25519
+from aoray.protocol.tags import Tag
 
 HERE = Path(__file__).parent
 WASM = HERE / "module.wasm"
@@ -60,7 +61,7 @@ def _digest(data: bytes) -> str:
 
 
 def fetch_source(folder: Path) -> Path:
-    """The source distribution, downloaded into `folder` unless it is there; its hash is checked."""
+    """Return the source distribution, downloaded into `folder` unless it is there; its hash is checked."""
     archive = folder / (SOURCE_PACKAGE.replace("==", "-") + ".tar.gz")
     if not archive.exists():
         wanted = folder / "source.txt"

@@ -6,12 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from evaluating import House
-
-
-@pytest.fixture(scope="session")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("compiled")
+from actor_rig import House
 
 
 @pytest.fixture

@@ -7,15 +7,20 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
+import orjson
 import pytest
-from evaluating import House, Sent, counts, sleeps, until
+from actor_rig import House, Sent, counts, sleeps
+from click.testing import CliRunner, Result
+from polling import until
 
 from aoray import limits
-from aoray.actors.actor import ProcessActor
+from aoray.actors.process_actor import ProcessActor
+from aoray.cli.main import main
 from aoray.errors import Diverged
-from aoray.protocol.keys import generate_ed25519
+from aoray.protocol.signatures.ed25519 import generate_ed25519
+from aoray.runtime.unit_keys import locked
 from aoray.scheduler.attester import Attester
-from aoray.scheduler.log import Log
+from aoray.storage.log import Log
 
 FALSE = b'{"Messages":[],"Assignments":[],"Spawns":[],"Output":"another","GasUsed":1}'
 
@@ -52,7 +57,7 @@ async def test_a_process_whose_results_differ_when_it_is_evaluated_again_is_stop
     spawned = await evaluated(house)
     actor = await restarted(house, spawned)
     process_id = spawned[0].process_id
-    await until(lambda: process_id in actor._machine.halted)
+    await until(lambda: process_id in actor._planner.halted)
     found = house.results.diverged()
     assert list(found) == [process_id]
     assert (found[process_id].nonce, found[process_id].stored) == (2, FALSE)
@@ -69,10 +74,10 @@ async def test_it_stays_stopped_over_a_restart_whatever_is_sent(house: House) ->
     spawned = await evaluated(house)
     first = await restarted(house, spawned)
     process_id = spawned[0].process_id
-    await until(lambda: process_id in first._machine.halted)
+    await until(lambda: process_id in first._planner.halted)
     later = house.actor()
     await later.activate([(process_id, 1)])
-    await until(lambda: process_id in later._machine.halted)
+    await until(lambda: process_id in later._planner.halted)
     await later.assign(house.send(process_id, "e").work)
     assert house.results.last_nonce(process_id) == 3
 
@@ -95,7 +100,7 @@ async def test_from_a_checkpoint_too_and_by_pages_of_a_long_log(
         db.execute(f"UPDATE results SET result = ? {where}", (FALSE, process.process_id))
     later = house.actor()
     await later.assign(house.send(process.process_id, "o").work)
-    await until(lambda: process.process_id in later._machine.halted)
+    await until(lambda: process.process_id in later._planner.halted)
     assert house.results.diverged()[process.process_id].nonce == 13
     assert (await later.stats())["restored"] == 1
 
@@ -103,7 +108,7 @@ async def test_from_a_checkpoint_too_and_by_pages_of_a_long_log(
 async def test_its_attestations_stop(house: House) -> None:
     spawned = await evaluated(house)
     actor = await restarted(house, spawned)
-    await until(lambda: spawned[0].process_id in actor._machine.halted)
+    await until(lambda: spawned[0].process_id in actor._planner.halted)
 
     async def on_log(function: Callable[[Log], Any]) -> Any:
         return function(house._committer.log)
@@ -112,3 +117,35 @@ async def test_its_attestations_stop(house: House) -> None:
     await attester.attest_all()
     cursors = house._committer.log.attested.cursors([each.process_id for each in spawned])
     assert [cursors[each.process_id].nonce for each in spawned] == [-1, 4]
+
+
+def recheck(house: House, process_id: str) -> Result:
+    words = ["process", "recheck", process_id, "--data", str(house.settings.data), "--json"]
+    return CliRunner().invoke(main, words)
+
+
+async def test_the_operator_has_it_evaluated_again_when_the_reason_is_gone(house: House) -> None:
+    spawned = await evaluated(house)
+    process_id = spawned[0].process_id
+    assert recheck(house, process_id).exit_code == 1, "it is not stopped yet"
+    first = await restarted(house, spawned)
+    await until(lambda: process_id in first._planner.halted)
+    with locked(house.settings.data):
+        refused = recheck(house, process_id)
+    assert refused.exit_code == 1
+    assert "in use" in refused.output
+    found = house.results.diverged()[process_id]
+    again = recheck(house, process_id)
+    assert again.exit_code == 0, again.output
+    assert orjson.loads(again.output)["nonce"] == found.nonce == 2
+    still = house.actor()
+    await still.activate([(process_id, 1)])
+    await until(lambda: process_id in still._planner.halted)  # since it still differs
+    with sqlite3.connect(house.settings.data / "results.sqlite") as db:
+        where = "WHERE process_id = ? AND nonce = 2"
+        db.execute(f"UPDATE results SET result = ? {where}", (found.evaluated, process_id))
+    assert recheck(house, process_id).exit_code == 0
+    later = house.actor()
+    sent = house.send(process_id, "e")
+    await later.assign(sent.work)
+    assert counts(await house.results_of(later, sent)) == [6]

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 import wasmtime
-from evaluating import House, module_item, until
+from actor_rig import House, module_item
+from polling import until
 
 from aoray.limits import MIB
-from aoray.testing import memory_of
+from aoray.testing.local_computer import memory_of
 
 PROCESSES = 24
 EACH = 8 * MIB
@@ -42,6 +43,7 @@ async def crowded(tmp_path: Path, compiled: Path) -> AsyncIterator[House]:
     await opened.close()
 
 
+@pytest.mark.long
 async def test_memory_stays_bounded_however_much_each_process_writes(crowded: House) -> None:
     actor = crowded.actor()
     processes = [crowded.spawn(MODULE.id) for _ in range(PROCESSES)]
@@ -70,11 +72,11 @@ async def test_one_that_is_alone_larger_than_the_bound_runs_and_then_goes(
         process = house.spawn(MODULE.id)
         await actor.assign(process.work)
         await house.results_of(actor, process)
-        await until(lambda: process.process_id in actor._machine.asleep)
+        await until(lambda: process.process_id in actor._planner.hibernated)
         sent = house.send(process.process_id, *"abc")
         await actor.assign(sent.work)
         assert [each["Output"] for each in await house.results_of(actor, sent)] == list("CDE")
-        await until(lambda: process.process_id in actor._machine.asleep)
+        await until(lambda: process.process_id in actor._planner.hibernated)
         assert (await actor.stats())["resident_bytes"] == 0
     finally:
         await house.close()

@@ -8,15 +8,16 @@ import threading
 from pathlib import Path
 
 import pytest
-from evaluating import GUEST, House, counts, module_item, nonces, until
-from forging import Nobody
-from scheduling import MESSAGE_TAGS, SOME_ID, message
+from actor_rig import GUEST, House, counts, module_item, nonces
+from forged_keys import Nobody
+from ordering import MESSAGE_TAGS, SOME_ID, message
+from polling import until
 
+from aoray.contracts.shard import Submission
 from aoray.errors import ClientError, MalformedInput, Unavailable
-from aoray.files import LocalFiles
-from aoray.protocol.items import build
+from aoray.protocol.ans104.items import build
 from aoray.protocol.tags import Tag
-from aoray.scheduler.rules import Submission
+from aoray.storage.files import LocalFiles
 
 
 async def test_messages_are_evaluated_and_their_results_delivered(house: House) -> None:
@@ -76,7 +77,7 @@ async def test_who_waits_for_the_next_slot_is_told_and_wakes_nobody(house: House
     await house.result(actor, process.process_id, process.process_id)
     for _ in range(2):  # asked again after a while, as a gateway does
         await actor.watch([(process.process_id, "1")], "gateway-0")
-    assert not actor._machine.processes[process.process_id].behind
+    assert not actor._planner.processes[process.process_id].log_may_have_more
     sent = house.send(process.process_id, "next")
     await actor.assign(sent.work)
     assert nonces([await house.gateway.heard(process.process_id, "1")]) == [1]
@@ -94,7 +95,7 @@ async def test_messages_do_not_wait_until_an_actor_has_looked_for_what_crashes_l
             goes_on.wait(20)
             return super().names()
 
-    monkeypatch.setattr("aoray.files.LocalFiles", SlowFiles)
+    monkeypatch.setattr("aoray.storage.files.LocalFiles", SlowFiles)
     left = house.settings.data / "checkpoints" / "left-by-a-crash"
     left.parent.mkdir()
     left.touch()
@@ -194,7 +195,7 @@ async def test_a_successor_fences_its_predecessor(house: House) -> None:
     late = house.send(moved.process_id, "late")
     await old.assign(for_moved.work + late.work + for_stays.work)
     assert counts(await house.results_of(old, for_stays)) == [2]
-    await until(lambda: moved.process_id not in old._machine.processes)
+    await until(lambda: moved.process_id not in old._planner.processes)
     assert house.stored(moved.process_id) == rows_by_new
 
     await old.assign(late.work)
@@ -360,7 +361,7 @@ async def test_an_assigned_message_begins_a_chain_of_its_own(house: House) -> No
     assert row.pushed_for == assigned.assignment_id
 
 
-async def test_a_fault_of_ours_makes_the_process_anew_and_skips_nothing(
+async def test_a_fault_of_the_machine_starts_the_process_again_and_skips_nothing(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     actor = house.actor()
@@ -404,7 +405,7 @@ async def test_an_unknown_process_is_refused_for_now(house: House) -> None:
     with pytest.raises(Unavailable):
         await actor.memory(SOME_ID)
     await actor.activate([(SOME_ID, 1)])
-    await until(lambda: not actor._machine.processes)
+    await until(lambda: not actor._planner.processes)
 
 
 async def test_a_dry_run_waits_for_what_is_in_the_log(house: House) -> None:
@@ -434,3 +435,27 @@ async def test_a_module_tag_may_lower_compute(house: House) -> None:
     sent = house.send(process.process_id, "x" * 2000)
     await actor.assign(process.work + sent.work)
     assert (await house.results_of(actor, sent))[0]["Error"]
+
+
+async def test_what_is_asked_of_a_process_does_not_pile_up_behind_what_takes_long(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asked is gone by then: nothing of it stays."""
+    monkeypatch.setattr("aoray.limits.PRESENT_SECONDS_MAX", 0.05)
+    actor = house.actor()
+    process = house.spawn()
+    await actor.assign(process.work)
+    await house.result(actor, process.process_id, process.process_id)
+    async with actor._dry_running:
+        with pytest.raises(Unavailable, match="in time"):
+            await actor.dry_run(process.process_id, {"Data": "x"})
+    goes_on = threading.Event()
+    actor._submit(goes_on.wait, 20)
+    house.send(process.process_id, "a")
+    for asked in (actor.dry_run(process.process_id, {"Data": "x"}), actor.memory(process.process_id)):
+        with pytest.raises(Unavailable, match="in time"):
+            await asked
+    assert not any(actor._catching_up.values()) and not actor._dry_runs and not actor._asked
+    goes_on.set()
+    monkeypatch.setattr("aoray.limits.PRESENT_SECONDS_MAX", 20)
+    assert counts([await actor.dry_run(process.process_id, {"Data": "x"})])

@@ -6,26 +6,26 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from evaluating import GUEST, Arweave, House, counts, sleeps
-from s3_server import CREDENTIALS, S3Server
+from actor_rig import GUEST, Arweave, House, counts, sleeps
+from s3_server import S3Server
 
-from aoray.actors.checkpoints import CheckpointRow
-from aoray.actors.modules import ModuleStore, keep_module
-from aoray.actors.parts import open_checkpoints
+from aoray.actors.dependencies import open_checkpoints
 from aoray.errors import BadCheckpoint, Unavailable
-from aoray.files import files_of
 from aoray.settings import Settings
-from aoray.wasm import Changes
+from aoray.storage.factory import open_files
+from aoray.storage.modules import ModuleStore, store_module
+from aoray.storage.records import CheckpointRow
+from aoray.vm.interface import Changes
+
+pytestmark = pytest.mark.long
 
 STATE = Changes(131_072, (7,), (4096,), b"x" * 4096)
 
 
 @pytest.fixture
-def shared(tmp_path: Path, s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def shared(tmp_path: Path, bucket: str) -> Settings:
     """A computer whose files are on S3."""
-    for name, value in CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
-    return Settings(data=tmp_path, files=s3.new_uri())
+    return Settings(data=tmp_path, files=bucket)
 
 
 @pytest.fixture
@@ -40,14 +40,14 @@ def row(nonce: int) -> CheckpointRow:
 
 
 async def test_a_module_is_there_for_all_nodes(shared: Settings) -> None:
-    keep_module(files_of(shared, "modules"), GUEST)
+    store_module(open_files(shared, "modules"), GUEST)
     nobody = Arweave()
-    assert (await ModuleStore(files_of(shared, "modules"), nobody.item).get(GUEST.id)).wasm == GUEST.data
-    assert files_of(shared, "modules").names() == [GUEST.id]
+    assert (await ModuleStore(open_files(shared, "modules"), nobody.item).get(GUEST.id)).data == GUEST.data
+    assert open_files(shared, "modules").names() == [GUEST.id]
 
 
 def test_checkpoints_are_written_read_and_collected(shared: Settings) -> None:
-    store, files = open_checkpoints(shared), files_of(shared, "checkpoints")
+    store, files = open_checkpoints(shared), open_files(shared, "checkpoints")
     assert store.sweep() == 0
     written = [store.write(row(nonce), "base", STATE._replace(globals=(nonce,))) for nonce in range(4)]
     assert store.read(written[3], "base") == [STATE._replace(globals=(3,))]
@@ -70,7 +70,7 @@ async def test_a_process_goes_on_with_its_counts_when_the_server_is_away(far: Ho
     await actor.assign(process.work + sent.work)
     await far.results_of(actor, sent)
     await sleeps(actor, process.process_id)
-    assert len(files_of(far.settings, "checkpoints").names()) == 1
+    assert len(open_files(far.settings, "checkpoints").names()) == 1
     s3.kill()
     try:
         for number, text in enumerate("cd"):

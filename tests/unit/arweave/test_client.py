@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import os
+import sys
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
 import orjson
 import pytest
-from arweaving import bundle, forged, item
+from arweave_items import bundle, forged, item
 
 from aoray.arweave.client import ArweaveClient
+from aoray.arweave.local.store import ArweaveStore
 from aoray.errors import BadSignature, ClientError, MalformedInput, NotFound, TooLarge, Unavailable
+from aoray.protocol.ans104.items import ANCHOR_BYTES, DataItem
 from aoray.protocol.ids import b64url_encode
-from aoray.protocol.items import ANCHOR_BYTES, DataItem
-from aoray.protocol.keys import EthereumSigner, SolanaSigner, generate_rsa
+from aoray.protocol.signatures.arweave import generate_rsa
+from aoray.protocol.signatures.ethereum import EthereumSigner
+from aoray.protocol.signatures.solana import SolanaSigner
 
 UNKNOWN = b64url_encode(bytes(32))
 
@@ -166,7 +172,7 @@ async def test_answers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Dripping(httpx.AsyncByteStream):
-    """A byte now and then, for ever."""
+    """A byte now and then, forever."""
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while True:
@@ -182,3 +188,36 @@ async def test_a_server_that_drips_holds_nobody(monkeypatch: pytest.MonkeyPatch,
         call = getattr(client, ask)
         with pytest.raises(Unavailable, match="no whole answer in time"):
             await (call() if ask == "info" else call(argument.get(ask, UNKNOWN)))
+
+
+async def test_a_bundle_that_was_posted_is_held_no_longer_without_the_garbage_collector() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        (size,) = (
+            int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")
+        )
+        await reader.readexactly(size)
+        writer.write(b'HTTP/1.1 200 OK\r\ncontent-length: 53\r\n\r\n{"id": "%s"}' % UNKNOWN.encode())
+        writer.close()
+
+    raw = os.urandom(1 << 20)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server, ArweaveClient(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}") as client:
+        gc.disable()
+        try:
+            before = sys.getrefcount(raw)
+            assert await client.post_item(raw) == UNKNOWN
+            assert sys.getrefcount(raw) == before
+        finally:
+            gc.enable()
+
+
+async def test_no_more_is_read_of_an_item_than_is_asked_for(
+    client: ArweaveClient, foreign: ArweaveClient, store: ArweaveStore
+) -> None:
+    large = item(data=bytes(5_000))
+    store.put(large)
+    for each in (client, foreign):
+        assert (await each.item(large.id)).raw == large.raw
+        with pytest.raises(TooLarge):
+            await each.item(large.id, 4_000)

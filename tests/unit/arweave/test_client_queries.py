@@ -1,16 +1,16 @@
-"""What AO's clients and units ask of GraphQL (wire-contract §4) gets them the fields that they read."""
+"""What AO's clients and units ask of GraphQL gets them the fields they read (docs/wire-contract.md §4)."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from arweaving import ALICE, BOB, item
+from arweave_items import ALICE, BOB, item
 
-from aoray.arweave.graphql import Graph
-from aoray.arweave.store import ArweaveStore
+from aoray.arweave.local.graphql import Graph
+from aoray.arweave.local.store import ArweaveStore
+from aoray.protocol.ans104.items import DataItem
 from aoray.protocol.ids import b64url_encode
-from aoray.protocol.items import DataItem
 
 AO = ("Data-Protocol", "ao")
 

@@ -10,8 +10,6 @@ import orjson
 import pytest
 
 from aoray.arweave.client import ArweaveClient
-from aoray.arweave.merkle import CHUNK_BYTES_MAX
-from aoray.arweave.transactions import from_json, verify
 from aoray.arweave.uploaders import (
     ANCHOR_BLOCKS_MAX,
     BundlerUploader,
@@ -20,12 +18,15 @@ from aoray.arweave.uploaders import (
     uploader_of,
 )
 from aoray.errors import ClientError, MalformedInput, Unavailable
-from aoray.keyfiles import load_or_make, load_wallet
-from aoray.protocol.bundles import pack, unpack
+from aoray.protocol.ans104.bundles import pack, unpack
+from aoray.protocol.ans104.items import build, parse
 from aoray.protocol.ids import b64url_decode, b64url_encode
-from aoray.protocol.items import build, parse
-from aoray.protocol.keys import RsaSigner, generate_ed25519, generate_rsa
+from aoray.protocol.merkle import CHUNK_BYTES_MAX
+from aoray.protocol.signatures.arweave import RsaSigner, generate_rsa
+from aoray.protocol.signatures.ed25519 import generate_ed25519
+from aoray.protocol.transactions import from_json, verify
 from aoray.settings import Settings
+from aoray.storage.key_files import load_or_make, load_wallet
 
 SIGNER = generate_ed25519()
 ANCHOR = b64url_encode(bytes(48))
@@ -192,7 +193,7 @@ async def test_a_height_that_no_log_could_hold_is_none(height: Any) -> None:
         await node(info={"height": height}).client().info()
 
 
-def test_a_wallet_that_others_can_read_or_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_a_wallet_that_others_can_read_or_that_is_not_one_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "wallet.json"
     with pytest.raises(ClientError, match="can't be read"):
         load_wallet(path)
@@ -203,5 +204,5 @@ def test_a_wallet_that_others_can_read_or_that_is_none_is_refused(tmp_path: Path
         load_wallet(path)
     other = tmp_path / "other.json"
     load_or_make(other)
-    with pytest.raises(ClientError, match="not an RSA key"):
+    with pytest.raises(ClientError, match="has no RSA key"):
         load_wallet(other)

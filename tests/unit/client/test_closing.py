@@ -15,17 +15,17 @@ import pytest
 from aoray.client import Client
 from aoray.client.blocking import Connection
 from aoray.client.connection import AsyncConnection
-from aoray.client.ray_road import RayRoad
-from aoray.client.roads import Answer, HttpRoad
+from aoray.client.ray_transport import RayTransport
+from aoray.client.transports import HttpTransport, TransportResponse
 from aoray.errors import ClientError
-from aoray.protocol.keys import generate_ed25519
+from aoray.protocol.signatures.ed25519 import generate_ed25519
 
 PROCESS = "A" * 43
 CLOSED = "the connection to silent: is closed"
 
 
 class Silent:
-    """A road where only health is answered; all else waits for ever."""
+    """A transport where only health is answered; all else waits forever."""
 
     url = "silent:"
 
@@ -35,11 +35,11 @@ class Silent:
 
     async def ask(
         self, method: str, path: str, params: Mapping[str, str], body: bytes, content_type: str
-    ) -> Answer:
+    ) -> TransportResponse:
         if path != "/health":
             self.asked.set()
             await asyncio.Event().wait()
-        return Answer(200, {}, orjson.dumps({"module": "m", "scheduler": "s", "authority": "a"}))
+        return TransportResponse(200, {}, orjson.dumps({"module": "m", "scheduler": "s", "authority": "a"}))
 
     async def close(self) -> None:
         self.closes += 1
@@ -127,11 +127,11 @@ async def test_both_roads_say_so_themselves() -> None:
         await asyncio.Event().wait()
         return []
 
-    for road in (HttpRoad("http://127.0.0.1:9"), RayRoad("ray:", exchange)):
+    for road in (HttpTransport("http://127.0.0.1:9"), RayTransport("ray:", exchange)):
         await road.close()
         with pytest.raises(ClientError, match="is closed"):
             await road.ask("GET", "/health", {}, b"", "")
-    road = RayRoad("ray:", exchange)
+    road = RayTransport("ray:", exchange)
     waiting = asyncio.ensure_future(road.ask("GET", "/result/x", {}, b"", ""))
     await asyncio.sleep(0)
     await road.close()
@@ -139,12 +139,12 @@ async def test_both_roads_say_so_themselves() -> None:
         await waiting
 
 
-def test_a_session_that_nobody_closed_is_no_warning() -> None:
+def test_a_session_that_nobody_closed_gives_no_warning() -> None:
     complaints: list[Any] = []
 
     async def forget() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
-        HttpRoad("http://127.0.0.1:9")._opened()
+        HttpTransport("http://127.0.0.1:9")._opened()
 
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")

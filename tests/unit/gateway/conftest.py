@@ -8,8 +8,9 @@ from pathlib import Path
 import httpx
 import orjson
 import pytest
+from fake_computer import MODULE, Computer
 from fastapi import APIRouter
-from gatewaying import MODULE, Computer
+from legacy_units import scheduler_unit
 
 from aoray.gateway import apps
 
@@ -29,5 +30,5 @@ async def every(computer: Computer) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 async def scheduler(computer: Computer) -> AsyncIterator[httpx.AsyncClient]:
-    async with computer.http(apps.scheduler_unit(computer.gateway)) as client:
+    async with computer.http(scheduler_unit(computer.gateway)) as client:
         yield client

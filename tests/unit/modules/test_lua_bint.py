@@ -169,7 +169,7 @@ def test_what_programs_use(calculator: Callable[[str], str], expression: str, wa
 
 
 @pytest.mark.parametrize("bad", ['"abc"', "1.5", '""', '"1.5"', '"1e3"', "nil", "{}", "true"])
-def test_what_is_no_number_is_refused(calculator: Callable[[str], str], bad: str) -> None:
+def test_what_is_not_a_number_is_refused(calculator: Callable[[str], str], bad: str) -> None:
     shown = calculator(f'return select(2, pcall(require(".bint")(256), {bad})) and 0 or 0')
     assert shown == "0"
     assert calculator(f'return tostring((pcall(require(".bint")(256), {bad})))') == "false"

@@ -13,8 +13,9 @@ import pytest
 import wasmtime
 
 from aoray.modules.lua import LUA_COMPUTE_LIMIT, LUA_MODULE_FORMAT, LUA_WASM, build, lua_item, lua_module_id
-from aoray.protocol.items import verify
-from aoray.protocol.tags import Tag, module_tags
+from aoray.protocol.ans104.items import verify
+from aoray.protocol.modules import module_tags
+from aoray.protocol.tags import Tag
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,7 @@ def test_the_same_bytes_keep_their_item_and_others_get_another() -> None:
 
 
 @pytest.mark.timeout(600)  # a compiler without a cache builds its C library first
+@pytest.mark.long
 def test_the_sources_give_the_committed_bytes_in_another_folder(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from lua_process import LuaProcess, process_tags, shown
 
-from aoray.commands.bundling import bundle, required
-from aoray.wasm import Module
+from aoray.cli.bundling import bundle, required
+from aoray.vm.wasm import WasmModule
 
 
 def write(folder: Path, **files: str) -> Path:
@@ -20,12 +20,12 @@ def write(folder: Path, **files: str) -> Path:
     return folder / "main.lua"
 
 
-def booted(module: Module, program: Path) -> LuaProcess:
+def booted(module: WasmModule, program: Path) -> LuaProcess:
     return LuaProcess(module, process_tags(On_Boot="Data"), data=bundle(program).decode())
 
 
 def test_files_that_are_required_come_along_with_those_that_they_require(
-    lua_module: Module, tmp_path: Path
+    lua_module: WasmModule, tmp_path: Path
 ) -> None:
     main = write(
         tmp_path,
@@ -40,7 +40,7 @@ def test_files_that_are_required_come_along_with_those_that_they_require(
 
 
 def test_a_file_that_two_require_is_one_module_and_one_named_as_a_library_takes_its_place(
-    lua_module: Module, tmp_path: Path
+    lua_module: WasmModule, tmp_path: Path
 ) -> None:
     main = write(
         tmp_path,
@@ -53,7 +53,7 @@ def test_a_file_that_two_require_is_one_module_and_one_named_as_a_library_takes_
     assert booted(lua_module, main).run("N .. Mine") == "2mine"
 
 
-def test_lines_in_errors_are_those_of_the_files(lua_module: Module, tmp_path: Path) -> None:
+def test_lines_in_errors_are_those_of_the_files(lua_module: WasmModule, tmp_path: Path) -> None:
     main = write(tmp_path, main='local a = require("lib.a")\n\na()', lib__a="\nreturn function() oops() end")
     assert "lib/a.lua:2: " in str(booted(lua_module, main).booted.error)
     main.write_text('require("lib.a")\nlocal x = nil + 1')
@@ -62,7 +62,7 @@ def test_lines_in_errors_are_those_of_the_files(lua_module: Module, tmp_path: Pa
     assert "lib/a.lua:1: syntax error" in str(booted(lua_module, main).booted.error)
 
 
-def test_a_file_that_is_evaluated_again_is_loaded_again(lua_module: Module, tmp_path: Path) -> None:
+def test_a_file_that_is_evaluated_again_is_loaded_again(lua_module: WasmModule, tmp_path: Path) -> None:
     process = LuaProcess(lua_module)
     main = write(tmp_path, main='return require("a")', a="return 1")
     assert shown(process.eval(bundle(main).decode())) == "1"
@@ -70,7 +70,7 @@ def test_a_file_that_is_evaluated_again_is_loaded_again(lua_module: Module, tmp_
     assert shown(process.eval(bundle(main).decode())) == "2"
 
 
-def test_a_file_of_any_bytes_comes_as_it_is(lua_module: Module, tmp_path: Path) -> None:
+def test_a_file_of_any_bytes_comes_as_it_is(lua_module: WasmModule, tmp_path: Path) -> None:
     main = write(tmp_path, main='return require("a")')
     (tmp_path / "a.lua").write_bytes(b"#!/usr/bin/lua\nreturn (#'\xff\xfe\t\x01')")
     assert shown(LuaProcess(lua_module).eval(bundle(main).decode())) == "4"

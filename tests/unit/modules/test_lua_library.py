@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lua_process import BOB, CAROL, PROCESS, LuaProcess, sent, shown, tags_of
 
-from aoray.wasm import Module
+from aoray.vm.wasm import WasmModule
 
 RED, GREEN, BLUE, RESET = "\x1b[31m", "\x1b[32m", "\x1b[34m", "\x1b[0m"
 NUMBERS = {number: f"{BLUE}{number}{RESET}" for number in (1, 2, 3)}
@@ -120,7 +120,7 @@ def test_json_as_programs_know_it(calculator: Calculator, source: str, wanted: s
         "json.decode(5)": "expected argument of type string, got number",
     }.items(),
 )
-def test_json_says_what_is_wrong(lua_module: Module, source: str, error: str) -> None:
+def test_json_says_what_is_wrong(lua_module: WasmModule, source: str, error: str) -> None:
     found = LuaProcess(lua_module).eval(f'local json = require("json") return {source}').error
     assert found is not None
     assert error in found

@@ -6,8 +6,9 @@ import pytest
 from lua_process import LuaProcess
 
 from aoray.limits import MIB
-from aoray.wasm import Limits, Module
-from aoray.wasm.instance import Instance
+from aoray.vm.interface import Limits
+from aoray.vm.wasm import WasmModule
+from aoray.vm.wasm.instance import WasmInstance
 
 HOSTILE = {
     "local function f() return 1 + f() end return f()": "stack overflow",
@@ -30,10 +31,10 @@ HOSTILE = {
 
 
 @pytest.fixture(scope="module")
-def process(lua_module: Module) -> LuaProcess:
+def process(lua_module: WasmModule) -> LuaProcess:
     small = LuaProcess(lua_module)
     small.instance.close()
-    small.instance = Instance.boot(lua_module, Limits(memory_bytes_max=128 * MIB, fuel=7_000_000_000))
+    small.instance = WasmInstance.boot(lua_module, Limits(memory_bytes_max=128 * MIB, fuel=7_000_000_000))
     small.nonce = 0
     small.run("X = 1")
     return small
@@ -66,7 +67,7 @@ def test_a_hostile_program_gets_an_error_and_the_next_message_works(
         "print = nil",
     ],
 )
-def test_a_spoiled_global_does_not_cost_the_process(lua_module: Module, source: str) -> None:
+def test_a_spoiled_global_does_not_cost_the_process(lua_module: WasmModule, source: str) -> None:
     process = LuaProcess(lua_module)
     process.eval(source)
     assert process.send("Unhandled").error is None

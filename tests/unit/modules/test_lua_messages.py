@@ -22,7 +22,7 @@ from lua_process import (
     to_json,
 )
 
-from aoray.wasm import Module
+from aoray.vm.wasm import WasmModule
 
 HOST_FIELDS = [
     "Id",
@@ -63,7 +63,7 @@ def test_names_are_title_cased_and_of_equal_ones_the_last_is_the_field_and_the_f
     assert shown(process.send("See", tags=tags, odd="kept")) == "317kept"
 
 
-def test_json_is_decoded_and_what_is_none_stays_text(process: LuaProcess) -> None:
+def test_json_is_decoded_and_what_is_not_json_stays_text(process: LuaProcess) -> None:
     process.run('Handlers.add("see", "See", function(m) print(type(m.Data)) end)')
     tags = {"Content-Type": "application/json"}
     assert [shown(process.send("See", data, tags=tags)) for data in ('{"a":1}', "[]", "{oops", "", None)] == [
@@ -75,7 +75,7 @@ def test_json_is_decoded_and_what_is_none_stays_text(process: LuaProcess) -> Non
     ]
 
 
-def test_a_message_that_is_no_message_is_an_error_and_hurts_nobody(process: LuaProcess) -> None:
+def test_input_that_is_not_a_message_is_an_error_and_hurts_nobody(process: LuaProcess) -> None:
     env = to_json(process.env)
     for text in (b"{", b"[]", b"{}", b'{"Tags":5}', b'"x"', b"nul", b'{"Id":"x","From":"y","Owner":"y"}'):
         assert process.instance.evaluate(text, env).error
@@ -114,13 +114,13 @@ def test_a_failed_message_says_where_and_leaves_nothing(process: LuaProcess) -> 
     assert process.run('tostring(X) .. " " .. ao.reference') == "nil 0"
 
 
-def test_the_owner_is_whoever_spawned_it(lua_module: Module) -> None:
+def test_the_owner_is_whoever_spawned_it(lua_module: WasmModule) -> None:
     assert LuaProcess(lua_module).run("Owner") == OWNER
     by_process = LuaProcess(lua_module, process_tags(From_Process=ALICE), signer=AUTHORITY)
     assert shown(by_process.send("Eval", "Owner", sender=ALICE, signer=AUTHORITY)) == ALICE
 
 
-def test_a_wallet_that_says_another_spawned_its_process_owns_it_all_the_same(lua_module: Module) -> None:
+def test_a_wallet_that_says_another_spawned_its_process_owns_it_all_the_same(lua_module: WasmModule) -> None:
     process = LuaProcess(lua_module, process_tags(From_Process=ALICE, On_Boot="Data"), data="Booted = true")
     assert shown(process.booted) == f"Message is not trusted! From: {ALICE} - Owner: {OWNER}"
     assert process.run("Owner .. tostring(Booted)") == OWNER + "nil"
@@ -131,7 +131,9 @@ def test_a_wallet_that_says_another_spawned_its_process_owns_it_all_the_same(lua
     assert shown(late.eval("1", sender=BOB)) == "1"
 
 
-def test_authorities_are_all_tags_and_all_in_each_and_the_program_may_change_them(lua_module: Module) -> None:
+def test_authorities_are_all_tags_and_all_in_each_and_the_program_may_change_them(
+    lua_module: WasmModule,
+) -> None:
     listed = [*process_tags(), *process_tags(Authority=f"{ALICE}, {CAROL},,{ALICE}")[-1:]]
     process = LuaProcess(lua_module, listed)
     assert process.run("table.concat(ao.authorities, ' ')") == f"{AUTHORITY} {ALICE} {CAROL}"
@@ -166,7 +168,7 @@ def test_a_claim_counts_when_an_authority_stands_for_it(
     assert not sent(outcome)
 
 
-def test_nobody_evaluates_but_the_owner(lua_module: Module) -> None:
+def test_nobody_evaluates_but_the_owner(lua_module: WasmModule) -> None:
     process = LuaProcess(lua_module, process_tags() + process_tags(Authority=OWNER)[-1:])
     for sender, signer in ((BOB, BOB), (OWNER, BOB), (OWNER, ALICE)):
         process.send("Eval", "Hacked = true", sender=sender, signer=signer)
@@ -186,7 +188,7 @@ def test_owner_can_be_given_away(process: LuaProcess) -> None:
     assert "New Message" in shown(process.eval("1"))
 
 
-def test_a_process_whose_boot_failed_has_its_owner_still(lua_module: Module) -> None:
+def test_a_process_whose_boot_failed_has_its_owner_still(lua_module: WasmModule) -> None:
     process = LuaProcess(lua_module, process_tags(On_Boot="Data"), data="error('no')")
     assert process.booted.error is not None
     assert process.run("Owner") == OWNER
@@ -261,7 +263,7 @@ def test_the_inbox_keeps_the_last_ten_thousand(process: LuaProcess) -> None:
     assert process.run('#Inbox .. " " .. Inbox[1].Data .. " " .. Inbox[#Inbox].Data') == "10000 1 newest"
 
 
-def test_time_and_chance_are_the_messages(lua_module: Module) -> None:
+def test_time_and_chance_are_the_messages(lua_module: WasmModule) -> None:
     first, second = LuaProcess(lua_module), LuaProcess(lua_module)
     source = "return math.random(1000000) .. ' ' .. os.time() .. ' ' .. os.date('!%Y-%m-%d') .. os.clock()"
     assert first.run(source) == second.run(source)

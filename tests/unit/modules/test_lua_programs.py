@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 from lua_process import ALICE, BOB, CAROL, PROCESS, LuaProcess, sent, shown, tags_of
 
-from aoray.wasm import Module, Outcome
+from aoray.vm.interface import Outcome
+from aoray.vm.wasm import WasmModule
 
 PROGRAMS = Path(__file__).parent / "programs"
 SUPPLY = 10**16
 
 
-def loaded(module: Module, *names: str) -> LuaProcess:
+def loaded(module: WasmModule, *names: str) -> LuaProcess:
     process = LuaProcess(module)
     for name in names:
         assert process.run((PROGRAMS / f"{name}.lua").read_text()) == ""
@@ -27,7 +28,7 @@ def summary(outcome: Outcome) -> list[tuple[str, str, str]]:
 
 
 @pytest.fixture
-def token(lua_module: Module) -> LuaProcess:
+def token(lua_module: WasmModule) -> LuaProcess:
     process = loaded(lua_module, "token")
     process.run(f'Balances["{BOB}"] = "1000000000000000000000000000001"')
     return process
@@ -81,7 +82,7 @@ def test_the_token_tells_and_mints_only_for_itself(token: LuaProcess) -> None:
     assert json.loads(answer["Data"])[PROCESS] == str(SUPPLY + 5)
 
 
-def test_a_chat_room_tells_its_members(lua_module: Module) -> None:
+def test_a_chat_room_tells_its_members(lua_module: WasmModule) -> None:
     room = loaded(lua_module, "chatroom")
     assert summary(room.send("Register")) == [(BOB, "", "Registered.")]
     assert summary(room.send("Register")) == [(BOB, "", "Already registered.")]
@@ -93,7 +94,7 @@ def test_a_chat_room_tells_its_members(lua_module: Module) -> None:
     assert room.run("#Members") == "1"
 
 
-def test_stakes_come_back_and_votes_are_counted_at_their_height(lua_module: Module) -> None:
+def test_stakes_come_back_and_votes_are_counted_at_their_height(lua_module: WasmModule) -> None:
     bank = loaded(lua_module, "token", "staking")
     bank.run(f'Balances["{BOB}"] = "300"')
     at = {"Block-Height": 100}
@@ -108,7 +109,7 @@ def test_stakes_come_back_and_votes_are_counted_at_their_height(lua_module: Modu
     assert [balance(bank, BOB, height) for height in (100, 769, 770)] == [0, 0, 300]
 
 
-def test_a_game_keeps_time_by_its_messages(lua_module: Module) -> None:
+def test_a_game_keeps_time_by_its_messages(lua_module: WasmModule) -> None:
     arena = loaded(lua_module, "arena")
     assert "nobody is here" in (arena.send("Start").error or "")
     arena.send("Credit-Notice", sender=CAROL, tags={"Sender": BOB, "Quantity": "99"})
@@ -120,7 +121,7 @@ def test_a_game_keeps_time_by_its_messages(lua_module: Module) -> None:
     assert tags_of(sent(arena.send("Other", Timestamp=1003))[0])["Event"] == "Game-Ended"
 
 
-def test_a_handler_waits_for_another_process(lua_module: Module) -> None:
+def test_a_handler_waits_for_another_process(lua_module: WasmModule) -> None:
     arena = loaded(lua_module, "arena")
     (question,) = sent(arena.send("Prize", tags={"Oracle": CAROL, "Reference": "5"}))
     assert question["Target"] == CAROL

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from lua_process import to_json
 
-from aoray.wasm import Limits, Module, Outcome
-from aoray.wasm.instance import Instance
+from aoray.vm.interface import Limits, Outcome
+from aoray.vm.wasm import WasmModule
+from aoray.vm.wasm.instance import WasmInstance
 
 VECTORS = json.loads((Path(__file__).parent / "lua-scenarios.json").read_text())
 SCENARIOS: list[dict[str, Any]] = VECTORS["scenarios"]
@@ -56,8 +57,8 @@ def test_every_step_can_be_run() -> None:
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario["name"])
-def test_scenario(scenario: dict[str, Any], lua_module: Module) -> None:
-    process = Instance.boot(lua_module, Limits())
+def test_scenario(scenario: dict[str, Any], lua_module: WasmModule) -> None:
+    process = WasmInstance.boot(lua_module, Limits())
     env = json.loads(json.dumps(VECTORS["env"]))
     env["Process"]["Tags"] = scenario.get("processTags", env["Process"]["Tags"])
     for step in scenario["steps"]:

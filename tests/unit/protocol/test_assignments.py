@@ -5,15 +5,15 @@ from __future__ import annotations
 from hashlib import sha256
 
 import pytest
-from assigning import next_assignment
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from signed_assignments import next_assignment
 
 from aoray.errors import BadSignature, MalformedInput
+from aoray.protocol.ans104.items import DataItem, build, parse, verify
 from aoray.protocol.assignments import Head, LogEntry, check_chain, plain
 from aoray.protocol.ids import b64url_decode, b64url_encode
-from aoray.protocol.items import DataItem, build, parse, verify
-from aoray.protocol.keys import Ed25519Signer
+from aoray.protocol.signatures.ed25519 import Ed25519Signer
 from aoray.protocol.tags import Tag, all_of, as_json, first
 
 SCHEDULER, USER = Ed25519Signer(b"\1" * 32), Ed25519Signer(b"\2" * 32)
@@ -38,7 +38,7 @@ def log_of(
 LOG = log_of(MESSAGES, [1000, 1000, 900, 2000, 2000])
 
 
-def test_what_is_read_at_a_glance_is_what_taking_it_apart_gives() -> None:
+def test_what_the_fast_check_reads_is_what_parsing_gives() -> None:
     """Of every assignment of a message; and after any change of a byte, or it is not read so."""
     assert plain(LOG[0].assignment) is None  # of the process itself: it names no message
     for entry in LOG[1:]:
@@ -49,7 +49,7 @@ def test_what_is_read_at_a_glance_is_what_taking_it_apart_gives() -> None:
     assert not any(map(reads_alike, (b"", raw[:-1], raw + b"\0", raw + raw)))
 
 
-def test_what_is_not_written_as_the_scheduler_writes_it_is_not_read_at_a_glance() -> None:
+def test_what_is_not_written_as_the_scheduler_writes_it_is_not_read_by_the_fast_check() -> None:
     tags = parse(LOG[1].assignment).tags
     named = Tag("Message", MESSAGES[1].id)
     for other in (

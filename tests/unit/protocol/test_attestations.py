@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from aoray.errors import ClientError, MalformedInput
 from aoray.limits import ATTESTATION_SLOTS_MAX, ITEM_BYTES_MAX
+from aoray.protocol.ans104.items import build, parse, verify
 from aoray.protocol.attestations import Statement, attest, result_hash, statements_of
 from aoray.protocol.forms import AO
 from aoray.protocol.ids import b64url_encode
-from aoray.protocol.items import build, parse, verify
-from aoray.protocol.keys import Ed25519Signer
+from aoray.protocol.signatures.ed25519 import Ed25519Signer
 from aoray.protocol.tags import Tag, first
 
 COMPUTE = Ed25519Signer(bytes(32))
@@ -107,8 +107,8 @@ def test_any_data_gives_statements_or_a_client_error(data: bytes) -> None:
         statements_of(build(COMPUTE, tags=tags_of(), data=data), PROCESS)
 
 
-def test_an_attestation_of_another_process_is_none_of_this_one() -> None:
+def test_an_attestation_of_another_process_does_not_count_for_this_one() -> None:
     assert said({"Slots": [slot()]}) == [Statement(1, PROCESS, PROCESS)]
     for wrong in ({"process_id": OTHER}, {"kind": "Message"}):
-        with pytest.raises(MalformedInput, match="is no attestation"):
+        with pytest.raises(MalformedInput, match="is not an attestation"):
             said({"Slots": [slot()]}, **wrong)

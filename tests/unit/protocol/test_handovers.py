@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from aoray.protocol.ans104.items import build
 from aoray.protocol.handovers import NEVER, Line, Tenure, at, followed, hand_over, hand_over_of, rank
-from aoray.protocol.items import build
-from aoray.protocol.keys import Ed25519Signer
+from aoray.protocol.signatures.ed25519 import Ed25519Signer
 from aoray.protocol.tags import Tag
 
 OLD, NEW, NEWER = (Ed25519Signer(letter * 32) for letter in (b"o", b"n", b"m"))

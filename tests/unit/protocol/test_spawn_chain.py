@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from aoray import limits
-from aoray.protocol.items import DataItem, build
-from aoray.protocol.keys import Signer, generate_ed25519
+from aoray.protocol.ans104.items import DataItem, build
+from aoray.protocol.signatures.base import Signer
+from aoray.protocol.signatures.ed25519 import generate_ed25519
 from aoray.protocol.spawn_chain import RootWallets, root_wallet
 from aoray.protocol.tags import Tag
 

@@ -6,23 +6,22 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from scheduling import committer, message, spawn
+from ordering import committer, message, spawn
 
 from aoray import limits
-from aoray.actors.checkpoints import CheckpointRow
-from aoray.actors.parts import open_checkpoints
-from aoray.actors.results import ResultRow
+from aoray.actors.dependencies import open_checkpoints
 from aoray.errors import Unavailable
+from aoray.protocol.ans104.items import parse, verify
 from aoray.protocol.attestations import Statement, result_hash, statements_of
-from aoray.protocol.items import parse, verify
-from aoray.protocol.keys import generate_ed25519
+from aoray.protocol.signatures.ed25519 import generate_ed25519
 from aoray.protocol.tags import first
 from aoray.scheduler.attester import Attester
 from aoray.scheduler.committer import Committer
-from aoray.scheduler.log import Log
-from aoray.scheduler.stores import open_results
 from aoray.settings import Settings
-from aoray.wasm import Changes
+from aoray.storage.factory import open_results
+from aoray.storage.log import Log
+from aoray.storage.records import CheckpointRow, ResultRow
+from aoray.vm.interface import Changes
 
 COMPUTE = generate_ed25519()
 STATE = "5" * 64

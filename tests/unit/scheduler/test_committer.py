@@ -10,15 +10,16 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from scheduling import PROCESS_TAGS, SCHEDULER, SOME_ID, assign, check_process, committer, message, spawn
+from ordering import PROCESS_TAGS, SCHEDULER, SOME_ID, assign, check_process, committer, message, spawn
 
-from aoray.actors.placement import Placement, own_actor
+from aoray.cluster.names import own_actor
+from aoray.contracts.shard import Receipt, Submission
 from aoray.errors import AorayError, MalformedInput, UnknownProcess
-from aoray.protocol.keys import generate_ed25519
-from aoray.scheduler.committer import Committer, fits
-from aoray.scheduler.log import SqliteLog
-from aoray.scheduler.reader import LogReader
-from aoray.scheduler.rules import Receipt, Submission
+from aoray.protocol.signatures.ed25519 import generate_ed25519
+from aoray.scheduler.committer import Committer
+from aoray.scheduler.placement import Placement
+from aoray.storage.log import SqliteLog
+from aoray.storage.log_reader import LogReader
 
 
 def receipts(outcomes: Sequence[Receipt | AorayError]) -> list[Receipt]:
@@ -42,7 +43,7 @@ def test_processes_spread_over_the_pool_and_stay_where_they_are(tmp_path: Path) 
     assert sorted(r.actor for r in commit(again, *(spawn() for _ in range(3)))) == sorted(set(actors))
 
 
-def test_a_smaller_pool_places_anew_and_raises_the_term(tmp_path: Path) -> None:
+def test_a_smaller_pool_places_again_and_raises_the_term(tmp_path: Path) -> None:
     writer = committer(tmp_path / "log", pool=2)
     processes = [spawn() for _ in range(2)]
     commit(writer, *processes)
@@ -111,7 +112,7 @@ def test_lagging_are_those_with_entries_beyond_their_last_result(tmp_path: Path)
     found: dict[str, int] = {}
     after = ""
     while True:
-        page, after = writer.lagging(after, 2, "process-actor-0")
+        page, after = writer.processes_behind(after, 2, "process-actor-0")
         found |= page.get("process-actor-0", {})
         if not after:
             break
@@ -124,16 +125,10 @@ def test_the_results_of_a_page_are_looked_up_at_once(tmp_path: Path) -> None:
     commit(writer, *processes)
     asked: list[Sequence[str]] = []
     writer._last_nonces = lambda process_ids: asked.append(process_ids) or {}
-    _, after = writer.lagging("", 3)
-    writer.lagging(after, 3)
+    _, after = writer.processes_behind("", 3)
+    writer.processes_behind(after, 3)
     assert [len(each) for each in asked] == [3, 2]
     assert {pid for each in asked for pid in each} == {process.process_id for process in processes}
-
-
-def test_a_batch_holds_at_least_one_item_and_no_more_than_its_bytes() -> None:
-    assert fits(0, 0, bytes(2**25))
-    assert not fits(1, 2**24, b"x")
-    assert not fits(1000, 0, b"x")
 
 
 class DiesAt(SqliteLog):

@@ -12,24 +12,24 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from scheduling import SCHEDULER, SOME_ID, check_process, committer, message, reader_of, spawn
+from ordering import SCHEDULER, SOME_ID, check_process, committer, message, reader_of, spawn
 
 from aoray import limits
-from aoray.actors.placement import Placement
+from aoray.contracts.shard import Receipt
 from aoray.errors import ClientError, MalformedInput, NotFound, TooLarge, Unavailable, UnknownProcess
+from aoray.protocol.ans104.items import parse
 from aoray.protocol.assignments import LogEntry
+from aoray.protocol.cron import HEAD, KIND, Missed, Moment, Tick, crons_of, tick_of, wrong
 from aoray.protocol.ids import b64url_encode
-from aoray.protocol.items import parse
-from aoray.protocol.ticks import HEAD, KIND, Missed, Moment, Tick, crons_of, tick_of, wrong
-from aoray.rates import Rates
-from aoray.scheduler import rules
+from aoray.scheduler import ordering
 from aoray.scheduler.committer import Committer
-from aoray.scheduler.cron import due, first_after
-from aoray.scheduler.log import SqliteLog
-from aoray.scheduler.rules import Receipt
-from aoray.scheduler.ticker import NEVER, Look, Ticker
+from aoray.scheduler.cron import NEVER, CronRun, Ticker
+from aoray.scheduler.cron_rules import due, first_after
+from aoray.scheduler.placement import Placement
 from aoray.settings import Settings
-from aoray.verify import moment_of
+from aoray.storage.log import SqliteLog
+from aoray.util.rates import Rates
+from aoray.verify.rules import moment_of
 
 T0 = 1_700_000_000_000
 POLICIES: tuple[Missed, ...] = ("one", "all", "none")
@@ -139,7 +139,7 @@ class Clocked:
     def look(self, *, later_ms: int = 0, blocks: int = 0, evaluate: bool = True) -> list[LogEntry]:
         """The ticks that a look so much later makes."""
         self.now = Moment(self.now.ms + later_ms, self.now.height + blocks)
-        self.last: Look = self.ticker.look(self.now)
+        self.last: CronRun = self.ticker.run_due(self.now)
         works = [work for works in self.last.committed.work.values() for work in works]
         if evaluate:
             self.done.update((work.entry.process_id, work.entry.nonce) for work in works)
@@ -397,7 +397,7 @@ def test_a_cron_from_before_whose_tags_look_like_the_protocols_ticks_and_does_no
     clocked: Clocked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Such a spawn is refused now; logs have them."""
-    monkeypatch.setattr(rules, "check_asked", crons_of)
+    monkeypatch.setattr(ordering, "check_asked", crons_of)
     strange = [("Type", "Process"), ("Data-Protocol", "other"), ("From-Process", SOME_ID), ("Cron", "x")]
     process = clocked.monitored(SECOND[0], *((f"Cron-Tag-{name}", value) for name, value in strange))
     (entry,) = clocked.look(later_ms=1000)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from scheduling import (
+from ordering import (
     MESSAGE_TAGS,
     SCHEDULER,
     SOME_ID,
@@ -18,16 +18,16 @@ from scheduling import (
     spawn,
 )
 
+from aoray.contracts.shard import Receipt, Submission
 from aoray.errors import BadSignature, ClientError, MalformedInput, ProcessStopped, UnknownProcess
+from aoray.protocol.ans104.items import build, parse
+from aoray.protocol.cron import Moment
 from aoray.protocol.decisions import WORD, Decided, decision_item, decision_of
-from aoray.protocol.items import build, parse
 from aoray.protocol.tags import Tag
-from aoray.protocol.ticks import Moment
 from aoray.scheduler.committer import Committer
-from aoray.scheduler.decisions import Decision, describe
-from aoray.scheduler.rules import Receipt, Submission
-from aoray.scheduler.ticker import Ticker
+from aoray.scheduler.cron import Ticker
 from aoray.settings import Settings
+from aoray.storage.decisions import Decision, describe
 
 
 def decision(process_id: str, *, stopped: bool, at: int) -> Decision:
@@ -58,7 +58,9 @@ def test_a_stopped_process_has_no_actor_and_gets_no_slot_over_a_restart_too(stor
         refused = outcome(writer, message(process.process_id))
         assert isinstance(refused, ProcessStopped)
         assert {each.details["process_id"] for each in (names[0], refused)} == {process.process_id}
-        assert process.process_id not in {pid for by in writer.lagging("", 100)[0].values() for pid in by}
+        assert process.process_id not in {
+            pid for by in writer.processes_behind("", 100)[0].values() for pid in by
+        }
         writer.close()
         writer = committer(stored)
     assert writer.decide(decision(process.process_id, stopped=False, at=6)) == term
@@ -118,12 +120,12 @@ def test_a_stopped_process_gets_no_ticks_and_begins_with_the_next_when_it_is_res
     outcome(writer, process)
     ticker = Ticker(writer, SCHEDULER, 1)
     ticker.monitor(process.process_id, Moment(1, 0), "order")
-    assert len(ticker.look(Moment(1_001, 0)).committed.outcomes) == 1
+    assert len(ticker.run_due(Moment(1_001, 0)).committed.outcomes) == 1
     writer.decide(decision(process.process_id, stopped=True, at=5))
-    assert not ticker.look(Moment(60_001, 0)).committed.outcomes
+    assert not ticker.run_due(Moment(60_001, 0)).committed.outcomes
     writer.decide(decision(process.process_id, stopped=False, at=6))
-    assert not ticker.look(Moment(60_500, 0)).committed.outcomes
-    assert len(ticker.look(Moment(61_001, 0)).committed.outcomes) == 1
+    assert not ticker.run_due(Moment(60_500, 0)).committed.outcomes
+    assert len(ticker.run_due(Moment(61_001, 0)).committed.outcomes) == 1
 
 
 def test_only_a_statement_of_the_operator_is_a_decision() -> None:

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
-from scheduling import SCHEDULER, assign, bundle, committer, item, message, spawn
+from flusher_rig import fill, on_log_of
+from ordering import SCHEDULER, assign, bundle, committer, item, message, spawn
 
 from aoray import limits
 from aoray.arweave.client import ArweaveClient
-from aoray.arweave.routes import router
-from aoray.arweave.store import ArweaveStore
+from aoray.arweave.local.routes import router
+from aoray.arweave.local.store import ArweaveStore
 from aoray.arweave.uploaders import EmbeddedUploader
 from aoray.errors import Unavailable
-from aoray.protocol.bundles import BUNDLE_TAGS, unpack
-from aoray.protocol.items import parse, verify
+from aoray.protocol.ans104.bundles import BUNDLE_TAGS, unpack
+from aoray.protocol.ans104.items import parse, verify
 from aoray.scheduler.committer import Committer
-from aoray.scheduler.flusher import BACKOFF_SECONDS_MAX, Flusher, OnLog
-from aoray.scheduler.log import Log
-from aoray.scheduler.rules import Submission
-from aoray.scheduler.stores import open_readers
-from aoray.scheduler.uploads import Upload, plan
+from aoray.scheduler.flusher import Flusher
 from aoray.settings import Settings
+from aoray.storage.factory import open_readers
+from aoray.storage.uploads import Upload, plan
 
 
 class Arweave:
@@ -50,23 +47,8 @@ class Arweave:
         return [item.id for raw in self.posted for item in unpack(parse(raw).data)]
 
 
-def on_log_of(writer: Committer) -> OnLog:
-    async def on_log(function: Callable[[Log], Any]) -> Any:
-        return function(writer.log)
-
-    return on_log
-
-
 def flusher_of(writer: Committer, arweave: Arweave) -> Flusher:
     return Flusher(on_log_of(writer), EmbeddedUploader(arweave, SCHEDULER))  # type: ignore[arg-type]
-
-
-def fill(writer: Committer, *batch: Submission) -> list[str]:
-    """Commit, and give the ids that have to be on Arweave, in order."""
-    work = writer.commit(batch, now_ms=1, block_height=0).work
-    return [
-        each for works in work.values() for w in works for each in (w.entry.message_id, w.entry.assignment_id)
-    ]
 
 
 async def test_items_and_assignments_are_posted_in_order(
@@ -118,7 +100,8 @@ async def test_while_arweave_is_down_it_waits_longer_and_then_goes_on(stored: Se
     flusher = flusher_of(writer, arweave)
     with pytest.raises(Enough):
         await flusher.run(0.1, sleep)
-    assert waits[:-1] == sorted(waits[:-1]) and waits[-2] == BACKOFF_SECONDS_MAX and waits[-1] == 0.1
+    assert waits[:-1] == sorted(waits[:-1])
+    assert waits[-2:] == [limits.FLUSH_BACKOFF_SECONDS_MAX, 0.1]
     assert arweave.ids() == expected
     assert flusher.progress.failures == 0
 
@@ -208,7 +191,7 @@ async def test_what_is_published_gets_there_once_beside_the_entries(stored: Sett
 async def test_of_what_is_settled_only_the_ids_are_kept_and_it_is_never_published_again(
     stored: Settings,
 ) -> None:
-    """Attestations come for ever: the log must not hold what Arweave has."""
+    """Attestations come forever: the log must not hold what Arweave has."""
     writer, arweave = committer(stored), Arweave()
     first, second = item((), data=b"one" * 9_999), item((), data=b"two" * 9_999)
     flusher = flusher_of(writer, arweave)

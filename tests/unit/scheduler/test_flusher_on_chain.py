@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scheduling import committer, message, spawn
-from test_flusher import fill, on_log_of
+from flusher_rig import fill, on_log_of
+from ordering import committer, message, spawn
 
 from aoray import limits
-from aoray.arweave.uploaders import Signed
+from aoray.arweave.uploaders import SignedUpload
 from aoray.errors import Unavailable
-from aoray.protocol.bundles import unpack
+from aoray.protocol.ans104.bundles import unpack
 from aoray.scheduler.flusher import Flusher
 
 ANCHOR_BLOCKS = 5
@@ -71,12 +71,12 @@ class Chain:
                 if self.rng.random() < 0.5:
                     self.hidden[each] = (self.anchors[each], bundle)
 
-    async def sign(self, bundle: bytes) -> Signed:
+    async def sign(self, bundle: bytes) -> SignedUpload:
         self.fault()
         self.signed += 1  # a wallet's signature is another each time
-        return Signed(f"tx-{self.signed}", b"parts", self.height)
+        return SignedUpload(f"tx-{self.signed}", b"parts", self.height)
 
-    async def post(self, signed: Signed, bundle: bytes, *, known: bool) -> None:
+    async def post(self, signed: SignedUpload, bundle: bytes, *, known: bool) -> None:
         self.fault()
         if signed.id not in self.mined:
             self.anchors[signed.id] = signed.anchor_height
@@ -88,7 +88,7 @@ class Chain:
         found = {each: self.height - height + 1 for each, (height, _) in self.mined.items()}
         return {each: found.get(each, 0) for each in ids if each in found or each in self.pending}
 
-    async def mineable(self, signed: Signed) -> bool:
+    async def mineable(self, signed: SignedUpload) -> bool:
         return self.height <= signed.anchor_height + ANCHOR_BLOCKS + FORK_BLOCKS_MAX
 
 

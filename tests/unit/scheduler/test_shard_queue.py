@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scheduling import SCHEDULER, item, message, spawn
+from ordering import SCHEDULER, item, message, spawn
 
 from aoray import limits
+from aoray.contracts.shard import Receipt
 from aoray.errors import Overloaded, Unavailable
-from aoray.keyfiles import load_or_make
-from aoray.scheduler.rules import Receipt
 from aoray.scheduler.shard import ShardActor
 from aoray.settings import Settings
+from aoray.storage.key_files import load_or_make
 
 
 class LonelyShard(ShardActor):
@@ -99,14 +99,14 @@ async def test_actors_that_are_not_there_stop_no_receipt(shard: LonelyShard) -> 
         assert isinstance(receipt, Receipt) and receipt.nonce == expected
 
 
-async def test_a_log_that_fails_is_opened_anew_whoever_meets_the_fault(shard: LonelyShard) -> None:
+async def test_a_log_that_fails_is_opened_again_whoever_meets_the_fault(shard: LonelyShard) -> None:
     process = spawn()
     await shard.submit([process])
     await shard.stop()  # or the attester or the flusher may meet the fault first
     for work in (
         lambda: shard.publish([item((), data=b"news").raw]),
         lambda: shard.locate([process.process_id]),
-        lambda: shard._lagging_all(None),
+        lambda: shard._all_processes_behind(None),
     ):
         await shard._run(shard._committer.log.close)  # as a disk that does not answer
         with pytest.raises(Unavailable):
@@ -119,4 +119,4 @@ async def test_ordering_does_not_wait_while_the_attester_reads_results(shard: Lo
     await shard.submit([spawn()])
     with shard._attester._results._reads._lock:
         async with asyncio.timeout(20):
-            assert await shard._lagging_all(None)
+            assert await shard._all_processes_behind(None)

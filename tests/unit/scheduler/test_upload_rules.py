@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aoray import limits
-from aoray.scheduler.upload_rules import Policy, Sight, Step, next_step
-from aoray.scheduler.uploads import Upload
+from aoray.scheduler.upload_rules import Policy, Step, UploadStatus, next_step
+from aoray.storage.uploads import Upload
 
 POLICY = Policy("transaction:me", confirmations_min=10, repost_seconds=600)
 NEW = Upload(1, 0, 5, 0, 0)
@@ -23,7 +23,7 @@ SOON, LATER = 1_000_001, 1_600_000
 def step(
     upload: Upload, depth: int | None, mineable: bool = True, now_ms: int = SOON, **changed: Any
 ) -> Step:
-    return next_step(upload, Sight(depth, mineable), POLICY._replace(**changed), now_ms)
+    return next_step(upload, UploadStatus(depth, mineable), POLICY._replace(**changed), now_ms)
 
 
 def test_it_is_signed_then_posted_then_waited_for_then_settled() -> None:
@@ -58,14 +58,14 @@ def test_what_arweave_lost_is_posted_again_after_a_time_that_grows_to_a_day() ->
     assert waits[:3] == [600, 1200, 2400] and waits[-1] == limits.REPOST_SECONDS_MAX
 
 
-def test_it_is_signed_anew_only_when_it_is_gone_and_cannot_be_mined() -> None:
+def test_an_upload_is_signed_again_only_when_it_is_gone_and_cannot_be_mined() -> None:
     for upload in (SIGNED, POSTED):
         assert step(upload, None) is not Step.SIGN
         assert step(upload, None, mineable=False) is Step.SIGN
         assert step(upload, 0, mineable=False) is not Step.SIGN
 
 
-def test_what_another_carrier_signed_is_signed_anew() -> None:
+def test_what_another_uploader_signed_is_signed_again() -> None:
     assert step(POSTED, 3, carrier="item:me") is Step.SIGN
 
 
@@ -88,7 +88,7 @@ def test_whatever_the_network_does_at_most_one_of_its_transactions_is_ever_mined
         posted = {} if event == "drop" else posted
         depth = height - mined[upload.id] + 1 if upload.id in mined else 0 if upload.id in posted else None
         mineable = height <= upload.anchor_height + anchor_blocks
-        match next_step(upload, Sight(depth, mineable), POLICY, now_ms):
+        match next_step(upload, UploadStatus(depth, mineable), POLICY, now_ms):
             case Step.SIGN:
                 upload = upload._replace(carrier=POLICY.carrier, id=f"id-{number}", anchor_height=height)
             case Step.POST:

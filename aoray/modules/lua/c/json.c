@@ -1,4 +1,4 @@
-/* Lua values into JSON, and the library `json`, as AO programs know it (lua-api.md §5): `{}` is `[]`, functions in objects are
+/* Lua values into JSON, and the library `json`, as AO programs know it: `{}` is `[]`, functions in objects are
  * left out, floats have 14 digits. Integers keep all their digits. */
 #include "aoray.h"
 

@@ -1,0 +1,1 @@
+"""The commands of `aoray`, by what they are about; `aoray.cli.main` gathers them."""

@@ -1,1 +1,0 @@
-"""The commands of `aoray`, by what they are about; `aoray.cli` gathers them."""

@@ -1,0 +1,1 @@
+"""What the services say to each other: typed values, and no code of either side."""

@@ -1,0 +1,1 @@
+"""What every HTTP dialect uses: it knows none of them."""

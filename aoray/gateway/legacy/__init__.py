@@ -1,0 +1,1 @@
+"""The HTTP dialect of AO's legacynet: messenger, scheduler and compute unit."""

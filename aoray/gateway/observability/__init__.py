@@ -1,0 +1,1 @@
+"""What people read of a computer: its health, its messages' ways, its outboxes."""

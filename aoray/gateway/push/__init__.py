@@ -1,0 +1,1 @@
+"""Outboxes pushed by gateways."""

@@ -1,0 +1,283 @@
+"""Data items (ANS-104): the signed unit of everything that travels; parse, verify, build.
+
+    signature type u16 | signature | owner | target flag (+32) | anchor flag (+32)
+    | tags u64 | tag bytes u64 | tags | data
+
+all little-endian. The signature covers the deep hash of everything else, the tags as the bytes that
+came; the id is SHA-256 of the signature. The gateway parses and verifies what people post; the messenger
+and the scheduler build.
+
+`parse` believes no length: it gives a DataItem whose parts fit exactly, or MalformedInput that names the
+part. It does not verify: an unverified item's owner is a claim. A DataItem is its raw bytes, and pickles
+as them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import sha256
+from typing import Any, Final
+
+from aoray.errors import BadSignature, MalformedInput, TooLarge
+from aoray.limits import ITEM_BYTES_MAX, PUBLIC_KEYS_CACHED_MAX
+from aoray.protocol.ans104.deep_hash import blob_hash, fold, list_start
+from aoray.protocol.ids import ID_BYTES, b64url_encode, id_bytes
+from aoray.protocol.signatures.base import ED25519, Signer, address_of
+from aoray.protocol.signatures.registry import SCHEMES, flaw, scheme_of, verifies
+from aoray.protocol.tags import Tag, Tags, decode_tags, encode_tags
+
+ENVELOPE: Final = "ans104"  # its name (aoray.protocol.signed)
+ANCHOR_BYTES = 32
+_HINT = "Send the bytes of one signed data item (ANS-104)."
+_EMPTY_HASH = blob_hash(b"")
+
+
+@dataclass(frozen=True, slots=True)
+class DataItem:
+    """A data item (ANS-104), taken apart; only `parse`, `build` and `rebuild` make one, so that `raw` and the
+    parts agree."""
+
+    signature_type: int
+    signature: bytes = field(repr=False)
+    owner: bytes = field(repr=False)
+    target: bytes
+    anchor: bytes
+    tags: Tags
+    data: bytes = field(repr=False)
+    raw: bytes = field(repr=False)
+    id: str
+
+    @property
+    def envelope(self) -> str:
+        """The name of its envelope."""
+        return ENVELOPE
+
+    @property
+    def address(self) -> str:
+        """The owner's address (a claim until `verify`)."""
+        return address_of(self.signature_type, self.owner)
+
+    @property
+    def target_id(self) -> str:
+        """The target as text; "" if there is none."""
+        return b64url_encode(self.target)
+
+    @property
+    def owner_key(self) -> str:
+        """The owner's public key, as base64url."""
+        return b64url_encode(self.owner)
+
+    @property
+    def tag_bytes(self) -> bytes:
+        """The tags as the Avro bytes that were received, which the signature covers."""
+        head = 2 + len(self.signature) + len(self.owner) + 2 + len(self.target) + len(self.anchor) + 16
+        return self.raw[head : len(self.raw) - len(self.data)]
+
+    @property
+    def has_plain_tags(self) -> bool:
+        """Whether its tags are one block of Avro, as wallets write them: gateways give tags as JSON, and who
+        verifies the item by that has to write the bytes that were signed."""
+        return encode_tags(self.tags) == self.tag_bytes
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _parse, (self.raw,)
+
+
+def parse(raw: bytes, *, bytes_max: int = ITEM_BYTES_MAX) -> DataItem:
+    """Take the bytes of an item apart, without verifying its signature.
+
+    Raises `MalformedInput` naming the part at fault, and `TooLarge` if there are more than `bytes_max` bytes.
+    """
+    if len(raw) > bytes_max:
+        raise TooLarge(
+            f"the item has {len(raw)} bytes; the most is {bytes_max}", field="body", bytes_max=bytes_max
+        )
+    return _parse(bytes(raw))
+
+
+def _parse(raw: bytes) -> DataItem:
+    signature_type = int.from_bytes(_take(raw, 0, 2, "signature_type"), "little")
+    scheme = scheme_of(signature_type)
+    at = 2 + scheme.signature_bytes
+    signature = _take(raw, 2, scheme.signature_bytes, "signature")
+    owner = _take(raw, at, scheme.owner_bytes, "owner")
+    target, at = _optional(raw, at + scheme.owner_bytes, "target")
+    anchor, at = _optional(raw, at, "anchor")
+    count = int.from_bytes(_take(raw, at, 8, "tags"), "little")
+    size = int.from_bytes(_take(raw, at + 8, 8, "tags"), "little")
+    tags = decode_tags(_take(raw, at + 16, size, "tags"))
+    if len(tags) != count:
+        raise MalformedInput(f"the item states {count} tags and has {len(tags)}", field="tags", hint=_HINT)
+    data, item_id = raw[at + 16 + size :], b64url_encode(sha256(signature).digest())
+    return DataItem(signature_type, signature, owner, target, anchor, tags, data, raw, item_id)
+
+
+def _take(raw: bytes, at: int, size: int, name: str) -> bytes:
+    if at + size > len(raw):
+        raise MalformedInput(f"the item ends within its {name}", field=name, hint=_HINT)
+    return raw[at : at + size]
+
+
+def _optional(raw: bytes, at: int, name: str) -> tuple[bytes, int]:
+    """A target or an anchor: a flag, then 32 bytes if it is 1; and where it ends."""
+    flag = _take(raw, at, 1, name)[0]
+    if flag == 0:
+        return b"", at + 1
+    if flag != 1:
+        raise MalformedInput(f"the flag before the {name} is {flag}, not 0 or 1", field=name, hint=_HINT)
+    return _take(raw, at + 1, 32, name), at + 33
+
+
+def id_of(raw: bytes) -> bytes:
+    """Return the 32 bytes of the id of an item that was parsed before, without parsing it again."""
+    size = scheme_of(int.from_bytes(raw[:2], "little")).signature_bytes
+    return sha256(raw[2 : 2 + size]).digest()
+
+
+def addressee(raw: bytes) -> str:
+    """Return whom an item is for: its target, or the item itself if it has none; "" if its first bytes are
+    not an item's.
+
+    A look that costs a tenth of `parse`, which is still to say whether all the rest is right.
+    """
+    scheme = SCHEMES.get(int.from_bytes(raw[:2], "little"))
+    if scheme is None:
+        return ""
+    at = 2 + scheme.signature_bytes + scheme.owner_bytes
+    flag, target = raw[at : at + 1], raw[at + 1 : at + 1 + ID_BYTES]
+    if flag == b"\1" and len(target) == ID_BYTES:
+        return b64url_encode(target)
+    return b64url_encode(id_of(raw)) if flag == b"\0" else ""
+
+
+def verify(item: DataItem) -> None:
+    """Check that the owner signed this item. Raises `BadSignature` if not."""
+    message = _signing_hash(
+        item.signature_type, item.owner, item.target, item.anchor, item.tag_bytes, item.data
+    )
+    if not verifies(item.signature_type, item.owner, message, item.signature):
+        raise _bad_signature(item.signature_type, item.owner, item.signature, item.id)
+
+
+def _bad_signature(kind: int, owner: bytes, signature: bytes, item_id: str) -> BadSignature:
+    """What is wrong: its form, which no item may have, or that it is not a signature of this content."""
+    if not (form := flaw(kind, owner, signature)):
+        return BadSignature("the signature of the item does not verify", field="signature", id=item_id)
+    return BadSignature(
+        f"the signature of the item is not accepted: {form}",
+        hint="Wallets make the accepted forms only; docs/signatures.md lists them.",
+        field="signature",
+        id=item_id,
+        form=form,
+    )
+
+
+def build(
+    signer: Signer, *, target: str = "", anchor: bytes = b"", tags: Sequence[Tag] = (), data: bytes = b""
+) -> DataItem:
+    """Build and sign an item (ANS-104). `target` is an id, or "" for none; `anchor` has 32 bytes, or
+    none.
+
+    Raises `MalformedInput` or `TooLarge` for parts that an item can't carry.
+    """
+    to = id_bytes(target, field="target") if target else b""
+    _check_sizes(to, anchor)
+    tag_bytes = encode_tags(tags)
+    kind, owner = signer.signature_type, signer.public_key
+    signature = signer.sign(_signing_hash(kind, owner, to, anchor, tag_bytes, data))
+    return _assemble(kind, signature, owner, to, anchor, tuple(tags), tag_bytes, data)
+
+
+def build_tags(signer: Signer, tag_bytes: bytes, count: int) -> tuple[str, bytes]:
+    """Return the id and the raw bytes of a signed item that has nothing but `count` tags, already encoded.
+
+    It does what `build` does in half the time, for callers that make one for every message: nothing is
+    parsed or checked.
+    """
+    kind, owner = signer.signature_type, signer.public_key
+    signature = signer.sign(fold(_tags_start(kind, owner), (blob_hash(tag_bytes), _EMPTY_HASH)))
+    head = b"%b%b%b\0\0" % (kind.to_bytes(2, "little"), signature, owner)  # neither target nor anchor
+    sizes = count.to_bytes(8, "little") + len(tag_bytes).to_bytes(8, "little")
+    return b64url_encode(sha256(signature).digest()), head + sizes + tag_bytes
+
+
+def verifies_tags(signature: bytes, owner: bytes, tag_bytes: bytes) -> bool:
+    """Return whether an Ed25519 key signed the item that has nothing but these tags."""
+    message = fold(_tags_start(ED25519, owner), (blob_hash(tag_bytes), _EMPTY_HASH))
+    return verifies(ED25519, owner, message, signature)
+
+
+def rebuild(
+    *, signature: bytes, owner: bytes, target: bytes, anchor: bytes, tags: Sequence[Tag], data: bytes
+) -> DataItem:
+    """Put an item together from its parts, as gateways give them (without the signature type), and verify it.
+
+    BadSignature if no signature type makes these parts verify.
+    """
+    _check_sizes(target, anchor)
+    tag_bytes = encode_tags(tags)
+    for kind, scheme in SCHEMES.items():
+        if (len(signature), len(owner)) == (scheme.signature_bytes, scheme.owner_bytes):
+            message = _signing_hash(kind, owner, target, anchor, tag_bytes, data)
+            if scheme.verify(owner, message, signature):
+                return _assemble(kind, signature, owner, target, anchor, tuple(tags), tag_bytes, data)
+            if scheme.flaw(owner, signature):
+                raise _bad_signature(kind, owner, signature, b64url_encode(sha256(signature).digest()))
+    raise BadSignature("the parts of the item do not verify together", field="signature")
+
+
+def _check_sizes(target: bytes, anchor: bytes) -> None:
+    if len(target) not in (0, ID_BYTES):
+        raise MalformedInput(f"a target has {ID_BYTES} bytes or none", field="target")
+    if len(anchor) not in (0, ANCHOR_BYTES):
+        raise MalformedInput(f"an anchor has {ANCHOR_BYTES} bytes or none", field="anchor")
+
+
+def _assemble(
+    kind: int,
+    signature: bytes,
+    owner: bytes,
+    target: bytes,
+    anchor: bytes,
+    tags: Tags,
+    tag_bytes: bytes,
+    data: bytes,
+) -> DataItem:
+    raw = b"".join(
+        (
+            kind.to_bytes(2, "little"),
+            signature,
+            owner,
+            b"\1" + target if target else b"\0",
+            b"\1" + anchor if anchor else b"\0",
+            len(tags).to_bytes(8, "little"),
+            len(tag_bytes).to_bytes(8, "little"),
+            tag_bytes,
+            data,
+        )
+    )
+    item_id = b64url_encode(sha256(signature).digest())
+    return DataItem(kind, signature, owner, target, anchor, tags, data, raw, item_id)
+
+
+def _signing_hash(
+    kind: int, owner: bytes, target: bytes, anchor: bytes, tag_bytes: bytes, data: bytes
+) -> bytes:
+    """The deep hash of `["dataitem", "1", type, owner, target, anchor, tags, data]`."""
+    rest = [blob_hash(each) if each else _EMPTY_HASH for each in (target, anchor, tag_bytes, data)]
+    return fold(_signing_start(kind, owner), rest)
+
+
+@lru_cache(maxsize=PUBLIC_KEYS_CACHED_MAX)
+def _signing_start(kind: int, owner: bytes) -> bytes:
+    """The first half of the deep hash, which is the same for all items of an owner."""
+    heads = (b"dataitem", b"1", b"%d" % kind, owner)
+    return fold(list_start(8), [blob_hash(each) for each in heads])
+
+
+@lru_cache(maxsize=PUBLIC_KEYS_CACHED_MAX)
+def _tags_start(kind: int, owner: bytes) -> bytes:
+    """As `_signing_start`, up to the tags of items that have neither target nor anchor."""
+    return fold(_signing_start(kind, owner), (_EMPTY_HASH, _EMPTY_HASH))

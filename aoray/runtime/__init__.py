@@ -1,0 +1,1 @@
+"""A whole computer, started and stopped."""

@@ -1,0 +1,230 @@
+"""Starts and stops a whole computer on Ray: the lock on its data, Ray, the actors, the built-in module.
+
+A `Computer` is a context manager. Entering it locks the data directory (one computer for one directory),
+starts Ray on this machine (or joins a cluster), makes the actors by name, publishes the built-in Lua
+module, and waits until every unit takes work. Leaving it stops the actors and a Ray that it started. The
+actors live as long as the process that made them: Ray ends them when it goes, even by kill -9, and
+everything that matters is on disk by then.
+
+A Ray of its own is set up by `ray_environment.prepare`, which must run before this module is imported.
+
+An actor that dies is restarted by Ray and recovers from disk by itself; the `Supervisor` makes again whom Ray
+gave up, and on a cluster of several nodes moves actors as nodes come and go. Only when Ray itself ends
+(`watch`) does the computer, so that whoever supervises it starts it again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+import ray
+
+from aoray import limits
+from aoray.cluster import nodes
+from aoray.errors import ClientError, Unavailable
+from aoray.runtime import preflight
+from aoray.runtime.preflight import check_shard_count, private_keys
+from aoray.runtime.publish import compile_lua, publish_hand_overs, publish_location, publish_lua
+from aoray.runtime.ray_env import scratch
+from aoray.runtime.supervisor import Supervisor, capacity
+from aoray.runtime.unit_keys import keep_keys, locked
+from aoray.settings import ClusterInfo, Settings
+from aoray.storage.factory import check_versions, claim_files, claim_store, store_of, upgrade_logs
+from aoray.storage.key_files import schedulers
+from aoray.util import log_setup
+
+WATCH_SECONDS = 1.0
+OBJECT_STORE_BYTES = 128 * 1024 * 1024  # batches are small; the default would take a third of the memory
+
+
+class Computer:
+    """A running computer: its resolved `settings`, and its `health` as of when it became ready."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings.resolved()
+        self.health: Mapping[str, Any] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            preflight.check(self.settings)
+            log_setup.begin(self.settings.log_level)
+            stack.enter_context(locked(self.settings.data))
+            check_shard_count(self.settings)
+            check_versions(self.settings)
+            keep_keys(self.settings)
+            computer = schedulers(self.settings)[0].address  # it stays, however often the key is rotated
+            stack.enter_context(claim_store(self.settings, computer))
+            upgrade_logs(self.settings)
+            claim_files(self.settings, computer)
+            stack.enter_context(ray_for(self.settings))
+            self.settings = joined(self.settings)
+            self._supervisor = Supervisor(self.settings)
+            stack.callback(self._supervisor.stop)
+            self._supervisor.start()
+            compile_lua(self.settings)
+            wait_ready(self._supervisor.actors, self.settings.data)
+            publish_lua(self.settings)
+            publish_hand_overs(self.settings)
+            publish_location(self.settings)
+            self.health = wait_healthy(self.settings)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def watch(self) -> None:
+        """Block for as long as Ray's node on this machine lives. Its actors end with it, and nobody
+        restarts them: `Unavailable`."""
+        while is_alive(nodes.own_node()):
+            self._supervisor.reconcile()
+            time.sleep(WATCH_SECONDS)
+        raise Unavailable(
+            "Ray has ended on this machine, and the actors with it",
+            hint="Start the computer again: what was acknowledged is on disk.",
+        )
+
+
+@contextmanager
+def ray_for(settings: Settings) -> Iterator[None]:
+    """Run Ray for as long as the computer lives: its own on this machine, or the cluster at `ray_address`."""
+    namespace = "aoray-" + hashlib.sha256(str(settings.data).encode()).hexdigest()[:12]
+    if settings.ray_address:
+        try:
+            with preflight.joining(settings.ray_address):
+                ray.init(address=settings.ray_address, namespace=namespace, log_to_driver=False)
+        except (ConnectionError, ray.exceptions.RayError) as error:
+            raise Unavailable(
+                f"no Ray cluster is reached by --ray-address {settings.ray_address}: {error}",
+                hint="Is it up (`ray status`), and, if it asks for a token, is RAY_AUTH_TOKEN_PATH set?",
+            ) from error
+        try:
+            yield
+        finally:
+            ray.shutdown()
+        return
+    with scratch(namespace) as directory:
+        try:
+            with uninterrupted():
+                ray.init(
+                    namespace=namespace,
+                    include_dashboard=False,
+                    object_store_memory=OBJECT_STORE_BYTES,
+                    log_to_driver=False,
+                    logging_level="ERROR",
+                    _temp_dir=str(directory),
+                )
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold SIGINT and SIGTERM back: a Ray that is stopped amid its start leaves processes behind.
+
+    Ray takes SIGTERM for itself as it starts. Who had a handler for it has it back.
+    """
+    if threading.current_thread() is not threading.main_thread():  # no signal interrupts another
+        yield
+        return
+    arrived: list[int] = []
+
+    def arrives(number: int, _frame: object) -> None:
+        arrived.append(number)
+
+    before = {number: signal.signal(number, arrives) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if callable(handler) or signal.getsignal(number) is arrives:
+                signal.signal(number, handler)
+        if arrived:
+            signal.raise_signal(arrived[0])
+
+
+def is_alive(node: str) -> bool:
+    """Return whether a node is alive; as long as nobody knows (the GCS is away), it is taken to be."""
+    try:
+        return any(each["Alive"] for each in ray.nodes() if each["NodeID"] == node)
+    except ray.exceptions.RayError:
+        return True
+
+
+def joined(settings: Settings) -> Settings:
+    """Return the settings as the actors get them: on a cluster, with what its nodes can't find out by
+    themselves."""
+    alive = nodes.alive_nodes() if settings.ray_address else []
+    if not store_of(settings).is_shared:
+        if len(alive) > 1:
+            raise ClientError(
+                f"this Ray cluster has {len(alive)} nodes, and the log would be SQLite: a file on one of"
+                " them, which the actors on the others can't read",
+                hint="Name a PostgreSQL that all nodes reach: --store postgresql://user@host/database.",
+            )
+        return settings
+    if not settings.ray_address:
+        return settings
+    if len(alive) > 1 and settings.host in nodes.LOOPBACKS:
+        raise ClientError(
+            f"the other {len(alive) - 1} nodes of this Ray cluster can't reach {settings.host}",
+            hint="Give the address of this node that they reach: --host ADDRESS (0.0.0.0: all it has).",
+        )
+    head = ray.util.get_node_ip_address()
+    reached = head if settings.host in nodes.WILDCARDS else settings.host
+    handed = ClusterInfo(
+        head=head,
+        arweave_url=f"http://{reached}:{settings.port + 1}",
+        offered=frozenset(
+            k for k in nodes.ACTOR_KINDS if any(node.resources.get(f"aoray_{k}") for node in alive)
+        ),
+        schedulers=schedulers(settings),
+        keys={} if settings.keys else private_keys(settings),
+    )
+    return replace(settings, actors=settings.actors or capacity(alive, settings), cluster=handed)
+
+
+def wait_ready(actors: list[Any], data: Path) -> None:
+    """Wait until every actor answers `ready`; the fault of an actor that can't start is raised."""
+    try:
+        ray.get([actor.ready.remote() for actor in actors], timeout=limits.START_SECONDS_MAX)
+    except ray.exceptions.GetTimeoutError as error:
+        raise Unavailable(
+            f"the actors did not start within {limits.START_SECONDS_MAX} s",
+            hint="Is the machine busy, or the log long? What was acknowledged is on disk: start it again.",
+        ) from error
+    except ray.exceptions.ActorDiedError as error:
+        reason = str(error).strip().rpartition("\n")[2].strip()  # of Ray's text, a traceback: `Class: why`
+        if reason.startswith("aoray.errors."):
+            reason = reason.partition(": ")[2]
+        raise Unavailable(
+            f"an actor can't start: {reason}", hint=f"What was acknowledged is in {data}, as it was."
+        ) from error
+    except ray.exceptions.RayTaskError as error:
+        raise error.as_instanceof_cause() from error
+
+
+def wait_healthy(settings: Settings) -> Mapping[str, Any]:
+    """Wait until `/health` answers 200, and return the answer."""
+    deadline = time.monotonic() + limits.START_SECONDS_MAX
+    while True:
+        response = httpx.get(f"{settings.url}/health", timeout=limits.START_SECONDS_MAX)
+        if response.status_code == httpx.codes.OK:
+            return dict(response.json())
+        if time.monotonic() > deadline:
+            raise Unavailable(f"the computer is not ready: {response.text}")
+        time.sleep(0.05)

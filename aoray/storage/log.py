@@ -1,0 +1,329 @@
+"""The durable log of one shard: every process's ordered entries, the terms that fence writers, and what is
+to be brought to Arweave (`storage.uploads`) and attested (`storage.attestation_cursors`).
+
+Where in a message's journey: the shard appends one batch in one transaction, and nobody is told of a message
+before that transaction is on the disk (WAL, `synchronous=FULL`). Gateways and process actors read it through
+`aoray.storage.log_reader` on connections of their own.
+
+Invariants, kept by the schema as well as by the rules: a process has each nonce once and each message once;
+an assignment id occurs once; `processes` holds exactly the head of what `entries` holds. Whoever writes holds
+a *term*, taken with `take_over()`; each write checks it inside its transaction, so a shard that was replaced
+can never write again (`StaleTerm`).
+
+On failure: `StaleTerm` means stop; any other fault of the disk is `Unavailable`, nothing of the batch is in
+the log, and the caller opens the log again before it goes on (after a failed fsync, a connection can't be
+trusted).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import orjson
+
+from aoray import limits
+from aoray.errors import ClientError, StaleTerm
+from aoray.protocol.assignments import Head, LogEntry
+from aoray.protocol.signed import SignedBytes
+from aoray.storage import attestation_cursors as attested
+from aoray.storage import crontab, decisions, uploads
+from aoray.storage.attestation_cursors import Attested
+from aoray.storage.crontab import CronState, Crontab, advance
+from aoray.storage.decisions import Decisions
+from aoray.storage.records import PlacedProcess, ProcessState, Slot
+from aoray.storage.sql import SqlTransaction, as_unavailable, sqlite_transaction, statements, upsert_sql
+from aoray.storage.uploads import Uploads
+
+SCHEMA_VERSION = 3
+FAULT = "the log does not work"
+
+SCHEMA = """
+CREATE TABLE entries (
+    seq INTEGER PRIMARY KEY,           -- the order of the whole shard: what the flusher follows
+    process_id TEXT NOT NULL,
+    nonce INTEGER NOT NULL,
+    message_id TEXT NOT NULL,          -- of the process itself for nonce 0
+    assignment_id TEXT NOT NULL UNIQUE,
+    timestamp INTEGER NOT NULL,        -- ms, strictly increasing within a process
+    item BLOB NOT NULL,
+    assignment BLOB NOT NULL,
+    envelope TEXT NOT NULL DEFAULT 'ans104'  -- of the item
+);
+CREATE UNIQUE INDEX entries_by_nonce ON entries (process_id, nonce);
+CREATE UNIQUE INDEX entries_by_message ON entries (message_id, process_id);
+CREATE TABLE processes (
+    process_id TEXT PRIMARY KEY,
+    own INTEGER NOT NULL,              -- it asked for an actor of its own
+    term INTEGER NOT NULL,             -- raised by each placement
+    actor TEXT NOT NULL,               -- where it is placed; '' if nowhere
+    nonce INTEGER NOT NULL,            -- this and what follows: its head
+    assignment_id TEXT NOT NULL,
+    hash_chain TEXT NOT NULL,
+    timestamp INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX processes_by_actor ON processes (actor, process_id);
+CREATE TABLE shard (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    term INTEGER NOT NULL,
+    block_height INTEGER NOT NULL      -- the last one that was written in an assignment
+);
+INSERT INTO shard VALUES (1, 0, 0);
+"""
+BESIDE = crontab.SCHEMA + uploads.SCHEMA + attested.SCHEMA
+# A log of version 1 had two cursors in `shard` instead of uploads; the last ones had crons.
+UPGRADE_FROM_1 = """
+INSERT INTO uploads SELECT 1, 0, flushed, 0, 0, 1, '', '', x'', 0, 0, 0 FROM shard WHERE flushed > 0;
+INSERT INTO uploads SELECT 2, flushed, planned, 0, 0, 0, '', '', x'', 0, 0, 0 FROM shard
+    WHERE planned > flushed;
+ALTER TABLE shard DROP COLUMN flushed;
+ALTER TABLE shard DROP COLUMN planned;
+"""
+UPGRADES = {  # by the version that each leads on from; what is written there already is not rewritten
+    1: BESIDE + UPGRADE_FROM_1,
+    2: "ALTER TABLE entries ADD COLUMN envelope TEXT NOT NULL DEFAULT 'ans104';\n",
+}
+
+# Tables that came later, and that an aoray of the same version without them can do without.
+LATER_SCHEMA = decisions.SCHEMA
+
+
+def script_from(version: int) -> str:
+    """Return what makes the tables of that version (0: none) this one's, in one transaction."""
+    if version == 0:
+        return SCHEMA + BESIDE
+    return "".join(UPGRADES[each] for each in range(version, SCHEMA_VERSION))
+
+
+HEAD = ("nonce", "assignment_id", "hash_chain", "timestamp")
+PLACE = upsert_sql("processes", ["process_id"], ["own", "term", "actor", *HEAD])
+# A process that stays where it is: nothing to write in the index by actors.
+MOVE_HEAD = (
+    f"UPDATE processes SET {', '.join(f'{column} = ?' for column in HEAD)} WHERE process_id = ? AND term = ?"
+)
+
+
+class Log(Protocol):
+    """The log as a shard needs it, so that another store can take SQLite's place. One thread at a time."""
+
+    crons: Crontab
+    uploads: Uploads
+    attested: Attested
+    decisions: Decisions
+
+    def upgrade(self) -> None: ...
+    def take_over(self) -> int: ...
+    def block_height(self) -> int: ...
+    def last_timestamp(self) -> int: ...
+    def last_assignment(self) -> bytes | None: ...
+    def latest_ms(self) -> int: ...
+    def processes(self, process_ids: Iterable[str]) -> dict[str, ProcessState]: ...
+    def slots(self, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Slot]: ...
+    def spawned(self, process_id: str) -> tuple[SignedBytes, bytes] | None: ...
+    def append(
+        self,
+        entries: Sequence[LogEntry],
+        changed: Mapping[str, ProcessState],
+        block_height: int,
+        crons: Sequence[CronState] = (),
+    ) -> None: ...
+    def counts(self) -> dict[str, int]: ...
+    def placed(self, after: str, limit: int, actor: str | None = None) -> list[PlacedProcess]: ...
+    def close(self) -> None: ...
+
+
+class SqlLog:
+    """The common part of the logs in SQL. Used from one thread at a time."""
+
+    def __init__(self) -> None:
+        self._term = -1  # nobody's: nothing can be written before take_over()
+        self._block_height = -1  # the last that was written from here
+        self.crons = Crontab(self._rows, self._writing)
+        self.uploads = Uploads(self._rows, self._writing)
+        self.attested = Attested(self._rows, self._writing)
+        self.decisions = Decisions(self._rows, self._writing)
+
+    def _rows(self, query: str, *values: Any) -> list[Any]:
+        """What a query finds."""
+        raise NotImplementedError
+
+    def _writing(self) -> AbstractContextManager[SqlTransaction]:
+        """One durable transaction of the holder of the term."""
+        raise NotImplementedError
+
+    def block_height(self) -> int:
+        """Return the last block height that was used."""
+        return int(self._rows("SELECT block_height FROM shard")[0][0])
+
+    def last_timestamp(self) -> int:
+        """Return when the last entry was ordered; 0 if there is none."""
+        rows = self._rows("SELECT timestamp FROM entries ORDER BY seq DESC LIMIT 1")
+        return int(rows[0][0]) if rows else 0
+
+    def latest_ms(self) -> int:
+        """Return the highest timestamp of all processes; 0 if there is none. Reads all of them."""
+        return int(self._rows("SELECT ifnull(max(timestamp), 0) FROM processes")[0][0])
+
+    def last_assignment(self) -> bytes | None:
+        """Return the assignment of the last entry, as an item; None if there is none."""
+        rows = self._rows("SELECT assignment FROM entries ORDER BY seq DESC LIMIT 1")
+        return bytes(rows[0][0]) if rows else None
+
+    def processes(self, process_ids: Iterable[str]) -> dict[str, ProcessState]:
+        """Return the states of those processes that exist."""
+        rows = self._rows(
+            "SELECT p.* FROM json_each(?) j CROSS JOIN processes p ON p.process_id = j.value",
+            _json(process_ids),
+        )
+        return {
+            process_id: ProcessState(Head(nonce, assignment_id, chain, timestamp), bool(own), term, actor)
+            for process_id, own, term, actor, nonce, assignment_id, chain, timestamp in rows
+        }
+
+    def slots(self, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Slot]:
+        """Return the slots of those (process, message) pairs that were scheduled before."""
+        rows = self._rows(
+            "SELECT e.process_id, e.message_id, e.assignment_id, e.nonce, e.timestamp FROM json_each(?) j"
+            " CROSS JOIN entries e ON e.process_id = j.value->>0 AND e.message_id = j.value->>1",
+            _json(pairs),
+        )
+        return {(process_id, message_id): Slot(*slot) for process_id, message_id, *slot in rows}
+
+    def spawned(self, process_id: str) -> tuple[SignedBytes, bytes] | None:
+        """Return the item of a process, and the assignment of its nonce 0."""
+        query = "SELECT item, envelope, assignment FROM entries WHERE process_id = ? AND nonce = 0"
+        rows = self._rows(query, process_id)
+        return (SignedBytes(*rows[0][:2]), rows[0][2]) if rows else None
+
+    def append(
+        self,
+        entries: Sequence[LogEntry],
+        changed: Mapping[str, ProcessState],
+        block_height: int,
+        crons: Sequence[CronState] = (),
+    ) -> None:
+        """Write a batch and the states it leads to; on return it is on disk."""
+        with self._writing() as db:
+            db.executemany(
+                "INSERT INTO entries"
+                " (process_id, nonce, message_id, assignment_id, timestamp, item, assignment, envelope)"
+                " VALUES (?,?,?,?,?,?,?,?)",
+                entries,
+            )
+            heads = [(*state.head, pid, state.term) for pid, state in changed.items() if state.head]
+            if db.executemany(MOVE_HEAD, heads).rowcount < len(heads):  # one is new, or goes elsewhere
+                db.executemany(
+                    PLACE, [(pid, s.own, s.term, s.actor, *s.head) for pid, s in changed.items() if s.head]
+                )
+            if block_height > self._block_height:
+                db.execute(
+                    "UPDATE shard SET block_height = ? WHERE block_height < ?", [block_height, block_height]
+                )
+            if crons:
+                advance(db, crons)
+        self._block_height = max(self._block_height, block_height)
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of processes on each actor."""
+        return dict(self._rows("SELECT actor, count(*) FROM processes GROUP BY actor"))
+
+    def placed(self, after: str, limit: int, actor: str | None = None) -> list[PlacedProcess]:
+        """Return a page of the processes (of one actor) in the order of their ids."""
+        where = "process_id > ?" if actor is None else "process_id > ? AND actor = ?"
+        columns = "process_id, own, term, actor, nonce"
+        query = f"SELECT {columns} FROM processes WHERE {where} ORDER BY process_id LIMIT ?"
+        rows = self._rows(query, *([after, limit] if actor is None else [after, actor, limit]))
+        return [PlacedProcess(pid, bool(own), term, name, nonce) for pid, own, term, name, nonce in rows]
+
+
+class SqliteLog(SqlLog):
+    """The log in one SQLite file. One writer, fenced by its term; used from one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        super().__init__()
+        self._path = path
+        with as_unavailable(FAULT):
+            self._db = sqlite3.connect(
+                path, timeout=limits.SQLITE_BUSY_SECONDS_MAX, isolation_level=None, check_same_thread=False
+            )
+            try:
+                self._db.execute("PRAGMA journal_mode=WAL")
+                self._db.execute("PRAGMA synchronous=FULL")
+                self._create()
+            except BaseException:
+                self._db.close()
+                raise
+
+    def _create(self) -> None:
+        """Make the tables, whole or not at all: readers go by `user_version`."""
+        with sqlite_transaction(self._db):
+            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            _refuse_later(version, self._path)
+            for statement in statements(LATER_SCHEMA):
+                self._db.execute(statement)
+            if version == 0:
+                self._run_script(version)
+
+    def _run_script(self, version: int) -> None:
+        for statement in statements(script_from(version)):
+            self._db.execute(statement)
+        self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+    def upgrade(self) -> None:
+        """Make this version's tables of an earlier one's, whole or not at all."""
+        with as_unavailable(FAULT), sqlite_transaction(self._db):
+            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            if version < SCHEMA_VERSION:
+                self._run_script(version)
+
+    def take_over(self) -> int:
+        """Become the one writer: raise the term, durably, so that every earlier writer is refused from
+        now on."""
+        self.upgrade()
+        with as_unavailable(FAULT), sqlite_transaction(self._db):
+            self._db.execute("UPDATE shard SET term = term + 1")
+            self._term = int(self._db.execute("SELECT term FROM shard").fetchone()[0])
+        return self._term
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """One durable transaction of the holder of the term."""
+        with as_unavailable(FAULT), sqlite_transaction(self._db):
+            term = self._db.execute("SELECT term FROM shard").fetchone()[0]
+            if term != self._term:
+                raise StaleTerm("the shard has a later holder", term=self._term, held=term)
+            yield self._db
+
+    def _rows(self, query: str, *values: Any) -> list[Any]:
+        with as_unavailable(FAULT):
+            return self._db.execute(query, values).fetchall()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+
+def check_version(path: Path) -> None:
+    """Refuse a log that a later aoray made, since only that one knows its contents. Raises `ClientError`."""
+    if not path.exists():
+        return
+    with as_unavailable(FAULT), closing(sqlite3.connect(path, timeout=limits.SQLITE_BUSY_SECONDS_MAX)) as db:
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+    _refuse_later(version, path)
+
+
+def _refuse_later(version: int, path: Path) -> None:
+    if version > SCHEMA_VERSION:
+        raise ClientError(
+            f"{path} was made by a later aoray (version {version} of its tables; this one knows"
+            f" {SCHEMA_VERSION})",
+            hint="Start that aoray on it, or give this one another --data. Nothing in it was changed.",
+        )
+
+
+def _json(values: Iterable[object]) -> str:
+    return orjson.dumps(list(values)).decode()

@@ -1,0 +1,1 @@
+"""A log checked from Arweave alone."""

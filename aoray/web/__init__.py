@@ -1,0 +1,1 @@
+"""HTTP without AO: servers, connections and their bounds, errors as JSON."""
