@@ -43,9 +43,14 @@ class PendingActivation(NamedTuple):
 class ActivationIO(Protocol):
     """The work of an activation that other threads do."""
 
-    def spawned(self, process_ids: Sequence[str]) -> Awaitable[Sequence[SpawnedProcess | None]]: ...
-    def begin(self, batch: Sequence[StartRequest]) -> Awaitable[Sequence[StartOutcome]]: ...
-    def ended(self, effect: Activate, term: int, outcome: StartOutcome) -> None: ...
+    def spawned(self, process_ids: Sequence[str]) -> Awaitable[Sequence[SpawnedProcess | None]]:
+        """Return the spawn of each process; None for one that the log does not have."""
+
+    def begin(self, batch: Sequence[StartRequest]) -> Awaitable[Sequence[StartOutcome]]:
+        """Start a batch of processes on the evaluating thread; an outcome for each."""
+
+    def ended(self, effect: Activate, term: int, outcome: StartOutcome) -> None:
+        """Note how the activation of a process ended."""
 
 
 class Activation:
@@ -157,11 +162,13 @@ class Activation:
 
 
 def log_fault(done: Future[object]) -> None:
+    """Log the exception of a future that nobody waits for, if it has one."""
     if not done.cancelled() and (error := done.exception()) is not None:
         logger.error("a fault on the evaluating thread: %r", error, exc_info=error)
 
 
 def not_here(process_id: str) -> AorayError:
+    """Return the error for a call about a process that this actor does not hold."""
     return Unavailable(
         f"process {process_id} is not on this actor", process_id=process_id, hint="It is being placed."
     )

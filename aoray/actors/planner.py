@@ -104,6 +104,7 @@ class Process:
 
     @property
     def ready(self) -> bool:
+        """Whether its next entry can be evaluated in the next plan."""
         return self.live and not self.takes_long and self.frontier >= self.next_nonce
 
     @property

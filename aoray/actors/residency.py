@@ -40,6 +40,7 @@ class CheckpointCost:
 
     @property
     def is_due(self) -> bool:
+        """Whether a replay of what was evaluated since the last checkpoint costs more than a new one."""
         return self.seconds >= limits.CHECKPOINT_COSTS * self.cost_seconds
 
 

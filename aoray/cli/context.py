@@ -29,12 +29,14 @@ class Group(click.Group):
     call); with `--json` the error's JSON on standard output, as the computer would answer it."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the words; `--json` is noticed first, so that a wrong call is reported as JSON too."""
         before = args[: args.index("--")] if "--" in args else args
         if "--json" in before:  # known before the words are parsed, of which one may be wrong
             ctx.meta[AS_JSON] = True
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, and print an error of aoray or of a file in place of a traceback."""
         if os.environ.get("NO_COLOR"):
             ctx.color = False
         try:

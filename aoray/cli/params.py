@@ -23,6 +23,7 @@ class Command(click.Command):
         return is_id(word)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the words, and refuse what must be an id and is not one."""
         rest = super().parse_args(ctx, [MARK + word if self.is_word(word) else word for word in args])
         ctx.params = {name: _unmarked(value) for name, value in ctx.params.items()}
         for name in IDS:
@@ -38,6 +39,7 @@ class TextCommand(Command):
     a dash may be an option that is spelled wrongly.)"""
 
     def is_word(self, word: str) -> bool:
+        """Return whether this argument is an id, a number or a sentence."""
         return super().is_word(word) or bool(TEXT.match(word))
 
 

@@ -55,6 +55,7 @@ class SettingsCommand(click.Command):
     """A command whose help lists the settings by section."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, each under the section of its setting."""
         section_of = {each.name: each.section for each in SETTINGS}
         sections: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):

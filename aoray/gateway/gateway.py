@@ -48,7 +48,10 @@ class Addresses(NamedTuple):
 class ResultStore(Outboxes, Protocol):
     """The results, as `storage.results` keeps them."""
 
-    def get(self, process_id: str, any_id: str) -> ResultRow | None: ...
+    def get(self, process_id: str, any_id: str) -> ResultRow | None:
+        """Return the result of a message, by the id of the message or of its assignment; None if it is not
+        stored."""
+
     def page(
         self,
         process_id: str,
@@ -58,13 +61,23 @@ class ResultStore(Outboxes, Protocol):
         sort: Sort,
         limit: int,
         ticks: bool = False,
-    ) -> tuple[Sequence[ResultRow], bool]: ...
-    def last_nonce(self, process_id: str) -> int: ...
-    def diverged(self) -> dict[str, Divergence]: ...
-    def has_error(self, process_id: str, nonce: int) -> bool | None: ...
+    ) -> tuple[Sequence[ResultRow], bool]:
+        """Return up to `limit` results with nonces above `after` and up to `to`, and whether others follow;
+        with `ticks`, those of cron messages only."""
+
+    def last_nonce(self, process_id: str) -> int:
+        """Return the highest nonce of a process that has a result; -1 if none has."""
+
+    def diverged(self) -> dict[str, Divergence]:
+        """Return the processes whose second evaluation differed from what is stored, by process id."""
+
+    def has_error(self, process_id: str, nonce: int) -> bool | None:
+        """Return whether the result of a slot is an error; None if it is not stored."""
 
 
 class Gateway:
+    """Everything that the dialects of one gateway share: what it reads, whom it calls, and what it counts."""
+
     def __init__(
         self,
         settings: Settings,

@@ -113,6 +113,7 @@ class GatewayActor(ExportsMetrics):
         return await self._drivers.exchange(driver, asks)
 
     async def stats(self) -> dict[str, int]:
+        """Return the gateway's counters, for people and metrics."""
         return self._gateway.counts()
 
     def _serve(self, settings: Settings) -> None:

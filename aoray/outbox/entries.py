@@ -81,6 +81,8 @@ class InvalidEntry(NamedTuple):
 
 
 class Outbox(NamedTuple):
+    """The entries of one result's outbox, and those that were left out with the reason."""
+
     messages: list[MessageSpec]
     spawns: list[SpawnSpec]
     assignments: list[AssignmentSpec]

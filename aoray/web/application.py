@@ -193,10 +193,12 @@ def application(title: str, table: RouteTable = NO_TABLE) -> FastAPI:
 
 
 def json_response(content: Any, status: int = 200) -> Response:
+    """Return a response with this content as JSON."""
     return Response(orjson.dumps(content), status, media_type="application/json")
 
 
 def error_response(error: AorayError, status: int | None = None) -> Response:
+    """Return the response for an error: its status, its JSON, and `Retry-After` where the error says when."""
     response = json_response(body_of(error), status or status_of(error))
     if (seconds := error.details.get("retry_after_s")) is not None:
         response.headers["retry-after"] = str(seconds)

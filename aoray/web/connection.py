@@ -61,6 +61,7 @@ class HttpFastRequest:
         return self._protocol.is_closed
 
     async def is_gone(self) -> bool:
+        """Return whether the client has gone."""
         return self.is_closed
 
     def answer(self, status: bytes, rest: bytes) -> None:
@@ -107,9 +108,11 @@ class BoundedProtocol(HttpToolsProtocol):
 
     @property
     def is_closed(self) -> bool:
+        """Whether nothing more is read from or answered on this connection."""
         return self._refused or self.transport.is_closing()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Count a new connection for its address, and close it if even refusals are at their bound."""
         super().connection_made(transport)
         transport.set_write_buffer_limits(high=0)  # so that whatever is not read is known
         self._who = key_of(self.client[0]) if self.client else LOCAL
@@ -124,6 +127,7 @@ class BoundedProtocol(HttpToolsProtocol):
                 self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Give back everything that was counted for the connection."""
         self._stop_timer()
         self._count_unread(0)
         if self._counted:
@@ -185,6 +189,7 @@ class BoundedProtocol(HttpToolsProtocol):
             await self.flow.drain()
 
     def data_received(self, data: bytes) -> None:
+        """Parse what arrived, within the bounds of a head in bytes and time."""
         if self.is_closed:
             return
         self._heard = True
@@ -201,19 +206,23 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse_head()
 
     def on_message_begin(self) -> None:
+        """Start to count the head of a request."""
         super().on_message_begin()
         self._in_head = True
         self._fields, self._fed = 0, -self._feeding
 
     def on_url(self, url: bytes) -> None:
+        """Count the bytes of the URL, or of a part of it."""
         self._count(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        """Count the bytes of a header."""
         self._count(len(name) + len(value))
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        """Choose the path of a request: refuse it, keep it for the fast path, or hand it to ASGI."""
         self._stop_timer()
         if self._beyond:
             self._answer_beyond()
@@ -247,6 +256,7 @@ class BoundedProtocol(HttpToolsProtocol):
         )
 
     def on_body(self, body: bytes) -> None:
+        """Keep a part of a body for the fast path, or hand it to ASGI."""
         if self._handler is None:
             if self.cycle is not None:
                 super().on_body(body)
@@ -254,6 +264,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._body += body
 
     def on_message_complete(self) -> None:
+        """Answer a request on the fast path, or tell ASGI that its body is whole."""
         self._in_body = False
         if self._handler is None:
             if self.cycle is not None:
@@ -365,10 +376,17 @@ class FastRequest(Protocol):
     scope: dict[str, Any]
 
     @property
-    def is_closed(self) -> bool: ...
-    async def is_gone(self) -> bool: ...
-    def answer(self, status: bytes, rest: bytes) -> None: ...
-    async def answer_long(self, status: bytes, head: bytes, body: bytes) -> None: ...
+    def is_closed(self) -> bool:
+        """Whether the client has gone, so that nobody reads an answer."""
+
+    async def is_gone(self) -> bool:
+        """Return whether the client has gone."""
+
+    def answer(self, status: bytes, rest: bytes) -> None:
+        """Write the response, once: its status line, then the other headers and the body."""
+
+    async def answer_long(self, status: bytes, head: bytes, body: bytes) -> None:
+        """Write a response whose body is sent as fast as the client reads it."""
 
 
 Handler = Callable[[FastRequest, bytes], None]
@@ -377,4 +395,5 @@ Handler = Callable[[FastRequest, bytes], None]
 class FastPath(Protocol):
     """A handler that answers some requests without ASGI; a dialect has one."""
 
-    def handler(self, method: bytes, url: bytes) -> Handler | None: ...
+    def handler(self, method: bytes, url: bytes) -> Handler | None:
+        """Return the handler of a request by method and URL; None if it takes the slow path."""

@@ -39,6 +39,7 @@ def an_object(**properties: Schema) -> Schema:
 
 
 def a_page(info: str, more: str) -> Schema:
+    """Return the schema of a page: `info` with the boolean `more`, and edges with nodes and cursors."""
     return an_object(**{
         info: an_object(**{more: {"type": "boolean"}}),
         "edges": {"type": "array", "items": an_object(node={"type": "object"}, cursor=STRING)},
@@ -88,6 +89,7 @@ class DocumentedApp(FastAPI):
     table: RouteTable = MappingProxyType({})
 
     def openapi(self) -> dict[str, Any]:
+        """Return FastAPI's description, with the plain routes and the table's descriptions added to it."""
         made, schema = self.openapi_schema is None, super().openapi()  # which FastAPI keeps
         if made:
             paths = schema.setdefault("paths", {})

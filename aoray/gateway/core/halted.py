@@ -30,7 +30,8 @@ Shown = dict[str, dict[str, Any]]
 class Divergences(Protocol):
     """The results store, as far as divergences are read from it."""
 
-    def diverged(self) -> dict[str, Divergence]: ...
+    def diverged(self) -> dict[str, Divergence]:
+        """Return the processes whose second evaluation differed from what is stored, by process id."""
 
 
 class Halted:

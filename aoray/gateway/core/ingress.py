@@ -63,10 +63,12 @@ class Ingress:
 
     @property
     def queued(self) -> int:
+        """The number of messages that wait for a shard."""
         return sum(map(len, self._batchers + self._pushed))
 
     @property
     def calls_total(self) -> int:
+        """The number of calls to shards so far."""
         return sum(batcher.calls_total for batcher in self._batchers + self._pushed)
 
     async def submit(self, submission: Submission) -> Receipt:

@@ -26,6 +26,7 @@ class ProcessLocations:
         self._known: BoundedDict[str, str] = BoundedDict(limits.PROCESSES_KNOWN_MAX)
 
     def set(self, process_id: str, actor: str) -> None:
+        """Note the actor that now holds a process."""
         self._known[process_id] = actor
 
     def get(self, process_id: str) -> str:
@@ -33,6 +34,8 @@ class ProcessLocations:
         return self._known.get(process_id) or ""
 
     async def actor(self, process_id: str, *, refresh: bool = False) -> str:
+        """Return the name of the actor that holds a process; with `refresh`, ask its shard even if one is
+        known. Raises `UnknownProcess`, and `Unavailable` while the process is being placed."""
         known = self._known.get(process_id)
         if known is not None and not refresh:
             return known

@@ -46,22 +46,43 @@ log = logging.getLogger(__name__)
 class LogView(Protocol):
     """The log, as `storage.log_reader` reads it."""
 
-    def process(self, process_id: str) -> LogEntry | None: ...
-    def entry(self, process_id: str, any_id: str) -> LogEntry | None: ...
-    def entries(self, process_id: str, after_nonce: int, limit: int, to_nonce: int) -> LogPage: ...
-    def entries_by_time(self, process_id: str, after: int, to: int, limit: int) -> LogPage: ...
-    def latest(self, process_id: str) -> LogEntry | None: ...
-    def find_message(self, message_id: str) -> SignedBytes | None: ...
+    def process(self, process_id: str) -> LogEntry | None:
+        """Return slot 0 of a process; None if the log has no such process."""
+
+    def entry(self, process_id: str, any_id: str) -> LogEntry | None:
+        """Return the slot of a message, by its id or its assignment's id; None if there is none."""
+
+    def entries(self, process_id: str, after_nonce: int, limit: int, to_nonce: int) -> LogPage:
+        """Return up to `limit` slots with nonces above `after_nonce`, up to `to_nonce`."""
+
+    def entries_by_time(self, process_id: str, after: int, to: int, limit: int) -> LogPage:
+        """Return up to `limit` slots with timestamps (ms) above `after`, up to `to`."""
+
+    def latest(self, process_id: str) -> LogEntry | None:
+        """Return the last slot of a process; None if the log has no such process."""
+
+    def find_message(self, message_id: str) -> SignedBytes | None:
+        """Return the signed bytes of a message in the log of any process; None if no log has it."""
 
 
 class Arweave(Protocol):
     """Arweave, as the gateway reads it (`arweave.client`)."""
 
-    def tags(self, id: str) -> Awaitable[Sequence[Tag]]: ...
-    def item(self, id: str, bytes_max: int = ...) -> Awaitable[DataItem]: ...
-    def signed(self, id: str) -> Awaitable[DataItem]: ...
-    def height(self) -> Awaitable[int]: ...
-    def post_item(self, raw: bytes) -> Awaitable[str]: ...
+    def tags(self, id: str) -> Awaitable[Sequence[Tag]]:
+        """Return the tags of an item. Raises `NotFound`, and `Unavailable` while no gateway
+        answers."""
+
+    def item(self, id: str, bytes_max: int = ...) -> Awaitable[DataItem]:
+        """Return an item with its data, which must verify. Raises `TooLarge` beyond `bytes_max`."""
+
+    def signed(self, id: str) -> Awaitable[DataItem]:
+        """Return an item, or a layer-1 transaction in the form of one, which must verify."""
+
+    def height(self) -> Awaitable[int]:
+        """Return the height of the chain, in blocks."""
+
+    def post_item(self, raw: bytes) -> Awaitable[str]:
+        """Upload an item to a bundler, and return the item's id."""
 
 
 class ModuleTags(NamedTuple):
@@ -72,6 +93,9 @@ class ModuleTags(NamedTuple):
 
 
 class Lookups:
+    """What a gateway reads of processes, modules and messages, from the log and from Arweave, with bounded
+    caches of each."""
+
     def __init__(self, reader: LogView, arweave: Arweave, store_executor: StoreExecutor) -> None:
         self.reader = reader
         self.store_executor = store_executor

@@ -32,6 +32,8 @@ Stored = Callable[[], Awaitable[bytes | None]]
 
 
 class PendingResults:
+    """The messages of one gateway between order and result: receipts, lags, waiters."""
+
     def __init__(
         self,
         name: str,
@@ -58,6 +60,7 @@ class PendingResults:
         return len(self._waiters)
 
     def fresh(self, process_id: str, message_id: str) -> bytes | None:
+        """Return a result that was delivered a moment ago; None if it was not, or is forgotten."""
         return self._fresh.get((process_id, message_id))
 
     def ordered(self, submission: Submission, receipt: Receipt) -> None:
@@ -88,6 +91,7 @@ class PendingResults:
         return waiter
 
     def deliver(self, results: Sequence[ResultDelivery]) -> None:
+        """Take results that an actor delivers, and wake everyone who waits for one of them."""
         self.deliveries_total += 1
         self.backpressure.delivered([(process_id, id) for process_id, id, _ in results], time.monotonic())
         for process_id, message_id, result in results:
@@ -166,6 +170,7 @@ class PendingResults:
         return watch
 
     def forget(self, key: Key, waiter: asyncio.Future[bytes]) -> None:
+        """Remove a waiter that is no longer needed."""
         waiters = self._waiters.get(key)
         if waiters is not None:
             waiters.discard(waiter)

@@ -49,7 +49,7 @@ class Debt:
 
 
 class Backpressure:
-    """What one gateway knows of lags and debts."""
+    """The lags and debts of processes and actors, as one gateway measures them."""
 
     def __init__(self) -> None:
         self._awaited: dict[Key, PendingResult] = {}  # the oldest first
@@ -68,6 +68,8 @@ class Backpressure:
         return key in self._awaited
 
     def accepted(self, key: Key, actor: str, now_s: float) -> None:
+        """Note a message that was ordered at `now_s` and whose result `actor` owes; beyond the bound the
+        oldest is forgotten."""
         if len(self._awaited) >= limits.RECEIPTS_MAX:
             self._settle(next(iter(self._awaited)), None)
         self._settle(key, None)

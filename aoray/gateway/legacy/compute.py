@@ -223,10 +223,12 @@ async def _long(gateway: Gateway, process_id: str) -> dict[str, Any] | None:
 
 
 def info(gateway: Gateway) -> Response:
+    """Return the response of the compute unit's `GET /`: its address and the time in ms."""
     return json_response({"address": gateway.addresses.compute, "timestamp": clock_ms()})
 
 
 def router(gateway: Gateway) -> APIRouter:
+    """Return the routes of the compute unit (docs/wire-contract.md §3), those of the fast path excepted."""
     routes = APIRouter(tags=["compute"])
 
     @routes.get("/results/{process_id}")

@@ -20,11 +20,14 @@ from aoray.storage.records import Sort
 
 
 class Position(NamedTuple):
+    """A position in a process's results: a timestamp in ms, and the order of the page it came from."""
+
     timestamp: int
     sort: Sort | None
 
 
 def cursor(timestamp: int, nonce: int, sort: Sort) -> str:
+    """Return the cursor of a slot, as base64 of JSON."""
     fields = {"timestamp": timestamp, "ordinate": str(nonce), "cron": None, "sort": sort}
     return base64.b64encode(orjson.dumps(fields)).decode()
 
@@ -38,6 +41,7 @@ def parse_cursor(text: str, field: str) -> Position:
 
 
 def sort_of(text: Any) -> Sort:
+    """Return the order that a query asks for. Raises `MalformedInput` for anything but ASC and DESC."""
     if text not in ("ASC", "DESC"):
         raise MalformedInput(f"sort is {_shown(text)}", field="sort", hint="It is ASC or DESC.")
     return "ASC" if text == "ASC" else "DESC"

@@ -67,6 +67,7 @@ def post_route(gateway: Gateway) -> Route:
 
 
 def router(gateway: Gateway) -> APIRouter:
+    """Return the routes of the messenger (docs/wire-contract.md §4) except `POST /`."""
     routes = APIRouter(tags=["messenger"])
 
     @routes.post("/monitor/{process_id}")

@@ -15,6 +15,7 @@ from aoray.protocol.tags import as_json, first
 
 
 def owner(item: SignedMessage) -> dict[str, str]:
+    """Return the owner of an item in the form of a schedule: address and public key, both base64url."""
     return {"address": item.address, "key": item.owner_key}
 
 
@@ -33,6 +34,7 @@ def message(item: SignedMessage) -> dict[str, Any]:
 
 
 def assignment(item: SignedMessage) -> dict[str, Any]:
+    """Return an assignment in the form of a schedule."""
     return {
         "id": item.id,
         "owner": owner(item),

@@ -56,6 +56,7 @@ class ScheduleRoute(Route):
     """A route that leaves requests without a query of the scheduler unit to the routes that follow."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Match as `Route` does, and only requests whose query is the scheduler unit's."""
         match, child = super().matches(scope)
         if match is not Match.NONE and not asks_schedule(QueryParams(scope["query_string"])):
             return Match.NONE, {}
@@ -63,6 +64,7 @@ class ScheduleRoute(Route):
 
 
 def address(gateway: Gateway) -> Response:
+    """Return the response of the scheduler unit's `GET /`: its address and the time in ms."""
     return json_response({"timestamp": str(clock_ms()), "address": gateway.addresses.scheduler})
 
 
@@ -72,6 +74,7 @@ def asks_schedule(query: Mapping[str, str]) -> bool:
 
 
 def router(gateway: Gateway) -> APIRouter:
+    """Return the routes of the scheduler unit (docs/wire-contract.md §2) except `POST /` and `GET /{id}`."""
     routes = APIRouter(tags=["scheduler"])
 
     @routes.get("/timestamp")

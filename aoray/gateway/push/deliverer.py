@@ -68,6 +68,8 @@ class AttemptResult(NamedTuple):
 
 
 class OutboxDeliverer:
+    """Delivers the entries of outboxes, one attempt at a time: signs an item, then orders or uploads it."""
+
     def __init__(
         self,
         ingress: Ingress,

@@ -65,12 +65,20 @@ class Outboxes(Protocol):
 
     deliveries: Deliveries
 
-    def at(self, process_id: str, nonce: int) -> ResultRow | None: ...
-    def find(self, process_id: str, name: str) -> ResultRow | None: ...
-    def unpushed(self, limit: int, after: Reference) -> Sequence[Reference]: ...
+    def at(self, process_id: str, nonce: int) -> ResultRow | None:
+        """Return the result of a slot; None if it is not stored."""
+
+    def find(self, process_id: str, name: str) -> ResultRow | None:
+        """Return the result of a slot, by its nonce or by the id of its message or assignment."""
+
+    def unpushed(self, limit: int, after: Reference) -> Sequence[Reference]:
+        """Return up to `limit` results that still have entries to push, in order, those after `after`."""
 
 
 class Pusher:
+    """The queue of results whose outboxes are to be pushed, with bounds and turns for all processes of a
+    gateway."""
+
     def __init__(
         self,
         deliverer: OutboxDeliverer,
