@@ -1,20 +1,18 @@
-"""Fuel means time: what may take long costs more than an instruction, and the worst modules end in time."""
+"""Fuel means time: what may take long costs more than an instruction. How long the worst
+modules take is measured by `python -m benchmarks.fuel`, not asserted here: it depends on the machine."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from guests import wat
 
-from aoray.limits import FUEL_DEFAULT
 from aoray.vm.engines import ENGINES, NEWEST
 from aoray.vm.engines import Engine as Rules
 from aoray.vm.interface import Limits
 from aoray.vm.wasm import WasmInstance, compiler, pages, rewriter
 from aoray.vm.wasm.engine import WasmModule
-from benchmarks.fuel import WORST, measured
 
 FIRST, NOW = ENGINES[1], ENGINES[NEWEST]
 ANSWER = '{\\"ok\\":true,\\"response\\":{}}'
@@ -81,11 +79,3 @@ def test_the_calendar_is_paid_by_the_length_of_the_format() -> None:
 
     assert grown(NOW) > 100 * 5 * NOW.host_call_turns
     assert grown(FIRST) < 5 * NOW.host_call_turns
-
-
-@pytest.mark.parametrize(
-    "name", ["loads that follow each other over 512 MiB", "ref.func", "memory.copy of 8 bytes all over"]
-)
-def test_the_default_fuel_ends_within_ten_seconds_in_the_worst_modules(tmp_path: Path, name: str) -> None:
-    """By the time of the processor, of which other tests take nothing; see docs/fuel.md for all of them."""
-    assert measured(tmp_path, WORST[name]) * FUEL_DEFAULT < 10e9
