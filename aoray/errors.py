@@ -1,4 +1,5 @@
-"""What can go wrong, as one tree; every error says whose fault it is.
+"""The tree of errors: the class of an error says whether the request, the process or the computer is at
+fault.
 
     AorayError
     ├── ClientError            the request is at fault; never retried (4xx)
@@ -7,23 +8,24 @@
     │   ├── UnknownProcess     no such process in the log (404)
     │   ├── UnknownMessage     no such message in the process's log (404)
     │   ├── UnknownModule      no such module on Arweave (400 at a spawn)
-    │   ├── NotFound           no such thing otherwise (404)
+    │   ├── NotFound           nothing else of that name (404)
     │   ├── UnsupportedModule  a module that its virtual machine can't run (422)
-    │   ├── UnknownFormat      a module of a format that no virtual machine here runs (422)
+    │   ├── UnknownFormat      a Module-Format for which no virtual machine is installed (422)
     │   ├── TooLarge           over a stated bound (413)
     │   └── RateLimited        over a rate; carries retry_after_s (429)
-    ├── Diverged               evaluated again, a process gives other results: it is stopped (409)
-    ├── LogFault               what Arweave holds of a process does not agree with itself (`aoray verify`)
-    ├── ProcessError           guest code at fault: the slot's result, never raised across an actor
-    └── InfrastructureError    ours; retryable (503)
+    ├── Diverged               a process gave another result when evaluated again, and is stopped (409)
+    ├── LogFault               what Arweave holds of a process contradicts itself (`aoray verify`)
+    ├── ProcessError           the guest's code is at fault: becomes the result of the slot
+    └── InfrastructureError    the computer is at fault; the request may be retried (503)
         ├── Overloaded         a queue is full; carries retry_after_s (503)
-        ├── ProcessStopped     the operator stopped the process; goes on when it is resumed (503)
-        ├── Unavailable        an actor, store or Arweave does not answer (503)
-        ├── UnknownEngine      a process of a later aoray, which this one can't evaluate (503)
+        ├── ProcessStopped     the operator stopped the process; it continues when resumed (503)
+        ├── Unavailable        an actor, a store or Arweave does not answer (503)
+        ├── BadCheckpoint      a checkpoint is missing or damaged; the log is replayed instead (503)
+        ├── UnknownEngine      a process of a later version of aoray, which this version can't evaluate (503)
         └── StaleTerm          the caller was replaced by a successor, and must stop
 
-All of them survive pickling through Ray, since each is rebuilt from its keyword arguments. `status_of` is the
-only table of HTTP statuses; `body_of` is the JSON that a person sees.
+Every error survives pickling through Ray, because it is rebuilt from its keyword arguments. `status_of` holds
+the only table of HTTP statuses; `body_of` makes the JSON body that a client gets.
 """
 
 from __future__ import annotations
@@ -33,8 +35,8 @@ from typing import Any
 
 
 class AorayError(Exception):
-    """The base of all errors: a `code` for programs, a message and a hint for people, and ids as
-    `details`."""
+    """The base class of all errors: a `code` for programs, a message and a hint for people, and the ids
+    concerned in `details`."""
 
     code = "error"
 
@@ -59,7 +61,8 @@ class ClientError(AorayError):
 
 
 class MalformedInput(ClientError):
-    """The input does not parse, or has a wrong value; `field` names the place."""
+    """The input does not parse, or holds a wrong value; `field` names the tag, parameter or JSON key at
+    fault."""
 
     code = "malformed"
 
@@ -75,43 +78,43 @@ class BadSignature(ClientError):
 
 
 class UnknownProcess(ClientError):
-    """No process of that id was spawned here."""
+    """No process with this id was spawned on this computer."""
 
     code = "unknown_process"
 
 
 class UnknownMessage(ClientError):
-    """No message or assignment of that id is in the process's log."""
+    """No message or assignment with this id is in the process's log."""
 
     code = "unknown_message"
 
 
 class UnknownModule(ClientError):
-    """No module of that id is on Arweave."""
+    """No module with this id is on Arweave."""
 
     code = "unknown_module"
 
 
 class NotFound(ClientError):
-    """There is no such route or thing."""
+    """There is no such route, or nothing of that name."""
 
     code = "not_found"
 
 
 class UnsupportedModule(ClientError):
-    """The module's bytes are nothing that its virtual machine runs: so it is on every machine."""
+    """The virtual machine can't run the bytes of this module; every machine comes to the same verdict."""
 
     code = "unsupported_module"
 
 
 class UnknownFormat(ClientError):
-    """No virtual machine that is installed here runs modules of that Module-Format; elsewhere one may."""
+    """No virtual machine for this Module-Format is installed here; another computer may have one."""
 
     code = "unknown_format"
 
 
 class TooLarge(ClientError):
-    """The input is beyond a bound of `aoray.limits`."""
+    """The input exceeds a bound of `aoray.limits`."""
 
     code = "too_large"
 
@@ -123,21 +126,21 @@ class RateLimited(ClientError):
 
 
 class LogFault(AorayError):
-    """A process's log is false, as checking it shows; `details` name the nonce and the item at fault."""
+    """A check of a process's log found it to be false; `details` name the nonce and the item at fault."""
 
     code = "log_fault"
 
 
 class ProcessError(AorayError):
-    """The guest's code is at fault: a trap, out of compute or memory, bad output. Becomes the slot's
-    result."""
+    """The guest's code is at fault: it trapped, ran out of compute or memory, or gave malformed output. The
+    error becomes the result of its slot."""
 
     code = "process_error"
 
 
 class Diverged(AorayError):
-    """A message gave another result when it was evaluated again: its process is stopped until an operator
-    has looked."""
+    """A message gave another result when it was evaluated again; its process is stopped until an operator
+    intervenes."""
 
     code = "diverged"
 
@@ -149,37 +152,37 @@ class InfrastructureError(AorayError):
 
 
 class Overloaded(InfrastructureError):
-    """A queue is at its bound; try again after `retry_after_s`."""
+    """A queue is at its bound; the caller should try again after `retry_after_s` seconds."""
 
     code = "overloaded"
 
 
 class ProcessStopped(InfrastructureError):
-    """The operator stopped the process: nothing is ordered or evaluated until it is resumed."""
+    """The operator stopped the process: it gets no new slots and no results until it is resumed."""
 
     code = "process_stopped"
 
 
 class Unavailable(InfrastructureError):
-    """An actor, a store or Arweave does not answer just now."""
+    """An actor, a store or Arweave does not answer at the moment."""
 
     code = "unavailable"
 
 
 class BadCheckpoint(InfrastructureError):
-    """A checkpoint is missing, torn, or not of the state that it should have."""
+    """A checkpoint is missing, damaged, or holds another state than its hash says."""
 
     code = "bad_checkpoint"
 
 
 class UnknownEngine(InfrastructureError):
-    """A process was spawned under an engine that only a later aoray knows."""
+    """The process was spawned under a version of the engine that only a later version of aoray has."""
 
     code = "unknown_engine"
 
 
 class StaleTerm(InfrastructureError):
-    """A successor holds a later term; whoever sees this must stop writing."""
+    """A successor holds a later term; whoever gets this error must stop writing."""
 
     code = "stale_term"
 

@@ -1,1 +1,1 @@
-"""Ray: where actors are, what they are called, and how they are called."""
+"""How the actors of a computer are named, where Ray places them, and how they call each other."""

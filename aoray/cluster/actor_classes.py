@@ -1,11 +1,11 @@
-"""The Ray actors of a computer, by class: each makes its service where it runs, and only there.
+"""The classes of a computer's Ray actors. Each imports and makes its service only on the node where it runs.
 
-Whoever looks an actor up by its name loads the actor's class. A process actor that looked up a gateway would
-hold all of FastAPI for it (22 MiB, and half a second of its time at the first result that it hands over), and
-a shard would hold wasmtime. So what Ray loads are these classes: a service is named by its import path, and
-its other methods are reached over its wire (`aoray.cluster.rpc`).
+Ray loads the class of an actor in every process that looks the actor up by name. If these classes were the
+services themselves, a process actor that looks up a gateway would import FastAPI (22 MiB and half a second at
+its first result), and a shard would import wasmtime. Therefore a class here names its service by import path,
+and the methods of the service are called over RPC (`aoray.cluster.rpc`).
 
-On failure: what a service's `__init__` raises is what the actor's raises.
+On failure: an error raised by the service's `__init__` is raised by the actor's.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from aoray.settings import Settings
 
 
 class ServiceActor:
-    """An actor whose service is of the class at an import path."""
+    """A Ray actor whose service is an instance of the class at the import path `service_class`."""
 
     service_class: ClassVar[str]
 
@@ -27,11 +27,11 @@ class ServiceActor:
         self._service: Any = getattr(import_module(module), name)(settings, argument)
 
     async def wire(self) -> RpcAddress:
-        """Return the address where other actors call the service without Ray."""
+        """Return the address where the service answers RPC calls of other actors."""
         return RpcAddress(*await self._service.wire())
 
     async def ready(self) -> dict[str, Any]:
-        """Answer once the service accepts work."""
+        """Return the service's report about itself, once it accepts work."""
         return dict(await self._service.ready())
 
 
@@ -41,19 +41,20 @@ class ProcessActor(ServiceActor):
     service_class = "aoray.actors.process_actor:ProcessActor"
 
     async def memory(self, process_id: str) -> tuple[bytes, int, int, int]:
-        """Return the memory of a process, with the nonce, timestamp and block height of its last message. It
-        may be so large that only Ray carries it."""
+        """Return the memory of a process, with the nonce, timestamp and block height of its last message. The
+        memory may be too large for an RPC frame, so this call goes through Ray."""
         memory, nonce, timestamp, block_height = await self._service.memory(process_id)
         return memory, nonce, timestamp, block_height
 
 
 class ShardActor(ServiceActor):
-    """The Ray actor that orders the messages of its processes."""
+    """The Ray actor that orders the messages of its shard's processes."""
 
     service_class = "aoray.scheduler.shard:ShardActor"
 
     async def publish(self, items: list[bytes]) -> None:
-        """Bring signed data items to Arweave; for who starts the computer, and has no event loop yet."""
+        """Bring signed data items to Arweave. This is for the program that starts the computer, which has no
+        event loop yet."""
         await self._service.publish(items)
 
 

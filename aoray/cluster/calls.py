@@ -1,9 +1,9 @@
-"""Calls to the computer's Ray actors by name, over their wires (`aoray.cluster.rpc`), with errors turned into
-ours.
+"""Calls of the computer's Ray actors by name, over RPC (`aoray.cluster.rpc`); failures arrive as
+`AorayError`s.
 
-An actor that died or restarts gives `Unavailable`, and its handle is looked up again at the next call. An
-`AorayError` raised in an actor arrives as itself. Gateways and process actors see only `Call`, so tests
-give it plain functions.
+A call of an actor that died or is restarting raises `Unavailable`, and the next call looks the actor up
+again. An `AorayError` raised inside an actor arrives as it is. Gateways and process actors depend only on
+`Call`, so tests can pass plain functions.
 """
 
 from __future__ import annotations
@@ -20,30 +20,33 @@ from aoray.cluster.rpc import RpcAddress, RpcConnection
 from aoray.errors import AorayError, Unavailable
 from aoray.settings import Settings
 
-BY_RAY = {"memory"}  # answers as large as a guest's memory
+BY_RAY = {"memory"}  # methods whose answers may be too large for an RPC frame
 
 
 class Call(Protocol):
-    """Whatever calls a method of an actor by the actor's name: `await call("shard-0", "submit", batch)`."""
+    """Anything that calls a method of an actor by the actor's name: `await call("shard-0", "submit",
+    batch)`."""
 
     async def __call__(self, actor: str, method: str, *arguments: Any) -> Any: ...
 
 
 def wire_host(settings: Settings) -> str:
-    """Return where this actor listens for the others: on loopback when all of them are on one machine."""
+    """Return the address on which this actor listens for RPC: loopback if the whole computer is on one
+    machine."""
     return str(ray.util.get_node_ip_address()) if settings.ray_address else "127.0.0.1"
 
 
 class Peer:
-    """One actor, called over its wire if it has one, and by Ray otherwise; a `Call` that knows this actor
-    alone, whatever it is named."""
+    """A `Call` to one actor, whatever name is passed. It uses RPC if the actor offers it, and Ray
+    otherwise."""
 
     def __init__(self, handle: Any) -> None:
         self._handle = handle
         self._line: asyncio.Task[RpcConnection] | None = None
 
     async def __call__(self, actor: str, method: str, *arguments: Any) -> Any:
-        """What the method returns or raises; `RayError` or `OSError` when the actor is not reached."""
+        """Return or raise what the method does; raise `RayError` or `OSError` if the actor can't be
+        reached."""
         address = getattr(self._handle, "wire", None)
         if address is None or method in BY_RAY:
             return await getattr(self._handle, method).remote(*arguments)
@@ -53,12 +56,14 @@ class Peer:
         return await line.call(method, arguments)
 
     def close(self) -> None:
+        """Close the connection to the actor, if there is one."""
         if self._line is not None and not _is_lost(self._line):
             self._line.add_done_callback(_close)
 
 
 async def _connect(address: Callable[[], Any]) -> RpcConnection:
-    """A frozen actor does not answer Ray either: `TimeoutError`, which is an `OSError`."""
+    """Connect to an actor. A frozen actor does not answer Ray either, which raises `TimeoutError` (an
+    `OSError`)."""
     async with asyncio.timeout(limits.WIRE_SILENCE_SECONDS_MAX):
         return await RpcConnection.connect(RpcAddress(*await address()))
 
@@ -73,9 +78,10 @@ def _close(line: asyncio.Task[RpcConnection]) -> None:
 
 
 class RayCalls:
-    """The `Call` of real actors. Peers are kept: to look one up costs as much as a Ray call.
+    """The `Call` of a real computer. It keeps its peers, since looking up an actor costs as much as a Ray
+    call.
 
-    The actors are those of `namespace`: of this program's own, unless it is named.
+    The actors are looked up in the Ray namespace `namespace`, by default that of this program.
     """
 
     def __init__(self, namespace: str | None = None) -> None:
@@ -89,7 +95,7 @@ class RayCalls:
         except RayTaskError as error:
             raise _cause(error, actor, method) from error
         except (RayError, OSError) as error:
-            if self._peers.get(actor) is peer:  # many calls fail together; the next one may be there already
+            if self._peers.get(actor) is peer:  # another call may have replaced it
                 del self._peers[actor]
                 peer.close()
             raise Unavailable(f"{actor} does not answer", hint="It is being restarted.") from error

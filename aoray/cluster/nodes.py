@@ -1,26 +1,26 @@
-"""The nodes of a Ray cluster: which of them a computer uses for what, and how an actor finds itself on one.
+"""The nodes of a Ray cluster: which nodes hold which actors, and the settings that apply on a node.
 
-Names: `gateway-N`, `shard-N` and `process-actor-N` are named Ray actors, wherever they are; a process with an
-actor of its own is in `process-<id>`. Whoever calls one knows its name only, so it may move.
+Names: `gateway-N`, `shard-N` and `process-actor-N` are named Ray actors; a process with an actor of its own
+is in `process-<id>`. Callers know only the name, so an actor may move to another node.
 
-Node types: a node says by Ray's custom resources what it is for: `aoray_gateway`, `aoray_shard`,
-`aoray_process`, with the number of actors it is good for (`ray start --resources '{"aoray_process": 4}'`). A
-kind that no node offers may be on all of them; a node then counts as many as it has CPUs. An actor takes only
-`SHARE` of what it needs: the number says how actors are spread, and when a node dies the others take its
-actors at once, however many they have. A kind that is offered by no living node waits for one.
+Node types: a node declares by Ray's custom resources `aoray_gateway`, `aoray_shard` and `aoray_process` how
+many actors of each kind it should hold (`ray start --resources '{"aoray_process": 4}'`). If no node declares
+a kind, all nodes may hold it, each as many as it has CPUs. An actor reserves only `SHARE` of the resource:
+the numbers decide how actors are spread, but when a node dies, the others take all of its actors at once. If
+nodes declared a kind and none of them is alive, actors of this kind wait for such a node.
 
-Pool: as many process actors as the nodes offer when the computer starts, or `--actors`. What is missing is
-asked of Ray's autoscaler (`request_resources`), which then adds nodes of that type.
+Pool: `--actors` process actors, by default as many as the nodes declare when the computer starts. If nodes
+are missing, Ray's autoscaler is asked for them (`request_resources`).
 
-Placement: an actor is made with a soft affinity to a node that `aoray.runtime.balancing` chooses,
+Placement: an actor is made with a soft affinity to the node that `aoray.runtime.balancing` chooses, with
 `max_restarts=-1` and `max_task_retries=0`. Ray restarts the actors of a dead node elsewhere; the balancer in
-`aoray up` moves them when a node joins or is drained. `gateway-0` stays on the node of `aoray up`, where the
-embedded Arweave is. SQLite is a file of one machine: without `--store`, all actors are pinned to the node of
-`aoray up`.
+`aoray up` moves actors when a node joins or is drained. `gateway-0` stays on the node of `aoray up`, where
+the embedded Arweave is. Without `--store` the log is a SQLite file of one machine, so all actors are pinned
+to the node of `aoray up`.
 
-On its node an actor asks `localized_settings` for its settings: AORAY_DATA and AORAY_HOST of that node's
-raylet hold there, and the keys come with `Settings.cluster`. On failure: `Unavailable` while Ray's control
-store (GCS) is away.
+An actor calls `localized_settings` for the settings of its node: there the node's own AORAY_DATA and
+AORAY_HOST apply, and the keys come with `Settings.cluster`. On failure: `Unavailable` while Ray's control
+store (GCS) does not answer.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ ACTOR_OPTIONS: Mapping[str, Any] = {"max_restarts": -1, "max_task_retries": 0, "
 
 
 def memory_bytes(settings: Settings) -> int:
-    """Return the bytes of its machine's memory that an actor may use for its processes' instances."""
+    """Return how many bytes of the machine's memory an actor may use for the instances of its processes."""
     actors = settings.pool if settings.cluster is None else settings.actors_per_node or os.cpu_count() or 1
     return int(limits.RESIDENT_MEMORY_SHARE * _machine_bytes() / max(actors, 1))
 
 
 def _machine_bytes() -> int:
-    """What the machine has, or the container is given."""
+    """Return the bytes of memory that the machine has, or that its container may use."""
     found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:
@@ -67,7 +67,7 @@ def _machine_bytes() -> int:
 
 
 class Node(NamedTuple):
-    """A node of the Ray cluster that is alive."""
+    """A living node of the Ray cluster."""
 
     id: str
     address: str
@@ -76,9 +76,9 @@ class Node(NamedTuple):
 
 
 def alive_nodes() -> list[Node]:
-    """Return the nodes of the cluster that are alive, those being drained among them. `Unavailable` while the
-    GCS is away."""
-    from ray._private.state import state  # that a node is being drained is said nowhere else
+    """Return the nodes of the cluster that are alive, including those that are being drained. Raises
+    `Unavailable` while Ray's control store does not answer."""
+    from ray._private.state import state  # the only source for which nodes are being drained
 
     try:
         draining = state.get_draining_nodes()
@@ -92,18 +92,18 @@ def alive_nodes() -> list[Node]:
 
 
 def own_node() -> str:
-    """Return the id of the node that this OS process is on; empty without Ray."""
+    """Return the id of the node on which this OS process runs; '' without Ray."""
     return str(ray.get_runtime_context().get_node_id()) if ray.is_initialized() else ""
 
 
 def actor_identity() -> dict[str, Any]:
-    """Return the OS process and the node that an actor is on, as its `ready` reports them."""
+    """Return the OS process and the node on which an actor runs, as its `ready` reports them."""
     return {"pid": os.getpid(), "node": own_node()}
 
 
 def weights(kind: ActorKind, nodes: list[Node]) -> dict[str, float]:
-    """Return the nodes that may hold actors of a kind, each with its weight; nodes being drained are left
-    out."""
+    """Return the ids of the nodes that may hold actors of a kind, each with its weight, without nodes that
+    are being drained."""
     offering = [node for node in nodes if node.resources.get(f"aoray_{kind}")]
     amount = f"aoray_{kind}" if offering else "CPU"
     candidates = {node.id: float(node.resources.get(amount, 1)) for node in offering or nodes}
@@ -111,7 +111,7 @@ def weights(kind: ActorKind, nodes: list[Node]) -> dict[str, float]:
 
 
 def options(settings: Settings, kind: ActorKind, node: str = "") -> dict[str, Any]:
-    """Return Ray's options for an actor of a kind that is best placed on that node."""
+    """Return Ray's options for an actor of a kind that should be on the given node."""
     if not settings.ray_address:
         return {**ACTOR_OPTIONS, "num_cpus": 0}
     if settings.cluster is None:  # the log is a file of this machine
@@ -133,7 +133,7 @@ def request(settings: Settings) -> None:
 
 
 def localized_settings(settings: Settings, environment: Mapping[str, str] = os.environ) -> Settings:
-    """Return the settings as they apply on the node of this actor."""
+    """Return the settings that apply on the node of this actor."""
     if settings.cluster is None or (address := ray.util.get_node_ip_address()) == settings.cluster.head:
         return settings
     host = settings.host if settings.host in WILDCARDS else address
@@ -145,5 +145,5 @@ def localized_settings(settings: Settings, environment: Mapping[str, str] = os.e
 
 
 def is_head(settings: Settings) -> bool:
-    """Return whether these settings are those of the node of `aoray up`, which has the embedded Arweave."""
+    """Return whether this is the node of `aoray up`, which has the embedded Arweave."""
     return settings.cluster is None or ray.util.get_node_ip_address() == settings.cluster.head

@@ -1,13 +1,15 @@
-"""Assignments: the scheduler's signed word that a message has a nonce (slot) of a process.
+"""Assignments: the items by which the scheduler states that a message has a certain nonce (slot) in a
+process's log.
 
-The process itself is nonce 0 of its log; each message after it takes the next nonce. Hash chain: the
-first is SHA-256(process id); each later one SHA-256(previous assignment's id, previous chain), so that
-an assignment fixes all before it. Timestamps of a process increase strictly, since people page by them.
+The process itself has nonce 0 of its log; each message after it has the next nonce. The hash chain of nonce 0
+is SHA-256(process id), and that of each later slot is SHA-256(previous assignment's id, previous chain), so
+an assignment fixes all slots before it. Timestamps of a process strictly increase, because clients page by
+them.
 
-`next_slot` gives the next slot and its assignment as raw bytes; the scheduler calls it, one process after
-another in one thread. `check_chain` is for whoever replays a log: it trusts nobody, and takes nothing for an
-assignment that has not exactly its form (protocol/forms.py). `plain` reads at a glance what `next_slot`
-writes for nearly all slots; all else is to be parsed.
+`next_slot` makes the next slot and its assignment as raw bytes; the scheduler calls it for one process after
+another, in one thread. `check_chain` is for whoever replays a log: it trusts nobody, and accepts an
+assignment only in exactly the form that protocol/forms.py states. `plain` reads assignments of the most
+common form without a full parse.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ _AO_TAGS = (Tag("Data-Protocol", "ao"), Tag("Type", "Assignment"), Tag("Variant"
 
 
 class LogEntry(NamedTuple):
-    """A slot of a process's log."""
+    """One slot of a process's log: the message and its assignment."""
 
     process_id: str
     nonce: int
@@ -47,11 +49,11 @@ class LogEntry(NamedTuple):
     timestamp: int  # milliseconds
     item: bytes  # the message as it was signed (for an assigned message, its target is another process)
     assignment: bytes  # the raw data item that the scheduler signed
-    envelope: str = ANS104  # of the message (aoray.protocol.signed)
+    envelope: str = ANS104  # the form in which the message is signed (aoray.protocol.signed)
 
     @property
     def message(self) -> SignedMessage:
-        """The message, parsed."""
+        """The message of this slot, parsed."""
         return signed.parse(self.item, self.envelope)
 
 
@@ -75,8 +77,12 @@ def next_slot(
     exclude: Sequence[str] = (),
     engine: int = BEFORE_VERSIONS,
 ) -> tuple[Head, bytes]:
-    """Make the slot after `head` and its raw assignment. Without head it is the process's own: nonce 0, no
-    message, and the version of the engine that the process is bound to (engines.py)."""
+    """Make the slot after `head`, and return its head and its raw assignment.
+
+    Without `head` this is the slot of the process itself: nonce 0, no message id, and the number of the
+    engine that the process is bound to (vm/engines.py). Raises `ValueError` if exactly one of `head` and
+    `message_id` is None.
+    """
     if (head is None) != (message_id is None):
         raise ValueError("a process's first assignment, and no other, is without message")
     nonce = 0 if head is None else head.nonce + 1
@@ -102,7 +108,7 @@ def _tags(
     exclude: Sequence[str] = (),
     engine: int = BEFORE_VERSIONS,
 ) -> Tags:
-    """The tags in the order that the legacy network has them."""
+    """Return the tags of an assignment in the order that the legacy network uses."""
     return (
         Tag("Process", process_id),
         Tag("Epoch", EPOCH),
@@ -117,24 +123,25 @@ def _tags(
     )
 
 
-# The tags of nearly all assignments as Avro, with room for their values, each behind its length.
+# The Avro bytes of the usual tags, with a placeholder for each value and the length before it.
 _MARKED = _tags("\0", "\0", "\0", "\0", "\0", "\0")
 _SHAPE, _SHAPE_TAGS = encode_tags(_MARKED).replace(b"\2\0", b"%c%b"), len(_MARKED)
 
 
 def _encoded(*values: str) -> bytes:
-    """What `encode_tags` makes of `_tags` without excludes; values under 64 bytes have a length of one."""
+    """Return what `encode_tags` makes of `_tags` without excludes. Values must be under 64 bytes, so that
+    each length takes one byte."""
     return _SHAPE % tuple(part for value in values for part in (2 * len(value), value.encode()))
 
 
 def engine_of(assignment: bytes) -> Engine:
-    """Return the engine that the raw assignment of nonce 0 binds its process to."""
+    """Return the engine to which the raw assignment of nonce 0 binds its process."""
     return engine_numbered(engine_named(parse(assignment).tags))
 
 
 class Plain(NamedTuple):
-    """The parts of an assignment in the form that `next_slot` gives to a message without excludes; none of
-    them is verified."""
+    """The parts of an assignment in the form that `next_slot` gives to a message without excludes. Nothing in
+    it is verified."""
 
     signature: bytes
     owner: bytes
@@ -164,7 +171,7 @@ _PLAIN = re.compile(
 
 
 def plain(raw: bytes) -> Plain | None:
-    """Return the parts of an assignment, if these bytes are an Ed25519 item with exactly those tags; else
+    """Return the parts of a raw assignment if it is an Ed25519 item with exactly the usual tags, else
     None."""
     if (found := _PLAIN.fullmatch(raw)) is None:
         return None
@@ -178,10 +185,10 @@ def plain(raw: bytes) -> Plain | None:
 
 
 def next_hash_chain(process_id: str, head: Head | None) -> str:
-    """Return the hash chain of the slot after `head`."""
+    """Return the hash chain (base64url) of the slot after `head`; of nonce 0 if `head` is None."""
     if head is None:
         return b64url_encode(sha256(id_bytes(process_id)).digest())
-    # Both are texts that we made: the checks of `id_bytes` would cost more than the hash.
+    # Both texts were made here; the checks of `id_bytes` would cost more than the hash.
     before = urlsafe_b64decode(head.assignment_id + "="), urlsafe_b64decode(head.hash_chain + "=")
     return b64url_encode(sha256(b"".join(before)).digest())
 
@@ -189,11 +196,12 @@ def next_hash_chain(process_id: str, head: Head | None) -> str:
 def check_chain(
     process_id: str, entries: Iterable[LogEntry], *, scheduler: str, head: Head | None = None
 ) -> Head | None:
-    """Return the head after these entries, if they continue `head` and `scheduler` (an address) signed all of
-    them.
+    """Check that these entries continue `head` and that `scheduler` (an address) signed them; return the head
+    after them.
 
-    MalformedInput names the tag and the nonce of the first entry at fault, BadSignature the item. Assignments
-    and messages are both verified, and the entry's own columns are held against them.
+    Assignments and messages are verified, and the entry's own columns are compared with them. Raises
+    `MalformedInput` that names the tag and the nonce of the first entry at fault, or `BadSignature` that
+    names the item.
     """
     for entry in entries:
         items = parse(entry.assignment), entry.message
@@ -215,7 +223,7 @@ def check_slot(
     scheduler: str,
     head: Head | None,
 ) -> Head:
-    """Check one entry whose items are parsed. Raises what `check_chain` raises."""
+    """Check one entry whose items are parsed already. Raises the errors of `check_chain`."""
     verify(assignment)
     signed.verify(message)
     nonce = 0 if head is None else head.nonce + 1

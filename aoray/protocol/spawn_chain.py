@@ -1,12 +1,15 @@
-"""The wallet that a process belongs to: who signed its spawn, or for a process that another spawned who
-signed the first spawn of the chain.
+"""The wallet behind a process: the signer of its spawn item, or, if a process spawned it, the signer of the
+first spawn item of that chain of spawns.
 
-A process's spawn item is signed by a wallet, or by the messenger for a process that spawned it, which
-`From-Process` names: the messenger sets that tag itself (`outbox.entries`), so it is true where it signed.
+A spawn item is signed either by a wallet or, for a process that another process spawns, by the messenger. The
+messenger then sets the tag `From-Process` itself (`outbox.entries`), so this tag is reliable where the
+messenger is the signer, and means nothing elsewhere. Quotas by wallet count a process for the wallet behind
+it.
 
-Invariant: the same process always has the same wallet. A chain of more than SPAWN_CHAIN_MAX ends at the
-messenger's own address, so that whoever makes longer ones has one wallet for all of them. On failure: what
-the reader of spawn items raises.
+Invariant: a process always has the same wallet. A chain of more than SPAWN_CHAIN_MAX spawns counts for the
+messenger's own address, so all such chains share one quota.
+
+On failure: errors of the function that reads spawn items are passed on.
 """
 
 from __future__ import annotations
@@ -20,14 +23,17 @@ from aoray.util.bounded_dict import BoundedDict
 
 
 def parent_of(process: SignedMessage, messenger: str) -> str:
-    """Return the process that spawned this one; '' if a wallet did. `messenger` signs for processes."""
+    """Return the id of the process that spawned this process, or '' if a wallet did. `messenger` is the
+    address that signs for processes."""
     return first(process.tags, "From-Process", "") if process.address == messenger else ""
 
 
 def search(process_id: str, messenger: str) -> Generator[str, SignedMessage | None, str]:
-    """Walk up the chain of spawns to the wallet that a process belongs to. Yields the processes whose
-    spawn items are needed, takes those items (None if there is no such process), and returns the wallet's
-    address."""
+    """Walk up the chain of spawns to the wallet behind a process.
+
+    The generator yields the id of each process whose spawn item it needs, is sent that item (None if there is
+    no such process), and returns the address of the wallet.
+    """
     for _ in range(limits.SPAWN_CHAIN_MAX):
         item = yield process_id
         if item is None:
@@ -41,7 +47,7 @@ def search(process_id: str, messenger: str) -> Generator[str, SignedMessage | No
 def root_wallet(
     process: SignedMessage, messenger: str, item_of: Callable[[str], SignedMessage | None]
 ) -> str:
-    """Return the address of the wallet that a process belongs to, for callers in a thread that may read."""
+    """Return the address of the wallet behind a process. `item_of` reads a spawn item, and may block."""
     walk = search(process.id, messenger)
     needed = next(walk)
     try:
@@ -52,8 +58,8 @@ def root_wallet(
 
 
 class RootWallets:
-    """The wallets that processes belong to, remembered by process. `item_of` reads the spawn item of a
-    process, None if there is no such one."""
+    """A cache of the wallets behind processes. `item_of` reads the spawn item of a process; None means that
+    there is no such process."""
 
     def __init__(self, messenger: str, item_of: Callable[[str], Awaitable[SignedMessage | None]]) -> None:
         self._messenger = messenger
@@ -61,12 +67,12 @@ class RootWallets:
         self._known: BoundedDict[str, str] = BoundedDict(limits.SENDERS_KNOWN_MAX)
 
     def note(self, process: SignedMessage) -> None:
-        """Remember the wallet of a process whose spawn item was read for another reason."""
+        """Remember the wallet of a process whose spawn item is at hand, if a wallet signed it."""
         if not parent_of(process, self._messenger):
             self._known[process.id] = process.address
 
     async def of(self, process_id: str) -> str:
-        """Return the address of the wallet that this process belongs to."""
+        """Return the address of the wallet behind a process."""
         wallet = self._known.get(process_id)
         if wallet is None:
             wallet = self._known[process_id] = await self._search(process_id)
