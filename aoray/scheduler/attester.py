@@ -1,15 +1,17 @@
-"""The attester: signs what the messages of a shard's processes gave, and hands it to the flusher.
+"""The attester: signs statements about the results of a shard's processes, which the flusher brings to
+Arweave.
 
-Beside a message's journey, after its result. Every interval it looks which processes have new results or
-checkpoints, signs for each what comes after its cursors (`log.attested`), and writes the attestations down
-with the moved cursors in one transaction; the flusher brings them to Arweave. At 2 seconds' interval that
-is one signature of 0.1 ms for each process that had messages, however many.
+Where in a message's journey: beside it, after the result. At each interval the attester asks which processes
+have new results or checkpoints, signs for each process the slots after its cursors (`log.attested`), and
+stores the attestations and the moved cursors in one transaction. With an interval of 2 seconds this is one
+signature (0.1 ms) for each process that had messages, however many messages those were.
 
-Invariants: every slot of the log that has a result is attested, in order, by items that do not overlap; so is
-the state of every checkpoint, in an item of its own time. After a start all processes are looked at, since
-nobody remembers which were behind. Nothing is signed on the event loop or in the log's thread.
+Invariants: every slot of the log that has a result is attested, in order, by items that do not overlap. So is
+the state of every checkpoint, in the same item or a later one. After a start the
+attester looks at all processes, since nothing recorded which of them were behind. Nothing is signed on the
+event loop or in the log's thread.
 
-On failure: waits for the next interval, and tries the same processes again.
+On failure: the attester tries the same processes again at the next interval.
 """
 
 from __future__ import annotations
@@ -34,8 +36,8 @@ logger = logging.getLogger(__name__)
 
 
 class SignedAttestation(NamedTuple):
-    """Signed attestations, the cursors of their processes afterwards, and the processes that may have
-    more to attest."""
+    """Signed attestations, the cursors of their processes after them, and the processes that may have more to
+    attest."""
 
     items: list[DataItem]
     cursors: dict[str, Cursor]
@@ -43,7 +45,7 @@ class SignedAttestation(NamedTuple):
 
 
 class Attester:
-    """The attester of one shard's processes. `on_log` runs a function on the log in the log's thread."""
+    """The attester of one shard. `on_log` runs a function on the log in the log's thread."""
 
     def __init__(
         self,
@@ -62,7 +64,7 @@ class Attester:
     async def run(
         self, interval_seconds: float, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     ) -> None:
-        """Attest whatever there is, wait, and repeat, forever."""
+        """Attest all new results, wait for the interval (seconds), and repeat forever."""
         while True:
             try:
                 await self.attest_all()
@@ -71,7 +73,7 @@ class Attester:
             await sleep(interval_seconds)
 
     async def attest_all(self) -> None:
-        """Attest whatever there is to attest by now."""
+        """Attest all results and checkpoints that exist by now."""
         await self._look()
         while batch := list(self._waiting)[: limits.ATTEST_PROCESSES_MAX]:
             unfinished = await self._attest(batch)
@@ -92,7 +94,8 @@ class Attester:
         self._mark = mark
 
     async def _attest(self, process_ids: list[str]) -> list[str]:
-        """Attest these; says which of them may have more. Nothing is said of those whose results differ."""
+        """Attest the results of these processes, except of those that diverged; return the processes that may
+        have more."""
         diverged = await asyncio.to_thread(self._results.diverged)
         process_ids = [process_id for process_id in process_ids if process_id not in diverged]
         cursors = await self._on_log(lambda log: log.attested.cursors(process_ids))
@@ -104,7 +107,8 @@ class Attester:
         return signed.unfinished
 
     async def _engines_of(self, process_ids: Iterable[str]) -> Mapping[str, int]:
-        """The versions of the engine that these are bound to, from memory or from the log."""
+        """Return the engine version to which each of these processes is bound, from memory or from the
+        log."""
         known = {process_id: self._engines.get(process_id) for process_id in process_ids}
         engines = {process_id: version for process_id, version in known.items() if version is not None}
         if unknown := [process_id for process_id in known if process_id not in engines]:
@@ -115,7 +119,7 @@ class Attester:
 
     def _sign(self, cursors: Mapping[str, Cursor], engines: Mapping[str, int]) -> SignedAttestation:
         signed = SignedAttestation([], {}, [])
-        count = limits.ATTESTATION_SLOTS_MAX // 2  # of each kind
+        count = limits.ATTESTATION_SLOTS_MAX // 2  # results, and as many states
         for process_id, (nonce, state_nonce) in cursors.items():
             results = self._results.statements(process_id, nonce, count)
             last = results[-1].nonce if results else nonce

@@ -1,11 +1,13 @@
-"""One batch from submissions to durable receipts, without Ray: rules, placement and log put together.
+"""The committer: turns one batch of submissions into durable receipts, with the ordering rules, placement and
+the log.
 
-Where in a message's journey: the heart of the shard actor, which runs it in one thread and forwards its
-`work` to process actors afterwards. Tests and the simulator run it as it is, with a clock of their own.
+Where in a message's journey: the heart of the shard actor, which runs the committer in one thread and
+afterwards forwards its `work` to the process actors. The committer does not use Ray; tests and the simulator
+run it with a clock of their own.
 
-Invariants: an outcome that is a `Receipt` is on the disk, and so is the placement (actor and term) that its
-work carries. On failure of the log nothing of the batch happened: every outcome is `Unavailable`, and the log
-is opened again for the next batch. `StaleTerm` goes up to the caller, who must stop.
+Invariants: when an outcome is a `Receipt`, its message is on disk, and so is the placement (actor and term)
+that its work carries. If the log fails, nothing of the batch happened: every outcome is `Unavailable`, and
+the log is opened again for the next batch. `StaleTerm` is passed on to the caller, who must stop.
 """
 
 from __future__ import annotations
@@ -36,14 +38,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Committed:
-    """The outcome of each submission, and the work for each actor."""
+    """What became of a batch: the outcome of each submission, and the work for each actor."""
 
     outcomes: list[Receipt | AorayError]
     work: Mapping[str, list[Work]] = field(default_factory=dict)
 
 
 class Committer:
-    """The one writer of a shard's log. Used from one thread at a time."""
+    """The only writer of a shard's log. It is used from one thread at a time."""
 
     def __init__(
         self,
@@ -53,12 +55,16 @@ class Committer:
         last_nonces: Callable[[Sequence[str]], Mapping[str, int]],
         earlier: Sequence[str] = (),
     ) -> None:
-        """`earlier` are the addresses that handed over to the signer."""
+        """Open the log and take over its term.
+
+        `last_nonces` returns, for those of the given processes that have results, the nonce of the last
+        result. `earlier` are the addresses of schedulers that handed over to `signer`.
+        """
         self._open_log = open_log
         self._placement = placement
         self._signer = signer
         self._earlier = earlier
-        self._last_nonces = last_nonces  # of these processes, those that have a result: the last that has
+        self._last_nonces = last_nonces
         self.broken = False
         self._open()
 
@@ -67,18 +73,19 @@ class Committer:
         self.term = self.log.take_over()
         self._placement.load(self.log.counts())
         self.stopped = self.log.decisions.stopped()
-        # As this term wrote or read them. Nobody else does while it holds: a write of a later one stops ours.
+        # States as this term wrote or read them. They stay true: a write under a later term stops this one.
         self._known: BoundedDict[str, ProcessState] = BoundedDict(limits.PROCESSES_KNOWN_MAX)
         self.broken = False
 
     def reopen_if_broken(self) -> None:
-        """Open the log again if it broke."""
+        """Open the log again if it failed. Raises `Unavailable` if it still fails."""
         if self.broken:
             self._open()
 
     @contextmanager
     def open_log(self) -> Iterator[Log]:
-        """Give the log, opened again if it broke; a fault within the context breaks it."""
+        """Yield the log, opened again if it failed before; `Unavailable` within the context marks the log as
+        broken."""
         self.reopen_if_broken()
         try:
             yield self.log
@@ -88,7 +95,7 @@ class Committer:
             raise
 
     def on_log(self, function: Callable[[Log], Any]) -> Any:
-        """Run a function on the log; a fault breaks the log as a fault in a commit does."""
+        """Run a function on the log; `Unavailable` marks the log as broken, as in a commit."""
         with self.open_log() as log:
             return function(log)
 
@@ -100,9 +107,10 @@ class Committer:
         block_height: int,
         crons: Sequence[CronState] = (),
     ) -> Committed:
-        """Order a batch and make it durable, with the states of crons that it leads to.
+        """Order a batch, and make it durable together with the new states of crons.
 
-        A new `term` afterwards: the log had to be opened again.
+        `now_ms` is the time of the batch in milliseconds. If the attribute `term` has changed afterwards, the
+        log had to be opened again.
         """
         try:
             with self.open_log():
@@ -136,12 +144,12 @@ class Committer:
             _receipt(submission, outcome, placed, is_new)
             for submission, outcome, is_new in zip(batch, ordered.outcomes, ordered.are_new, strict=True)
         ]
-        news = itertools.compress(batch, ordered.are_new)
-        gateways = {(s.process_id, s.message_id): s.gateway for s in news}
+        added = itertools.compress(batch, ordered.are_new)
+        gateways = {(s.process_id, s.message_id): s.gateway for s in added}
         return Committed(outcomes, _work(ordered.entries, placed, gateways))
 
     def _states(self, process_ids: set[str]) -> dict[str, ProcessState]:
-        """The states of the processes that exist, from memory or from the log."""
+        """Return the states of those processes that exist, from memory or from the log."""
         states, unknown = {}, []
         for process_id in process_ids:
             if (state := self._known.get(process_id)) is None:
@@ -151,8 +159,8 @@ class Committer:
         return states | self.log.processes(unknown) if unknown else states
 
     def _place(self, process_id: str, state: ProcessState) -> ProcessState:
-        """The process where it is, or where it goes if it is nowhere (or at a place that is no more). One
-        that is stopped stays nowhere."""
+        """Return the state with an actor: the present one if it still holds, else a new one under a raised
+        term. A stopped process keeps its state."""
         if process_id in self.stopped:
             return state
         if self._placement.holds(state.actor, process_id, state.own):
@@ -160,8 +168,8 @@ class Committer:
         return state._replace(actor=self._placement.choose(process_id, state.own), term=state.term + 1)
 
     def locate(self, process_ids: Sequence[str]) -> tuple[list[str | AorayError], dict[str, dict[str, int]]]:
-        """Return the actor of each process (placed now if need be), and for each actor its processes and
-        terms."""
+        """Return the actor of each process, and for each actor its processes with their terms. Processes
+        without an actor are placed now."""
         with self.open_log() as log:
             states = log.processes(process_ids)
             placed = {pid: self._place(pid, state) for pid, state in states.items()}
@@ -174,7 +182,7 @@ class Committer:
         return [self._named(pid, placed) for pid in process_ids], _by_actor(running)
 
     def _named(self, process_id: str, placed: Mapping[str, ProcessState]) -> str | AorayError:
-        """The actor of a process, or why it has none."""
+        """Return the name of the actor of a process, or the error that says why it has none."""
         if process_id in self.stopped:
             return stopped_error(process_id)
         if process_id in placed:
@@ -182,11 +190,10 @@ class Committer:
         return UnknownProcess(f"no process {process_id} was spawned here", process_id=process_id)
 
     def decide(self, decision: Decision) -> int:
-        """Store the operator's decision to stop or resume a process; on return it is on disk and in
-        force.
+        """Store the operator's decision to stop or resume a process; on return it is on disk and in force.
 
-        Returns the term of the process, which no actor holds if it is stopped. `ClientError` if a later
-        decision is there; the last one once more changes nothing.
+        Returns the new term of the process; no actor holds this term while the process is stopped. Raises
+        `ClientError` if there is a later decision. Repeating the last decision changes nothing.
         """
         with self.open_log() as log:
             if decision.process_id not in log.processes([decision.process_id]):
@@ -206,10 +213,11 @@ class Committer:
     def processes_behind(
         self, after: str, limit: int, actor: str | None = None
     ) -> tuple[dict[str, dict[str, int]], str]:
-        """Return the processes of one page that have entries beyond their last result: by actor, with
-        terms.
+        """Return the processes of one page that have entries after their last result, by actor and with their
+        terms, and the process id to continue after ('' at the end).
 
-        Returns the id to go on after, or '' at the end. Processes that were placed nowhere get a place.
+        `after` and `limit` select the page; `actor`, if given, selects the processes of one actor. Processes
+        without an actor are placed now.
         """
         with self.open_log() as log:
             page = log.placed(after, limit, actor)
@@ -223,12 +231,13 @@ class Committer:
         return found, page[-1].process_id if len(page) == limit else ""
 
     def is_evaluated(self, process_id: str, message_id: str) -> bool:
-        """Return whether a message has its result; True for a message that is not in the log, which
-        nobody need wait for."""
+        """Return whether a message has its result. Also True for a message that is not in the log, since
+        nobody needs to wait for it."""
         slot = self.log.slots([(process_id, message_id)]).get((process_id, message_id))
         return slot is None or slot.nonce <= self._last_nonces([process_id]).get(process_id, -1)
 
     def close(self) -> None:
+        """Close the log."""
         self.log.close()
 
 

@@ -1,21 +1,21 @@
-"""Ticks are made here: what is due of the shard's crons becomes messages in the log.
+"""Cron: makes the ticks of a shard's processes when they are due, as messages in the log.
 
 Where in a message's journey: at its beginning, inside the shard. `POST /monitor/{process}` starts the crons
-of a process, `DELETE` stops them. (AO's reference makes ticks whenever somebody reads, and monitoring only
-sends what they send on; people who write cron processes know it as: monitored, it ticks. So it is here. Ticks
-never depend on who reads.) The shard calls `run_due` whenever something may be due; `cron_rules` has the
-rules.
+of a process, `DELETE` stops them; between the two a process ticks, whether anybody reads it or not (in AO's
+reference, ticks are made when somebody reads the process; docs/wire-contract.md). The shard calls `run_due`
+whenever something may be due; `cron_rules` decides which ticks are made.
 
-A wallet with thousands of crons has a quota of ticks, all its processes together (and what they spawned):
-beyond it ticks are left out, as they are behind a slow process, and counted.
+Quota: all processes of one wallet, and those that they spawned, share a rate of ticks. Ticks beyond this rate
+are left out and counted, like those of a process that is too slow for its crons.
 
-Everything runs in the log's thread. Invariants: a tick's slot, and the state that says that it was made, are
-one commit; a tick made twice all the same is the same item, which has one slot. A cron begins at the first
-time of its grid after it was monitored, so what was due while it was not is nobody's.
+Invariants: everything runs in the log's thread. A tick's slot and the state that records the tick are one
+commit. If a tick is made twice all the same, it is the same item, which has one slot. A cron starts at the
+first time of its grid after it was monitored; times at which it was not monitored get no tick.
 
-On failure: a log that can't be written leaves all as it was; `run_due` says when to look again. After a crash
-the state is in the log, and what fell due meanwhile is *missed*. A clock that goes back moves the next times
-back with it: ticks that were made already are not made again, since they have their ids.
+On failure: if the log can't be written, nothing has changed, and `run_due` says when to try again. After a
+crash the state is read from the log, and ticks that fell due meanwhile count as *missed*. If the clock goes
+back, the next times go back with it; ticks that were made already are not made again, since they have the
+same ids.
 """
 
 from __future__ import annotations
@@ -46,16 +46,17 @@ RETRY_MS = 200
 
 
 class CronProcess(NamedTuple):
-    """A process with crons: its item, the moment of its slot, and the crons it asks for."""
+    """A process with crons: its spawn item, the moment of its spawn, and the crons that the item asks for."""
 
     item: SignedMessage
     moment: Moment
     asked: Crons
-    wallet: str  # that it belongs to
+    wallet: str  # the wallet behind the process (protocol/spawn_chain.py)
 
 
 class CronPlan(NamedTuple):
-    """The plan for one due cron: its ticks by due time, and its state afterwards."""
+    """What to do about one cron that is due: its ticks by due time, its state afterwards, and how many ticks
+    are left out."""
 
     cron: Cron
     ticks: Sequence[tuple[int, DataItem]]
@@ -64,14 +65,15 @@ class CronPlan(NamedTuple):
 
 
 class CronRun(NamedTuple):
-    """The outcome of one run of the crons, and when the next run is due (ms by the clock)."""
+    """What one run of the crons committed, and when the next run is due (Unix time in ms)."""
 
     committed: Committed
     next_ms: int
 
 
 class Ticker:
-    """The crons of one shard. `now.height` is -1 until Arweave has said one: block crons wait for it."""
+    """The crons of one shard. While Arweave has not told its height (`now.height` is -1), crons that count
+    blocks wait."""
 
     def __init__(
         self,
@@ -82,16 +84,17 @@ class Ticker:
         rates: Rates | None = None,
         wallet_of: Callable[[SignedMessage], str] = lambda process: process.address,
     ) -> None:
-        """`rates` bound the ticks of one wallet (`wallet_of` a process's spawn item); None: no bound."""
+        """`rates` bound the ticks of one wallet (None: no bound); `wallet_of` returns the wallet behind a
+        process, given its spawn item."""
         self._committer = committer
         self._signer = signer
         self._rates = rates
         self._wallet_of = wallet_of
-        self._passed_ms = 0  # of the clock, whenever it went forward
+        self._passed_ms = 0  # the sum of the clock's steps forward; steps back are left out
         self._looked_ms = now_ms
         self._over_quota = 0
         self._since = Moment(now_ms, -1)
-        self._seen_ms = NEVER  # so the first look is one after the clock went back, which it may have
+        self._seen_ms = NEVER  # so the first run assumes that the clock went back
         self._known: BoundedDict[str, CronProcess] = BoundedDict(
             limits.PROCESSES_KNOWN_MAX, limits.PROCESSES_KNOWN_BYTES_MAX, lambda known: len(known.item.raw)
         )
@@ -101,8 +104,8 @@ class Ticker:
     # Who is monitored
 
     def monitor(self, process_id: str, now: Moment, order: str) -> None:
-        """Start the crons of a process. ClientError if it is monitored already, or the order (an item's
-        id) was used before."""
+        """Start the crons of a process. Raises `ClientError` if it is monitored already or the order (an
+        item's id) was used before."""
         with self._committer.open_log() as log:
             added = log.crons.monitor(process_id, self._states(process_id, now), order)
         if not added:
@@ -117,15 +120,15 @@ class Ticker:
         ]
 
     def unmonitor(self, process_id: str, order: str) -> None:
-        """Stop the crons of a process. NotFound if it is not monitored; ClientError if the order was used
-        before."""
+        """Stop the crons of a process. Raises `NotFound` if it is not monitored, `ClientError` if the order
+        was used before."""
         with self._committer.open_log() as log:
             removed = log.crons.unmonitor(process_id, order)
         if not removed:
             raise NotFound("Process monitor not found", process_id=process_id)
 
     def describe(self, process_id: str) -> dict[str, Any]:
-        """Return the answer to `GET /monitor/{process}`."""
+        """Return the answer to `GET /monitor/{process}`: the crons of a process, and whether they run."""
         self._committer.reopen_if_broken()
         crontab, asked = self._committer.log.crons, self._spawned(process_id).asked
         states = {state.place: state for state in crontab.of(process_id)}
@@ -137,7 +140,7 @@ class Ticker:
         }
 
     def stats(self) -> dict[str, Any]:
-        """Return counters; the lag is from when a tick was due to when it had its slot."""
+        """Return counters. `lag_ms` is the time from when a tick was due until it had its slot."""
         self._committer.reopen_if_broken()
         monitored, crons = self._committer.log.crons.counts()
         return {
@@ -167,13 +170,14 @@ class Ticker:
         committed = self._commit(plans, now)
         if self._committer.broken:
             return CronRun(committed, now.ms + RETRY_MS)
-        if len(plans) < len(due_now) or len(blocks) == limits.CRON_BATCH:  # more, and no clock says so
+        if len(plans) < len(due_now) or len(blocks) == limits.CRON_BATCH:  # more ticks are due at once
             return CronRun(committed, now.ms)
         following = self._committer.log.crons.next_ms()
         return CronRun(committed, NEVER if following is None else following)
 
     def _plans(self, due_now: Sequence[CronState], now: Moment) -> list[CronPlan]:
-        """As many as make a batch: messages have their turns between looks."""
+        """Return plans for as many crons as fit into one batch, so that messages get their turn between
+        runs."""
         plans: list[CronPlan] = []
         ticks = 0
         for state in due_now:
@@ -203,7 +207,8 @@ class Ticker:
         return CronPlan(cron, ticks, state._replace(next=found.next, message_id=last), found.skipped)
 
     def _may_tick(self, spawned: CronProcess, ticks: int) -> bool:
-        """Whether the quota of the process's wallet has room for so many ticks; if so they are counted."""
+        """Return whether the quota of the process's wallet has room for this many ticks, and if so count
+        them."""
         if self._rates is None:
             return True
         return not self._rates.take(spawned.wallet, self._passed_ms / 1000, ticks)
@@ -212,7 +217,8 @@ class Ticker:
         return not state.message_id or self._committer.is_evaluated(state.process_id, state.message_id)
 
     def _commit(self, plans: Sequence[CronPlan], now: Moment) -> Committed:
-        """In one transaction, in the contract's order: blocks first; then by time, short intervals first."""
+        """Commit all ticks in one transaction: ticks by blocks first, then by due time, then short intervals
+        first."""
         if not plans:
             return Committed([])
         order = sorted(
@@ -235,7 +241,8 @@ class Ticker:
         return committed
 
     def _aim_again(self, now: Moment) -> None:
-        """The clock may have gone back: crons that are due too late are due within a step again."""
+        """Move the next times of crons back, after the clock went back, so that each is at most one step
+        ahead."""
         self._since = self._since._replace(ms=min(self._since.ms, now.ms))
         while ahead := self._committer.log.crons.ahead(now.ms, limits.CRON_BATCH):
             aimed = [state._replace(next=first_after(state.next, state.step, now.ms)) for state in ahead]
@@ -243,7 +250,7 @@ class Ticker:
                 log.append([], {}, 0, aimed)
 
     def _height_known(self, now: Moment) -> Moment:
-        """The last height that was used, while Arweave has not said one."""
+        """Return the moment with the last height that the log used, while Arweave has not told a height."""
         return now._replace(height=max(now.height, self._committer.log.block_height()))
 
     def _spawned(self, process_id: str) -> CronProcess:

@@ -1,14 +1,14 @@
-"""Telling the process actors: one dispatcher for each actor, at most one call in flight on it, nothing
-forgotten.
+"""Dispatch: tells the process actors what to evaluate, with one dispatcher for each actor.
 
-Where in a message's journey: after the log. An entry is durable by now, so a lost call loses nothing; what
-may not happen is that an actor is never told. So a dispatcher keeps either the entry itself (`pending`) or,
-when the dispatcher is full or a call failed, the name of its process (`behind`), and the actor reads that
-process's entries from the log.
+Where in a message's journey: after the log. The entry is durable by now, so a lost call loses nothing, but
+each actor must be told in the end. A dispatcher keeps the entry itself (`pending`), or, if its queue is full
+or a call failed, the id of the process (`behind`); the actor then reads the entries of this process from the
+log.
 
-One call at a time keeps the order (Ray's asyncio actors do not), and while it runs the next batch gathers. A
-dispatcher asks its actor every few seconds who it is: when Ray has restarted it, or a call fails, the
-dispatcher activates every process of that actor that has entries beyond its last result.
+A dispatcher has at most one call in flight. This keeps the order, which Ray's asyncio actors do not, and lets
+the next batch gather. Every few seconds the dispatcher asks its actor for its incarnation. If Ray has
+restarted the actor, or a call fails, the dispatcher activates every process of this actor that has entries
+after its last result.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 HEALTH_SECONDS = 2.0
 BACKOFF = Backoff(0.05, 2.0)  # after a failed call
-UNKNOWN = object()  # the incarnation of an actor that has to be asked
+UNKNOWN = object()  # the incarnation of an actor that must be checked first
 
 Terms = Mapping[str, int]  # process id -> term
 DISPATCH_ERRORS = (
@@ -46,7 +46,8 @@ DISPATCH_ERRORS = (
 
 
 class DispatchQueue:
-    """What an actor still has to be told; processes take turns. Pure, and bounded by the number of these."""
+    """What an actor has not been told yet. Processes take turns. Pure; its size is bounded by
+    ACTOR_QUEUE_MESSAGES_MAX and the number of processes."""
 
     def __init__(self) -> None:
         self.pending: FairQueue[Work] = FairQueue()
@@ -56,7 +57,7 @@ class DispatchQueue:
         return bool(self.pending.count or self.behind)
 
     def add(self, works: Iterable[Work]) -> None:
-        """Queue entries, or only note their processes where there is no more room."""
+        """Queue entries; of entries for which there is no room, keep only the process id."""
         for work in works:
             process_id = work.entry.process_id
             if not self.pending.put(
@@ -69,26 +70,26 @@ class DispatchQueue:
                 self.behind[process_id] = work.term
 
     def take(self) -> list[Work]:
-        """Return the next batch for one call."""
+        """Take the next batch of entries for one call."""
         return self.pending.take_batch(limits.BATCH_MESSAGES_MAX, limits.BATCH_BYTES_MAX)
 
     def take_behind(self) -> dict[str, int]:
-        """Return the next processes for one `activate`."""
+        """Take the next processes, with their terms, for one call of `activate`."""
         taken = dict(itertools.islice(self.behind.items(), limits.BATCH_MESSAGES_MAX))
         for process_id in taken:
             del self.behind[process_id]
         return taken
 
     def lost(self, works: Iterable[Work]) -> None:
-        """Keep only the processes of these entries and of all that wait, after a call that failed."""
+        """Reduce these entries, whose call failed, and all queued entries to the ids of their processes."""
         for work in itertools.chain(works, self.pending):
             self.behind[work.entry.process_id] = work.term
         self.pending.clear()
 
 
 class ActorDispatcher:
-    """The dispatcher that tells one actor what to evaluate. `connect` gives its handle,
-    `processes_behind` the processes to catch up on."""
+    """The dispatcher of one actor. `connect` returns the actor's handle, `processes_behind` the processes
+    with entries that it must catch up on."""
 
     def __init__(
         self,
@@ -119,12 +120,12 @@ class ActorDispatcher:
         self._wake.set()
 
     def activate(self, terms: Terms) -> None:
-        """Queue processes that the actor should check for new entries."""
+        """Queue processes (id to term) whose log the actor should check for new entries."""
         self.queue.behind.update(terms)
         self._wake.set()
 
     async def run(self) -> None:
-        """Tell the actor whatever is queued, forever."""
+        """Tell the actor what is queued, forever."""
         while True:
             try:
                 await self.step()
@@ -132,7 +133,7 @@ class ActorDispatcher:
                 await self._failed(error)
 
     async def step(self) -> None:
-        """Check that the actor is the known one, then make one call if anything is queued, or else wait."""
+        """Check the actor if that is due, then make one call if something is queued, or else wait."""
         if self._incarnation is UNKNOWN or self._clock() - self._checked >= HEALTH_SECONDS:
             await self._check()
         if not self.queue:
@@ -144,12 +145,12 @@ class ActorDispatcher:
         self.failures = 0
 
     async def _check(self) -> None:
-        """Connect, and catch up when this is an actor that has just (re)started."""
+        """Connect, and if the actor has (re)started, queue the processes that it must catch up on."""
         self._checked = self._clock()
         if self._handle is None:
             self._handle = await asyncio.to_thread(self._connect, self.name)
             self._actor = ProcessActorCaller(Peer(self._handle), self.name)
-        async with asyncio.timeout(limits.ACTOR_READY_SECONDS_MAX):  # one that is frozen does not answer
+        async with asyncio.timeout(limits.ACTOR_READY_SECONDS_MAX):  # a frozen actor does not answer
             incarnation = (await self._handle.ready.remote()).get("incarnation")
         if incarnation != self._incarnation:
             self.queue.behind.update(await self._processes_behind(self.name))
@@ -170,8 +171,8 @@ class ActorDispatcher:
             raise
 
     async def _idle(self) -> None:
-        """Until there is something to tell, or it is time to look after the actor. One timer for many waits:
-        this is done for each batch."""
+        """Wait until something is queued or the actor is to be checked. One timer serves many waits, since
+        this runs for each batch."""
         if self._alarm is None:
             self._alarm = asyncio.get_running_loop().call_later(HEALTH_SECONDS, self._rings)
         self._wake.clear()
@@ -182,8 +183,8 @@ class ActorDispatcher:
         self._wake.set()
 
     async def _failed(self, error: Exception) -> None:
-        """Ask the actor again who it is. The handle stays while it can: Ray ends an actor that nobody
-        holds."""
+        """Wait before the next attempt, and check the actor first then. The handle is kept unless the actor
+        died: Ray ends an actor that has no handles."""
         self._incarnation = UNKNOWN
         if isinstance(error, ray.exceptions.ActorDiedError):
             self._handle = None

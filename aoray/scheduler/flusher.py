@@ -1,14 +1,18 @@
-"""Bringing the log to Arweave: ordered entries, with their assignments, and what else is published, in
-bundles, nothing missing after a crash, nothing there twice.
+"""The flusher: brings the log's entries with their assignments, and other published items, to Arweave in
+bundles.
 
-Where in a message's journey: beside it. A message was acknowledged from the shard's own disk; the flusher
-follows the log in the order of the shard (seq) and posts bundles, one after another; then it watches them
-until they are deep enough in the chain. What is to be done is decided in `upload_rules`, and done here:
-`run` signs and posts, `watch` looks, settles, and sends back to `run` what Arweave has lost.
+Where in a message's journey: beside it. A message was acknowledged once it was on the shard's own disk. The
+flusher follows the log in the order of the shard (seq), posts one bundle after another, and watches each
+bundle until it is deep enough in the chain. `upload_rules` decides what is to be done, and the flusher does
+it: `run` signs and posts; `watch` asks Arweave for the state of bundles, settles them, and returns to `run`
+what Arweave has lost.
 
-Invariants: what a bundle holds is written in the log before it is signed, and what was signed before it is
-posted. So a crash anywhere leads to the same bundle under the same id once more. On failure: waits longer
-each time, while messages go on, in a log that only the disk bounds; `progress` has the last error.
+Invariants: the contents of a bundle are recorded in the log before it is signed, and its id before it is
+posted. So after a crash the same bundle is posted under the same id, nothing is missing and nothing is on
+Arweave twice.
+
+On failure: the flusher waits longer after each failure. Messages continue meanwhile, in a log that only the
+disk bounds; `progress` has the last error.
 """
 
 from __future__ import annotations
@@ -33,16 +37,16 @@ from aoray.util.metrics import StageMetrics
 
 logger = logging.getLogger(__name__)
 
-WAIT_HINT = "Messages go on; what waits is posted once Arweave answers."
-REFUSED_HINT = "Arweave refuses it: see the error (funds of the wallet? the right URL?). Messages go on."
+WAIT_HINT = "Messages continue; what waits is posted once Arweave answers."
+REFUSED_HINT = "Arweave refuses the bundle: check the wallet's funds and the URL. Messages continue."
 
 OnLog = Callable[[Callable[[Log], Any]], Awaitable[Any]]  # runs a function on the log, in the log's thread
 Sleep = Callable[[float], Awaitable[None]]
 
 
 def packed(rows: Sequence[Sequence[bytes]]) -> bytes:
-    """Return raw items as the bytes of a bundle; an item that occurs twice (a message assigned to several
-    processes) is in it once."""
+    """Return raw items as the bytes of one bundle. An item that occurs more than once (a message assigned to
+    several processes) is in it once."""
     return pack_raw(list(dict.fromkeys(raw for row in rows for raw in row)))
 
 
@@ -53,7 +57,7 @@ def signed_upload(upload: Upload) -> SignedUpload:
 
 @dataclass(slots=True)
 class FlushProgress:
-    """The figures that `stats()` reports."""
+    """The counters and the last error that `stats()` reports."""
 
     bundles: int = 0  # accepted
     settled: int = 0
@@ -64,7 +68,7 @@ class FlushProgress:
 
 
 class Flusher:
-    """The loops that bring the contents of the log to Arweave. For one event loop."""
+    """The loops that bring the contents of the log to Arweave. It belongs to one event loop."""
 
     def __init__(
         self,
@@ -76,20 +80,20 @@ class Flusher:
         now_ms: Callable[[], int] = clock_ms,
         name: str = shard_actor(0),
     ) -> None:
-        self._waiting = 0  # entries, when it was looked last
+        self._waiting = 0  # entries in the log after the last bundle
         self.stage = StageMetrics("flushed", name, lambda: self._waiting)
         self._on_log = on_log
         self._uploader = uploader
         confirmations = confirmations_min if uploader.confirming else 0
         self._policy = Policy(uploader.carrier, confirmations, repost_seconds)
         self._now_ms = now_ms
-        self._watched = 0  # the number of the last upload that was looked at
+        self._watched = 0  # the number of the last upload that `watch` checked
         self._turn = asyncio.Lock()  # one upload at a time
         self.progress = FlushProgress()
 
     async def run(self, interval_seconds: float, sleep: Sleep = asyncio.sleep) -> None:
-        """Post whatever there is, wait, and repeat, forever. What comes meanwhile waits too: each bundle
-        costs."""
+        """Post what waits, sleep for the interval (seconds), and repeat forever. What arrives meanwhile
+        shares the next bundle, since each bundle costs."""
         while True:
             wait = interval_seconds
             try:
@@ -99,7 +103,8 @@ class Flusher:
             await sleep(wait)
 
     async def flush(self) -> None:
-        """Post all that is in the log by now. Readers of the embedded Arweave call it, too."""
+        """Post everything that is in the log by now. Readers of the embedded Arweave call this before they
+        read."""
         async with self._turn:
             await self._flush_all()
 
@@ -109,7 +114,8 @@ class Flusher:
             await self.flush_once()
 
     async def watch(self, interval_seconds: float, sleep: Sleep = asyncio.sleep) -> None:
-        """Follow the uploads that were posted, forever; if acceptance is enough, there is nothing to do."""
+        """Follow posted uploads until they are confirmed, forever. Returns at once if acceptance is
+        enough."""
         while self._policy.confirmations_min:
             await sleep(
                 max(interval_seconds, min(self._policy.repost_seconds / 10, limits.WATCH_SECONDS_MAX))
@@ -120,7 +126,7 @@ class Flusher:
                 logger.warning("Arweave does not tell what it has: %r", error)
 
     async def flush_once(self) -> bool:
-        """Sign and post one upload, if there is one to post."""
+        """Sign and post one upload; return whether there was one."""
         upload = await self._on_log(lambda log: log.uploads.next())
         if upload is None:
             return False
@@ -140,7 +146,7 @@ class Flusher:
         return True
 
     async def _count(self, upload: Upload) -> None:
-        """For metrics. One that is posted again was counted before."""
+        """Update the metrics. An upload that is posted again is not counted again."""
         if not upload.posts:
             timestamps = await self._on_log(lambda log: log.uploads.timestamps(upload))
             self.stage.done(max(0, self._now_ms() - timestamp) for timestamp in timestamps)
@@ -148,7 +154,7 @@ class Flusher:
         self._waiting = end[0] - upload.entries_to
 
     async def _signed(self, upload: Upload, data: bytes) -> Upload:
-        """The upload under an id, which is written down before anybody else hears of it."""
+        """Sign the upload, and save its id before it is posted."""
         item_id, parts, anchor_height = await self._uploader.sign(data)
         upload = upload._replace(
             carrier=self._policy.carrier, id=item_id, parts=parts, anchor_height=anchor_height
@@ -157,7 +163,7 @@ class Flusher:
         return upload
 
     async def watch_once(self) -> None:
-        """Check the next page of posted uploads: settle those that are deep enough, repost those that are
+        """Check the next page of posted uploads: settle those that are deep enough, repost those that Arweave
         lost."""
         page = await self._on_log(lambda log: log.uploads.posted(self._watched))
         self._watched = page[-1].number if len(page) == limits.UPLOADS_WATCHED_AT_ONCE else 0
@@ -173,7 +179,7 @@ class Flusher:
                 self.progress.reposts += 1
 
     async def _sights(self, uploads: Sequence[Upload]) -> dict[int, UploadStatus]:
-        """What Arweave says of those that this uploader has signed, if there is anything to ask."""
+        """Return, by upload number, what Arweave reports of those uploads that this uploader signed."""
         ours = [upload for upload in uploads if upload.carrier == self._policy.carrier]
         if not ours or not self._policy.confirmations_min:
             return {}
@@ -186,7 +192,7 @@ class Flusher:
         return sights
 
     def stats(self, backlog: UploadBacklog) -> dict[str, Any]:
-        """Return what waits and what goes wrong, for people and metrics."""
+        """Return what waits and what fails, for people and metrics."""
         waiting = backlog._asdict()
         oldest_ms = waiting.pop("oldest_ms")
         age = max(0, self._now_ms() - oldest_ms) / 1000 if oldest_ms else 0.0

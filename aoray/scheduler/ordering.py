@@ -1,13 +1,13 @@
-"""The ordering rules: known state and a batch of submissions in, log entries and an answer to each submission
-out. Pure.
+"""The ordering rules: from the known state and a batch of submissions to log entries and an answer to each
+submission. Pure.
 
-Where in a message's journey: between the gateway, which verified the item, or the actor, which signed it, and
-the log, which makes the entries durable.
+Where in a message's journey: after the gateway, which verified the item, or the actor, which signed it;
+before the log, which makes the entries durable.
 
-Invariants (guarantees G1, G3): a process's nonces have no gap and begin with 0, the process itself; a process
-has each message once, and who submits it again gets the first receipt again; timestamps rise strictly; each
-entry links to the one before it. One bad submission is answered with its own error, and does not touch the
-others of its batch.
+Invariants (guarantees G1, G3): the nonces of a process have no gap and start at 0, the process itself. A
+process has each message once; whoever submits it again gets the first receipt again. Timestamps strictly
+increase. Each entry links to the entry before it. A bad submission gets its own error, and does not affect
+the others of its batch.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ SlotOrError = Slot | AorayError
 
 @dataclass(slots=True)
 class OrderingResult:
-    """The outcome of a batch: entries to write, states after them, an outcome for each submission, and
-    whether that is a new slot."""
+    """What became of a batch: the entries to write, the states after them, the outcome of each submission,
+    and whether each outcome is a new slot."""
 
     states: dict[str, ProcessState]
     slots: dict[MessageKey, Slot]
@@ -56,8 +56,11 @@ def order(
     stopped: Container[str] = (),
     earlier: Collection[str] = (),
 ) -> OrderingResult:
-    """Give each submission its slot. `states` and `slots` are what the log knows of the batch; `stopped`
-    are the processes that the operator stopped, `earlier` the addresses that handed over to the signer."""
+    """Give each submission its slot, or an error.
+
+    `states` and `slots` are what the log holds about the batch. `stopped` are the processes that the operator
+    stopped, `earlier` the addresses of schedulers that handed over to `signer`.
+    """
     ordered = OrderingResult(dict(states), dict(slots))
     schedulers = (signer.address, *earlier)
     for submission in batch:
@@ -72,7 +75,7 @@ def order(
 
 
 def _known(submission: Submission, ordered: OrderingResult) -> Slot | None:
-    """The slot that a submission has already."""
+    """Return the slot that this message has already, if any."""
     return ordered.slots.get((submission.process_id, submission.message_id))
 
 
@@ -88,7 +91,7 @@ def _schedule(
     now_ms: int,
     block_height: int,
 ) -> SlotOrError:
-    """The next slot of its process."""
+    """Add the next slot of the process, or return the error why there is none."""
     state = ordered.states.get(submission.process_id)
     try:
         own, engine = _check(submission, state, schedulers)
@@ -125,14 +128,14 @@ def _entry(submission: Submission, head: Head, assignment: bytes) -> LogEntry:
 
 
 class Bound(NamedTuple):
-    """What is fixed about a process when it is spawned."""
+    """The decisions about a process that are fixed when it is spawned."""
 
     own: bool  # whether it asks for an actor of its own
     engine: int = BEFORE_VERSIONS  # of a new process
 
 
 def _check(submission: Submission, state: ProcessState | None, schedulers: Sequence[str]) -> Bound:
-    """Refuse what may not be scheduled; says what is decided of the process."""
+    """Raise an error for what may not be scheduled; return the fixed decisions about the process."""
     if submission.kind == "process":
         return _check_process(submission, schedulers)
     if state is None:
@@ -159,7 +162,7 @@ def _check_process(submission: Submission, schedulers: Sequence[str]) -> Bound:
                 process_id=item.id,
             )
     scheduler = schedulers[0]
-    # Nobody could verify its log otherwise. What an older process spawns names an address from before.
+    # Otherwise nobody could verify its log. A spawn by an older process names a scheduler before a hand-over.
     if any(named not in schedulers for named in all_of(item.tags, "Scheduler")):
         raise MalformedInput(
             f"the tag Scheduler names another scheduler than this one, {scheduler}",
@@ -173,7 +176,7 @@ def _check_process(submission: Submission, schedulers: Sequence[str]) -> Bound:
         raise MalformedInput(
             f"the tag On-Boot is {on_boot[:60]!r}",
             field="tags.On-Boot",
-            hint="Data boots the process with its own data, an id with that of a transaction.",
+            hint="Use Data for the process's own data, or the id of a transaction for its data.",
             process_id=item.id,
         )
     check_asked(item.tags)
@@ -181,7 +184,7 @@ def _check_process(submission: Submission, schedulers: Sequence[str]) -> Bound:
         raise MalformedInput(
             "the tags of the process are not one block of Avro",
             field="tags",
-            hint="Wallets write one block; who verifies the process rebuilds its bytes from its tags.",
+            hint="Write the tags as one block, as wallets do; verification rebuilds the bytes from the tags.",
             process_id=item.id,
         )
     if submission.process_id != item.id:
@@ -202,7 +205,7 @@ def _check_message(submission: Submission) -> None:
 
 
 def _checked_item(submission: Submission, kind: str) -> SignedMessage:
-    """The item, when it is an AO item of that type and under its own id."""
+    """Return the item if it is an AO item of this type, under its own id."""
     item = _parsed(submission)
     if "ao" not in all_of(item.tags, "Data-Protocol"):
         raise MalformedInput(
@@ -223,14 +226,15 @@ def _checked_item(submission: Submission, kind: str) -> SignedMessage:
         raise MalformedInput(
             "a tag ends in +link",
             field=f"tags.{linked}",
-            hint="AO-Core reads such tags as links to other data; give it another name or value.",
+            hint="AO-Core reads such tags as links to other data; give the tag another name or value.",
             message_id=item.id,
         )
     return item
 
 
 def _parsed(submission: Submission) -> SignedMessage:
-    """The item under its own id. One that does not parse would stop the flusher and its process, later."""
+    """Return the parsed item. An item that does not parse must not enter the log: later it would stop the
+    flusher and its process."""
     item = parse(submission.item, submission.envelope)
     if item.id != submission.message_id:
         raise MalformedInput(
@@ -240,7 +244,8 @@ def _parsed(submission: Submission) -> SignedMessage:
 
 
 def _check_assigned(submission: Submission) -> None:
-    """An assigned message may be any item; what it leaves out must fit into the assignment's tags."""
+    """Check an assigned message, which may be any item; the names that it excludes must fit into the
+    assignment's tags."""
     _parsed(submission)
     size = max((len(name.encode()) for name in submission.exclude), default=0)
     if len(submission.exclude) > limits.ASSIGNMENT_EXCLUDES_MAX or size > limits.TAG_VALUE_BYTES_MAX:

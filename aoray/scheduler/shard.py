@@ -1,20 +1,21 @@
-"""The scheduler shard: the Ray actor that orders the messages of its processes, and tells where they are
-evaluated.
+"""The scheduler shard: the Ray actor that orders the messages of its processes and tells the process actors
+of them.
 
-Where in a message's journey: gateways, and process actors by direct push, `submit` batches; one loop drains
-all that has queued meanwhile, commits it (rules, signatures, one durable transaction) in one thread, answers
-the callers, and hands the entries to the dispatchers of the process actors. Under load the batches grow by
-themselves; an idle shard answers at once. One that is not idle, where others came beside the last, gathers
-for GATHER_MS first: everything behind it costs by the batch, and so on a full machine the last of all waits
-less.
+Where in a message's journey: gateways, and process actors by direct push, call `submit` with batches. One
+loop takes everything that has queued, commits it in one thread (rules, signatures, one durable transaction),
+answers the callers, and hands the entries to the dispatchers of the process actors. Under load the batches
+grow by themselves; an idle shard answers at once. If the last batch had more than one message, the loop waits
+GATHER_MS for more before the next: the later steps cost by the batch, so on a full machine larger batches
+make everybody wait less.
 
-Invariants: nobody gets a receipt before it is on the disk. Only the holder of the shard's term writes; a
-shard that finds a later term ends its process (if it is the rightful one, Ray starts it again, and it takes
-over). The queue is bounded in messages and bytes, beyond that `Overloaded`; and processes take turns in it.
+Invariants: nobody gets a receipt before the message is on disk. Only the holder of the shard's term writes; a
+shard that finds a later term ends its OS process (if it is the rightful shard, Ray restarts it and it takes
+over). The queue is bounded in messages and bytes; beyond that callers get `Overloaded`. Processes take turns
+in the queue.
 
-On failure: killed at any moment, it recovers heads, placements and the flush cursor from its log by itself,
-and activates the processes whose entries have no result yet. Callers retry with the same batch and get the
-same receipts.
+On failure: killed at any moment, a shard recovers heads, placements and the flush cursor from its log, and
+activates the processes whose entries have no result yet. Callers retry with the same batch and get the same
+receipts.
 """
 
 from __future__ import annotations
@@ -72,12 +73,12 @@ logger = logging.getLogger(__name__)
 HEIGHT_SECONDS = 10.0
 RETRY_SECONDS = 0.2
 SWITCH_SECONDS = (
-    0.001  # the log's thread computes: with Python's 5 ms, each call waits that long for the loop
+    0.001  # the log's thread computes, and with Python's default of 5 ms the event loop would wait that long
 )
 
 
 class SubmitCall:
-    """A call of `submit`, which is answered when each of its submissions has its outcome."""
+    """A call of `submit`; it is answered when each of its submissions has its outcome."""
 
     def __init__(self, size: int, loop: asyncio.AbstractEventLoop) -> None:
         self.since_s = loop.time()
@@ -86,22 +87,22 @@ class SubmitCall:
         self._size = size
 
     def settle(self, index: int, outcome: Receipt | AorayError) -> None:
-        """Set the outcome of the submission at this index."""
+        """Record the outcome of the submission at this index of the call."""
         self._outcomes[index] = outcome
         if len(self._outcomes) == self._size and not self.answer.done():  # its caller may be gone
             self.answer.set_result([self._outcomes[index] for index in range(self._size)])
 
 
 class Queued(NamedTuple):
-    """A submission, and its index in the call that waits for its outcome."""
+    """A submission, with the call that waits for its outcome and the submission's index in this call."""
 
     submission: Submission
     call: SubmitCall
-    place: int
+    index: int
 
 
 class ShardActor(ExportsMetrics):
-    """The Ray actor of one shard. Made by name (`shard-<index>`), without Ray's own retries."""
+    """The Ray actor of one shard, named `shard-<index>`."""
 
     process_actor_class: type = ProcessActor
 
@@ -125,7 +126,7 @@ class ShardActor(ExportsMetrics):
         schedulers = schedulers_of(settings)
         self._after_ms = schedulers[-1].after_ms if schedulers else 0
         size = settings.pool
-        offset = index * size // settings.shards  # where its ties begin: the shards spread over the pool
+        offset = index * size // settings.shards  # the actor at which ties start: another for each shard
         placement = Placement(size, offset=offset, all_own=settings.actor_per_process)
         self._pool = frozenset(placement.pool)
         self._results = open_results(settings)
@@ -138,7 +139,7 @@ class ShardActor(ExportsMetrics):
         )
         self._term = self._committer.term
         self._height = self._committer.log.block_height()
-        self._height_said = False  # by Arweave, since this shard began
+        self._height_said = False  # whether Arweave has told its height since this shard started
         self._ticker = self._make_ticker(settings, signer)
         self._cron_wake = asyncio.Event()
         self._height_fault = ""
@@ -150,7 +151,7 @@ class ShardActor(ExportsMetrics):
         self._begin_scan()
         self._tasks.start(self._flusher.run(settings.flush_interval_ms / 1000))
         self._tasks.start(self._flusher.watch(settings.flush_interval_ms / 1000))
-        results = open_results(settings)  # its own: it reads for long
+        results = open_results(settings)  # a connection of its own, since the attester reads for long
         self._attester = Attester(self._on_log, results, load_key(settings, "compute"))
         self._tasks.start(self._attester.run(settings.attest_interval_ms / 1000))
         self._tasks.start(self._watch_height())
@@ -158,10 +159,10 @@ class ShardActor(ExportsMetrics):
         self._tasks.start(self.export_forever())
         self._tasks.start(heap.give_back_forever())
 
-    # What others call
+    # Calls from other actors
 
     async def submit(self, submissions: list[Submission]) -> list[Receipt | AorayError]:
-        """Schedule submissions, those of one process in this order; the answer comes once they are
+        """Schedule submissions, those of one process in this order. The outcomes are returned once they are
         durable."""
         if not submissions:
             return []
@@ -172,7 +173,7 @@ class ShardActor(ExportsMetrics):
         return await call.answer
 
     def _enqueue(self, queued: Queued) -> None:
-        """Put a submission into the queue, or refuse it with `Overloaded` at once."""
+        """Put a submission into the queue, or answer it with `Overloaded`."""
         if not self._queue.put(
             fairness_key(queued.submission),
             queued,
@@ -181,22 +182,23 @@ class ShardActor(ExportsMetrics):
             bytes_max=limits.SHARD_QUEUE_BYTES_MAX,
         ):
             refused = Overloaded("the scheduler has too much waiting", retry_after_s=1)
-            queued.call.settle(queued.place, refused)
+            queued.call.settle(queued.index, refused)
 
     async def locate(self, process_ids: list[str]) -> list[str | AorayError]:
-        """Return the actor that holds each process, placed if need be; the actor is told soon after."""
+        """Return the actor of each process; processes without an actor are placed now, and the actors are
+        told soon after."""
         names: list[str | AorayError]
         names, by_actor = await self._run(self._committer.locate, process_ids)
         self._activate(by_actor)
         return names
 
     async def monitor(self, process_id: str, order: str) -> None:
-        """Start the crons of a process; `order` is the item by which its owner asks for it."""
+        """Start the crons of a process. `order` is the id of the item in which its owner asks for it."""
         await self._run(self._ticker.monitor, process_id, self._now(), order)
         self._cron_wake.set()
 
     async def unmonitor(self, process_id: str, order: str) -> None:
-        """Stop the crons of a process; `order` is the item by which its owner asks for it."""
+        """Stop the crons of a process. `order` is the id of the item in which its owner asks for it."""
         await self._run(self._ticker.unmonitor, process_id, order)
 
     async def monitored(self, process_id: str) -> dict[str, Any]:
@@ -204,10 +206,10 @@ class ShardActor(ExportsMetrics):
         return dict(await self._run(self._ticker.describe, process_id))
 
     async def decide(self, raw: bytes) -> dict[str, Any]:
-        """Store the operator's signed decision about a process, publish it, and act on it.
+        """Store the operator's signed decision to stop or resume a process, publish it, and carry it out.
 
-        Once it returns a stopped process has no actor that could write a result; sent again it is done again,
-        so who gets no answer repeats it.
+        Once this returns, no actor can write a result of a stopped process. The call may be repeated by a
+        caller that got no answer.
         """
         decided = decision_of(raw, self._operator)
         decision = Decision(*decided, raw)
@@ -221,35 +223,36 @@ class ShardActor(ExportsMetrics):
         return describe(decision)
 
     async def decided(self, process_id: str) -> dict[str, Any]:
-        """Return the last decision about a process."""
+        """Return the operator's last decision about a process."""
         found = await self._on_log(lambda log: log.decisions.last(process_id))
         return describe(found) if found else {"process": process_id, "stopped": False}
 
     async def stopped(self) -> list[str]:
-        """Return the processes that the operator stopped."""
+        """Return the ids of the processes that the operator stopped."""
         return sorted(self._committer.stopped)
 
     async def publish(self, items: list[bytes]) -> None:
         """Bring signed data items to Arweave, beside the entries of the log.
 
-        On return they are on the disk, and they will get there, each once, however often it is published. An
-        item that doesn't parse or is larger than ITEM_BYTES_MAX is a `ClientError`, and none of them is kept;
-        signatures are the caller's to verify. `Unavailable`: publish them again.
+        On return the items are on disk, and each will be on Arweave once, however often it is published.
+        Raises `ClientError` if an item does not parse or is larger than ITEM_BYTES_MAX; then none of the
+        items is stored. The caller must have verified the signatures. After `Unavailable`, publish the items
+        again.
         """
         parsed = await asyncio.to_thread(lambda: [parse(raw, ANS104) for raw in items])
         await self._on_log(lambda log: log.uploads.publish(parsed))
 
     async def flush(self) -> None:
-        """Bring all that is in the log by now to Arweave, for a reader that is about to look there."""
+        """Bring everything in the log to Arweave now, for a reader that is about to look there."""
         await self._flusher.flush()
 
     async def wire(self) -> RpcAddress:
-        """Return the address where other actors call this one without Ray."""
+        """Return the address where this actor answers RPC calls."""
         return await self._wire.address()
 
     async def ready(self) -> dict[str, Any]:
-        """Answer once the shard accepts work. Raises `Unavailable` while its disk is full or its log is
-        broken."""
+        """Return the shard's term and place, once it accepts work. Raises `Unavailable` while its disk is
+        full or its log is broken."""
         if fault := durable_files.disk_fault(self._settings.data):
             raise Unavailable(fault, hint="Messages are refused until there is room.")
         if self._committer.broken:
@@ -286,7 +289,7 @@ class ShardActor(ExportsMetrics):
         }
 
     def _reopen_if_broken(self) -> None:
-        """Open a log that broke, if that is possible by now; else say why not."""
+        """Open a broken log again. Raises `Unavailable` that says why the log can't be written."""
         try:
             self._committer.reopen_if_broken()
         except Unavailable as error:
@@ -314,18 +317,18 @@ class ShardActor(ExportsMetrics):
 
     def _answer(self, batch: Sequence[Queued], committed: Committed) -> None:
         for queued, outcome in zip(batch, committed.outcomes, strict=True):
-            queued.call.settle(queued.place, outcome)
+            queued.call.settle(queued.index, outcome)
         now = asyncio.get_running_loop().time()
         pairs = zip(batch, committed.outcomes, strict=True)
         self._stage.done([(now - each.call.since_s) * 1000 for each, to in pairs if isinstance(to, Receipt)])
         self._forward(committed)
 
     def _forward(self, committed: Committed) -> None:
-        """Tell the process actors what is in the log by now."""
+        """Tell the process actors of the committed entries."""
         self._committed += sum(len(works) for works in committed.work.values())
         for name, works in committed.work.items():
             self._dispatcher(name).push(works)
-        # What failed may have been written all the same: open the log again, now and not at the next batch.
+        # A failed commit may have been written all the same, so the processes are scanned for new entries.
         if self._committer.broken or self._committer.term != self._term:
             self._term = self._committer.term
             self._begin_scan()
@@ -333,7 +336,7 @@ class ShardActor(ExportsMetrics):
     # Cron
 
     async def _tick_forever(self) -> None:
-        """Make the ticks that are due, and sleep until the next is, or something changes."""
+        """Make the ticks that are due, then sleep until the next is due or a cron changes; forever."""
         while True:
             self._cron_wake.clear()
             try:
@@ -364,11 +367,11 @@ class ShardActor(ExportsMetrics):
         )
 
     def _now(self) -> Moment:
-        """Never before the time when the key was handed over, though the clock may be: before, another key
-        signed."""
+        """Return the time for new slots. It is never before the time when the scheduler key was handed over,
+        even if the clock is: assignments from before that time are signed by the earlier key."""
         return Moment(max(clock_ms(), self._after_ms + 1), self._height if self._height_said else -1)
 
-    # Where processes live
+    # The actors of processes
 
     def _dispatcher(self, name: str) -> ActorDispatcher:
         dispatcher = self._dispatchers.get(name)
@@ -384,9 +387,11 @@ class ShardActor(ExportsMetrics):
             self._dispatcher(name).activate(terms)
 
     def _connect(self, name: str) -> Any:
-        """The handle of an actor. Pool actors are made by whoever started the computer, own ones here.
+        """Return the handle of an actor. Whoever started the computer made the actors of the pool; actors of
+        single processes are made here.
 
-        An own actor ends with this shard's process, and is made again by the next: so none is left behind.
+        An actor of a single process ends with this shard's OS process, and the next shard makes it again; so
+        none is left over.
         """
         if name in self._pool:
             return ray.get_actor(name)
@@ -394,18 +399,18 @@ class ShardActor(ExportsMetrics):
         return ray.remote(self.process_actor_class).options(**options).remote(self._given, name)
 
     async def _processes_behind(self, name: str) -> Terms:
-        """The processes of one actor that have entries beyond their last result."""
+        """Return the processes of one actor that have entries after their last result."""
         return (await self._all_processes_behind(name)).get(name, {})
 
     def _begin_scan(self) -> None:
-        """One at a time; one that runs begins again."""
+        """Start a scan, or make the running scan start again: there is one at a time."""
         if not self._to_scan:
             self._to_scan = True
             self._tasks.start(self._scan())
         self._scan_again = True
 
     async def _scan(self) -> None:
-        """After a start: activate every process that has entries beyond its last result."""
+        """Activate every process that has entries after its last result."""
         while self._to_scan:
             self._scan_again = False
             try:
@@ -443,7 +448,8 @@ class ShardActor(ExportsMetrics):
         )
 
     def _heights(self) -> Heights | None:
-        """What a gateway is believed; the embedded Arweave is ours, and makes a block for each upload."""
+        """Return the check of heights that a gateway reports; None for the embedded Arweave, which is trusted
+        and makes a block for each upload."""
         if not self._settings.gateway_url:
             return None
         last_ms = self._committer.log.last_timestamp()
@@ -465,7 +471,7 @@ class ShardActor(ExportsMetrics):
     # Threads and tasks
 
     async def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Run a function in the log's thread."""
+        """Run a function in the log's thread. If this shard has a successor, end this OS process."""
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
         except StaleTerm:

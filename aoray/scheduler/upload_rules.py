@@ -1,12 +1,12 @@
-"""What is to be done next about an upload: pure, from what the log holds of it and what Arweave says of it.
+"""The rules that decide what to do next about an upload, from what the log and Arweave say about it. Pure.
 
     sign ──▶ post ──▶ wait … wait ──▶ settle
       ▲       ▲         │
-      │       └─────────┤ Arweave does not know it any more: a fork or a gateway dropped it
-      └─────────────────┘ and it can't be mined either: its anchor is too old, or not in the chain any more
+      │       └─────────┤ Arweave no longer knows it: a fork or a gateway dropped it
+      └─────────────────┘ and it can't be mined either: its anchor is too old, or no longer in the chain
 
-Invariant: an upload is signed again (which gives it another id) only when what was signed before can't be
-mined in the chain: so of all that is signed for one upload, one is confirmed. All else may be repeated.
+Invariant: an upload is signed again (which gives it another id) only when the earlier one can't be mined any
+more. So of all ids that were signed for one upload, one is confirmed. All other steps may be repeated.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from aoray.storage.uploads import Upload
 
 
 class Step(Enum):
-    """The next thing to do."""
+    """The next thing to do about an upload."""
 
     SIGN = auto()
     POST = auto()
@@ -30,20 +30,20 @@ class Step(Enum):
 class UploadStatus(NamedTuple):
     """The state of an upload as Arweave reports it."""
 
-    depth: int | None = None  # in blocks; 0: in none yet; None: it isn't there
+    depth: int | None = None  # in blocks; 0: not in a block yet; None: Arweave does not know it
     mineable: bool = True
 
 
 class Policy(NamedTuple):
-    """The rules by which uploads are made and count as settled."""
+    """The settings that decide how uploads are made and when they are settled."""
 
-    carrier: str  # what makes them: what another has signed is not ours to post
-    confirmations_min: int  # 0: what is accepted is settled
+    carrier: str  # the uploader that signs; what another uploader signed is signed again
+    confirmations_min: int  # blocks; 0: an accepted upload is settled
     repost_seconds: int
 
 
 def next_step(upload: Upload, seen: UploadStatus, policy: Policy, now_ms: int) -> Step:
-    """Return the one thing to do now."""
+    """Return what to do now about an upload."""
     if upload.carrier != policy.carrier or (seen.depth is None and not seen.mineable):
         return Step.SIGN
     if not upload.posted_ms:
@@ -56,6 +56,7 @@ def next_step(upload: Upload, seen: UploadStatus, policy: Policy, now_ms: int) -
 
 
 def _patience_ms(upload: Upload, policy: Policy) -> int:
-    """How long it may be missing: longer each time, so that a gateway that never shows it is not flooded."""
+    """Return how long Arweave may not know an upload before it is posted again. The time doubles with each
+    post, so that a gateway that never shows the upload is not flooded."""
     seconds = policy.repost_seconds << min(max(0, upload.posts - 1), 30)
     return 1000 * min(seconds, limits.REPOST_SECONDS_MAX)

@@ -1,1 +1,1 @@
-"""Everything that is kept, on any backend."""
+"""Storage: everything that a computer keeps, in SQLite and files or in PostgreSQL and shared files."""

@@ -1,9 +1,9 @@
-"""What of each process is attested: for every process of a shard the last slot whose result, and whose state,
-the compute unit has signed.
+"""Attestation cursors: for each process of a shard, the last slot whose result and whose state the compute
+unit signed.
 
-Beside a message's journey, after its result. The attester signs what comes after these cursors; here its
-items and the moved cursors are written in one transaction, so that a crash leaves both or neither: no slot is
-left out, and none is attested again. On failure: as `storage.log`, whose transactions these are.
+Where in a message's journey: beside it, after the result. The attester signs what comes after these cursors;
+its items and the moved cursors are written in one transaction, so a crash leaves both or neither. No slot is
+left out, and none is attested twice. On failure: as in `storage.log`, whose transactions are used.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ CREATE TABLE attested (
 
 
 class Cursor(NamedTuple):
-    """How far a process is attested; -1 means not at all."""
+    """The last nonces of a process that are attested: of results, and of states at checkpoints; -1 if there
+    is none."""
 
     nonce: int = -1
     state_nonce: int = -1
@@ -48,7 +49,7 @@ class Attested(Tables):
         return {process_id: Cursor(*cursor) for process_id, *cursor in rows}
 
     def engines(self, process_ids: Iterable[str]) -> dict[str, int]:
-        """Return the versions of the engine that these processes are bound to."""
+        """Return the engine versions to which these processes are bound."""
         rows = self._rows(
             "SELECT e.process_id, e.assignment FROM json_each(?) j"
             " CROSS JOIN entries e ON e.process_id = j.value AND e.nonce = 0",
@@ -57,7 +58,7 @@ class Attested(Tables):
         return {process_id: engine_named(parse(bytes(raw), ANS104).tags) for process_id, raw in rows}
 
     def keep(self, items: Sequence[DataItem], cursors: Mapping[str, Cursor]) -> None:
-        """Publish attestations, and store how far they reach; on return both are on disk."""
+        """Store attestations for publication, and the cursors after them; on return both are on disk."""
         with self._writing() as db:
             publish(db, items)
             db.executemany(

@@ -1,22 +1,20 @@
 """Checkpoints: states of processes on disk, so that a process need not be replayed from its first message.
 
 A checkpoint is a file under `data/checkpoints` (or `--files`), named by the SHA-256 of its bytes, and a row
-beside the results. The file holds pages of memory, as they differ (XOR) from the module's own boot, and the
-globals, as a zstd frame: all pages that differ, or only those that changed since an earlier checkpoint, its
-**parent** (hibernation.chains says when). The log stays the truth: a checkpoint only saves time, and may be
-lost at any moment.
+beside the results. The file holds pages of memory, as the XOR with the module's memory after its boot, and
+the globals, in a zstd frame. It holds either all pages that differ, or only those that changed since an
+earlier checkpoint, its **parent** (`chain_of` decides). The log remains the truth: a checkpoint only saves
+time, and may be lost at any moment.
 
-Invariants
-* A file has its name when it is whole and on disk (fsync, rename, fsync of the directory), and a row is
-  there only when its file is. Rows are written by the holder of the latest term alone (`StaleTerm`).
-* A checkpoint is used only if its bytes, and its parents', have the hash of their names, they count from the
-  same boot (module, limits, version of the engine), and the restored state has the hash in the row.
-* The newest CHECKPOINTS_KEPT of a process stay, and their parents. Processes in equal states share a file; it
-  goes with the last row that names it, in the transaction that removes the row.
+Invariants * A file gets its name once it is complete and on disk (fsync, rename, fsync of the directory), and
+a row is written only while its file exists. Only the holder of the latest term writes rows (`StaleTerm`). * A
+checkpoint is used only if its bytes and those of its parents have the hash in their names, if they belong to
+the same boot (module, limits, version of the engine), and if the restored state has the hash in the row. *
+The newest CHECKPOINTS_KEPT checkpoints of a process stay, and their parents. Processes in equal states share
+a file; it is removed with the last row that names it, in the same transaction.
 
-On failure: `BadCheckpoint` when reading: the caller takes an older one, or replays. Writing raises
-`Unavailable` (the disk), `StaleTerm`, or `TooLarge`; then nothing is indexed, and what was indexed before
-still is.
+On failure: reading raises `BadCheckpoint`, and the caller takes an older checkpoint or replays the log.
+Writing raises `Unavailable` (the disk), `StaleTerm`, or `TooLarge`; then the index has not changed.
 """
 
 from __future__ import annotations
@@ -50,8 +48,8 @@ _CODEC: Any = pa.Codec("zstd", compression_level=1)
 
 
 class Chain(NamedTuple):
-    """A checkpoint that another one can continue: its state, its file, the bytes of pages in the first
-    file of the chain and in all later ones, and the number of files."""
+    """A checkpoint that the next one can continue: its state, its file, the bytes of pages in the first file
+    of the chain and in all later files, and the number of files."""
 
     state: State
     file: str
@@ -61,8 +59,8 @@ class Chain(NamedTuple):
 
 
 def chain_of(state: State, file: str, whole_bytes: int, later_bytes: int, files: int) -> Chain | None:
-    """Return the chain that a checkpoint begins or continues; the checkpoints of a small state are whole,
-    so nothing is remembered for it."""
+    """Return the chain that a checkpoint starts or continues; None for a small state, whose checkpoints are
+    always whole."""
     if whole_bytes <= limits.CHECKPOINT_WHOLE_BYTES:
         return None
     return Chain(state, file, whole_bytes, later_bytes, files)
@@ -73,10 +71,11 @@ KEEP = upsert_sql("checkpoints", CheckpointRow._fields[:2], CheckpointRow._field
 
 
 class Checkpoints:
-    """One process actor's access to checkpoints. For one thread."""
+    """The checkpoints as one process actor reads and writes them. An instance belongs to one thread."""
 
     def __init__(self, files: Files | Path, index: ResultsBackend | None = None) -> None:
-        """By their files and their index; or both under a data directory."""
+        """Use these files and this index, or, if `files` is a path, the files and the SQLite index in that
+        data directory."""
         if isinstance(files, Path):
             index = SqliteConnection(files / "results.sqlite")
             files = LocalFiles(files / "checkpoints")
@@ -91,8 +90,8 @@ class Checkpoints:
         return [CheckpointRow(*row) for row in rows]
 
     def read(self, row: CheckpointRow, boot_id: str) -> list[Changes]:
-        """Return the contents of a checkpoint and of its parents, oldest first; the caller still has to
-        check the state."""
+        """Return the contents of a checkpoint and of its parents, oldest first. The caller must still check
+        the hash of the restored state. Raises `BadCheckpoint`."""
         parts: list[Changes] = []
         name = row.file
         while name:
@@ -112,19 +111,20 @@ class Checkpoints:
         return data
 
     def write(self, row: CheckpointRow, boot_id: str, changes: Changes) -> CheckpointRow:
-        """Store a state (its file and size are filled in), and remove older ones."""
+        """Store a state and remove old checkpoints; return the row with its file and size filled in."""
         data = packed(boot_id, row.parent, changes)
         row = row._replace(file=hashlib.sha256(data).hexdigest(), bytes=len(data))
         for _ in range(limits.CHECKPOINT_TRIES_MAX):
-            # Another may have swept the draft away.
+            # A sweep may have removed the incomplete file.
             with as_unavailable(FAULT, OSError), contextlib.suppress(FileNotFoundError):
                 self._files.write(row.file, data)
                 if self._indexed(row):
                     return row
-        raise Unavailable(f"checkpoint {row.file} vanishes again and again", file=row.file)
+        raise Unavailable(f"checkpoint {row.file} was removed each time it was written", file=row.file)
 
     def sweep(self) -> int:
-        """Remove files that no row names, and drafts, both left by a crash. Says how many went."""
+        """Remove files without a row and incomplete files, both left by a crash. Return how many were
+        removed."""
         with as_unavailable(FAULT, OSError):
             names = self._files.names()
         gone = 0
@@ -134,11 +134,12 @@ class Checkpoints:
         return gone
 
     def close(self) -> None:
-        """Close the index."""
+        """Close the connection to the index."""
         self._index.close()
 
     def _indexed(self, row: CheckpointRow) -> bool:
-        """Write the row, unless the file was collected meanwhile; the lock keeps collectors out."""
+        """Write the row, unless the file was removed meanwhile; return whether the row was written. A lock
+        keeps others from removing the file until then."""
         with self._index.transaction() as db:
             if self._index.stale(db, {row.process_id: row.term}):
                 raise StaleTerm("a successor evaluates this process", processes=[row.process_id])
@@ -154,7 +155,7 @@ class Checkpoints:
         return True
 
     def _forget_old(self, db: SqlTransaction, process_id: str) -> None:
-        """All but the newest, and what those need."""
+        """Remove all checkpoints except the newest and their parents."""
         query = "SELECT nonce, file, parent FROM checkpoints WHERE process_id = ? ORDER BY nonce DESC"
         rows = db.execute(query, [process_id]).fetchall()
         needed: set[str] = set()
@@ -175,7 +176,7 @@ class Checkpoints:
         named = {name for (name,) in db.execute(query, [listed]).fetchall()}
         for name in set(names) - named:
             if not self._index.guard(db, name, wait=False):
-                continue  # somebody is at it
+                continue  # another writer is using the file
             if db.execute("SELECT 1 FROM checkpoints WHERE file = ? LIMIT 1", [name]).fetchone() is None:
                 self._files.remove(name)
                 gone += 1
@@ -183,8 +184,8 @@ class Checkpoints:
 
 
 async def sweep_later(opened: Callable[[], Checkpoints]) -> None:
-    """Sweep once, when an actor has had time to take up its work, beside the evaluating thread and with
-    its own `Checkpoints`. It lists all files there are; a fault is logged, the next actor does it again."""
+    """Sweep once, in a thread, after the actor has had time to start its work. A failure is logged; the next
+    actor sweeps again."""
     await asyncio.sleep(limits.SWEEP_AFTER_SECONDS)
     await asyncio.to_thread(_swept, opened)
 
@@ -194,11 +195,12 @@ def _swept(opened: Callable[[], Checkpoints]) -> None:
         with closing(opened()) as checkpoints:
             checkpoints.sweep()
     except Exception:
-        logger.exception("what crashes left among the checkpoints is still there")
+        logger.exception("files that crashes left among the checkpoints were not removed")
 
 
 def packed(boot_id: str, parent: str, changes: Changes) -> bytes:
-    """Return the pages of a state as the bytes of their file."""
+    """Return the pages of a state as the bytes of their file. Raises `TooLarge` beyond
+    CHECKPOINT_BYTES_MAX."""
     size = len(changes.data)
     if size > limits.CHECKPOINT_BYTES_MAX:
         raise TooLarge(f"{size} bytes of memory have changed; {limits.CHECKPOINT_BYTES_MAX} can be kept")
@@ -216,11 +218,11 @@ def packed(boot_id: str, parent: str, changes: Changes) -> bytes:
 
 
 def unpacked(data: bytes, boot_id: str) -> tuple[Changes, str]:
-    """Return the pages of a file whose hash is right, and its parent. Raises `BadCheckpoint` if it has
-    another format, or counts from another boot."""
+    """Return the pages in a file whose hash is right, and the name of its parent. Raises `BadCheckpoint` if
+    the file has another format or belongs to another boot."""
     start = len(MAGIC) + _NUMBER_BYTES
     if not data.startswith(MAGIC) or len(data) < start:
-        raise BadCheckpoint("the file is not a checkpoint, or one of another version of aoray")
+        raise BadCheckpoint("the file is not a checkpoint of this version of aoray")
     size = int.from_bytes(data[len(MAGIC) : start])
     body = _CODEC.decompress(data[start:], decompressed_size=size, asbytes=True)
     end = _NUMBER_BYTES + int.from_bytes(body[:_NUMBER_BYTES])
@@ -232,7 +234,7 @@ def unpacked(data: bytes, boot_id: str) -> tuple[Changes, str]:
 
 
 def merged(parts: Sequence[Changes]) -> Changes:
-    """Merge one or more changes that follow one another into one: the last content of each page."""
+    """Merge successive changes into one, with the last content of each page."""
     last = parts[-1]
     if len(parts) == 1:
         return last

@@ -1,14 +1,15 @@
-"""Which processes are monitored, and when the next tick of each of their crons is due: tables in a log.
+"""The crontab: which processes are monitored, and when the next tick of each of their crons is due. Tables of
+a log.
 
-They are in the log's database, so that a tick's slot and the state that says it was made are one commit; and
-they are fenced by the log's term. Rows of `crons` exist as long as their process is monitored.
+The tables are in the log's database, so that a tick's slot and the state that records the tick are one
+commit, and writing is fenced by the log's term. `crons` has rows only for processes that are monitored.
 
 Crons are started and stopped by orders: signed items of the process's owner, which anybody may keep and send
-again. So an item is good for one start or one stop; that it was used is written in the same commit, into a
-table that is made when it is first needed. Whatever an owner sends takes a row: after `CRON_ORDERS_MAX` of
-them crons are not started again, and can still be stopped.
+again. Therefore an item is valid for one start or stop; its use is recorded in the same commit, in a table
+that is created when it is first needed. After `CRON_ORDERS_MAX` recorded orders the crons of a process can't
+be started any more, but can still be stopped.
 
-On failure: `ClientError` for an order that was used.
+On failure: `ClientError` for an order that was used before.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ ORDERS = """CREATE TABLE IF NOT EXISTS cron_orders (
 
 
 class CronState(NamedTuple):
-    """A cron of a monitored process: when it is due next, and its last tick."""
+    """A cron of a monitored process: when its next tick is due, and its last tick."""
 
     process_id: str
     place: int
@@ -54,11 +55,11 @@ class CronState(NamedTuple):
 
 
 class Crontab(Tables):
-    """The tables of crons: reading, and writing within the log's term."""
+    """The tables of crons: reading, and writing under the log's term."""
 
     def monitor(self, process_id: str, states: Iterable[CronState], order: str) -> bool:
-        """Mark a process as monitored, with its crons; False if it was monitored before, and stays as it
-        is."""
+        """Mark a process as monitored, and store its crons. Return False if it is monitored already; then
+        nothing changes."""
         with self._writing() as db:
             fresh = _use(db, process_id, order)
             done = db.execute("INSERT OR IGNORE INTO monitors VALUES (?)", [process_id])
@@ -73,7 +74,7 @@ class Crontab(Tables):
         return added
 
     def unmonitor(self, process_id: str, order: str) -> bool:
-        """End the monitoring of a process; False if it was not monitored."""
+        """End the monitoring of a process. Return False if it was not monitored."""
         with self._writing() as db:
             fresh = _use(db, process_id, order)
             db.execute("DELETE FROM crons WHERE process_id = ?", [process_id])
@@ -84,28 +85,31 @@ class Crontab(Tables):
         return removed
 
     def is_monitored(self, process_id: str) -> bool:
+        """Return whether the crons of a process run."""
         return bool(self._rows("SELECT 1 FROM monitors WHERE process_id = ?", process_id))
 
     def of(self, process_id: str) -> list[CronState]:
-        """Return the crons of one process, in their order."""
+        """Return the crons of one process, in the order of its tags."""
         return self._states("process_id = ? ORDER BY place", process_id)
 
     def due(self, unit: Unit, now: int, limit: int) -> list[CronState]:
-        """Return the crons that are due, the longest due first."""
+        """Return at most `limit` crons that are due, the longest due first. `now` is in `unit`: ms or
+        blocks."""
         return self._states("unit = ? AND next <= ? ORDER BY next LIMIT ?", unit, now, limit)
 
     def ahead(self, now_ms: int, limit: int) -> list[CronState]:
-        """Return the crons that are due more than a step from now, as only a clock that went back leaves
-        them."""
+        """Return at most `limit` crons that are due more than one step from now, which happens only after the
+        clock went back."""
         return self._states("unit = 'ms' AND next - step > ? LIMIT ?", now_ms, limit)
 
     def next_ms(self) -> int | None:
-        """Return when the next cron is due, by the clock."""
+        """Return when the next cron that goes by the clock is due (Unix time in ms); None if there is
+        none."""
         found = self._rows("SELECT min(next) FROM crons WHERE unit = 'ms'")[0][0]
         return None if found is None else int(found)
 
     def counts(self) -> tuple[int, int]:
-        """Return the number of monitored processes, and of their crons."""
+        """Return the number of monitored processes and the number of their crons."""
         query = "SELECT (SELECT count(*) FROM monitors), (SELECT count(*) FROM crons)"
         monitored, crons = self._rows(query)[0]
         return int(monitored), int(crons)
@@ -116,7 +120,7 @@ class Crontab(Tables):
 
 
 def advance(db: SqlTransaction, states: Sequence[CronState]) -> None:
-    """Write the positions of crons, within another transaction."""
+    """Write the new states of crons within another transaction."""
     db.executemany(
         "UPDATE crons SET next = ?, message_id = ? WHERE process_id = ? AND place = ?",
         [(state.next, state.message_id, state.process_id, state.place) for state in states],
@@ -124,7 +128,7 @@ def advance(db: SqlTransaction, states: Sequence[CronState]) -> None:
 
 
 def _use(db: SqlTransaction, process_id: str, order: str) -> bool | None:
-    """Note an order; whether it is a new one. None if there were too many to note it."""
+    """Record an order. Return whether it is new; None if too many orders are recorded already."""
     db.execute(ORDERS)
     used = "SELECT 1 FROM cron_orders WHERE process_id = ? AND item_id = ?"
     if db.execute(used, [process_id, order]).fetchone():

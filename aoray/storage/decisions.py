@@ -1,7 +1,8 @@
-"""The operator's decisions of which processes are stopped: a table in a shard's log.
+"""The operator's decisions to stop and resume processes: a table in a shard's log.
 
-A decision is a statement that the scheduler's key signed (`protocol.decisions`). The last one of each process
-is kept, in one commit with the placement that it changes, so a restart knows it; fenced by the log's term.
+A decision is a statement signed by the scheduler's key (`protocol.decisions`). The last decision about each
+process is stored in one commit with the placement that it changes, under the log's term, so it survives a
+restart.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Decision(NamedTuple):
 
 
 def describe(decision: Decision) -> dict[str, Any]:
-    """Return a decision as JSON."""
+    """Return a decision as the JSON that clients get."""
     return {
         "process": decision.process_id,
         "stopped": decision.stopped,
@@ -43,21 +44,21 @@ def describe(decision: Decision) -> dict[str, Any]:
 
 
 class Decisions(Tables):
-    """The table of decisions: reading, and writing within the log's term."""
+    """The table of decisions: reading, and writing under the log's term."""
 
     def stopped(self) -> set[str]:
-        """Return the processes that are stopped."""
+        """Return the ids of the processes that are stopped."""
         rows = self._rows("SELECT process_id FROM decisions WHERE stopped = 1")
         return {process_id for (process_id,) in rows}
 
     def last(self, process_id: str) -> Decision | None:
-        """Return the last decision about a process."""
+        """Return the last decision about a process; None if there is none."""
         rows = self._rows(f"SELECT {', '.join(COLUMNS)} FROM decisions WHERE process_id = ?", process_id)
         return next((Decision(pid, bool(stopped), at, bytes(item)) for pid, stopped, at, item in rows), None)
 
     def keep(self, decision: Decision) -> int:
-        """Store a decision. A process that is stopped is on no actor from now on; returns its term, which
-        no actor holds."""
+        """Store a decision, and return the process's new term. A process that is stopped is on no actor from
+        then on, and no actor holds that term."""
         with self._writing() as db:
             process_id, stopped, timestamp, item = decision
             db.execute(KEEP, [process_id, int(stopped), timestamp, item])

@@ -1,18 +1,17 @@
-"""What became of every outbox message: a row for each, kept beside the results.
+"""Deliveries: what became of each outbox message, in rows beside the results.
 
-Whoever tried to push an outbox writes here: its actor, or the messenger. An outbox is durable before that,
-since it is in its result, so one that was never tried needs no row: it is pending, and made from the result
-when somebody asks. So a message without an outbox costs nothing here, and one that is delivered at the first
-try is written once, in the transaction that marks its result as pushed.
+The process actor or the messenger writes here after it tried to push an outbox. The outbox itself is durable
+before that, as part of its result; so an outbox that was never tried needs no rows: its messages are pending,
+and are read from the result. A message without an outbox costs nothing here, and an outbox message that is
+delivered at the first attempt is written once, in the transaction that marks its result as pushed.
 
-Invariants
-* Keyed by (process, nonce, place): the index in the result's `Messages`, and after those in its `Spawns`,
-  and after those in its `Assignments` (one for each process assigned to).
-* A result has no rows, or one for each of its outbox. It is marked as pushed once none is pending.
-* What is final never becomes pending again, and what has arrived stays so, whatever a later attempt comes to;
-  a `dead` one may yet be delivered, by hand.
+Invariants * The key is (process, nonce, place). `place` counts through the result's `Messages`, then its
+`Spawns`, then its `Assignments` (one for each process assigned to). * A result has either no rows, or one for
+each message of its outbox. It is marked as pushed once none is pending. * A final state never becomes pending
+again, and a delivered message stays delivered, whatever a later attempt reports; a `dead` message may still
+be delivered by hand.
 
-On failure: as `storage.results`; nothing of the batch was written.
+On failure: as in `storage.results`; nothing of the batch was written.
 """
 
 from __future__ import annotations
@@ -48,37 +47,41 @@ WHERE deliveries.state = 'pending' OR excluded.state IN ('delivered', 'uploaded'
 
 
 class DeliveriesConnection(Protocol):
-    """The connection that deliveries need, as `storage.results` has it."""
+    """The methods of a connection that deliveries use (`storage.results`)."""
 
-    def rows(self, query: str, *values: Any) -> list[Any]: ...
-    def transaction(self) -> AbstractContextManager[SqlTransaction]: ...
+    def rows(self, query: str, *values: Any) -> list[Any]:
+        """Return the rows that a query finds."""
+
+    def transaction(self) -> AbstractContextManager[SqlTransaction]:
+        """Run a durable transaction, which is written completely or not at all."""
 
 
 class Deliveries:
-    """The delivery rows, on the connections of the results store."""
+    """The rows of deliveries, on the connections of the results store."""
 
     def __init__(self, reads: DeliveriesConnection, writes: DeliveriesConnection) -> None:
         self._reads = reads
         self._writes = writes
 
     def settle(self, settlements: Iterable[Settlement]) -> None:
-        """Write the outcome of attempts, and mark the results whose outbox is done, in one transaction."""
-        listed = sorted(settlements, key=lambda each: each[:2])  # two who write take rows in one order
+        """Write the outcomes of attempts, and mark results without pending messages as pushed, in one
+        transaction."""
+        listed = sorted(settlements, key=lambda each: each[:2])  # so two writers can't deadlock
         with self._writes.transaction() as db:
             db.executemany(UPSERT, (delivery for each in listed for delivery in each.deliveries))
             done = [(each.process_id, each.nonce) for each in listed if each.done]
             db.executemany("UPDATE results SET pushed = 1 WHERE process_id = ? AND nonce = ?", done)
 
     def of(self, process_id: str, nonce: int) -> list[Delivery]:
-        """Return the deliveries of a result, in order."""
+        """Return the deliveries of one result, in order."""
         return self._many("process_id = ? AND nonce = ? ORDER BY place", process_id, nonce)
 
     def page(
         self, process_id: str, after: tuple[int, int], to_nonce: int, state: DeliveryState | None, limit: int
     ) -> list[Delivery]:
-        """Return the deliveries of a process in order, after a (nonce, index); those of one state, if one
-        is named."""
-        # The states go in as text, not as values: else SQLite does not see that the partial index serves.
+        """Return at most `limit` deliveries of a process, in order, after a (nonce, index) and up to
+        `to_nonce`; only those in `state`, if given."""
+        # The state is part of the query's text, since SQLite uses the partial index only for constants.
         assert state is None or state in STATES
         amiss = "" if state == "delivered" else " AND state <> 'delivered'"
         only = f" AND state = '{state}'{amiss}" if state else ""
@@ -88,7 +91,7 @@ class Deliveries:
         return self._many(where, process_id, *after, to_nonce, limit)
 
     def untried(self, process_id: str, from_nonce: int, to_nonce: int, limit: int) -> list[int]:
-        """Return the slots whose outboxes have no deliveries yet, since nobody has begun to push them."""
+        """Return the nonces of results with an outbox that nobody has tried to push yet."""
         rows = self._reads.rows(
             "SELECT nonce FROM results AS r WHERE process_id = ? AND pushed = 0 AND nonce BETWEEN ? AND ?"
             " AND NOT EXISTS (SELECT 1 FROM deliveries AS d WHERE d.process_id = r.process_id"

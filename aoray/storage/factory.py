@@ -1,8 +1,9 @@
-"""Where log, results and files are, by the settings: the one place that knows which backends there are.
+"""The factory of stores: opens log, results and files as the settings say. Only this module knows which
+backends exist.
 
-A backend is files in this folder and a line in `STORES` or `FILES`: its function that makes one of the
-settings, by its import path, so that a laptop's actors do without PostgreSQL's modules. On failure: as those;
-`ClientError` for a URL that no backend is for.
+A backend is a module in this folder and a line in `STORES` or `FILES`, with the import path of the function
+that makes it from the settings; so a computer without PostgreSQL does not import PostgreSQL's modules. On
+failure: errors of the backend; `ClientError` for a URL whose scheme no backend has.
 """
 
 from __future__ import annotations
@@ -26,23 +27,23 @@ STORES: dict[str, str] = {
     "postgresql": "aoray.storage.postgres_store:open_store",
     "postgres": "aoray.storage.postgres_store:open_store",
 }
-"""By the scheme of `--store`, which is empty without one."""
+"""The import path of each store's factory, by the scheme of `--store` ('' if it is not set)."""
 FILES: dict[str, str] = {
     "": "aoray.storage.files:open_files",
     "*": "aoray.storage.shared_files:open_files",
 }
-"""By the scheme of `--files`; `*` is for all others."""
+"""The import path of each factory of files, by the scheme of `--files`; `*` stands for all others."""
 OWNER = "owner"
 
 
 def store_of(settings: Settings) -> Store:
-    """Return the store of a computer."""
+    """Return the store that the settings select."""
     store: Store = _made(STORES, settings.store, "--store")(settings)
     return store
 
 
 def open_log(settings: Settings, index: int) -> Log:
-    """Open the log of a shard, for the writer that takes it over."""
+    """Open the log of a shard for its writer."""
     return store_of(settings).open_log(index)
 
 
@@ -58,26 +59,26 @@ def open_results(settings: Settings) -> Results:
 
 
 def open_index(settings: Settings) -> ResultsBackend:
-    """Open a connection to where the results are, for the index of checkpoints."""
+    """Open a connection to the database of the results, for the index of checkpoints."""
     return store_of(settings).open_index()
 
 
 def open_files(settings: Settings, folder: str) -> Files:
-    """Return the files of a computer in one of its folders: modules, checkpoints."""
+    """Return the files in one of the computer's folders (`modules`, `checkpoints`, …)."""
     files: Files = _made(FILES, settings.files, "--files")(settings, folder)
     return files
 
 
 def check_reached(settings: Settings) -> None:
-    """Refuse a store, or a place for files, that can't be used. Raises `ClientError` or `Unavailable`.
-    Nothing is made there."""
+    """Raise `ClientError` or `Unavailable` if the store or the place for files can't be used. This creates
+    nothing."""
     store = store_of(settings)
     store.check()
     keys = (settings.keys_directory / f"{name}.json" for name in KEY_NAMES)
     is_new = not units_of(settings.data) and not any(path.exists() for path in keys)
     if is_new and (owner := store.owner()):
         raise ClientError(
-            f"the store is the computer's whose scheduler is {owner}, and {settings.data} has no keys yet",
+            f"the store belongs to the computer with scheduler {owner}, and {settings.data} has no keys yet",
             hint="Use that computer's --data and --keys, or another store (in PostgreSQL: …?schema=NAME).",
         )
     if not settings.files:
@@ -91,15 +92,15 @@ def check_reached(settings: Settings) -> None:
 
 
 def check_versions(settings: Settings) -> None:
-    """Refuse logs that a later aoray made; nothing in them is changed."""
+    """Raise `ClientError` if a later version of aoray made one of the logs. This changes nothing."""
     store = store_of(settings)
     for index in range(settings.shards):
         store.check_version(index)
 
 
 def upgrade_logs(settings: Settings) -> None:
-    """Bring logs of an earlier aoray to this one's tables, before anybody reads them: a reader finds nothing
-    in an older one. The store has to be this computer's by now (`claim_store`)."""
+    """Upgrade the tables of logs that an earlier version of aoray made, since readers see nothing in those.
+    The store must be claimed (`claim_store`)."""
     store = store_of(settings)
     for index in range(settings.shards):
         if store.has_log(index):
@@ -108,15 +109,16 @@ def upgrade_logs(settings: Settings) -> None:
 
 
 def claim_store(settings: Settings, computer: str) -> AbstractContextManager[None]:
-    """Hold the store for this computer (its scheduler's address), as a data directory is held."""
+    """Hold the store for this computer (its scheduler's address) while the context lasts."""
     return store_of(settings).claim(computer, settings.shards)
 
 
 def claim_files(settings: Settings, computer: str) -> None:
-    """Write down whose the files are (its scheduler's address): nobody else may sweep among its checkpoints.
+    """Record the owner of the files (its scheduler's address), so that no other computer sweeps its
+    checkpoints.
 
-    `ClientError` if they are another computer's, `Unavailable` if they can't be written and read: so it is
-    said when the computer starts.
+    Raises `ClientError` if the files belong to another computer, and `Unavailable` if they can't be written
+    and read.
     """
     if not settings.files:
         return
@@ -130,20 +132,20 @@ def claim_files(settings: Settings, computer: str) -> None:
 
 
 def _made(backends: Mapping[str, str], url: str, option: str) -> Any:
-    """What makes a backend, by the scheme of its URL."""
+    """Return the function that makes a backend, by the scheme of the URL."""
     path = backends.get(url.partition("://")[0], backends.get("*", ""))
     if not path:
         known = ", ".join(f"{each}://" for each in backends if each)
-        raise ClientError(f"{option} {url[:20]!r} is for no store that there is", hint=f"Known are {known}.")
+        raise ClientError(f"no store is known for {option} {url[:20]!r}", hint=f"Known are {known}.")
     module, _, name = path.partition(":")
     return getattr(import_module(module), name)
 
 
 def _others(settings: Settings, owner: str, computer: str) -> ClientError:
     return ClientError(
-        f"the files at {settings.files.partition('?')[0]} are the computer's whose scheduler is {owner}, not"
+        f"the files at {settings.files.partition('?')[0]} belong to the computer with scheduler {owner}, not"
         f" {computer}",
-        hint="Give this one another folder with --files.",
+        hint="Give this computer another folder with --files.",
     )
 
 
@@ -154,5 +156,5 @@ def _files_at_hand(settings: Settings) -> Iterator[None]:
     except OSError as error:
         raise Unavailable(
             f"--files {settings.files.partition('?')[0]} can't be written and read: {error}",
-            hint="Is the bucket there, and may these credentials use it?",
+            hint="Check that the bucket exists and that these credentials may use it.",
         ) from error

@@ -1,16 +1,17 @@
-"""The computer's own keys on disk: one Ed25519 JWK a file, readable by its owner only.
+"""The computer's own keys on disk: one Ed25519 JWK in each file, readable by its owner only.
 
-Purpose: the scheduler, the messenger (authority) and the compute unit each sign with a key of their own, kept
-under `<data>/keys` (or `--keys`). `aoray up` makes them when a data directory is first used
-(runtime/unit_keys.py), and writes down in `<data>/units.json` which address each unit has, and had. Whoever
-signs asks `load_key`.
+The scheduler, the messenger (authority) and the compute unit each sign with a key of their own, kept under
+`<data>/keys` (or `--keys`). `aoray up` makes the keys when a data directory is first used
+(runtime/unit_keys.py), and records in `<data>/units.json` which address each unit has and had. Signers call
+`load_key`.
 
-Invariants: a key file is either whole or not there, and is never replaced by one that was made here. It has
-mode 0600, and one that others may read is not used: who could read it can sign in its name. Once an address
-is written down, a key that is missing or another's is refused, also by an actor that starts again. On
-failure: such files give `ClientError` with the command that mends it; one that is not a JWK gives
-`MalformedInput` that names the file, and nothing of what is in it; an unreadable one gives `OSError` (a
-person has to look at it).
+Invariants: a key file is either complete or missing, and is never replaced by a newly made key. It has mode
+0600; a file that others can read is refused, because whoever read it could sign in the unit's name. Once an
+address is recorded, a missing key or the key of another address is refused, also by an actor that restarts.
+
+On failure: such files raise `ClientError` with the command that fixes them. A file that is not a JWK raises
+`MalformedInput`, which names the file and shows nothing of its content. A file that can't be read raises
+`OSError`.
 """
 
 from __future__ import annotations
@@ -41,19 +42,20 @@ RESTORE = "Restore it from a backup: aoray keys restore FILE. Or start with anot
 
 
 class Held(NamedTuple):
-    """An address that a unit has, or had until the next one in its list."""
+    """An address that a unit has, or had until the next address in its list."""
 
     address: str
     since: str  # ISO 8601, UTC
-    hand_over: str = ""  # the statement by which the address before handed over to this one, base64url
-    after_ms: int = 0  # what this address signs has a later timestamp than this
+    hand_over: str = ""  # the signed statement of the previous address that hands over to this one, base64url
+    after_ms: int = 0  # everything that this address signs has a later timestamp
 
 
 Units = dict[KeyName, list[Held]]
 
 
 def units_of(data: Path) -> Units:
-    """Return the addresses of each unit that are written down in a data directory, the newest last."""
+    """Return the addresses of each unit that a data directory records, the newest last. Raises
+    `MalformedInput` if the file can't be parsed."""
     try:
         found: dict[KeyName, list[dict[str, Any]]] = orjson.loads((data / UNITS).read_bytes())
         return {name: [Held(**each) for each in found[name]] for name in KEY_NAMES if found.get(name)}
@@ -64,7 +66,7 @@ def units_of(data: Path) -> Units:
 
 
 def write_units(data: Path, units: Units) -> None:
-    """Write down the addresses of the units, durably."""
+    """Record the addresses of the units, durably."""
     found = {name: [each._asdict() for each in held] for name, held in units.items()}
     durable_files.write_atomic(data / UNITS, orjson.dumps(found, option=orjson.OPT_INDENT_2))
 
@@ -77,8 +79,7 @@ def schedulers(settings: Settings) -> tuple[Held, ...]:
 
 
 def load_or_make(path: Path, generate: Callable[[], KeySigner] = generate_ed25519) -> KeySigner:
-    """Return the key in `path`; if there is none, make one (Ed25519 unless `generate` makes others) and
-    put it there."""
+    """Return the key in `path`; if there is none, make a key with `generate` and store it there."""
     with contextlib.suppress(FileNotFoundError):
         return load(path)
     publish(path, orjson.dumps(signer_to_jwk(generate())))
@@ -88,9 +89,10 @@ def load_or_make(path: Path, generate: Callable[[], KeySigner] = generate_ed2551
 def load_key(settings: Settings, name: KeyName) -> KeySigner:
     """Return one of the computer's own keys.
 
-    `aoray up` has made it, and hands it to the actors on other nodes of a cluster; or it has to be there
-    (`--keys`), since an actor that made a key of its own would sign as somebody else. Where no computer was
-    started (tests, tools), the first caller makes it.
+    `aoray up` makes the keys and passes them to the actors on other nodes of a cluster, or they are on every
+    node (`--keys`). An actor must not make a key, since it would sign as somebody else. Only where no
+    computer was started (tests, tools) does the first caller make the key. Raises `ClientError` if the key is
+    missing or not the recorded one.
     """
     if settings.cluster is not None and name in settings.cluster.keys:
         return signer_from_jwk(orjson.loads(settings.cluster.keys[name]))
@@ -109,7 +111,7 @@ def load_key(settings: Settings, name: KeyName) -> KeySigner:
 
 
 def load_held(path: Path, name: str, address: str) -> KeySigner:
-    """Return the key of that address. Raises `ClientError` if it is missing, or another is in its place."""
+    """Return the key in `path`. Raises `ClientError` if it is missing or does not have this address."""
     try:
         found = load(path)
     except FileNotFoundError as error:
@@ -123,11 +125,12 @@ def load_held(path: Path, name: str, address: str) -> KeySigner:
 
 
 def load(path: Path) -> KeySigner:
-    """Return the key in `path`, of any kind that signs."""
+    """Return the key in `path`, of any kind that can sign. Raises `MalformedInput` if the file holds no such
+    key."""
     content = private(path)
     try:
-        jwk = orjson.loads(content)  # unlike json, it refuses what is nested too deeply
-    except ValueError:  # which would show the content
+        jwk = orjson.loads(content)  # unlike json, orjson refuses deep nesting
+    except ValueError:  # its text would show the content of the key
         raise MalformedInput(f"{path} is not a JSON web key", field=str(path)) from None
     if not isinstance(jwk, dict):
         raise MalformedInput(f"{path} is not a JSON web key", field=str(path))
@@ -141,13 +144,14 @@ def arweave_wallet(settings: Settings) -> RsaSigner | None:
     """Return the wallet that pays for uploads to Arweave, if there is one."""
     if settings.cluster is not None and "wallet" in settings.cluster.keys:
         handed = signer_from_jwk(orjson.loads(settings.cluster.keys["wallet"]))
-        assert isinstance(handed, RsaSigner)  # it was looked at before it was handed over
+        assert isinstance(handed, RsaSigner)  # `aoray up` checked it
         return handed
     return load_wallet(Path(settings.arweave_wallet)) if settings.arweave_wallet else None
 
 
 def load_wallet(path: Path) -> RsaSigner:
-    """Return an Arweave wallet that only its owner can read. Raises `ClientError` if it is anything else."""
+    """Return the Arweave wallet in `path`. Raises `ClientError` if it can't be read, others can read it, or
+    it has no RSA key."""
     try:
         wallet = load(path)
     except OSError as error:
@@ -158,20 +162,19 @@ def load_wallet(path: Path) -> RsaSigner:
 
 
 def private(path: Path) -> bytes:
-    """Return the contents of a file that only its owner may read. Raises `ClientError` if others may read
-    it."""
+    """Return the content of a file. Raises `ClientError` if others than its owner can read it."""
     with path.open("rb") as file:
         mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
         if mode & OTHERS:
             raise ClientError(
                 f"{path} is a private key that others may read (mode {mode:04o})",
-                hint=f"Make it yours alone: chmod 600 {path}",
+                hint=f"Let only its owner read it: chmod 600 {path}",
                 field=str(path),
             )
         return file.read()
 
 
 def publish(path: Path, content: bytes) -> None:
-    """Make `path` appear whole, with mode 0600, unless another writer was faster (whose file then stays)."""
+    """Write a new file durably, with mode 0600. If the file exists, it stays as it is."""
     durable_files.make_directory(path.parent, mode=0o700)
     durable_files.write_atomic(path, content, exclusive=True)

@@ -1,18 +1,18 @@
-"""The durable log of one shard: every process's ordered entries, the terms that fence writers, and what is
-to be brought to Arweave (`storage.uploads`) and attested (`storage.attestation_cursors`).
+"""The durable log of one shard: the ordered entries of every process, the terms that fence writers, and what
+is to be brought to Arweave (`storage.uploads`) and attested (`storage.attestation_cursors`).
 
 Where in a message's journey: the shard appends one batch in one transaction, and nobody is told of a message
-before that transaction is on the disk (WAL, `synchronous=FULL`). Gateways and process actors read it through
+before this transaction is on disk (WAL, `synchronous=FULL`). Gateways and process actors read the log through
 `aoray.storage.log_reader` on connections of their own.
 
-Invariants, kept by the schema as well as by the rules: a process has each nonce once and each message once;
-an assignment id occurs once; `processes` holds exactly the head of what `entries` holds. Whoever writes holds
-a *term*, taken with `take_over()`; each write checks it inside its transaction, so a shard that was replaced
-can never write again (`StaleTerm`).
+Invariants, which the schema enforces too: a process has each nonce once and each message once; an assignment
+id occurs once; `processes` holds exactly the head of each process in `entries`. A writer holds a *term*,
+taken with `take_over()`; each write checks it inside its transaction, so a shard that was replaced can never
+write again (`StaleTerm`).
 
-On failure: `StaleTerm` means stop; any other fault of the disk is `Unavailable`, nothing of the batch is in
-the log, and the caller opens the log again before it goes on (after a failed fsync, a connection can't be
-trusted).
+On failure: after `StaleTerm` the writer must stop. Any other fault of the disk raises `Unavailable`; then
+nothing of the batch is in the log, and the caller must open the log again, since a connection can't be
+trusted after a failed fsync.
 """
 
 from __future__ import annotations
@@ -82,17 +82,18 @@ INSERT INTO uploads SELECT 2, flushed, planned, 0, 0, 0, '', '', x'', 0, 0, 0 FR
 ALTER TABLE shard DROP COLUMN flushed;
 ALTER TABLE shard DROP COLUMN planned;
 """
-UPGRADES = {  # by the version that each leads on from; what is written there already is not rewritten
+UPGRADES = {  # by the version that each upgrades from; existing rows are not rewritten
     1: BESIDE + UPGRADE_FROM_1,
     2: "ALTER TABLE entries ADD COLUMN envelope TEXT NOT NULL DEFAULT 'ans104';\n",
 }
 
-# Tables that came later, and that an aoray of the same version without them can do without.
+# Tables added without a new SCHEMA_VERSION, since earlier code works without them.
 LATER_SCHEMA = decisions.SCHEMA
 
 
 def script_from(version: int) -> str:
-    """Return what makes the tables of that version (0: none) this one's, in one transaction."""
+    """Return the SQL script that brings tables of this version (0: no tables) to SCHEMA_VERSION, for one
+    transaction."""
     if version == 0:
         return SCHEMA + BESIDE
     return "".join(UPGRADES[each] for each in range(version, SCHEMA_VERSION))
@@ -100,75 +101,105 @@ def script_from(version: int) -> str:
 
 HEAD = ("nonce", "assignment_id", "hash_chain", "timestamp")
 PLACE = upsert_sql("processes", ["process_id"], ["own", "term", "actor", *HEAD])
-# A process that stays where it is: nothing to write in the index by actors.
+# For a process that stays on its actor: the index by actors need not be written.
 MOVE_HEAD = (
     f"UPDATE processes SET {', '.join(f'{column} = ?' for column in HEAD)} WHERE process_id = ? AND term = ?"
 )
 
 
 class Log(Protocol):
-    """The log as a shard needs it, so that another store can take SQLite's place. One thread at a time."""
+    """The log of one shard as its writer uses it, on any backend. It is used from one thread at a time."""
 
     crons: Crontab
     uploads: Uploads
     attested: Attested
     decisions: Decisions
 
-    def upgrade(self) -> None: ...
-    def take_over(self) -> int: ...
-    def block_height(self) -> int: ...
-    def last_timestamp(self) -> int: ...
-    def last_assignment(self) -> bytes | None: ...
-    def latest_ms(self) -> int: ...
-    def processes(self, process_ids: Iterable[str]) -> dict[str, ProcessState]: ...
-    def slots(self, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Slot]: ...
-    def spawned(self, process_id: str) -> tuple[SignedBytes, bytes] | None: ...
+    def upgrade(self) -> None:
+        """Upgrade tables that an earlier version of aoray made."""
+
+    def take_over(self) -> int:
+        """Become the only writer: raise the term, durably, so that earlier writers are refused. Return the
+        new term."""
+
+    def block_height(self) -> int:
+        """Return the last block height that an assignment has; 0 if there is none."""
+
+    def last_timestamp(self) -> int:
+        """Return the timestamp (ms) of the last entry; 0 if there is none."""
+
+    def last_assignment(self) -> bytes | None:
+        """Return the raw assignment of the last entry; None if there is none."""
+
+    def latest_ms(self) -> int:
+        """Return the highest timestamp (ms) of all processes; 0 if there is none. This reads all
+        processes."""
+
+    def processes(self, process_ids: Iterable[str]) -> dict[str, ProcessState]:
+        """Return the states of those processes that exist."""
+
+    def slots(self, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Slot]:
+        """Return the slots of those (process id, message id) pairs that are in the log."""
+
+    def spawned(self, process_id: str) -> tuple[SignedBytes, bytes] | None:
+        """Return the spawn item of a process and the raw assignment of its nonce 0; None if there is no such
+        process."""
+
     def append(
         self,
         entries: Sequence[LogEntry],
         changed: Mapping[str, ProcessState],
         block_height: int,
         crons: Sequence[CronState] = (),
-    ) -> None: ...
-    def counts(self) -> dict[str, int]: ...
-    def placed(self, after: str, limit: int, actor: str | None = None) -> list[PlacedProcess]: ...
-    def close(self) -> None: ...
+    ) -> None:
+        """Write a batch of entries, the states that they lead to, and new states of crons; on return all of
+        it is on disk."""
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of processes on each actor."""
+
+    def placed(self, after: str, limit: int, actor: str | None = None) -> list[PlacedProcess]:
+        """Return at most `limit` processes (of one actor, if given) after the id `after`, by id."""
+
+    def close(self) -> None:
+        """Close the log."""
 
 
 class SqlLog:
-    """The common part of the logs in SQL. Used from one thread at a time."""
+    """The part of a log in SQL that all databases share. It is used from one thread at a time."""
 
     def __init__(self) -> None:
-        self._term = -1  # nobody's: nothing can be written before take_over()
-        self._block_height = -1  # the last that was written from here
+        self._term = -1  # no term: nothing can be written before take_over()
+        self._block_height = -1  # the last height that this instance wrote
         self.crons = Crontab(self._rows, self._writing)
         self.uploads = Uploads(self._rows, self._writing)
         self.attested = Attested(self._rows, self._writing)
         self.decisions = Decisions(self._rows, self._writing)
 
     def _rows(self, query: str, *values: Any) -> list[Any]:
-        """What a query finds."""
+        """Return the rows that a query finds."""
         raise NotImplementedError
 
     def _writing(self) -> AbstractContextManager[SqlTransaction]:
-        """One durable transaction of the holder of the term."""
+        """Run one durable transaction of the holder of the term. Raises `StaleTerm`."""
         raise NotImplementedError
 
     def block_height(self) -> int:
-        """Return the last block height that was used."""
+        """Return the last block height that an assignment has; 0 if there is none."""
         return int(self._rows("SELECT block_height FROM shard")[0][0])
 
     def last_timestamp(self) -> int:
-        """Return when the last entry was ordered; 0 if there is none."""
+        """Return the timestamp (ms) of the last entry; 0 if there is none."""
         rows = self._rows("SELECT timestamp FROM entries ORDER BY seq DESC LIMIT 1")
         return int(rows[0][0]) if rows else 0
 
     def latest_ms(self) -> int:
-        """Return the highest timestamp of all processes; 0 if there is none. Reads all of them."""
+        """Return the highest timestamp (ms) of all processes; 0 if there is none. This reads all
+        processes."""
         return int(self._rows("SELECT ifnull(max(timestamp), 0) FROM processes")[0][0])
 
     def last_assignment(self) -> bytes | None:
-        """Return the assignment of the last entry, as an item; None if there is none."""
+        """Return the raw assignment of the last entry; None if there is none."""
         rows = self._rows("SELECT assignment FROM entries ORDER BY seq DESC LIMIT 1")
         return bytes(rows[0][0]) if rows else None
 
@@ -184,7 +215,7 @@ class SqlLog:
         }
 
     def slots(self, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Slot]:
-        """Return the slots of those (process, message) pairs that were scheduled before."""
+        """Return the slots of those (process id, message id) pairs that are in the log."""
         rows = self._rows(
             "SELECT e.process_id, e.message_id, e.assignment_id, e.nonce, e.timestamp FROM json_each(?) j"
             " CROSS JOIN entries e ON e.process_id = j.value->>0 AND e.message_id = j.value->>1",
@@ -193,7 +224,8 @@ class SqlLog:
         return {(process_id, message_id): Slot(*slot) for process_id, message_id, *slot in rows}
 
     def spawned(self, process_id: str) -> tuple[SignedBytes, bytes] | None:
-        """Return the item of a process, and the assignment of its nonce 0."""
+        """Return the spawn item of a process and the raw assignment of its nonce 0; None if there is no such
+        process."""
         query = "SELECT item, envelope, assignment FROM entries WHERE process_id = ? AND nonce = 0"
         rows = self._rows(query, process_id)
         return (SignedBytes(*rows[0][:2]), rows[0][2]) if rows else None
@@ -205,7 +237,8 @@ class SqlLog:
         block_height: int,
         crons: Sequence[CronState] = (),
     ) -> None:
-        """Write a batch and the states it leads to; on return it is on disk."""
+        """Write a batch of entries, the states that they lead to, and new states of crons; on return all of
+        it is on disk."""
         with self._writing() as db:
             db.executemany(
                 "INSERT INTO entries"
@@ -231,7 +264,7 @@ class SqlLog:
         return dict(self._rows("SELECT actor, count(*) FROM processes GROUP BY actor"))
 
     def placed(self, after: str, limit: int, actor: str | None = None) -> list[PlacedProcess]:
-        """Return a page of the processes (of one actor) in the order of their ids."""
+        """Return at most `limit` processes (of one actor, if given) after the id `after`, by id."""
         where = "process_id > ?" if actor is None else "process_id > ? AND actor = ?"
         columns = "process_id, own, term, actor, nonce"
         query = f"SELECT {columns} FROM processes WHERE {where} ORDER BY process_id LIMIT ?"
@@ -240,7 +273,8 @@ class SqlLog:
 
 
 class SqliteLog(SqlLog):
-    """The log in one SQLite file. One writer, fenced by its term; used from one thread at a time."""
+    """The log in one SQLite file. It has one writer, fenced by the term, and is used from one thread at a
+    time."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -259,7 +293,7 @@ class SqliteLog(SqlLog):
                 raise
 
     def _create(self) -> None:
-        """Make the tables, whole or not at all: readers go by `user_version`."""
+        """Create the tables in one transaction, since readers check only `user_version`."""
         with sqlite_transaction(self._db):
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
             _refuse_later(version, self._path)
@@ -274,15 +308,15 @@ class SqliteLog(SqlLog):
         self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
     def upgrade(self) -> None:
-        """Make this version's tables of an earlier one's, whole or not at all."""
+        """Upgrade tables that an earlier version of aoray made, in one transaction."""
         with as_unavailable(FAULT), sqlite_transaction(self._db):
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
             if version < SCHEMA_VERSION:
                 self._run_script(version)
 
     def take_over(self) -> int:
-        """Become the one writer: raise the term, durably, so that every earlier writer is refused from
-        now on."""
+        """Become the only writer: raise the term, durably, so that earlier writers are refused. Return the
+        new term."""
         self.upgrade()
         with as_unavailable(FAULT), sqlite_transaction(self._db):
             self._db.execute("UPDATE shard SET term = term + 1")
@@ -291,7 +325,7 @@ class SqliteLog(SqlLog):
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        """One durable transaction of the holder of the term."""
+        """Run one durable transaction of the holder of the term. Raises `StaleTerm`."""
         with as_unavailable(FAULT), sqlite_transaction(self._db):
             term = self._db.execute("SELECT term FROM shard").fetchone()[0]
             if term != self._term:
@@ -308,7 +342,7 @@ class SqliteLog(SqlLog):
 
 
 def check_version(path: Path) -> None:
-    """Refuse a log that a later aoray made, since only that one knows its contents. Raises `ClientError`."""
+    """Raise `ClientError` if a later version of aoray made this log."""
     if not path.exists():
         return
     with as_unavailable(FAULT), closing(sqlite3.connect(path, timeout=limits.SQLITE_BUSY_SECONDS_MAX)) as db:
@@ -319,9 +353,9 @@ def check_version(path: Path) -> None:
 def _refuse_later(version: int, path: Path) -> None:
     if version > SCHEMA_VERSION:
         raise ClientError(
-            f"{path} was made by a later aoray (version {version} of its tables; this one knows"
+            f"{path} was made by a later version of aoray (its tables have version {version}; this one knows"
             f" {SCHEMA_VERSION})",
-            hint="Start that aoray on it, or give this one another --data. Nothing in it was changed.",
+            hint="Start that version on it, or use another --data. Nothing in it was changed.",
         )
 
 

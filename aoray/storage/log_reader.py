@@ -1,10 +1,9 @@
-"""Reading a shard's log from anywhere on the machine: gateways (SU routes), process actors (replay), the
-verifier.
+"""The reader of a shard's log, for gateways (the scheduler's read routes), process actors (replay), and
+tools.
 
-A reader has read-only connections of its own, and sees exactly what is committed, so nothing that is not
-durable. It may be used from several threads at once. A log that is not there yet reads as
-empty; opening is tried again at the next call. On failure: `Unavailable`, and the connection is opened again
-next time.
+A reader has read-only connections of its own and sees only what is committed, so only what is durable.
+Several threads may use it. A log that does not exist yet reads as empty; each call tries to open it again. On
+failure: `Unavailable`; the next call opens a new connection.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ COLUMNS = "process_id, nonce, message_id, assignment_id, timestamp, item, assign
 
 
 class LogPage(list[LogEntry]):
-    """A page of entries. `more`: others follow it (a page may end early, by its bytes)."""
+    """A page of entries. `more` says whether others follow; a page may end early because of its bytes."""
 
     def __init__(self, entries: Iterable[LogEntry] = (), *, more: bool = False) -> None:
         super().__init__(entries)
@@ -35,18 +34,19 @@ class LogPage(list[LogEntry]):
 
 
 class LogReader:
-    """The entries of one shard."""
+    """The reader of one shard's log in a SQLite file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._free: list[sqlite3.Connection] = []  # not in use; taken and given back by one thread at a time
+        self._free: list[sqlite3.Connection] = []  # not in use at the moment
 
     def process(self, process_id: str) -> LogEntry | None:
-        """Return the first entry of a process: its own item and its own assignment."""
+        """Return the first entry of a process: its spawn item and the assignment of nonce 0; None if there is
+        no such process."""
         return self._one("process_id = ? AND nonce = 0", process_id)
 
     def entry(self, process_id: str, any_id: str) -> LogEntry | None:
-        """Return the entry of a process by the id of its message or of its assignment."""
+        """Return the entry of a process that has this message id or assignment id; None if there is none."""
         found = self._one("message_id = ? AND process_id = ?", any_id, process_id)
         return found or self._one("assignment_id = ? AND process_id = ?", any_id, process_id)
 
@@ -82,7 +82,8 @@ class LogReader:
         return LogPage(kept, more=page.more and len(kept) == len(page))
 
     def _nonce_after(self, process_id: str, timestamp: int) -> int | None:
-        """The first nonce with a later timestamp, by halving (an index would cost each append)."""
+        """Return the first nonce with a later timestamp, by binary search; an index by timestamp would slow
+        down each append."""
         low, high = 0, self._last_nonce(process_id) + 1
         end = high
         while low < high:
@@ -103,16 +104,16 @@ class LogReader:
         return -1 if value is None else int(value)
 
     def latest(self, process_id: str) -> LogEntry | None:
-        """Return the last entry of a process; nonce 0 is the process itself."""
+        """Return the last entry of a process; that of nonce 0 is the process itself."""
         return self._one("process_id = ? ORDER BY nonce DESC", process_id)
 
     def find_message(self, message_id: str) -> SignedBytes | None:
-        """Return a message, whichever process of this shard it was scheduled on."""
+        """Return a message that is scheduled on any process of this shard."""
         rows = self._rows("SELECT item, envelope FROM entries WHERE message_id = ? LIMIT 1", message_id)
         return SignedBytes(*rows[0]) if rows else None
 
     def find_item(self, item_id: str) -> bytes | None:
-        """Return the raw data item of a message or of an assignment."""
+        """Return the raw data item of a message or an assignment of this shard."""
         found = self._value("SELECT assignment FROM entries WHERE assignment_id = ?", item_id)
         if found is not None:
             return bytes(found)
@@ -120,12 +121,12 @@ class LogReader:
         return message.raw if message and message.envelope == ANS104 else None
 
     def is_posted(self) -> bool:
-        """Return whether Arweave has accepted all the entries."""
+        """Return whether Arweave has accepted all entries."""
         posted = "SELECT entries_to FROM uploads WHERE settled > 0 OR posts > 0 ORDER BY number DESC LIMIT 1"
         return not self._rows(f"SELECT 1 FROM entries WHERE seq > ifnull(({posted}), 0) LIMIT 1")
 
     def process_ids(self, after: str = "", limit: int = limits.PAGE_ENTRIES_MAX) -> list[str]:
-        """Return a page of process ids, in their order."""
+        """Return at most `limit` process ids after the id `after`, sorted."""
         rows = self._rows(
             "SELECT process_id FROM processes WHERE process_id > ? ORDER BY process_id LIMIT ?", after, limit
         )
@@ -155,7 +156,8 @@ class LogReader:
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection | None]:
-        """A connection for this thread alone, if the log is there; one that failed is not used again."""
+        """Yield a connection for this thread alone, or None if there is no log. A connection that fails is
+        closed."""
         db = None
         try:
             db = self._take_free() or self._open()
@@ -174,7 +176,7 @@ class LogReader:
             return None
 
     def _open(self) -> sqlite3.Connection | None:
-        """Connect, if the log is there and whole."""
+        """Return a connection if the log exists and has tables of this version, else None."""
         if not self._path.exists():
             return None
         uri = f"{self._path.as_uri()}?mode=ro"
@@ -192,7 +194,8 @@ class LogReader:
 
 
 class ShardedReader:
-    """The logs of all shards as one: each process is read from the shard that owns it."""
+    """The logs of all shards as one: each process is read from the shard that owns it. Methods do what those
+    of `LogReader` do."""
 
     def __init__(self, readers: Sequence[LogReader]) -> None:
         self._readers = readers
@@ -202,13 +205,16 @@ class ShardedReader:
         return self._readers[shard_of(process_id, len(self._readers))]
 
     def process(self, process_id: str) -> LogEntry | None:
-        """Return the process of that id; this method and the others do what those of `LogReader` do."""
+        """Return the first entry of a process: its spawn item and the assignment of nonce 0; None if there is
+        no such process."""
         return self.of(process_id).process(process_id)
 
     def entry(self, process_id: str, any_id: str) -> LogEntry | None:
+        """Return the entry of a process that has this message id or assignment id; None if there is none."""
         return self.of(process_id).entry(process_id, any_id)
 
     def nonce_of(self, process_id: str, any_id: str) -> int | None:
+        """Return the nonce of the entry that `entry` would return; None if `process_id` is not an id."""
         return self.of(process_id).nonce_of(process_id, any_id) if is_id(process_id) else None
 
     def entries(
@@ -218,41 +224,46 @@ class ShardedReader:
         limit: int = limits.PAGE_ENTRIES_MAX,
         to_nonce: int = 2**62,
     ) -> LogPage:
+        """Return entries of a process in order, from the one after `after_nonce` to `to_nonce` inclusive."""
         return self.of(process_id).entries(process_id, after_nonce, limit, to_nonce)
 
     def entries_by_time(
         self, process_id: str, after: int = -1, to: int = 2**62, limit: int = limits.PAGE_ENTRIES_MAX
     ) -> LogPage:
+        """Return entries of a process in order, with timestamps (ms) from `after` (exclusive) to `to`
+        (inclusive)."""
         return self.of(process_id).entries_by_time(process_id, after, to, limit)
 
     def latest(self, process_id: str) -> LogEntry | None:
+        """Return the last entry of a process."""
         return self.of(process_id).latest(process_id)
 
     def find_message(self, message_id: str) -> SignedBytes | None:
-        """Return a message that was scheduled on any process of any shard."""
+        """Return a message that is scheduled on any process of any shard."""
         found = (reader.find_message(message_id) for reader in self._readers)
         return next((item for item in found if item is not None), None)
 
     def find_item(self, item_id: str) -> bytes | None:
-        """Return the raw item of a message or an assignment of any shard."""
+        """Return the raw data item of a message or an assignment of any shard."""
         found = (reader.find_item(item_id) for reader in self._readers)
         return next((item for item in found if item is not None), None)
 
     def unposted(self) -> list[int]:
-        """Return the shards with entries that Arweave has not accepted."""
+        """Return the numbers of the shards with entries that Arweave has not accepted yet."""
         return [index for index, reader in enumerate(self._readers) if not reader.is_posted()]
 
     def process_ids(self, after: str = "", limit: int = limits.PAGE_ENTRIES_MAX) -> list[str]:
-        """Return a page of all process ids, in their order."""
+        """Return at most `limit` process ids of all shards after the id `after`, sorted."""
         return sorted(pid for reader in self._readers for pid in reader.process_ids(after, limit))[:limit]
 
     def close(self) -> None:
+        """Close the readers; a later call opens them again."""
         for reader in self._readers:
             reader.close()
 
 
 def _take(cursor: sqlite3.Cursor, limit: int) -> LogPage:
-    """Read rows up to the page's entries or bytes; at least one."""
+    """Read rows up to the bounds of a page in entries and bytes, but at least one."""
     page, size = LogPage(), 0
     for row in cursor:
         entry = LogEntry(*row)

@@ -1,13 +1,15 @@
-"""Modules: from a module's id to its data, its owner and its tags; and what its processes may use.
+"""The store of modules: from a module's id to its data, owner and tags.
 
-Activation asks here. A module is a data item, kept as it was signed in a file named by its id under
-`data/modules` (or `--files`); so every read can check it against its id and signature, whoever wrote the
-file, and any number of actors share it. What is not there is fetched from Arweave, once however many ask.
+Where in a message's journey: before it, when a process is activated. A module is a data item, stored as it
+was signed in a file named by its id under `data/modules` (or `--files`). So every read can check it against
+its id and signature, whoever wrote the file, and any number of actors can share it. A module that is not
+stored is fetched from Arweave, once for all callers that wait.
 
-On failure: `UnsupportedModule` (these bytes, signed by that id, are not a module) and `ProcessError` (a limit
-that can't be granted) follow from what was signed, and become the results of the processes' messages.
-Whatever else goes wrong says something of the gateway or of this machine, and is `Unavailable`: an item that
-Arweave does not show today may be there tomorrow, since gateways differ."""
+On failure: `UnsupportedModule` (the signed item is not a module that can run) follows from what was signed,
+and becomes the result of the processes' messages. Everything else is a fault of the gateway or of this
+machine, and is `Unavailable`: an item that Arweave does not show today may be there tomorrow, since gateways
+differ.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,7 @@ class StoredModule(NamedTuple):
 
 
 class ModuleStore:
-    """The modules under one directory. For one event loop."""
+    """The modules under one directory. An instance belongs to one event loop."""
 
     def __init__(self, directory: Files | Path, fetch: Callable[[str], Awaitable[DataItem]]) -> None:
         self._directory = directory
@@ -46,8 +48,9 @@ class ModuleStore:
         self._under_way: dict[str, asyncio.Task[StoredModule]] = {}
 
     async def get(self, module_id: str) -> StoredModule:
-        """Return the module; callers that ask while it is being fetched wait for the same fetch."""
-        if not is_id(module_id):  # it is to be a file's name
+        """Return a module. Callers that ask while it is being fetched wait for the same fetch. Raises
+        `UnsupportedModule` or `Unavailable`."""
+        if not is_id(module_id):  # the id becomes the name of a file
             raise UnsupportedModule(f"{module_id[:60]!r} is not the id of a module")
         task = self._under_way.get(module_id)
         if task is None:
@@ -61,7 +64,7 @@ class ModuleStore:
             item = await self._fetched(module_id)
             try:
                 await asyncio.to_thread(store_module, self._directory, item)
-            except OSError as error:  # it will be fetched again, that is all
+            except OSError as error:  # the module will be fetched again
                 logger.warning("module %s can't be kept: %s", module_id, error)
         return _module_of(item)
 
@@ -70,23 +73,23 @@ class ModuleStore:
             return await self._fetch(module_id)
         except NotFound as error:
             raise Unavailable(f"no module {module_id} on Arweave", module_id=module_id) from error
-        except ClientError as error:  # nothing of what came is signed by that id
+        except ClientError as error:  # the bytes that came are not the item with this id
             raise Unavailable(
-                f"module {module_id} can't be had: {error.message}", module_id=module_id
+                f"module {module_id} can't be fetched: {error.message}", module_id=module_id
             ) from error
 
 
 def stored_module(directory: Files | Path, module_id: str) -> DataItem | None:
-    """Return a stored module, if it is the one that the name of its file says."""
+    """Return a stored module; None if it is missing, damaged, or not the item that the file's name says."""
     try:
         item = signed_item(_files(directory).read(module_id))
-    except (OSError, ClientError):  # not there, or not to be had, or damaged: then it is fetched again
+    except (OSError, ClientError):  # missing, unreadable or damaged: it is fetched again
         return None
     return item if item.id == module_id else None
 
 
 def store_module(directory: Files | Path, item: DataItem) -> None:
-    """Store a module where the stores of this directory find it."""
+    """Store a module under its id."""
     _files(directory).write(item.id, item.raw)
 
 
@@ -95,7 +98,8 @@ def _files(directory: Files | Path) -> Files:
 
 
 def _module_of(item: DataItem) -> StoredModule:
-    """An item as a module; refused if it isn't one that speaks JSON."""
+    """Return an item as a module. Raises `UnsupportedModule` if it is not one, or does not use JSON for input
+    and output."""
     if ao_tag(item.tags, "Type") != "Module":
         raise UnsupportedModule(f"{item.id} is not a module: it has no tag Type=Module", module_id=item.id)
     for name in ("Input-Encoding", "Output-Encoding"):

@@ -1,17 +1,16 @@
-"""PostgreSQL in SQLite's place, for a computer on several nodes: its address, connections, and its words.
+"""PostgreSQL in place of SQLite, for a computer on several nodes: URL, connections, and SQL dialect.
 
-The tables and queries of the log and of the results are written once, in SQL that both understand but for a
-few words; `to_postgres` gives PostgreSQL its own. Each log is in a schema of its own, and the results in one
-(`aoray`, `aoray_log_0`, …), so the tables have the same names as in SQLite's files.
+The tables and queries of the log and of the results are written once, in SQL that both databases understand
+except for a few words; `to_postgres` replaces those. Each log has a schema of its own, and the results have
+one (`aoray`, `aoray_log_0`, …), so tables have the same names as in SQLite's files.
 
-Invariants: a transaction is on the server's disk when it returns (`synchronous_commit`), or its connection
-is lost and nobody knows: then it is `Unavailable`, and done again, as after a failed fsync. Whoever writes
-holds a row lock on the term it goes by, so what such a lost transaction still does is over before its
-successor reads. No wait is without end: connecting, statements, locks, and silent peers (on both sides, so
-that the locks of a node without power are let go of).
+Invariants: when a transaction returns, it is on the server's disk (`synchronous_commit`). If the connection
+is lost during it, its outcome is unknown: the caller gets `Unavailable` and repeats it, as after a failed
+fsync. A writer locks the row of the term that it relies on, so a transaction whose outcome is unknown has
+ended before a successor reads the term. Every wait is bounded: connecting, statements, locks, and peers that
+do not answer (on both sides, so that a node without power does not keep its locks).
 
-On failure: `Unavailable`. A connection that was lost is made again at the next use; a read is tried once
-more.
+On failure: `Unavailable`. The next call opens a lost connection again; a read is repeated once.
 """
 
 from __future__ import annotations
@@ -51,12 +50,12 @@ REWRITES = [
         (r"\bifnull\(", "coalesce("),
         (r"\bx''", "''::bytea"),
         (r"\bINSERT OR IGNORE (.*)", r"INSERT \1 ON CONFLICT DO NOTHING"),
-        # A JSON list of texts, or of lists; text can't hold a NUL here.
+        # A JSON list of texts, or of lists; PostgreSQL's text can't hold a NUL.
         (
             r"\bjson_each\(%s\) j\b",
             r"json_array_elements_text(replace(%s, '\\u0000', '\\ufffd')::json) AS j(value)",
         ),
-        (r"\bCROSS JOIN\b", "JOIN"),  # SQLite joins so in the order as written
+        (r"\bCROSS JOIN\b", "JOIN"),  # in SQLite, CROSS JOIN keeps the order of the tables
         (r"\bj\.value->>(\d)", r"(j.value::json->>\1)"),
         (
             r"\bresult_hash\(result\)",
@@ -75,16 +74,18 @@ def to_postgres(sql: str) -> str:
 
 
 class StoreUrl(NamedTuple):
-    """The place of a computer's tables: how to connect, and the schema that its schemas are named after."""
+    """The address of a computer's tables: how to connect, and the schema from which the names of all its
+    schemas are made."""
 
     conninfo: str
     schema: str
 
 
 def parse_store_url(store: str) -> StoreUrl:
-    """Parse a URL of libpq's form, with `schema=NAME` as one more parameter. ClientError if it is none."""
+    """Parse a URL of libpq's form, with `schema=NAME` as an additional parameter. Raises `ClientError` if it
+    is malformed."""
     parts = urlsplit(store)
-    said = parts.query.replace("+", "%2B")  # to libpq a plus is a plus, and no space
+    said = parts.query.replace("+", "%2B")  # libpq does not read a plus as a space
     query = dict(parse_qsl(said, keep_blank_values=True))
     schema = query.pop("schema", SCHEMA_DEFAULT)
     hint = "Write it as postgresql://user@host/database?schema=aoray (see docs/storage.md)."
@@ -101,22 +102,22 @@ def parse_store_url(store: str) -> StoreUrl:
 
 
 class _Bool(psycopg.adapt.Dumper):
-    """Truth is a number, as in SQLite."""
+    """Writes booleans as numbers, as SQLite does."""
 
     def dump(self, obj: bool) -> bytes:
         return b"1" if obj else b"0"
 
 
 class _Text(StrDumperUnknown):
-    """Text can't hold a NUL here; what strangers wrote may have one."""
+    """Replaces NUL in texts from outside, which PostgreSQL can't store."""
 
     def dump(self, obj: str) -> bytes:
         return bytes(super().dump(obj.replace("\0", "\ufffd")) or b"")
 
 
 def connect(url: StoreUrl, schema: str) -> psycopg.Connection[Any]:
-    """Open a connection that finds its tables in this schema, with every wait bounded. `psycopg.Error` if
-    it fails."""
+    """Open a connection that uses the tables of this schema, with every wait bounded. Raises
+    `psycopg.Error`."""
     milliseconds = limits.STORE_STATEMENT_SECONDS_MAX * 1000
     keepalive = {f"keepalives_{name}": value for name, value in KEEPALIVE.items()}
     session = {
@@ -124,7 +125,7 @@ def connect(url: StoreUrl, schema: str) -> psycopg.Connection[Any]:
         "synchronous_commit": "on",
         "statement_timeout": milliseconds,
         "lock_timeout": milliseconds // 2,
-        "idle_in_transaction_session_timeout": milliseconds // 4,  # before who waits for its locks gives up
+        "idle_in_transaction_session_timeout": milliseconds // 4,  # others wait longer for its locks
         "client_encoding": "UTF8",
         **{f"tcp_{name}": value for name, value in keepalive.items()},
     }
@@ -145,12 +146,13 @@ def connect(url: StoreUrl, schema: str) -> psycopg.Connection[Any]:
 
 
 class Session:
-    """A transaction as the tables use it: SQLite's methods, PostgreSQL's dialect."""
+    """A transaction as the tables use it: sqlite3's methods, in PostgreSQL's dialect."""
 
     def __init__(self, db: psycopg.Connection[Any]) -> None:
         self._db = db
 
     def execute(self, query: str, values: Sequence[Any] = ()) -> Any:
+        """Execute a statement, and return its cursor."""
         return self._db.execute(to_postgres(query), values)
 
     def executemany(self, query: str, rows: Iterable[Sequence[Any]]) -> psycopg.Cursor[Any]:
@@ -161,7 +163,7 @@ class Session:
 
 
 class Database:
-    """One connection, made when it is needed and again when it was lost; threads take turns on it."""
+    """One connection, opened when it is needed and again after it was lost. Threads take turns on it."""
 
     def __init__(self, url: StoreUrl, schema: str) -> None:
         self._url = url
@@ -170,6 +172,7 @@ class Database:
         self._db: psycopg.Connection[Any] | None = None
 
     def rows(self, query: str, *values: Any) -> list[Any]:
+        """Return the rows that a query finds; the query is repeated once if the connection was lost."""
         with self._lock, as_unavailable():
             db, is_new = self._connected()
             try:
@@ -182,20 +185,20 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        """Run a transaction that is done whole or not at all, and durable on return; if it raises
-        `Unavailable`, it may be durable all the same."""
+        """Run a transaction that is done completely or not at all, and is durable on return. After
+        `Unavailable` it may be durable all the same."""
         with self._lock, as_unavailable():
             db, _ = self._connected()
             try:
                 with db.transaction():
                     yield Session(db)
-            except psycopg.Error:  # it may not be fit for use: the next one begins on a new one
+            except psycopg.Error:  # the connection may be unusable, so the next call opens another
                 db.close()
                 raise
 
     def create(self, script: str, version: int) -> None:
-        """Make the schema and its tables, whole or not at all, unless they are there. ClientError if a later
-        aoray made them."""
+        """Create the schema and its tables in one transaction, unless they exist. Raises `ClientError` if a
+        later version of aoray made them."""
         if not self.version():
             with self._making() as db:
                 if not self._version(db):
@@ -206,13 +209,13 @@ class Database:
                         db.execute(statement)
         if (found := self.version()) > version:
             raise ClientError(
-                f"schema {self._schema} was made by a later aoray (version {found} of its tables; this one"
-                f" knows {version})",
-                hint="Start that aoray on it, or name another schema in --store. Nothing in it was changed.",
+                f"schema {self._schema} was made by a later version of aoray"
+                f" (its tables have version {found}; this one knows {version})",
+                hint="Start that version on it, or use another schema in --store. Nothing in it was changed.",
             )
 
     def upgrade(self, script_from: Callable[[int], str], version: int) -> None:
-        """Make this version's tables of an earlier one's, whole or not at all."""
+        """Upgrade tables that an earlier version of aoray made, in one transaction."""
         if self.version() < version:
             with self._making() as db:
                 for statement in statements(script_from(self._version(db))):
@@ -221,7 +224,7 @@ class Database:
 
     @contextmanager
     def _making(self) -> Iterator[Session]:
-        """A transaction for which others wait who make these tables; they see what it did."""
+        """Run a transaction under a lock, so that only one process at a time makes these tables."""
         with self.transaction() as db:
             db.execute("SELECT pg_advisory_xact_lock(hashtextextended(?, 0))", [f"make {self._schema}"])
             yield db
@@ -237,6 +240,7 @@ class Database:
         return int(db.execute("SELECT version FROM version").fetchone()[0])
 
     def close(self) -> None:
+        """Close the connection."""
         with self._lock:
             if self._db is not None:
                 self._db.close()
@@ -249,16 +253,18 @@ class Database:
 
 
 def lost(error: psycopg.OperationalError) -> bool:
-    """Return whether the connection failed (class 08, 57P0x, or no code at all), not the statement."""
+    """Return whether the connection failed (class 08, 57P0x, or no code at all), rather than the
+    statement."""
     return error.sqlstate is None or error.sqlstate.startswith(("08", "57P"))
 
 
 @contextmanager
 def as_unavailable() -> Iterator[None]:
-    """Turn a fault of the server, or of the way to it, into the error that callers know."""
+    """Raise faults of the server, or of the connection to it, as `Unavailable`."""
     try:
         yield
     except psycopg.Error as error:
         raise Unavailable(
-            f"the store does not work: {str(error).strip()}", hint="Is PostgreSQL up, and within reach?"
+            f"the store does not work: {str(error).strip()}",
+            hint="Check that PostgreSQL runs and can be reached.",
         ) from error

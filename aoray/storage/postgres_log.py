@@ -1,10 +1,10 @@
-"""A shard's log in PostgreSQL, to be written and to be read; all nodes of a cluster reach it.
+"""A shard's log in PostgreSQL, for its writer and for readers on all nodes of a cluster.
 
-The tables and rules are those of `storage.log` and `storage.log_reader`, in a schema for each shard. The term
-is checked in each transaction under a row lock that is held until its end: so two holders of a shard never
-both write, and a successor's `take_over` waits for what its predecessor is just writing. Since one writes
-at a time, `seq` rises in the order of the commits, as readers of the log expect; unlike SQLite's it may skip
-numbers. On failure: as there.
+The tables and rules are those of `storage.log` and `storage.log_reader`, in a schema for each shard. Each
+transaction checks the term under a row lock that it holds to its end. So two holders of a shard never both
+write, and a successor's `take_over` waits for the transaction that its predecessor is in. Since there is one
+writer at a time, `seq` rises in the order of the commits, as readers expect; unlike SQLite's it may skip
+numbers. On failure: as in those modules.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from aoray.storage.sql import SqlTransaction, statements
 
 
 def schema_of(url: StoreUrl, index: int) -> str:
-    """Return the schema of a shard's log."""
+    """Return the name of the schema of a shard's log."""
     return f"{url.schema}_log_{index}"
 
 
 class PostgresLog(SqlLog):
-    """The log in PostgreSQL: one writer, fenced by its term, used from one thread at a time."""
+    """The log in PostgreSQL. It has one writer, fenced by the term, and is used from one thread at a time."""
 
     def __init__(self, url: StoreUrl, index: int) -> None:
         super().__init__()
@@ -47,12 +47,12 @@ class PostgresLog(SqlLog):
             raise
 
     def upgrade(self) -> None:
-        """Make this version's tables of an earlier one's, whole or not at all."""
+        """Upgrade tables that an earlier version of aoray made, in one transaction."""
         self._db.upgrade(script_from, SCHEMA_VERSION)
 
     def take_over(self) -> int:
-        """Become the one writer: raise the term, durably, so that every earlier writer is refused from
-        now on."""
+        """Become the only writer: raise the term, durably, so that earlier writers are refused. Return the
+        new term."""
         self.upgrade()
         with self._db.transaction() as db:
             term = int(db.execute("UPDATE shard SET term = term + 1 RETURNING term").fetchone()[0])
@@ -76,8 +76,8 @@ class PostgresLog(SqlLog):
 
 
 class PostgresReader(LogReader):
-    """The entries of one shard in PostgreSQL. Threads share a few connections, and wait for one another
-    (bounded)."""
+    """The reader of one shard's log in PostgreSQL. Threads share STORE_READERS_MAX connections, and wait for
+    one (bounded)."""
 
     def __init__(self, url: StoreUrl, index: int) -> None:
         self._url = url
@@ -96,7 +96,8 @@ class PostgresReader(LogReader):
             self._turns.release()
 
     def _ask(self, query: str, values: Sequence[Any]) -> list[Any]:
-        """On a free connection; if that was lost, on a new one. Nothing if the log is not there yet."""
+        """Run a query on a free connection, or on a new one if that was lost. Return nothing if the log does
+        not exist yet."""
         while (db := self._take_idle()) is not None:
             try:
                 return self._on(db, query, values)
@@ -122,7 +123,7 @@ class PostgresReader(LogReader):
         return rows
 
     def close(self) -> None:
-        """Close the connections; a later call makes new ones."""
+        """Close the connections; a later call opens new ones."""
         while self._idle:
             self._idle.pop().close()
 
@@ -137,7 +138,7 @@ class PostgresReader(LogReader):
         return None
 
     def _page(self, where: str, values: Sequence[Any], limit: int) -> LogPage:
-        """First the sizes: a page's worth of rows comes over the network, and not more."""
+        """Return a page. The sizes are read first, so that no more than a page comes over the network."""
         size = "length(item) + length(assignment)"
         sizes = self._rows(f"SELECT {size} FROM entries WHERE {where} LIMIT ?", *values, limit + 1)
         total = accumulate(size for (size,) in sizes[:limit])

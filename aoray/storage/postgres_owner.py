@@ -1,8 +1,10 @@
-"""Whose a PostgreSQL store is: one computer's, with its number of shards, and held while that runs.
+"""The owner of a PostgreSQL store: one computer, with its number of shards, which holds the store while it
+runs.
 
-Beside every message's journey, at a start. The owner is written down once in the schema of the results. The
-hold is an advisory lock of one session, so it ends with it; what really keeps two computers apart are the
-terms of their shards and processes. On failure: `ClientError` says whose it is and what to do; `Unavailable`.
+Where in a message's journey: before it, at the start of the computer. The owner is recorded once, in the
+schema of the results. The hold is an advisory lock of one session and ends with it; what protects the data
+from two computers are the terms of shards and processes. On failure: `ClientError` says who the owner is and
+what to do; `Unavailable`.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ CREATE TABLE IF NOT EXISTS owner (one INTEGER PRIMARY KEY CHECK (one = 1), compu
 
 @contextmanager
 def owned(url: StoreUrl, computer: str, shards: int) -> Iterator[None]:
-    """Hold the store for this computer alone."""
+    """Hold the store for this computer alone while the context lasts."""
     db = ResultsDatabase(url)
     try:
         _check_server(db)
@@ -35,19 +37,21 @@ def owned(url: StoreUrl, computer: str, shards: int) -> Iterator[None]:
 
 
 def _hold(db: ResultsDatabase, schema: str) -> None:
-    """Wait a moment: a computer that was just killed holds it until its server notices."""
+    """Take the lock, and wait STORE_HOLD_SECONDS_MAX for it: that of a computer that was just killed is still
+    held until the server notices."""
     key, deadline = f"run {schema}", time.monotonic() + limits.STORE_HOLD_SECONDS_MAX
     while not db.rows("SELECT pg_try_advisory_lock(hashtextextended(?, 0))", key)[0][0]:
         if time.monotonic() > deadline:
             raise ClientError(
                 f"schema {schema} of the store is in use by another computer",
-                hint="Stop that one, or give this one its own: --store postgresql://…?schema=NAME",
+                hint="Stop that computer, or use another schema: --store postgresql://…?schema=NAME",
             )
         time.sleep(0.1)
 
 
 def check_server(url: StoreUrl) -> None:
-    """Refuse a server that can't be reached, or that may forget commits; nothing is made on it."""
+    """Raise `ClientError` if the server may lose commits, `Unavailable` if it can't be reached. This creates
+    nothing."""
     db = Database(url, url.schema)
     try:
         _check_server(db)
@@ -56,8 +60,7 @@ def check_server(url: StoreUrl) -> None:
 
 
 def owner_of(url: StoreUrl) -> str:
-    """Return the computer that a schema belongs to; empty if it belongs to nobody yet. Nothing is made on
-    the server."""
+    """Return the computer that owns a schema; '' if there is none yet. This creates nothing."""
     db = Database(url, url.schema)
     try:
         if not db.rows("SELECT to_regclass(?)", f"{url.schema}.owner")[0][0]:
@@ -68,12 +71,12 @@ def owner_of(url: StoreUrl) -> str:
 
 
 def _check_server(db: Database) -> None:
-    """Refuse a server that forgets what it acknowledged when its power is cut."""
+    """Raise `ClientError` if the server may lose acknowledged commits in a power cut."""
     for setting in ("fsync", "full_page_writes"):
         if db.rows("SELECT current_setting(?)", setting)[0][0] != "on":
             raise ClientError(
-                f"the store's server runs with {setting} off: it may lose what it has acknowledged",
-                hint=f"Set {setting} = on in postgresql.conf, and start it again.",
+                f"the store's server runs with {setting} off, so it may lose acknowledged commits",
+                hint=f"Set {setting} = on in postgresql.conf, and restart the server.",
             )
 
 
@@ -84,7 +87,7 @@ def _check_owner(db: ResultsDatabase, schema: str, computer: str, shards: int) -
     owner, first = db.rows("SELECT computer, shards FROM owner")[0]
     if owner != computer:
         raise ClientError(
-            f"schema {schema} of the store is the computer's whose scheduler is {owner}, not {computer}",
+            f"schema {schema} of the store belongs to the computer with scheduler {owner}, not {computer}",
             hint="Use the keys of that computer (--keys), or another schema: --store postgresql://…?schema=NAME",
         )
     if first != shards:

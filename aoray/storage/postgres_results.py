@@ -1,13 +1,13 @@
-"""The results, what became of outboxes, and the index of checkpoints in PostgreSQL; all nodes reach them.
+"""The results, the deliveries and the index of checkpoints in PostgreSQL, for all nodes of a cluster.
 
-The tables and rules are those of `storage.results`. A process's term is checked under a row lock, which is
-held until the rows are durable: so a successor's `claim` waits for what its predecessor is just writing, and
-what it reads afterwards stays. Commits are as durable as the log's: here actors outlive the server, and
-would not know what it has lost.
+The tables and rules are those of `storage.results`. A process's term is checked under a row lock that is held
+until the rows are durable. So a successor's `claim` waits for the transaction that its predecessor is in, and
+what it reads afterwards does not change. Commits are as durable as the log's, because here actors outlive a
+crash of the server, and would not know which results it lost.
 
-Several write at once, so rows don't become visible in the order of any number that they bear. `Mark` is
-therefore of transactions: `written_since` gives what those have written that are all over by now, and so can
-leave nothing out.
+Several writers commit at the same time, so rows do not become visible in the order of any number in them.
+`Mark` therefore counts transactions: `written_since` returns what was written by transactions that have all
+ended, and leaves nothing out.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ OVER = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
 
 
 class ResultsDatabase(Database):
-    """A connection to the results in PostgreSQL: `storage.results.Database`."""
+    """A connection to the results in PostgreSQL; a `storage.results.ResultsBackend`."""
 
     def __init__(self, url: StoreUrl, *, is_made: bool = False) -> None:
         super().__init__(url, url.schema)
@@ -58,7 +58,7 @@ class ResultsDatabase(Database):
             raise
 
     def stale(self, db: SqlTransaction, term_of: Mapping[str, int]) -> set[str]:
-        """Return which of these processes have a later term; the others are locked until the transaction
+        """Return which of these processes have a later term. The others stay locked until the transaction
         ends."""
         held: dict[str, int] = dict(db.execute(TERMS, [list(term_of)]).fetchall())
         for process_id, term in sorted(term_of.items()):
@@ -67,34 +67,36 @@ class ResultsDatabase(Database):
         return {process_id for process_id, term in term_of.items() if held[process_id] > term}
 
     def guard(self, db: SqlTransaction, file: str, *, wait: bool = True) -> bool:
-        """Keep other writers from indexing or removing a file of checkpoints until the transaction ends."""
+        """Lock a checkpoint file, so that no other writer indexes or removes it until the transaction ends.
+        Without `wait`, return False if another writer has the lock."""
         locked = db.execute(LOCK if wait else TRY_LOCK, [f"{self._schema} {file}"]).fetchone()[0]
         return wait or bool(locked)
 
 
 class PostgresResults(Results):
-    """One OS process's access to the results in PostgreSQL. Threads may share it: one reads and one
-    writes at a time."""
+    """One OS process's access to the results in PostgreSQL. Threads may share it; one reads and one writes at
+    a time."""
 
     def __init__(self, url: StoreUrl) -> None:
         self._use(ResultsDatabase(url), ResultsDatabase(url, is_made=True))  # made when it writes
 
     def get(self, process_id: str, any_id: str) -> ResultRow | None:
-        """Return the result by the indices of the results: the log is as far away."""
+        """Return the result of a message, by its id or its assignment's id. Indices of the results find it,
+        since the log would take a round trip too."""
         return self._one("message_id = ? AND process_id = ?", any_id, process_id) or self._one(
             "assignment_id = ? AND process_id = ?", any_id, process_id
         )
 
     def fold(self) -> None:
-        """Do nothing: the server folds its own WAL."""
+        """Do nothing, since the server writes back its own WAL."""
 
     def mark(self) -> Mark:
-        """Return the mark before whatever is not yet written by now."""
+        """Return a mark before the first transaction that has not ended."""
         over = self._value(OVER)
         return Mark(over, over)
 
     def written_since(self, mark: Mark) -> tuple[set[str], Mark]:
-        """Return the processes that have results or states since a mark, and the next mark."""
+        """Return the processes with results or states written since a mark, and the next mark."""
         now = self.mark()
         found: set[str] = set()
         for table, since, over in zip(Mark._fields, mark, now, strict=True):

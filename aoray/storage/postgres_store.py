@@ -1,4 +1,4 @@
-"""Logs and results in a PostgreSQL that all nodes reach: `--store postgresql://…`."""
+"""Logs and results in a PostgreSQL server that all nodes reach: `--store postgresql://…`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from aoray.storage.results import Results, ResultsBackend
 
 
 class PostgresStore:
-    """A `backend.Store` in the schemas that the URL names."""
+    """The `backend.Store` in the PostgreSQL schemas that the URL names."""
 
     is_shared = True
 
@@ -31,38 +31,38 @@ class PostgresStore:
         return PostgresReader(self._url, index)
 
     def open_results(self) -> Results:
-        """Open the results, which are indexed by ids too."""
+        """Open the results."""
         return PostgresResults(self._url)
 
     def open_index(self) -> ResultsBackend:
-        """Open a connection of the index's own to the results."""
+        """Open a connection to the database of the results, for the index of checkpoints."""
         return ResultsDatabase(self._url)
 
     def has_log(self, index: int) -> bool:
-        """That is known when it is opened."""
+        """Return True: only opening the log shows whether it exists."""
         return True
 
     def has_results(self) -> bool:
-        """That is known when they are opened."""
+        """Return True: only opening the results shows whether they exist."""
         return True
 
     def check(self) -> None:
-        """Refuse a server that is not there, or that forgets what it acknowledged."""
+        """Raise `ClientError` if the server may lose commits, `Unavailable` if it can't be reached."""
         postgres_owner.check_server(self._url)
 
     def check_version(self, index: int) -> None:
-        """Refuse the tables of a later aoray."""
+        """Raise `ClientError` if a later version of aoray made the log of this shard."""
         self.open_log(index).close()
 
     def owner(self) -> str:
-        """Return the computer that the schema belongs to."""
+        """Return the computer (its scheduler's address) that owns the schema; '' if there is none yet."""
         return postgres_owner.owner_of(self._url)
 
     def claim(self, computer: str, shards: int) -> AbstractContextManager[None]:
-        """Hold the schema for this computer alone."""
+        """Hold the schema for this computer alone while the context lasts."""
         return postgres_owner.owned(self._url, computer, shards)
 
 
 def open_store(settings: Settings) -> PostgresStore:
-    """Open the store that the settings name."""
+    """Return the store at the URL in the settings."""
     return PostgresStore(parse_store_url(settings.store))

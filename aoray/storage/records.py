@@ -1,4 +1,4 @@
-"""What the stores keep, as plain values: a row each, and what it is about."""
+"""The rows of the stores, and the keys and positions in them, as plain values."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from aoray.protocol.assignments import Head
 
 
 class ProcessState(NamedTuple):
-    """What the scheduler knows about a process: its head, and where it is placed."""
+    """The state of a process in the scheduler: its head, and the actor on which it is placed."""
 
     head: Head | None = None
     own: bool = False
@@ -18,7 +18,7 @@ class ProcessState(NamedTuple):
 
 
 class Slot(NamedTuple):
-    """The place of a message in a process's log."""
+    """A slot of a process's log: nonce, timestamp (ms), and the id of the assignment."""
 
     assignment_id: str
     nonce: int
@@ -26,7 +26,7 @@ class Slot(NamedTuple):
 
 
 class PlacedProcess(NamedTuple):
-    """A process with its actor, term and last nonce, in the form of a page of `placed`."""
+    """A process with its actor, term and last nonce, as a page of `Log.placed` lists it."""
 
     process_id: str
     own: bool
@@ -39,8 +39,8 @@ Sort = Literal["ASC", "DESC"]
 
 
 class ResultRow(NamedTuple):
-    """A message's result. `pushed` is true if its outbox is sent, or was empty; `pushed_for` is '' of a
-    tick of a cron, and of nothing else."""
+    """The result of a message. `pushed` is true if its outbox was sent or is empty; `pushed_for` is '' for a
+    tick of a cron, and only for that."""
 
     process_id: str
     nonce: int
@@ -55,7 +55,7 @@ class ResultRow(NamedTuple):
 
 
 class Divergence(NamedTuple):
-    """A slot whose result, evaluated again, is not the stored one."""
+    """A slot that gave another result when it was evaluated again, with both results."""
 
     process_id: str
     nonce: int
@@ -77,9 +77,12 @@ STATES: tuple[DeliveryState, ...] = ("pending", "delivered", "uploaded", "skippe
 
 
 class Delivery(NamedTuple):
-    """The state of one outbox message's delivery. `uploaded`: to a wallet, so to Arweave; `skipped`:
-    can't be sent, ever; `dead`: given up towards another network. Times are of the first and the last
-    attempt, 0 before."""
+    """The state of one outbox message's delivery.
+
+    States: `pending`; `delivered` to a process here; `uploaded` to Arweave, since the target is a wallet;
+    `skipped`, since it can never be sent; `dead`, since another network did not take it. `first_ms` and
+    `last_ms` are the times of the first and the last attempt, 0 before.
+    """
 
     process_id: str
     nonce: int
@@ -95,7 +98,8 @@ class Delivery(NamedTuple):
 
 
 class Settlement(NamedTuple):
-    """The outcome of an attempt at a result's outbox; `done` if nothing of it is pending."""
+    """The outcome of an attempt to push a result's outbox; `done` if none of its messages is pending any
+    more."""
 
     process_id: str
     nonce: int
@@ -104,7 +108,8 @@ class Settlement(NamedTuple):
 
 
 class CheckpointRow(NamedTuple):
-    """A row of the index: the last message in a state, the state's hash, and its file."""
+    """A row of the index of checkpoints: the last message before the state, the state's hash, and its
+    file."""
 
     process_id: str
     nonce: int
@@ -114,4 +119,4 @@ class CheckpointRow(NamedTuple):
     state_hash: str
     file: str
     bytes: int
-    parent: str = ""  # the file that this one's only changes; empty if it holds them all
+    parent: str = ""  # the file whose pages this one changes; '' if this file is complete

@@ -1,10 +1,10 @@
-"""Files that all nodes share, under a URI that `pyarrow.fs` knows: `--files s3://bucket/folder?region=…`.
+"""Files that all nodes share, at a URI that `pyarrow.fs` knows: `--files s3://bucket/folder?region=…`.
 
-Options and credentials are those of pyarrow (`endpoint_override=…`, `AWS_ACCESS_KEY_ID`, …). What is durable
-is an object store's own promise; a local path (`file:///mnt/shared`) is written as the data directory is.
+Options and credentials are those of pyarrow (`endpoint_override=…`, `AWS_ACCESS_KEY_ID`, …). An object store
+gives its own guarantee of durability; a local path (`file:///mnt/shared`) is written like the data directory.
 
-On failure: as `storage.files`. Requests have the time limits of pyarrow and are tried a few times, so nobody
-waits forever. `ClientError` for a URI that pyarrow can make no sense of.
+On failure: as in `storage.files`. Requests have pyarrow's time limits and number of retries, so no call waits
+forever. `ClientError` for a URI that pyarrow can't parse.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ PROBE = "probe"
 
 
 class RemoteFiles:
-    """The files under one path of a `pyarrow.fs.FileSystem`, which appear when they are written whole.
+    """The files under one path of a `pyarrow.fs.FileSystem`, which appear once they are written completely.
 
-    A store that fails is left alone for a while, in which everything fails at once: whoever evaluates
-    messages must not wait for it again and again.
+    After a failure, every call fails at once for FILES_REST_SECONDS, so that the evaluation of messages does
+    not wait for a broken store again and again.
     """
 
     def __init__(self, system: Any, path: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -41,7 +41,7 @@ class RemoteFiles:
     @contextmanager
     def _working(self) -> Iterator[None]:
         if self._fault is not None and self._clock() < self._rests_until:
-            raise OSError(f"it failed a moment ago: {self._fault}")
+            raise OSError(f"the file store failed a moment ago: {self._fault}")
         try:
             yield
         except FileNotFoundError:
@@ -51,19 +51,22 @@ class RemoteFiles:
             raise
 
     def read(self, name: str) -> bytes:
+        """Return the content of a file. Raises `FileNotFoundError`."""
         with self._working(), self._system.open_input_file(f"{self._path}/{name}") as file:
             return bytes(file.read())
 
     def write(self, name: str, content: bytes) -> None:
+        """Write a file, which appears with all of its content or not at all."""
         with self._working(), self._system.open_output_stream(f"{self._path}/{name}") as file:
             file.write(content)
 
     def exists(self, name: str) -> bool:
+        """Return whether there is a file of this name."""
         with self._working():
             return bool(self._system.get_file_info(f"{self._path}/{name}").is_file)
 
     def remove(self, name: str) -> None:
-        """Remove a file, be it there or not."""
+        """Remove a file, whether it exists or not."""
         with self._working(), contextlib.suppress(FileNotFoundError):
             self._system.delete_file(f"{self._path}/{name}")
 
@@ -76,13 +79,13 @@ class RemoteFiles:
             return [found.base_name for found in self._system.get_file_info(selected) if found.is_file]
 
     def check(self) -> None:
-        """`OSError` if files can't be written there. Nothing stays."""
+        """Raise `OSError` if files can't be written there. Nothing is left behind."""
         self.write(PROBE, b"")
         self.remove(PROBE)
 
 
 def open_files(settings: Settings, folder: str) -> Files:
-    """Open the files in one folder of that place."""
+    """Return the files in a folder at the URI in the settings. Raises `ClientError`."""
     from pyarrow import fs
 
     try:

@@ -1,7 +1,6 @@
-"""What the stores in SQL share, SQLite's and PostgreSQL's: a transaction as tables use it, and an upsert.
+"""The common part of the stores in SQL: transactions, upserts, and errors.
 
-Queries are written once, in SQLite's words with `?` for values; `aoray.storage.postgres` says which words are
-others in PostgreSQL.
+Queries are written once, in SQLite's dialect with `?` for values; `aoray.storage.postgres` translates them.
 """
 
 from __future__ import annotations
@@ -16,14 +15,18 @@ from aoray.errors import ClientError, Unavailable
 
 
 class SqlTransaction(Protocol):
-    """A transaction, done whole or not at all: a connection of sqlite3, or what acts like one."""
+    """A transaction, done completely or not at all: a connection of sqlite3, or an object with the same
+    methods."""
 
-    def execute(self, query: str, values: Sequence[Any] = (), /) -> Any: ...
-    def executemany(self, query: str, rows: Iterable[Sequence[Any]], /) -> Any: ...
+    def execute(self, query: str, values: Sequence[Any] = (), /) -> Any:
+        """Execute a statement, and return its cursor."""
+
+    def executemany(self, query: str, rows: Iterable[Sequence[Any]], /) -> Any:
+        """Execute a statement for each row, and return a cursor."""
 
 
 def upsert_sql(table: str, key: Sequence[str], others: Sequence[str]) -> str:
-    """Return the statement that writes a row with these columns, in place of the one that has its key."""
+    """Return the statement that inserts a row with these columns, or replaces the row with the same key."""
     columns = [*key, *others]
     return (
         f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
@@ -32,12 +35,12 @@ def upsert_sql(table: str, key: Sequence[str], others: Sequence[str]) -> str:
 
 
 def statements(script: str) -> list[str]:
-    """Return the statements of a script, each of which ends its line with a semicolon."""
+    """Return the statements of a script in which each statement ends its line with a semicolon."""
     return [each for each in script.strip().removesuffix(";").split(";\n") if each]
 
 
 class Tables:
-    """The tables of a store: `rows` answers a query, `writing` is one durable transaction."""
+    """Some tables of a store. `rows` runs a query; `writing` is one durable transaction."""
 
     def __init__(
         self,
@@ -54,8 +57,8 @@ Faults = type[Exception] | tuple[type[Exception], ...]
 
 @contextmanager
 def as_unavailable(what: str, faults: Faults = sqlite3.Error) -> Iterator[None]:
-    """A fault of the disk or of SQLite, or one of `faults`, as the error that callers know; `what` begins its
-    message."""
+    """Raise faults of the database (or those in `faults`) as `Unavailable`, with a message that starts with
+    `what`."""
     try:
         yield
     except faults as error:
@@ -66,8 +69,8 @@ def as_unavailable(what: str, faults: Faults = sqlite3.Error) -> Iterator[None]:
 def sqlite_transaction(
     db: sqlite3.Connection, begin: Callable[[str], object] | None = None
 ) -> Iterator[None]:
-    """What is written in it is written whole or not at all, and nobody else writes meanwhile. `begin`
-    executes the first statement, where the connection itself does not wait for other writers."""
+    """Run a transaction that is written completely or not at all, while nobody else writes. `begin` executes
+    its first statement, for connections that do not wait for other writers themselves."""
     (begin or db.execute)("BEGIN IMMEDIATE")
     try:
         yield
@@ -79,12 +82,12 @@ def sqlite_transaction(
 
 
 def check_database(path: Path) -> None:
-    """Refuse a file whose beginning SQLite can't read."""
+    """Raise `ClientError` if SQLite can't read the schema in this file."""
     try:
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as db:
             db.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.DatabaseError as error:
         raise ClientError(
             f"{path} is damaged, or not a database: {error}",
-            hint=f"What else is in {path.parent} is as it was; restore that file from a copy.",
+            hint=f"Restore this file from a copy; other files in {path.parent} were not changed.",
         ) from error

@@ -1,4 +1,4 @@
-"""Logs and results in SQLite files of the data directory: a laptop's store, and that of one node."""
+"""Logs and results in SQLite files of the data directory, for a computer on one machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aoray.storage.results import Results, ResultsBackend, SqliteConnection
 
 
 class SqliteStore:
-    """A `backend.Store` in a directory, whose owner is whoever holds that."""
+    """The `backend.Store` in a directory. Whoever holds the lock of the directory owns the store."""
 
     is_shared = False
 
@@ -29,12 +29,12 @@ class SqliteStore:
         return LogReader(self._log(index))
 
     def open_results(self) -> Results:
-        """Open the results, which find ids by the logs."""
+        """Open the results, which find messages by their ids in the logs."""
         readers = ShardedReader([self.open_reader(index) for index in range(self._shards)])
         return Results(self._results, readers.nonce_of)
 
     def open_index(self) -> ResultsBackend:
-        """Open a connection of the index's own to the file of the results."""
+        """Open a connection to the file of the results, for the index of checkpoints."""
         return SqliteConnection(self._results)
 
     def has_log(self, index: int) -> bool:
@@ -46,14 +46,14 @@ class SqliteStore:
         return self._results.exists()
 
     def check(self) -> None:
-        """Do nothing: the data directory is checked by itself."""
+        """Do nothing: the data directory is checked elsewhere."""
 
     def check_version(self, index: int) -> None:
-        """Refuse a file that a later aoray made."""
+        """Raise `ClientError` if a later version of aoray made the log of this shard."""
         check_version(self._log(index))
 
     def owner(self) -> str:
-        """Return "": whoever holds the directory owns the store."""
+        """Return '', since whoever holds the directory owns the store."""
         return ""
 
     def claim(self, computer: str, shards: int) -> AbstractContextManager[None]:
@@ -69,10 +69,10 @@ class SqliteStore:
 
 
 def open_store(settings: Settings) -> SqliteStore:
-    """Open the store in the data directory."""
+    """Return the store in the data directory of the settings."""
     return SqliteStore(settings.data, settings.shards)
 
 
 def log_path(settings: Settings, index: int) -> Path:
-    """Return the path of a shard's log."""
+    """Return the path of the file of a shard's log."""
     return open_store(settings)._log(index)

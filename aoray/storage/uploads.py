@@ -1,14 +1,15 @@
-"""What the log knows of Arweave: the items to be brought there besides its entries, and the bundles that do.
+"""Uploads: what the log records about Arweave, namely the items to publish besides its entries, and the
+bundles.
 
-Where in a message's journey: beside it. The flusher plans an *upload* (a range of entries and one of
-publications), and writes down here what becomes of it, always before it acts on it.
+Where in a message's journey: beside it. The flusher plans an *upload* (a range of entries and a range of
+publications), and records each step of it here before it takes the step.
 
 Invariants: the ranges of the uploads follow one another without gap or overlap, so each entry and each
-publication is in exactly one upload; a range never changes once it is written, so the bundle of an upload is
-the same bytes whenever it is made, until it is settled. A publication has its item's id once, however often
+publication is in exactly one upload. A range never changes once it is written, so until an upload is settled,
+its bundle can be made again with the same bytes. A publication is stored once for each item id, however often
 it is published.
 
-On failure: as `storage.log`, whose transactions these are.
+On failure: as in `storage.log`, whose transactions are used.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ CREATE INDEX uploads_open ON uploads (number) WHERE NOT settled;
 
 
 class Upload(NamedTuple):
-    """A bundle: the entries and publications it holds, and its progress."""
+    """A bundle: the ranges of entries and publications in it, and its progress."""
 
     number: int
     entries_after: int
@@ -66,7 +67,8 @@ SAVE = upsert_sql("uploads", Upload._fields[:1], Upload._fields[1:])
 
 
 class UploadBacklog(NamedTuple):
-    """The uploads that wait to be accepted by Arweave, and those that wait to be confirmed."""
+    """The entries and publications that wait to be accepted by Arweave, and the uploads that wait to be
+    confirmed."""
 
     entries: int
     publications: int
@@ -76,8 +78,8 @@ class UploadBacklog(NamedTuple):
 
 
 class FlushState(NamedTuple):
-    """How far the log is on Arweave, in seq: `flushed` surely, to `planned` perhaps; `last` is the whole
-    log."""
+    """How much of the log is on Arweave, in seq: entries to `flushed` certainly, to `planned` perhaps; `last`
+    ends the log."""
 
     flushed: int
     planned: int
@@ -85,7 +87,8 @@ class FlushState(NamedTuple):
 
 
 def plan(sizes: Sequence[tuple[int, int]]) -> int | None:
-    """Return where the next bundle ends, given seq and bytes of what follows. None if nothing does."""
+    """Return the seq at which the next bundle ends, given the seq and bytes of each row that follows; None if
+    none follows."""
     end, total = None, 0
     for seq, size in sizes[: limits.FLUSH_BUNDLE_ENTRIES_MAX]:
         total += size
@@ -99,7 +102,8 @@ class Uploads(Tables):
     """The tables of uploads, in the log's database and under its term; `log.uploads`."""
 
     def publish(self, items: Sequence[DataItem]) -> None:
-        """Store items that are to go to Arweave; on return they are on disk. Again is the same as once."""
+        """Store items for publication on Arweave; on return they are on disk. Repeating it changes
+        nothing."""
         with self._writing() as db:
             publish(db, items)
 
@@ -115,7 +119,8 @@ class Uploads(Tables):
         return _upload(rows[0]) if rows else Upload(0, 0, 0, 0, 0, settled=True)
 
     def next(self) -> Upload | None:
-        """Return the first upload to post (perhaps since before a crash), or a new one, written down."""
+        """Return the first upload that is to be posted (it may date from before a crash), or plan and record
+        a new one; None if nothing waits."""
         return self._unposted() or self._planned()
 
     def _unposted(self) -> Upload | None:
@@ -123,26 +128,26 @@ class Uploads(Tables):
         return _upload(rows[0]) if rows else None
 
     def end(self) -> tuple[int, int]:
-        """Return the last seq of the entries and of the publications by now."""
+        """Return the present last seq of the entries and of the publications."""
         query = "SELECT ifnull((SELECT max(seq) FROM entries), 0), ifnull(max(seq), 0) FROM publications"
         entries, publications = self._rows(query)[0]
         return entries, publications
 
     def waits(self, end: tuple[int, int]) -> bool:
-        """Return whether something up to there is still to be posted."""
+        """Return whether anything up to these seqs is still to be posted."""
         last = self._last()
         planned = last.entries_to >= end[0] and last.publications_to >= end[1]
         return not planned or self._unposted() is not None
 
     def posted(self, after: int) -> list[Upload]:
-        """Return a page of the uploads behind this number that Arweave has accepted and that are not
+        """Return a page of the uploads after this number that Arweave has accepted and that are not
         settled."""
         query = "SELECT * FROM uploads WHERE NOT settled AND posted_ms > 0 AND number > ?"
         rows = self._rows(f"{query} ORDER BY number LIMIT ?", after, limits.UPLOADS_WATCHED_AT_ONCE)
         return [_upload(row) for row in rows]
 
     def backlog(self) -> UploadBacklog:
-        """Return the uploads that still wait."""
+        """Return how much still waits."""
         last = self._last()
         accepted = last.posts or last.settled
         entries_after = last.entries_to if accepted else last.entries_after
@@ -156,7 +161,8 @@ class Uploads(Tables):
         return UploadBacklog(entries[0], publications[0], size, oldest[0][0] if oldest else 0, unconfirmed)
 
     def _waiting(self, table: str, size: str, after: int) -> tuple[int, int]:
-        """How many rows of a table are behind that seq, and their bytes, judged by the first of them."""
+        """Return how many rows of a table are after this seq, and their bytes, estimated from the first of
+        them."""
         count = self._rows(f"SELECT ifnull(max(seq), ?) - ? FROM {table} WHERE seq > ?", after, after, after)
         rows = f"SELECT {size} AS bytes FROM {table} WHERE seq > ? ORDER BY seq LIMIT ?"
         query = f"SELECT count(*), ifnull(sum(bytes), 0) FROM ({rows}) AS first"
@@ -179,7 +185,8 @@ class Uploads(Tables):
         return upload
 
     def _ends(self, last: Upload) -> tuple[int | None, int | None]:
-        """Where the next upload ends, in the entries and in the publications: each has its own share."""
+        """Return where the next upload ends in the entries and in the publications; each has its own
+        bound."""
         size, count = "length(item) + length(assignment)", limits.FLUSH_BUNDLE_ENTRIES_MAX
         query = f"SELECT seq, {size} FROM entries WHERE seq > ? ORDER BY seq LIMIT ?"
         entries = self._rows(query, last.entries_to, count)
@@ -187,13 +194,12 @@ class Uploads(Tables):
         return plan(entries), plan(self._rows(query, last.publications_to, count))
 
     def add(self, upload: Upload) -> None:
-        """Write down the contents of the next bundle, before it is posted."""
+        """Record the ranges of a new upload, before it is posted."""
         with self._writing() as db:
             db.execute("INSERT INTO uploads VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", upload)
 
     def save(self, upload: Upload) -> None:
-        """Write down the progress of an upload. What is settled is on Arweave: of its publications only
-        the ids stay."""
+        """Record the progress of an upload. Once it is settled, only the ids of its publications are kept."""
         with self._writing() as db:
             db.execute(SAVE, upload)
             if upload.settled:
@@ -202,13 +208,16 @@ class Uploads(Tables):
                 db.execute(f"UPDATE publications SET item = x'' WHERE {held}", ends)
 
     def timestamps(self, upload: Upload) -> list[int]:
-        """Return when the entries of an upload's bundle were scheduled, in ms."""
+        """Return the timestamps (ms) of the entries in an upload."""
         query = "SELECT timestamp FROM entries WHERE seq > ? AND seq <= ?"
         return [row[0] for row in self._rows(query, upload.entries_after, upload.entries_to)]
 
     def items(self, upload: Upload) -> list[tuple[bytes, ...]]:
-        """Return the contents of an upload's bundle, in order: item and assignment of each entry, then
-        the publications. A bundle has data items only, so a message in another envelope is not in it."""
+        """Return the raw items of an upload's bundle, in order: item and assignment of each entry, then the
+        publications.
+
+        A bundle can hold only data items, so a message in another envelope is left out.
+        """
         query = "SELECT item, assignment, envelope FROM entries WHERE seq > ? AND seq <= ? ORDER BY seq"
         rows = self._rows(query, upload.entries_after, upload.entries_to)
         entries = [row[:2] if row[2] == ANS104 else row[1:2] for row in rows]
@@ -217,7 +226,7 @@ class Uploads(Tables):
 
 
 def publish(db: SqlTransaction, items: Sequence[DataItem]) -> None:
-    """Store items that are to go to Arweave, within another transaction."""
+    """Store items for publication on Arweave, within another transaction."""
     rows = [(item.id, item.raw) for item in items]
     db.executemany("INSERT OR IGNORE INTO publications (id, item) VALUES (?, ?)", rows)
 

@@ -200,7 +200,7 @@ def test_data_that_it_can_not_start_on_is_refused_in_words(tmp_path: Path) -> No
         db.execute("PRAGMA user_version = 1000")
     damaged.mkdir()
     (damaged / "results.sqlite").write_bytes(b"no database" * 100)
-    for data, said in ((later, "made by a later aoray"), (damaged, "results.sqlite is damaged")):
+    for data, said in ((later, "made by a later version of aoray"), (damaged, "results.sqlite is damaged")):
         command = [sys.executable, "-m", "aoray", "up", "--data", str(data), "--port", str(free_ports())]
         ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         assert ran.returncode == 1

@@ -92,7 +92,7 @@ def test_a_bucket_that_is_not_there_is_said_before_anything_is_made(tmp_path: Pa
 
 @pytest.mark.parametrize("store", ["mysql://host/database", "x", "toy:///nowhere"])
 def test_a_url_that_no_backend_is_for_is_refused(tmp_path: Path, store: str) -> None:
-    with pytest.raises(ClientError, match="is for no store that there is"):
+    with pytest.raises(ClientError, match="no store is known for"):
         factory.store_of(Settings(data=tmp_path, store=store))
 
 

@@ -48,7 +48,7 @@ def test_a_key_that_others_may_read_is_refused_with_the_way_to_mend_it(tmp_path:
     path.chmod(mode)
     with pytest.raises(ClientError, match=f"{path} is a private key that others may read") as refused:
         load_or_make(path)
-    assert refused.value.hint == f"Make it yours alone: chmod 600 {path}"
+    assert refused.value.hint == f"Let only its owner read it: chmod 600 {path}"
     for own in (0o600, 0o400):
         path.chmod(own)
         assert load_or_make(path).address == address

@@ -175,7 +175,7 @@ def test_a_log_of_a_later_version_is_refused_and_stays_as_it_is(tmp_path: Path) 
     with closing(sqlite3.connect(path)) as later:
         later.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     before = path.read_bytes()
-    with pytest.raises(ClientError, match="made by a later aoray") as refused:
+    with pytest.raises(ClientError, match="made by a later version of aoray") as refused:
         check_version(path)
     assert str(path) in refused.value.message and "--data" in refused.value.hint
     assert path.read_bytes() == before

@@ -102,7 +102,7 @@ def test_a_log_of_a_later_aoray_is_refused_and_stays_as_it_is(settings: Settings
         with closing(sqlite3.connect(file_of(settings))) as lite:
             lite.execute(f"PRAGMA user_version = {later}")
     for opened in (check_versions, lambda each: open_log(each, 0)):
-        with pytest.raises(ClientError, match="was made by a later aoray") as refused:
+        with pytest.raises(ClientError, match="was made by a later version of aoray") as refused:
             opened(settings)
         assert "\n" not in refused.value.message and refused.value.hint
     assert version_of(settings) == later

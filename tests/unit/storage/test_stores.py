@@ -291,7 +291,7 @@ def test_a_store_of_a_later_version_is_refused_and_stays_as_it_is(
     schema = parse_store_url(shared.store).schema
     with postgres.connect() as db:
         db.execute(f"UPDATE {schema}_log_0.version SET version = 99")
-    with pytest.raises(ClientError, match="made by a later aoray"):
+    with pytest.raises(ClientError, match="made by a later version of aoray"):
         check_versions(shared)
     assert open_readers(shared).process_ids() == []
 
