@@ -3,15 +3,16 @@
 A checkpoint is a file under `data/checkpoints` (or `--files`), named by the SHA-256 of its bytes, and a row
 beside the results. The file holds pages of memory, as the XOR with the module's memory after its boot, and
 the globals, in a zstd frame. It holds either all pages that differ, or only those that changed since an
-earlier checkpoint, its **parent** (`chain_of` decides). The log remains the truth: a checkpoint only saves
-time, and may be lost at any moment.
+earlier checkpoint, its **parent** (`actors.residency.chains` decides). The log remains the truth: a
+checkpoint only saves time, and may be lost at any moment.
 
-Invariants * A file gets its name once it is complete and on disk (fsync, rename, fsync of the directory), and
-a row is written only while its file exists. Only the holder of the latest term writes rows (`StaleTerm`). * A
-checkpoint is used only if its bytes and those of its parents have the hash in their names, if they belong to
-the same boot (module, limits, version of the engine), and if the restored state has the hash in the row. *
-The newest CHECKPOINTS_KEPT checkpoints of a process stay, and their parents. Processes in equal states share
-a file; it is removed with the last row that names it, in the same transaction.
+Invariants
+* A file gets its name once it is complete and on disk (fsync, rename, fsync of the directory), and a row is
+  written only while its file exists. Only the holder of the latest term writes rows (`StaleTerm`).
+* A checkpoint is used only if its bytes and those of its parents have the hash in their names, if they belong
+  to the same boot (module, limits, version of the engine), and if the restored state has the hash in the row.
+* The newest CHECKPOINTS_KEPT checkpoints of a process stay, and their parents. Processes in equal states
+  share a file; it is removed with the last row that names it, in the same transaction.
 
 On failure: reading raises `BadCheckpoint`, and the caller takes an older checkpoint or replays the log.
 Writing raises `Unavailable` (the disk), `StaleTerm`, or `TooLarge`; then the index has not changed.

@@ -5,11 +5,13 @@ before that, as part of its result; so an outbox that was never tried needs no r
 and are read from the result. A message without an outbox costs nothing here, and an outbox message that is
 delivered at the first attempt is written once, in the transaction that marks its result as pushed.
 
-Invariants * The key is (process, nonce, place). `place` counts through the result's `Messages`, then its
-`Spawns`, then its `Assignments` (one for each process assigned to). * A result has either no rows, or one for
-each message of its outbox. It is marked as pushed once none is pending. * A final state never becomes pending
-again, and a delivered message stays delivered, whatever a later attempt reports; a `dead` message may still
-be delivered by hand.
+Invariants
+* The key is (process, nonce, place). `place` counts through the result's `Messages`, then its `Spawns`, then
+  its `Assignments` (one for each process assigned to).
+* A result has either no rows, or one for each message of its outbox. It is marked as pushed once none is
+  pending.
+* A final state never becomes pending again, and a delivered message stays delivered, whatever a later attempt
+  reports; a `dead` message may still be delivered by hand.
 
 On failure: as in `storage.results`; nothing of the batch was written.
 """

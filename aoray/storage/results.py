@@ -7,10 +7,11 @@ Process actors write results here once for each slice of work; gateways read the
 The index of checkpoints (checkpoints.py) is in the same file, because the same terms fence it. The
 scheduler's attester reads the hashes of results and of states at checkpoints.
 
-Invariants * A result is written once; writing it again changes nothing. * The results of a process are
-written in the order of nonces, and only by the holder of its latest term: the term is checked in the
-transaction that writes the rows (`StaleTerm`). A successor calls `claim` first, which fences its predecessor,
-so after that only the successor changes what `last_nonce` returns.
+Invariants
+* A result is written once; writing it again changes nothing.
+* The results of a process are written in the order of nonces, and only by the holder of its latest term: the
+  term is checked in the transaction that writes the rows (`StaleTerm`). A successor calls `claim` first,
+  which fences its predecessor, so after that only the successor changes what `last_nonce` returns.
 
 On failure: `Unavailable` (the disk, or a lock held too long): nothing of the batch was written, and the
 caller may try again. `StaleTerm` names the processes that have a successor; the rows of the others are

@@ -1,1 +1,2 @@
-"""How a process's program runs. Imports of this package import no virtual machine."""
+"""Virtual machines: how a process's program runs. Importing this package imports no particular virtual
+machine."""

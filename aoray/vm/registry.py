@@ -1,19 +1,19 @@
-"""The list of virtual machines, and which of them runs a module: its tag `Module-Format` says it.
+"""The registry of virtual machines: which virtual machine runs a module, by the module's tag `Module-Format`.
 
-An installed package brings its own by an entry point of the group `aoray.virtual_machines`; in its
+An installed package adds a virtual machine by an entry point of the group `aoray.virtual_machines`, in its
 `pyproject.toml`:
 
     [project.entry-points."aoray.virtual_machines"]
     calculator-1 = "my_package.calculator:Calculator"
 
-The name is the Module-Format, the object a `Vm` (vm/interface.py). It has to be installed on every node of a
-computer, and where its modules are published and its processes verified. `VIRTUAL_MACHINES` has those that
-aoray brings; a package cannot replace one.
+The name is the Module-Format, the object a `Vm` (vm/interface.py). The package must be installed on every
+node of a computer, and where its modules are published and its processes verified. `VIRTUAL_MACHINES` has the
+virtual machines that aoray includes; a package can't replace one of them.
 
-WASM has all formats that begin with `wasm`, modules without one, and all bytes that begin as WASM does,
-whatever their format is: so whoever adds a virtual machine changes no result of any process that there is.
-A format that nobody has is `UnknownFormat`, which is never a result: where the package is missing, its
-processes wait for it. (Before engine 2 the format was not read.)
+WASM runs all formats that start with `wasm`, modules without a format, and all bytes that start like WASM,
+whatever their format is; so adding a virtual machine changes no result of an existing process. A format that
+no virtual machine has raises `UnknownFormat`, which never becomes a result: processes wait until the package
+is installed. (Engine 1 does not read the format.)
 """
 
 from __future__ import annotations
@@ -37,13 +37,12 @@ VIRTUAL_MACHINES = (EntryPoint(WASM, "aoray.vm.wasm.engine:WasmEngine", GROUP),)
 
 @cache
 def virtual_machines() -> Mapping[str, EntryPoint]:
-    """Return all virtual machines that exist here, by Module-Format: aoray's, and those of installed
-    packages."""
+    """Return all virtual machines that are installed here, by Module-Format."""
     return {each.name: each for each in (*entry_points(group=GROUP), *VIRTUAL_MACHINES)}
 
 
 def name_of(module_format: str, module: bytes, rules: Engine = ENGINES[NEWEST]) -> str:
-    """Return the name in the list of the virtual machine that runs a module."""
+    """Return the name, in the registry, of the virtual machine that runs a module. Raises `UnknownFormat`."""
     named = module_format and not module_format.startswith(WASM) and not module.startswith(WASM_MAGIC)
     if not (named and rules.formats_are_read):
         return WASM
@@ -59,16 +58,17 @@ def name_of(module_format: str, module: bytes, rules: Engine = ENGINES[NEWEST]) 
 
 @cache
 def virtual_machine(name: str) -> type[Vm]:
-    """Return the virtual machine of that name in the list, which is imported now, since some load much."""
+    """Import and return the virtual machine of this name. Raises `Unavailable` if the import fails."""
     try:
         found: type[Vm] = virtual_machines()[name].load()
-    except Exception as error:  # whatever a package's code comes to as it is imported
+    except Exception as error:  # a package's code may raise anything when it is imported
         raise Unavailable(f"the virtual machine {name!r} can't be loaded: {error!r}") from error
     return found
 
 
 def check_module(module: bytes, module_format: str, *, thoroughly: bool = False) -> None:
-    """Raise `UnsupportedModule` or `UnknownFormat`, in words, if no process here could run a module."""
+    """Raise `UnsupportedModule` or `UnknownFormat`, with an explanation, if no process here could run a
+    module."""
     virtual_machine(name_of(module_format, module)).check(module, thoroughly=thoroughly)
 
 
@@ -77,7 +77,7 @@ class VirtualMachines:
     use them."""
 
     def __init__(self, directory: Path) -> None:
-        """With the directory where WASM keeps compiled modules; others have their own below it."""
+        """Use this directory for WASM's compiled modules; other virtual machines get a folder below it."""
         self._directory = directory
         self._made: dict[str, Vm] = {}
         self._lock = threading.Lock()
@@ -85,7 +85,8 @@ class VirtualMachines:
     def load(
         self, module: bytes, module_format: str = "", rules: Engine = ENGINES[NEWEST], owner: str = ""
     ) -> Program:
-        """Return the program of a module, by the virtual machine that its format names."""
+        """Return the program of a module, from the virtual machine that its format selects. Raises what
+        `Vm.load` raises, and `UnknownFormat`."""
         return self._of(name_of(module_format, module, rules)).load(module, rules, owner)
 
     def _of(self, name: str) -> Vm:
@@ -97,8 +98,8 @@ class VirtualMachines:
 
 
 class PreparedProgram(NamedTuple):
-    """What a process's instance is made of; a module that can't be used is the reason for a
-    `RejectedProgram`."""
+    """What the instance of a process is made of: a program, or the text that says why the module can't
+    run."""
 
     module: Program | str
     limits: Limits
@@ -106,7 +107,7 @@ class PreparedProgram(NamedTuple):
 
 
 def evaluator_of(prepared: PreparedProgram) -> Instance:
-    """Return an instance, just booted; or what answers for a process that can't have one."""
+    """Return an instance after its boot, or the `RejectedProgram` of a process that can't have one."""
     if isinstance(prepared.module, str):
         return RejectedProgram(prepared.module)
     try:

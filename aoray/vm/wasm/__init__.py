@@ -1,13 +1,13 @@
-"""How code runs: one engine over wasmtime, module formats, limits, and states that a failed message
-leaves as they were.
+"""The virtual machine for WASM, on wasmtime. A message that fails leaves the state as it was.
 
     engine = WasmEngine(directory)
     process = WasmInstance.boot(engine.load(wasm), Limits())
     outcome = process.evaluate(message_json, env_json)
 
-engine.py is the `Vm` of vm/interface.py: it loads modules (compiler.py compiles them, rewriter.py prepares
-them). instance.py is one process, guest.py and native.py call WASM, shim.py and calendar.py are what a module
-may import, pages.py keeps memory images (memory.py asks the system for them). Knows no network.
+engine.py is the `Vm` of vm/interface.py: it loads modules (rewriter.py prepares them, compiler.py compiles
+them). instance.py is one process, guest.py and native.py call WASM, shim.py, imports.py and calendar.py
+provide what a module may import, and pages.py keeps memory images (memory.py asks the operating system for
+them). Nothing here uses the network.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
 """The calendar for guests: what `os.date` and `os.time` need, in UTC and the C locale.
 
-A guest comes here through the shim (imports.HOST_CALLS), seldom: everything else it imports is WASM.
-`Calendar.call` works on the guest's memory by address; an address outside of it makes the call answer
-"not ok", and the shim traps. It never raises into WASM (a fault of
-this machine is kept for the guest's owner to raise), and reads no clock: times are the guest's own
-numbers.
+Guests call it through the shim (imports.HOST_CALLS); everything else that a guest imports is WASM.
+`Calendar.call` works on the guest's memory by address. For an address outside of the memory it answers "not
+ok", and the shim traps. It never raises into WASM; a fault of this machine is stored, and raised by the
+guest's owner. It reads no clock: all times are numbers from the guest.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ _MONTHS = (
 )  # fmt: skip
 _TIME = struct.Struct("<9i")
 _FORMAT_BYTES_MAX = 4096
-_FORMAT_BYTES_A_CALL = 32  # of a format take as long as a call
+_FORMAT_BYTES_A_CALL = 32  # formatting this many bytes takes as long as a call
 _DAY_S = 86_400
 
 
 class Time(NamedTuple):
-    """C's `struct tm`."""
+    """A calendar time with the fields of C's `struct tm`."""
 
     second: int
     minute: int
@@ -41,11 +40,12 @@ class Time(NamedTuple):
     summer: int = 0
 
     def packed(self) -> bytes:
+        """Return the bytes of the `struct tm`, with each field wrapped to 32 bits."""
         return _TIME.pack(*((value + 2**31) % 2**32 - 2**31 for value in self))
 
 
 def time_of(seconds: int) -> Time:
-    """Return the UTC calendar time of seconds since 1970 (proleptic Gregorian, any year)."""
+    """Return the UTC calendar time of seconds since 1970 (proleptic Gregorian calendar, any year)."""
     days, rest = divmod(seconds, _DAY_S)
     # Years begin in March here, so that the leap day is the last (H. Hinnant's days-to-civil).
     era, day_of_era = divmod(days + 719_468, 146_097)
@@ -61,15 +61,15 @@ def time_of(seconds: int) -> Time:
 
 
 def seconds_of(time: Time) -> int:
-    """Return the seconds since 1970 of a calendar time in UTC; its fields may be out of range, as
-    `mktime` allows."""
+    """Return the seconds since 1970 of a calendar time in UTC. Fields may be out of range, as `mktime`
+    allows."""
     years, month = divmod(time.month, 12)
     days = _days_to(time.year + 1900 + years, month) + time.day - 1
     return days * _DAY_S + time.hour * 3600 + time.minute * 60 + time.second
 
 
 def _days_to(year: int, month: int) -> int:
-    """Days from 1970 to the first of a month (from 0)."""
+    """Return the days from 1970-01-01 to the first of a month (January is 0)."""
     year -= month < 2
     return year * 365 + year // 4 - year // 100 + year // 400 + (153 * ((month + 10) % 12) + 2) // 5 - 719_468
 
@@ -133,35 +133,37 @@ def _conversion(conversion: str, time: Time) -> str:
 
 
 def _iso(time: Time) -> tuple[int, int]:
-    """The ISO 8601 year and week: those of the week's Thursday."""
+    """Return the ISO 8601 year and week of a time: those of the Thursday in its week."""
     thursday = time_of(seconds_of(time) + (3 - (time.weekday + 6) % 7) * _DAY_S)
     return thursday.year + 1900, thursday.yearday // 7 + 1
 
 
 class Calendar:
-    """The calendar of one guest, which answers the shim's calls on the guest's memory."""
+    """The calendar of one guest: it answers the shim's calls on the guest's memory."""
 
     def __init__(self, pointer_bytes: int) -> None:
         self._pointer_bytes = pointer_bytes
         self.base = 0
         self._work = 1
         self.size: Callable[[], int] = lambda: 0
-        self.fault: Exception | None = None  # of this machine: whatever the guest did since is not a result
+        self.fault: Exception | None = None  # of this machine; the message then has no result
         self._calls = tuple(getattr(self, name.lstrip("_")) for name in HOST_CALLS)
 
     def call(self, operation: int, *arguments: int) -> tuple[int, int]:
-        """Answer an operation. Returns the answer, and 0 if its addresses were wrong, else its work, in
-        calls."""
+        """Answer the operation with this index in HOST_CALLS. Return the answer and its work, counted in
+        calls; the work is 0 if an address was outside the memory."""
         self._work = 1
         try:
             return self._calls[operation](*arguments) or 0, self._work
         except (IndexError, OverflowError):
             return 0, 0
-        except Exception as error:  # noqa: BLE001 (it must not be raised into WASM; the guest's owner does)
+        except Exception as error:  # noqa: BLE001 (the guest's owner raises it, since WASM code can't)
             self.fault = error
             return 0, 0
 
     def strftime(self, to: int, size: int, pattern: int, time: int) -> int:
+        """Format a time as C's `strftime`: write at most `size` bytes to address `to`, return their number
+        without the NUL."""
         form = self._string(pattern)
         self._work += len(form) // _FORMAT_BYTES_A_CALL
         text = formatted(form, self._time(time)).encode("latin-1") + b"\0"
@@ -171,26 +173,31 @@ class Calendar:
         return len(text) - 1
 
     def gmtime_js(self, seconds: int, to: int, *_: int) -> None:
+        """Write the UTC time of `seconds` since 1970 to address `to`, as `gmtime` does."""
         self._write(to, time_of(seconds).packed()[:32])
 
     def localtime_js(self, seconds: int, to: int, *_: int) -> None:
+        """Write the local time (UTC) of `seconds` since 1970 to address `to`, as `localtime` does."""
         offset = 40 if self._pointer_bytes == 8 else 36
         self._write(to, time_of(seconds).packed())
         self._write(to + offset, bytes(self._pointer_bytes))
 
     def mktime_js(self, at: int, *_: int) -> int:
+        """Return the seconds since 1970 of the time at an address, and normalize its fields, as `mktime`
+        does."""
         seconds = seconds_of(self._time(at))
         self._write(at, time_of(seconds).packed())
         return seconds
 
     def tzset_js(self, offset: int, summer: int, name: int, summer_name: int) -> None:
+        """Write the time zone (UTC, without summer time) to four addresses, as `tzset` does."""
         self._write(offset, bytes(self._pointer_bytes))
         self._write(summer, bytes(4))
         self._write(name, b"UTC\0")
         self._write(summer_name, b"UTC\0")
 
     def _at(self, address: int, size: int) -> int:
-        address %= 2**64  # numbers come signed
+        address %= 2**64  # addresses arrive as signed numbers
         if address + size > self.size():
             raise IndexError
         return self.base + address
@@ -205,7 +212,8 @@ class Calendar:
         return Time(*_TIME.unpack(self._read(address, _TIME.size)))
 
     def _string(self, address: int) -> str:
-        """A C string, a byte a character; at most _FORMAT_BYTES_MAX of it."""
+        """Return the C string at an address, at most _FORMAT_BYTES_MAX of it, with one character for each
+        byte."""
         self._at(address, 1)
         size = min(_FORMAT_BYTES_MAX, self.size() - address % 2**64)
         return self._read(address, size).split(b"\0", 1)[0].decode("latin-1")

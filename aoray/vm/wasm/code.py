@@ -1,12 +1,12 @@
-"""Reads WASM code: where each instruction of a function begins, and which a guest may use.
+"""Reads WASM code: where each instruction of a function starts, and which instructions a guest may use.
 
 The table below is an allow-list. It has the instructions of WASM 2.0, 64-bit memories, tail calls, and
-exceptions with `try_table`, but for those that change tables or drop segments: such changes would be
-state outside memory and globals, which no rollback or checkpoint reaches. Whatever else stands in the
-code makes the module refused, by name where it has one (`UnsupportedModule`). Immediates are read in
-full; a form that the table does not have (a memory or type index of another proposal, a longer spelling
-of an opcode) is refused as well, never guessed. tests/fuzz/test_scanner_fuzz.py compares all of this with
-another parser on generated modules.
+exceptions with `try_table`, except those that change tables or drop segments: such changes would be state
+outside memory and globals, which no rollback or checkpoint covers. A module with any other instruction is
+refused (`UnsupportedModule`), with the name of the instruction if it has one here. Immediates are read in
+full. A form that is not in the table (a memory or type index of another proposal, a longer spelling of an
+opcode) is refused as well, never guessed. tests/fuzz/test_scanner_fuzz.py compares all of this with another
+parser on generated modules.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from aoray.errors import UnsupportedModule
 
 _LEB = rb"[\x80-\xff]*[\x00-\x7f]"  # the last byte of a LEB128 number has no high bit
 _VALUE_TYPE = rb"[\x7b-\x7f\x70\x6f\x69]"  # numbers, v128, funcref, externref, exnref
-# A block's type: none, one value, or an index (a positive number, whose last byte has no sign bit).
+# The type of a block: none, one value, or an index (a positive number, so its last byte has no sign bit).
 _BLOCK_TYPE = rb"(?:\x40|" + _VALUE_TYPE + rb"|[\x80-\xff]*[\x00-\x3f])"
-_MEMORY_ARGUMENT = rb"[\x00-\x3f]" + _LEB  # alignment (bit 6 would announce another memory), offset
+_MEMORY_ARGUMENT = rb"[\x00-\x3f]" + _LEB  # alignment (bit 6 would mean that a memory index follows), offset
 _CATCH = rb"(?:[\x00\x01]" + _LEB * 2 + rb"|[\x02\x03]" + _LEB + rb")"
 
-# Instructions that need no look: a pattern for each form of immediates.
+# Instructions that are skipped: one pattern for each form of immediates.
 _PLAIN = (
     # unreachable, nop, else, end, return, drop, select, numbers, ref.is_null
     rb"[\x00\x01\x05\x0b\x0f\x1a\x1b\x45-\xc4\xd1]"
@@ -87,16 +87,18 @@ _PROPOSALS: Mapping[int, str] = {
 
 
 class Reader:
-    """A reader of numbers and names from bytes; running off the end raises IndexError."""
+    """A reader of numbers and names from bytes. Reading past the end raises IndexError."""
 
     def __init__(self, data: bytes, position: int = 0) -> None:
         self.data, self.position = data, position
 
     def byte(self) -> int:
+        """Read one byte."""
         self.position += 1
         return self.data[self.position - 1]
 
     def number(self) -> int:
+        """Read an unsigned LEB128 number."""
         value = shift = 0
         while (byte := self.byte()) & 0x80:
             value |= (byte & 0x7F) << shift
@@ -104,17 +106,19 @@ class Reader:
         return value | byte << shift
 
     def take(self, size: int) -> bytes:
+        """Read this many bytes."""
         if self.position + size > len(self.data):
             raise IndexError
         self.position += size
         return self.data[self.position - size : self.position]
 
     def rest(self) -> bytes:
+        """Return the bytes from the present position to the end, without moving."""
         return self.data[self.position :]
 
     def past(self, pattern: re.Pattern[bytes], what: str) -> bytes:
-        """Return the bytes that match here, and move past them. Raises `UnsupportedModule` if nothing
-        matches."""
+        """Read the bytes that match a pattern. Raises `UnsupportedModule`, which names `what`, if they do not
+        match."""
         match = pattern.match(self.data, self.position)
         if match is None:
             if self.position >= len(self.data):
@@ -127,11 +131,13 @@ class Reader:
         return match[0]
 
     def value_type(self) -> int:
+        """Read a value type."""
         return self.past(_VALUE_TYPE_RE, "a type")[0]
 
 
 def special(body: bytes) -> Iterator[int]:
-    """Yield where the instructions of a function's body are that need a look, from first to last."""
+    """Yield the positions, in order, of those instructions in a function's body that `_PLAIN` and `_ACCESS`
+    do not match."""
     reader = Reader(body)
     _locals(reader)
     while True:
@@ -143,7 +149,7 @@ def special(body: bytes) -> Iterator[int]:
 
 
 def before_accesses(body: bytes, put: bytes) -> bytes:
-    """Return a function's body with this code put before each load and store."""
+    """Return a function's body with the code `put` inserted before each load and store."""
     reader, done = Reader(body), 0
     parts: list[bytes] = []
     _locals(reader)
@@ -160,7 +166,7 @@ def before_accesses(body: bytes, put: bytes) -> bytes:
 
 
 def instructions(body: bytes) -> Iterator[int]:
-    """Yield where each instruction of a function's body begins."""
+    """Yield the position of each instruction in a function's body."""
     reader = Reader(body)
     _locals(reader)
     while reader.position < len(body):
@@ -169,7 +175,8 @@ def instructions(body: bytes) -> Iterator[int]:
 
 
 def constant_end(code: bytes, position: int) -> int:
-    """Return the end of a global's initial value: a short constant expression."""
+    """Return the end of a global's initial value, which must be a constant expression. Raises
+    `UnsupportedModule`."""
     while code[position] != 0x0B:
         one = ONE.match(code, position)
         if not one:
@@ -185,7 +192,7 @@ def _locals(reader: Reader) -> None:
 
 
 def step(reader: Reader) -> None:
-    """Skip one instruction."""
+    """Move past one instruction. Raises `UnsupportedModule` if a guest may not use it."""
     match = ONE.match(reader.data, reader.position)
     if match:
         reader.position = match.end()
@@ -194,7 +201,8 @@ def step(reader: Reader) -> None:
 
 
 def _step(reader: Reader) -> None:
-    """Past one instruction that `ONE` does not know; refuses those that a guest may not use."""
+    """Move past one instruction that `ONE` does not match. Raises `UnsupportedModule` if a guest may not use
+    it."""
     code, start = reader.data, reader.position
     operation = reader.byte()
     if operation == 0xFC and code[start + 1] in (0x0A, 0x0B):  # memory.copy, memory.fill

@@ -1,9 +1,9 @@
-"""Compiles one module, in a process of its own: `python -m aoray.vm.wasm.compiler WASM ARTIFACT ENGINE`.
+"""Compiles one module, in an OS process of its own: `python -m aoray.vm.wasm.compiler WASM ARTIFACT ENGINE`.
 
-engine.py starts this, and kills it after limits.MODULE_COMPILE_SECONDS_MAX: no fuel bounds a compiler.
-An artifact holds the guest, its shim and its glue as wasmtime serializes them, and `ModuleFacts`; a checksum
-stands before it. A module that its engine refuses ends with status `REFUSED` and the reason on standard
-output; any other status, or a signal, is a fault of this machine.
+engine.py starts this process, and kills it after limits.MODULE_COMPILE_SECONDS_MAX, since fuel does not bound
+a compiler. An artifact is a checksum, `ModuleFacts`, and the guest, its shim and its glue as wasmtime
+serializes them. If the engine refuses the module, the exit status is `REFUSED` and the reason is on standard
+output. Any other status, or a signal, is a fault of this machine.
 """
 
 from __future__ import annotations
@@ -31,33 +31,33 @@ from aoray.vm.wasm import imports, rewriter, shim
 NEWEST = engines.ENGINES[engines.NEWEST]
 REFUSED = 3
 _PR_SET_PDEATHSIG = 1
-# What the compiler can't do on any machine, in the words of its errors
+# Texts in errors of the compiler that mean the same on every machine
 _LIMITS = ("Implementation limit exceeded", "Code for function is too large", "Unsupported feature")
-VERSION = "1"  # of the artifact's format and of what shim.py writes
+VERSION = "1"  # covers the format of artifacts and the texts of shim.py
 _HEADER = struct.Struct("<32sIIII")
 
-# What wasmtime switches on or off; `Engine.proposals` has those that are on.
+# The WASM proposals that wasmtime knows; those in `Engine.proposals` are switched on.
 PROPOSALS = (
     "multi_value", "reference_types", "bulk_memory", "simd", "tail_call", "memory64", "exceptions",
     "threads", "relaxed_simd", "multi_memory", "function_references", "gc", "stack_switching",
     "wide_arithmetic", "custom_page_sizes", "component_model",
 )  # fmt: skip
 
-Link = tuple[str, str]  # which instance, and its export
+Link = tuple[str, str]  # the name of an instance, and of its export
 
 
 class ModuleFacts(NamedTuple):
-    """What the engine must know about a compiled module."""
+    """What the engine needs to know about a compiled module."""
 
     pointer_bytes: int
     globals: int
     host: bool
     done: bool
-    links: dict[str, list[Link]]  # for `guest` and `glue`: their imports, in order
+    links: dict[str, list[Link]]  # the imports of `guest` and `glue`, in order
 
 
 class Artifact(NamedTuple):
-    """A compiled module, in its form on disk."""
+    """A compiled module, in the form in which it is stored."""
 
     facts: ModuleFacts
     shim: bytes
@@ -65,13 +65,14 @@ class Artifact(NamedTuple):
     glue: bytes
 
     def packed(self) -> bytes:
+        """Return the bytes of the artifact's file, which start with a checksum."""
         parts = (json.dumps(self.facts).encode(), self.shim, self.guest, self.glue)
         body = b"".join(parts)
         return _HEADER.pack(hashlib.sha256(body).digest(), *map(len, parts)) + body
 
 
 def unpacked(data: bytes) -> Artifact | None:
-    """Return the artifact of a file, or None if the file is not as it was written."""
+    """Return the artifact in a file; None if the file is damaged or incomplete."""
     if len(data) < _HEADER.size:
         return None
     digest, *sizes = _HEADER.unpack_from(data)
@@ -85,8 +86,8 @@ def unpacked(data: bytes) -> Artifact | None:
 
 
 def configured(rules: Rules = NEWEST) -> wasmtime.Engine:
-    """Return wasmtime's configuration for a version of the engine: deterministic, fuelled, with memories
-    that never move."""
+    """Return wasmtime's engine for a version of the engine: deterministic, with fuel, and with memories that
+    never move."""
     config = wasmtime.Config()
     config.consume_fuel = True
     for proposal in PROPOSALS:
@@ -99,7 +100,7 @@ def configured(rules: Rules = NEWEST) -> wasmtime.Engine:
 
 
 def compiled(wasm: bytes, rules: Rules = NEWEST) -> Artifact:
-    """Prepare and compile a module; raises `UnsupportedModule`."""
+    """Prepare and compile a module. Raises `UnsupportedModule`."""
     engine = configured(rules)
     prepared = rewriter.prepare(wasm, rules)
     if rules.allow_list:
@@ -119,7 +120,7 @@ def compiled(wasm: bytes, rules: Rules = NEWEST) -> Artifact:
 
 
 def _validate(engine: wasmtime.Engine, wasm: bytes) -> None:
-    """Refuses what is not valid as it came: only of a valid module is what code.py reads what it means."""
+    """Refuse a module that is invalid as it came, because code.py reads only valid modules correctly."""
     try:
         wasmtime.Module.validate(engine, wasm)
     except wasmtime.WasmtimeError as error:
@@ -170,16 +171,18 @@ def _function(kind: Any) -> imports.Function:
 
 
 def _die_with_parent() -> None:
-    """The one who would stop this after its time may be killed itself."""
+    """Let the kernel kill this process when its parent dies, since only the parent stops it after its
+    time."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def main(source: str, target: str, engine: str) -> int:
-    """Compile the file `source` into `target` for that version of the engine."""
+    """Compile the module in the file `source` into the file `target`, under that version of the engine;
+    return the exit status."""
     resource.setrlimit(resource.RLIMIT_AS, (COMPILE_BYTES_MAX, COMPILE_BYTES_MAX))
     _die_with_parent()
-    os.nice(COMPILER_NICE)  # whoever evaluates goes first
+    os.nice(COMPILER_NICE)  # evaluation has priority
     try:
         artifact = compiled(Path(source).read_bytes(), engines.ENGINES[int(engine)])
     except UnsupportedModule as error:

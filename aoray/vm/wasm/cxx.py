@@ -1,10 +1,10 @@
-"""C++ exceptions as emscripten compiles them without WASM's own (`-fexceptions`): the functions that its
-JavaScript gives to a module, as text for the shim and the glue.
+"""C++ exceptions as emscripten compiles them without WASM exceptions (`-fexceptions`): the functions that
+emscripten's JavaScript provides to a module, as text for the shim and the glue.
 
-A throw is the shim's `$longjmp`, which every `invoke_…` catches. The exception's header stands before it in
-the guest's memory: its count, type and destructor, whether it is caught or thrown again, and where it lies
-as the type that a handler asked for. Which exceptions are being handled is known to the shim for one message
-(`$last`, `$uncaught`, and a stack in a memory of its own): `prepare` forgets it, so it is not state.
+A throw is the shim's `$longjmp`, which every `invoke_…` catches. The header of an exception is before it in
+the guest's memory: its count, type and destructor, whether it is caught or thrown again, and its address as
+the type that a handler asked for. The shim knows only during one message which exceptions are being handled
+(`$last`, `$uncaught`, and a stack in a memory of its own): `prepare` clears this, so it is not state.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from aoray.vm.wasm.imports import Function, Shape, Writer
 
-CAUGHT_MAX = 8_000  # exceptions that are handled at once, one within another
+CAUGHT_MAX = 8_000  # exceptions whose handlers are nested
 
 SHIM = f"""
 (memory $caught 1)
@@ -88,7 +88,7 @@ _THROW = "(call $burn (i64.const {turns})) (throw $longjmp)"
 
 
 def stub(writer: Writer, name: str, kind: Function) -> str | None:
-    """Return the shim's function for an import of this name, or None if it has nothing to do with
+    """Return the shim's function for an import of this name; None if the import has nothing to do with
     exceptions."""
     p, shape = writer.shape.pointer, writer.shape
     throws = _THROW.format(turns=shape.rules.slow_step_turns)
@@ -115,7 +115,7 @@ def stub(writer: Writer, name: str, kind: Function) -> str | None:
 
 
 def _filled(text: str, shape: Shape) -> str:
-    """A body for the guest's width, and with what it exports."""
+    """Return a body for the guest's pointer width and exports."""
     wide = shape.pointer == "i64"
     release, hold = "__cxa_decrement_exception_refcount", "__cxa_increment_exception_refcount"
     marks: Mapping[str, str] = {
@@ -146,7 +146,7 @@ def _own(shape: Shape) -> bool:
 
 
 def _given(shape: Shape) -> str:
-    """What `__cxa_begin_catch` gives: where the exception lies for its handler."""
+    """Return the result of `__cxa_begin_catch`: the address of the exception for its handler."""
     if "__cxa_get_exception_ptr" in shape.exports:
         return "(call $guest.__cxa_get_exception_ptr (local.get 0))"
     adjusted = "(P.load (P.sub (local.get 0) (P.const 2W)))"

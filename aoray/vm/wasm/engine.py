@@ -1,14 +1,14 @@
-"""Loads modules: from WASM bytes to something that can be instantiated in well under a millisecond.
+"""Loads WASM modules: from bytes to a `WasmModule`, of which instances are made in well under a millisecond.
 
-`WasmEngine` is WASM's `Vm`. Its `load` compiles in a child process that can be killed (compiler.py), and
-keeps the outcome in its directory, by the hash of the bytes and of everything that shapes the machine code.
-Files appear by an atomic rename, one compiler at a time for a module and for an owner of modules (lock
-files), and COMPILERS_MAX for all modules of the directory; they are believed only if their checksum is right.
-A `WasmModule` also keeps the image of its memory after boot, which all instances of this process share
+`WasmEngine` is the `Vm` for WASM. Its `load` compiles in a child process that can be killed (compiler.py),
+and stores the artifact in its directory, by the hash of the bytes and of everything that affects the machine
+code. A file appears by an atomic rename, and is used only if its checksum is right. With lock files, one
+compiler runs at a time for a module and for an owner of modules, and COMPILERS_MAX for the directory. A
+`WasmModule` also keeps the image of its memory after boot, which all instances in this OS process share
 (instance.py).
 
-On failure: `UnsupportedModule` is what the module's bytes alone decide; time, memory, disk and whatever else
-this machine lacks is `Unavailable` or `OSError`, and tried again by whoever needs the module.
+On failure: `UnsupportedModule` for what the module's bytes alone decide. Time, memory, disk and everything
+else that this machine lacks is `Unavailable` or `OSError`, and whoever needs the module tries again.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ COMPILER_WAIT_SECONDS = 0.05
 
 
 class Boot(NamedTuple):
-    """The state of a module after boot, with which a new process begins. Its `id` is that of all who come
-    to equal states from here by equal messages: same module, limits, and version of the engine."""
+    """The state of a module after boot, from which a new process starts. Instances with the same `id`
+    (module, limits, and version of the engine) reach equal states by equal messages."""
 
     image: pages.Image
     state: State
@@ -54,7 +54,7 @@ class Boot(NamedTuple):
 
 
 class WasmModule(Program):
-    """A compiled module, ready to be instantiated."""
+    """A compiled module, of which instances can be made."""
 
     def __init__(
         self,
@@ -70,41 +70,40 @@ class WasmModule(Program):
             wasmtime.Module.deserialize(engine, part) for part in artifact[1:]
         )
         numbers = [wasmtime.ValType.i32(), *[wasmtime.ValType.i64()] * 4]
-        # One for each engine: wasmtime ties a type to the engine that it is first used with.
+        # Each engine needs its own, since wasmtime ties a type to the engine that first uses it.
         self.host_type = wasmtime.FuncType(numbers, [wasmtime.ValType.i64(), wasmtime.ValType.i32()])
         self.boots: dict[Limits, Boot] = {}  # filled by WasmInstance.prepare
         self._code_bytes = sum(map(len, artifact[1:]))
 
     def boot(self, limits: Limits) -> WasmInstance:
-        """Boot a new process of the module."""
+        """Make a new process of the module."""
         return WasmInstance.boot(self, limits)
 
     def is_prepared(self, limits: Limits) -> bool:
-        """Return whether the module's own boot has run under these limits."""
+        """Return whether the module has been booted under these limits."""
         return limits in self.boots
 
     def prepare(self, limits: Limits) -> None:
-        """Run its own boot, which may take as long as a message."""
+        """Boot the module under these limits, which may take as long as a message."""
         WasmInstance.prepare(self, limits)
 
     def held(self) -> int:
-        """Return the bytes of memory that the module takes: its code, and the images of its memory after
-        boot."""
+        """Return the bytes of memory that the module takes: its code, and its memory images after boot."""
         return self._code_bytes + sum(boot.image.held() for boot in list(self.boots.values()))
 
     def booted(self, limits: Limits, image: pages.Image, state: State) -> Boot:
-        """Return the boot that `image` and `state` are of."""
+        """Return the `Boot` with this image and state under these limits."""
         parts = (self.sha256, *limits, self.rules.version, version("wasmtime"), state.hash)
         return Boot(image, state, hashlib.sha256(repr(parts).encode()).hexdigest())
 
 
 class WasmEngine(Vm):
-    """The engine that compiles modules and keeps them. Several threads may use it."""
+    """The engine that compiles modules and stores them. Several threads may use it."""
 
     content_type = "application/wasm"
 
     def __init__(self, directory: Path, images: pages.Pages | None = None) -> None:
-        """With the directory of compiled modules."""
+        """Use this directory for compiled modules, and make it if it does not exist."""
         _allow_many_files()
         self._directory = directory
         self._directory.mkdir(parents=True, exist_ok=True)
@@ -116,8 +115,8 @@ class WasmEngine(Vm):
         self._lock = threading.Lock()
 
     def load(self, wasm: bytes, rules: Rules = NEWEST, owner: str = "") -> WasmModule:
-        """Return the module of these bytes under a version of the engine, compiled now or found. Raises
-        `UnsupportedModule`. Of the modules of one owner one is compiled at a time."""
+        """Return the module with these bytes under a version of the engine, stored or compiled now. At a time
+        one module of each owner is compiled. Raises `UnsupportedModule`, or `TooLarge`."""
         if len(wasm) > rules.module_bytes_max:
             raise TooLarge(f"The module has {len(wasm)} bytes; {rules.module_bytes_max} are allowed.")
         sha256 = hashlib.sha256(wasm).hexdigest()
@@ -132,7 +131,8 @@ class WasmEngine(Vm):
 
     @staticmethod
     def check(module: bytes, *, thoroughly: bool = False) -> None:
-        """Refuse what no engine here runs: by its imports, exports and sections, or by all of its code."""
+        """Raise `UnsupportedModule` if no engine here runs the module: by its imports, exports and sections,
+        and if `thoroughly` by all of its code."""
         if thoroughly:
             shape.refuse_before_publishing(module)
         else:
@@ -140,7 +140,7 @@ class WasmEngine(Vm):
 
     @staticmethod
     def from_file(content: bytes, name: str) -> bytes:
-        """WASM as it is; WAT text is assembled."""
+        """Return WASM as it is, and assemble WAT text."""
         if content.startswith(b"\0asm"):
             return content
         if not name.endswith(".wat"):
@@ -172,12 +172,13 @@ class WasmEngine(Vm):
             artifact = compiler.unpacked(path.read_bytes())
             engine = self._engines[rules.version]
             return artifact and WasmModule(engine, self._images, sha256, artifact, rules)
-        except (FileNotFoundError, wasmtime.WasmtimeError):  # not there, or for another machine: compile it
+        except (FileNotFoundError, wasmtime.WasmtimeError):  # missing, or made for another machine
             return None
 
 
 def _allow_many_files() -> None:
-    """Every process holds an open memfd; the soft limit of 1024 is for programs that use `select`."""
+    """Raise the limit of open files, since every AO process takes an open memfd. The soft limit of 1024 is
+    for programs that use `select`."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
@@ -186,7 +187,8 @@ _PREPARING = (rewriter, code, cxx, first_code, weight, shape, imports, shim, com
 
 
 def _configuration(rules: Rules) -> str:
-    """A hash of all else that shapes an artifact: versions, machine, and the code that prepares modules."""
+    """Return a hash of everything else that affects an artifact: versions, machine, and the code that
+    prepares modules."""
     sources = (Path(str(module.__file__)).read_bytes() for module in _PREPARING)
     text = f"{version('wasmtime')} {platform.machine()} {compiler.VERSION} {rules.version}".encode()
     return hashlib.sha256(text + b"".join(sources)).hexdigest()[:16]
@@ -194,22 +196,24 @@ def _configuration(rules: Rules) -> str:
 
 @contextmanager
 def _only_one(path: Path) -> Iterator[None]:
-    """One process at a time; the lock file stays."""
+    """Hold a lock file, which one OS process at a time can do. The file stays."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def _owner_lock(owner: str) -> str:
-    """The lock file of an owner, which a few others may share."""
+    """Return the name of the lock file of an owner. Owners may share one."""
     return f"owner-{hashlib.sha256(owner.encode()).hexdigest()[:3]}.lock"
 
 
 @contextmanager
 def _one_of_few(directory: Path) -> Iterator[None]:
-    """One of COMPILERS_MAX, over all processes that share the directory: each takes all that the machine has.
+    """Hold one of COMPILERS_MAX places among all OS processes that share the directory, since each compiler
+    uses all cores.
 
-    Whose turn it is looks for a free place, the others wait behind; the kernel frees the place of who dies.
+    One process looks for a free place while the others wait for their turn to look. The kernel frees the
+    places of a process that dies.
     """
     with ExitStack() as files:
         places = [
@@ -251,11 +255,11 @@ def _run_compiler(source: Path, target: Path, rules: Rules) -> None:
             timeout=MODULE_COMPILE_SECONDS_MAX,
             check=False,
         )
-    except subprocess.TimeoutExpired as error:  # another machine is faster, or this one less busy later
+    except subprocess.TimeoutExpired as error:  # a faster or less busy machine may manage it
         raise Unavailable(f"the module takes over {MODULE_COMPILE_SECONDS_MAX} s to compile here") from error
     if done.returncode == compiler.REFUSED:
         raise UnsupportedModule(done.stdout)
-    if done.returncode:  # no memory or disk, as a rule: of this machine, not of the module
+    if done.returncode:  # usually this machine lacks memory or disk; the module is not at fault
         how = f"status {done.returncode}" if done.returncode > 0 else f"signal {-done.returncode}"
         said = done.stderr.strip().splitlines()[-1:]
         raise Unavailable(f"the compiler ended with {how}{''.join(f': {line[:200]}' for line in said)}")

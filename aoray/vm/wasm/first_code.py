@@ -1,8 +1,9 @@
-"""How engine 1 reads WASM code: as aoray did before there were versions. For processes of that engine alone.
+"""The reader of WASM code of engine 1, as it was before there were versions; only processes of that engine
+use it.
 
-What these functions find and refuse, and in which words, is part of the results of such processes, so they
-must stay as they are, faults included: a block of a reference type is misread, behind which `table.set` can
-hide. That is why no new process may have engine 1 (vm/engines.py). code.py is what later engines use.
+What these functions find and refuse, and with which texts, is part of the results of those processes. So they
+must stay as they are, including their faults: they misread a block of a reference type, behind which
+`table.set` can hide. Therefore no new process may have engine 1 (vm/engines.py). Later engines use code.py.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _FORBIDDEN = {
     b"\xfc\x11": "table.fill",
 }
 
-# Instructions and their immediates, all that need no look inside. The last byte of a LEB has no high bit.
+# Instructions with their immediates that are skipped. The last byte of a LEB128 number has no high bit.
 _LEB = rb"[\x80-\xff]*[\x00-\x7f]"
 _PLAIN = re.compile(
     rb"(?:[\x00\x01\x05\x0b\x0f\x1a\x1b\x45-\xc4\xd1\xd3\xd4]"
@@ -50,9 +51,10 @@ _LEB_RE = re.compile(_LEB)
 
 
 class Reader(code.Reader):
-    """A reader as in code.py that accepts every reference type."""
+    """A reader as in code.py, which also accepts types of reference."""
 
     def value_type(self) -> int:
+        """Read a value type, without checking it."""
         kind = self.byte()
         if kind in (0x63, 0x64):  # (ref null? heaptype)
             self.number()
@@ -60,7 +62,8 @@ class Reader(code.Reader):
 
 
 def special(body: bytes) -> Iterator[int]:
-    """Yield where the instructions of a function's body are that need a look, from first to last."""
+    """Yield the positions, in order, of those instructions in a function's body that `_PLAIN` does not
+    match."""
     reader = Reader(body)
     for _ in range(reader.number()):
         reader.number()
@@ -80,7 +83,8 @@ def _skip(code: bytes, position: int) -> int:
 
 
 def _step(reader: Reader) -> None:
-    """Past one instruction that `_PLAIN` does not know; refuses those that would escape fuel or rollback."""
+    """Move past one instruction that `_PLAIN` does not match. Raises `UnsupportedModule` if it would escape
+    fuel or rollback."""
     code, start = reader.data, reader.position
     name = _FORBIDDEN.get(code[start : start + 1]) or _FORBIDDEN.get(code[start : start + 2])
     if name:
@@ -122,7 +126,8 @@ def _numbers(reader: Reader, count: int) -> None:
 
 
 def constant_end(code: bytes, position: int) -> int:
-    """Return the end of a global's initial value: a short constant expression."""
+    """Return the end of a global's initial value, which must be a constant expression. Raises
+    `UnsupportedModule`."""
     while True:
         if code[position] == _END:
             return position + 1

@@ -1,9 +1,10 @@
-"""One live copy of a module: its store and instances, and how a message goes in and an answer comes out.
+"""A guest: one live copy of a module, with its store and instances; how a message is passed in and an answer
+read.
 
-A guest knows nothing of rollback (instance.py does): after an error it is whatever the error left. A
-message costs two calls into WASM, `prepare` and `run` of the glue (shim.py), around two copies into the
-guest's memory. Every address that the guest gives is checked against the memory's size before it is
-used. What this machine fails at is raised (`Unavailable`), and never an error of the guest's.
+A guest does not roll back (instance.py does): after an error its memory is whatever the error left. A message
+costs two calls into WASM, `prepare` and `run` of the glue (shim.py), and copies into and out of the guest's
+memory. Every address that the guest gives is checked against the size of the memory before it is used. A
+fault of this machine is raised (`Unavailable`), and never becomes an error of the guest.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class GuestAnswer(NamedTuple):
-    """The answer of `handle`: its bytes, or why there are none, and the fuel it took."""
+    """The answer of `handle`: its bytes, or the error why there are none, and the fuel that it took."""
 
     data: bytes
     error: str | None
@@ -38,7 +39,7 @@ Handled = tuple[bytes, str | None]
 
 
 class Guest:
-    """An instantiated module. Its memory is at `base`, which never moves."""
+    """An instance of a module. Its memory is at the address `base`, which never changes."""
 
     def __init__(self, module: WasmModule, limits: Limits) -> None:
         self.module, self.limits = module, limits
@@ -74,18 +75,19 @@ class Guest:
 
     @property
     def size(self) -> int:
-        """The memory's size in bytes."""
+        """The size of the memory in bytes."""
         return self._store.memory_size(self._memory)
 
     def boot(self) -> None:
-        """Run the module's constructors."""
+        """Run the module's constructors. Raises `UnsupportedModule` if they fail."""
         error = self._store.call(self._boot, 1)
         if error:
             self._check_machine()
             raise UnsupportedModule(f"The module does not start: {error}.")
 
     def answer(self, message: bytes, env: bytes, fuel: int = 0) -> GuestAnswer:
-        """Pass a message to the module's `handle`, with this fuel instead of all that the process has."""
+        """Pass a message to the module's `handle`, with this fuel, or with all that the process may use if
+        `fuel` is 0."""
         fuel = fuel or self.limits.fuel
         self._store.set_fuel(fuel)
         calls, error = self._handled(message, env), None
@@ -96,7 +98,7 @@ class Guest:
             return self._answer(end.value, fuel)
 
     def _answer(self, handled: Handled, fuel: int) -> GuestAnswer:
-        """What came of a message that had so much fuel; raises `Unavailable` if this machine failed."""
+        """Return the answer to a message that had this fuel. Raises `Unavailable` if this machine failed."""
         data, error = handled
         answer = GuestAnswer(data, error, fuel - self._store.fuel())
         if error:
@@ -104,7 +106,7 @@ class Guest:
         return answer
 
     def _check_machine(self) -> None:
-        """After an error: raises `Unavailable` if this machine made it, not the guest."""
+        """Raise `Unavailable` if this machine caused the last error, and not the guest."""
         if self._calendar.fault is not None:
             fault, self._calendar.fault = self._calendar.fault, None
             raise Unavailable(f"the calendar failed: {fault!r}") from fault
@@ -112,7 +114,8 @@ class Guest:
             raise Unavailable("a memory can't grow, though its process may have more")
 
     def _bounded(self, pages: int) -> int:
-        """Bound the memory to so many pages, if there is no lower bound; gives it, or _REFUSED."""
+        """Lower the bound of the memory to this number of pages; return the bound, or _REFUSED if this
+        machine let the memory not grow."""
         if not self._bound:
             return 0
         fuel = self._store.fuel()
@@ -123,7 +126,7 @@ class Guest:
         return self._store.words[0]
 
     def answer_in_slices(self, message: bytes, env: bytes, fuel: int) -> Generator[None, None, GuestAnswer]:
-        """Give the answer to a message in slices of FUEL_SLICE."""
+        """Run `answer` in slices of FUEL_SLICE: yield after each slice, and return the answer."""
         self._store.set_fuel(fuel)
         calls, error = self._handled(message, env), None
         while True:
@@ -138,7 +141,8 @@ class Guest:
         return self._store.fuel()
 
     def _handled(self, message: bytes, env: bytes) -> Generator[tuple[Any, int], str | None, Handled]:
-        """The calls to make, each with its number of words; why one failed is sent back."""
+        """Yield the calls to make, each with its number of words; the error of each call, or None, is sent
+        back."""
         store, words = self._store, self._store.words
         words[0], words[2] = len(message) + 1, len(env) + 1  # each ends with a NUL
         store.floats[4], words[6] = _time_and_seed(message)
@@ -182,15 +186,17 @@ class Guest:
         return tuple(self._store.words[: 2 * count : 2])
 
     def set_globals(self, values: tuple[int, ...]) -> None:
+        """Set all mutable globals, given as bits."""
         self._store.set_fuel(_OWN_FUEL)
         self._store.words[: 2 * len(values) : 2] = list(values)
         self._checked(self._store.call(self._set, len(values)))
 
     def grow(self, size: int) -> None:
-        """Grow the memory to this size."""
+        """Grow the memory to this size in bytes. Raises `Unavailable` if this machine can't."""
         self._store.grow(self._memory, (size - self.size) >> 16)
 
     def close(self) -> None:
+        """Release the instances and their memory."""
         self._store.close()
 
     @staticmethod
@@ -199,23 +205,25 @@ class Guest:
             raise AssertionError(f"The glue failed: {error}")
 
 
-_VALUES = 4  # the most that a call of the glue takes, but for the globals
+_VALUES = 4  # the most values that a call of the glue takes, except for globals
 _GLUE = ("prepare", "run", "done", "boot", "get_globals", "set_globals", "bound")
-_REFUSED = 2**64 - 1  # the bound of a memory that this machine did not let grow (binary.PAGES)
-_OWN_FUEL = 1_000_000  # for calls of the glue that no message pays for
+_REFUSED = 2**64 - 1  # the bound of a memory that this machine did not let grow (rewriter.PAGES)
+_OWN_FUEL = 1_000_000  # for calls of the glue outside of a message
 
 
 def _sizer(store: Store, memory: Any) -> Any:
-    """The size of a memory, for the calendar, which must not hold the guest that holds it."""
+    """Return a function that gives the size of a memory. It does not refer to the guest, since the guest
+    refers to it."""
     return lambda: store.memory_size(memory)
 
 
 def _time_and_seed(message: bytes) -> tuple[float, int]:
-    """The clock and the randomness of a message: its Timestamp in ms, and a hash of its Id."""
+    """Return the clock and the seed of randomness for a message: its Timestamp in ms, and a hash of its
+    Id."""
     try:
         fields = orjson.loads(message)
         time, identity = fields.get("Timestamp"), str(fields.get("Id"))
-    except (orjson.JSONDecodeError, AttributeError):  # not ours to judge: the module gets it as it is
+    except (orjson.JSONDecodeError, AttributeError):  # the module decides what to do with such a message
         return 0.0, 0
     seed = int.from_bytes(hashlib.sha256(identity.encode(errors="replace")).digest()[:8], "little")
     try:

@@ -1,10 +1,10 @@
-"""What a guest may import, and what it gets: WASM for the shim and the glue (shim.py), as text.
+"""What a guest may import, and what it gets: WASM text for the shim and the glue (shim.py).
 
-Nothing here reads the host: time is the message's Timestamp, randomness follows from its Id, files do
-not exist. An import becomes a **stub** of the shim. A stub that needs the guest's memory or exports
-calls a **hook**, a function of the glue, through a table. The calendar alone is Python (calendar.py). Work
-that costs more than its instructions (a copy, a call of Python) first spends fuel in `$burn`. What is
-not in this file is refused (`UnsupportedModule`).
+Nothing here reads the host: the time is the message's Timestamp, randomness follows from its Id, and there
+are no files. An import becomes a **stub** of the shim. A stub that needs the guest's memory or exports calls
+a **hook**, a function of the glue, through a table. Only the calendar is Python (calendar.py). Work that
+takes longer than its instructions (a copy, a call of Python) first spends fuel in `$burn`. Other imports are
+refused (`UnsupportedModule`).
 """
 
 from __future__ import annotations
@@ -27,10 +27,12 @@ class Function:
     results: tuple[str, ...]
 
     def wat(self) -> str:
+        """Return the type as WAT."""
         params = f"(param {' '.join(self.params)})" if self.params else ""
         return params + (f"(result {' '.join(self.results)})" if self.results else "")
 
     def arguments(self) -> str:
+        """Return WAT that pushes all parameters."""
         return " ".join(f"(local.get {n})" for n in range(len(self.params)))
 
 
@@ -44,15 +46,17 @@ class Shape:
     globals: tuple[str, ...]  # types of the exported mutable globals
     memory_pages_max: int
     table_elements: int  # of the indirect function table; 0 if it is not exported
-    bounded: bool  # it exports binary.PAGES
+    bounded: bool  # whether it exports rewriter.PAGES
     rules: Rules
 
     @property
     def emscripten(self) -> bool:
+        """Whether emscripten built the module, which then exports its stack."""
         return stack_export(self.exports, "current") is not None
 
     @property
     def jumps(self) -> bool:
+        """Whether the module uses `setjmp` and `longjmp`, or C++ exceptions, by imports `invoke_…`."""
         return any(name.startswith("invoke_") for _, name in self.imports)
 
 
@@ -65,14 +69,17 @@ STACK = {
 
 @dataclass(slots=True)
 class Writer:
+    """The text of the shim and the glue of one module, while it is written."""
+
     shape: Shape
     stubs: list[str] = field(default_factory=list)
-    hooks: list[str] = field(default_factory=list)  # functions of the glue that the table holds
+    hooks: list[str] = field(default_factory=list)  # functions of the glue in the table
     host: bool = False
-    cxx: bool = False  # there are C++ exceptions (cxx.py)
+    cxx: bool = False  # whether there are C++ exceptions (cxx.py)
 
     def hook(self, name: str, kind: Function, body: str, locals_: str = "") -> str:
-        """Return the body of a stub that calls `body`, which lives in the glue, beside the memory."""
+        """Add the function `body` to the glue, where the guest's memory can be used; return the body of a
+        stub that calls it."""
         index = len(self.hooks)
         self.hooks.append(f"(func $hook{index} {kind.wat()} {locals_} ;; {name}\n{body})")
         return f"(call_indirect $hooks {kind.wat()} {kind.arguments()} (i32.const {index}))"
@@ -83,10 +90,14 @@ class Writer:
 
 
 def stack_export(exports: Iterable[str], which: str) -> str | None:
+    """Return the name under which a module exports a function of its stack (a key of STACK); None if it does
+    not."""
     return next((name for name in STACK[which] if name in exports), None)
 
 
 def needed(shape: Shape, which: str) -> str:
+    """Return the name under which a module exports a function of its stack. Raises `UnsupportedModule` if it
+    does not."""
     name = stack_export(shape.exports, which)
     if name is None:
         raise UnsupportedModule(f"The module does not export {STACK[which][0]}.")
@@ -94,8 +105,8 @@ def needed(shape: Shape, which: str) -> str:
 
 
 def stub(writer: Writer, module: str, name: str, kind: Function) -> str:
-    """Return the shim's function for an import."""
-    if not (name.isascii() and name.isidentifier()):  # it becomes part of the text
+    """Return the shim's function for an import. Raises `UnsupportedModule` if the import is not known."""
+    if not (name.isascii() and name.isidentifier()):  # the name becomes part of the text
         raise UnsupportedModule(f"The module imports {name!r} from {module!r}, which is not known here.")
     body = _body(writer, module, name, kind)
     if body is None:
@@ -122,7 +133,7 @@ def _body(writer: Writer, module: str, name: str, kind: Function) -> str | None:
 
 
 def _added(writer: Writer, module: str, name: str, kind: Function) -> str | None:
-    """What the first version of the engine did not know."""
+    """Return the body of a stub for imports that engine 1 does not know."""
     from aoray.vm.wasm import cxx
 
     if (module, name) == ("metering", "usegas") or name in _SILENT:
@@ -134,7 +145,7 @@ def _added(writer: Writer, module: str, name: str, kind: Function) -> str | None
     return cxx.stub(writer, name, kind)
 
 
-# Gas is not counted by the module's own counter but as fuel; what is printed goes nowhere.
+# Fuel replaces the module's own counter of gas; printed text is dropped.
 _SILENT = (
     "metering_gasUsed", "emscripten_err", "emscripten_out", "emscripten_dbg", "emscripten_console_log",
     "emscripten_console_warn", "emscripten_console_error",
@@ -153,7 +164,8 @@ def _constant(kind: Function, value: int) -> str:
 
 
 def _env_constant(name: str, kind: Function, rules: Rules) -> str | None:
-    """Functions that always answer the same, or touch only the shim's globals; errors as in emscripten."""
+    """Return the body of a stub that always answers the same, or uses only the shim's globals; error numbers
+    as in emscripten."""
     if name in ("exit", "_abort_js", "abort", "__assert_fail", "_emscripten_runtime_keepalive_clear"):
         return "unreachable"
     simple = {
@@ -234,7 +246,7 @@ def _template(text: str, pointer: str) -> str:
     return text.replace("WIDE[", wide[0]).replace("]WIDE", wide[1])
 
 
-# Like JavaScript's copyWithin: what lies outside the memory is left out.
+# Like JavaScript's copyWithin: bytes outside the memory are left out.
 _MEMCPY = """
 (local.set $size (P.shl (memory.size) (P.const 16)))
 (if (P.gt_u (local.get 0) (local.get $size)) (then (return)))
@@ -266,12 +278,12 @@ _RESIZE = """
   (br_if $again (f64.le (local.get $cut) (f64.const 4))))
 (i32.const 0)"""
 
-# As in rewriter.py: what fails within the bound is a fault of the machine.
+# As in rewriter.py: growth that fails within the bound is a fault of the machine.
 _CHECKED = """(if (i64.le_u
       (i64.trunc_sat_f64_u (f64.div (local.get $new) (f64.const 65536))) (global.get $pages))
     (then (global.set $pages (i64.const -1)) unreachable))"""
 
-# Standard output and error swallow what is written.
+# What is written to standard output and error is dropped.
 _FD_WRITE = """
 (if (i32.gt_u (i32.sub (local.get 0) (i32.const 1)) (i32.const 1)) (then (return (i32.const 8))))
 (block $end (loop $next
@@ -316,7 +328,8 @@ _RANDOM = """
 
 
 def _invoke(writer: Writer, kind: Function) -> str:
-    """Call a function of the guest's table; a longjmp out of it restores the stack, and calls setThrew."""
+    """Return a stub that calls a function of the guest's table; a longjmp out of this function restores the
+    stack and calls setThrew."""
     p = writer.shape.pointer
     callee = Function(kind.params[1:], kind.results)
     index = "(i32.wrap_i64 (local.get 0))" if kind.params[0] == "i64" else "(local.get 0)"
@@ -338,7 +351,8 @@ def _invoke(writer: Writer, kind: Function) -> str:
 
 
 def _host_call(writer: Writer, name: str, kind: Function) -> str:
-    """A call of Python (calendar.py) with up to four numbers. 32-bit guests give 64-bit times in halves."""
+    """Return a stub that calls Python (calendar.py) with up to four numbers. 32-bit guests pass 64-bit times
+    in two halves."""
     writer.host = True
     values = [
         f"(local.get {n})" if param == "i64" else f"(i64.extend_i32_u (local.get {n}))"
@@ -353,7 +367,7 @@ def _host_call(writer: Writer, name: str, kind: Function) -> str:
         return f"(drop {call})"
     if kind.results[0] == "i64":
         return call
-    if name == "_mktime_js":  # a 64-bit time, its upper half by way of the guest
+    if name == "_mktime_js":  # the upper half of the 64-bit time is returned through the guest
         high = _return_high(writer)
         return f"(local $time i64) (local.set $time {call}) {high} (i32.wrap_i64 (local.get $time))"
     return f"(i32.wrap_i64 {call})"

@@ -1,17 +1,17 @@
-"""One process's live state, and the rule that a message changes all of it or nothing.
+"""A WASM process: its live state, and the rule that a message changes all of the state or nothing.
 
-The memory of a process lies on an **image** of it (pages.py), made by a **snapshot**. Messages that went
-well since the snapshot are kept. When a message fails (trap, out of compute or memory, no readable answer,
-an error that the module reports), the memory goes back to the image, the kept messages are evaluated
-again, and a snapshot is taken: exactly what it was before the message, since evaluation is
-deterministic. A snapshot is made when the kept messages have taken FOLD_COSTS times as long as a snapshot
-takes, so snapshots cost little, and so does a failure. A dry run takes a snapshot first, and goes back to the
-image after.
+The memory of a process is mapped over an **image** of it (pages.py), made by a **snapshot**. Messages that
+succeeded since the snapshot are kept. When a message fails (trap, out of compute or memory, unreadable
+answer, or an error that the module reports), the memory goes back to the image, the kept messages are
+evaluated again, and a new snapshot is taken. This gives exactly the state before the message, since
+evaluation is deterministic. A snapshot is taken once the kept messages took SNAPSHOT_COSTS times as long as a
+snapshot takes, so neither snapshots nor failures cost much. A dry run takes a snapshot first, and goes back
+to the image afterwards.
 
-`state` says what a state is by hashes; `changes` and `restore` give and take as plain data what of it differs
-from the module's own boot, for checkpoints. An instance at rest holds its image alone. Nothing is raised for
-what a guest does. Whatever is raised means that this machine failed; from there on the instance refuses to
-be used (`Unavailable`), and must be made again from the log.
+`state` gives the state as hashes; `changes` and `restore` give and take the difference from the module's boot
+as plain data, for checkpoints. An idle, compacted instance takes only the memory of its image. A guest's
+faults raise nothing. Any exception means that this machine failed; after that the instance refuses to be used
+(`Unavailable`), and must be made again from the log.
 """
 
 from __future__ import annotations
@@ -40,12 +40,13 @@ SNAPSHOT_COSTS = 20
 
 
 class WasmInstance(Instance):
-    """One process: a module and its state. Used by one thread at a time; `close` gives the memory back."""
+    """One process: a module and its state. It is used by one thread at a time; `close` releases its
+    memory."""
 
     supports_checkpoints = True
 
     def __init__(self, module: WasmModule, limits: Limits, state: Boot) -> None:
-        """From a state (see `boot`)."""
+        """Start from the state of the module after boot (see `boot`)."""
         self._module, self.limits, self._images = module, limits, module.images
         self._base = state
         self._image, self._globals = state.image, state.state.globals
@@ -56,12 +57,12 @@ class WasmInstance(Instance):
 
     @classmethod
     def boot(cls, module: WasmModule, limits: Limits) -> Self:
-        """Boot a new process. The module's own boot is run once, and shared."""
+        """Make a new process. The module's own boot runs once, and all processes share it."""
         return cls(module, limits, cls.prepare(module, limits))
 
     @staticmethod
     def prepare(module: WasmModule, limits: Limits) -> Boot:
-        """Run the module's own boot, if it was not run before; in any thread."""
+        """Boot the module under these limits, unless that was done before. Any thread may call this."""
         boot = module.boots.get(limits)
         if boot is None:
             while len(module.boots) >= BOOTS_MAX:
@@ -70,14 +71,14 @@ class WasmInstance(Instance):
         return boot
 
     def evaluate(self, message: bytes, env: bytes) -> Outcome:
-        """Evaluate a message; with an error, the state is as before."""
+        """Evaluate a message. If the outcome is an error, the state is unchanged."""
         outcome = self._evaluated(message, env, self.limits.fuel)
         assert outcome is not None, "it had all the fuel that it may have"
         return outcome
 
     def attempt(self, message: bytes, env: bytes) -> Outcome | None:
-        """Evaluate a message if it takes no more fuel than others can wait for; else None, and nothing has
-        changed; see `start`."""
+        """Evaluate a message if it takes no more fuel than other processes can wait for. Otherwise return
+        None with the state unchanged; the caller then uses `start`."""
         return self._evaluated(message, env, min(self.limits.fuel, FUEL_AT_ONCE))
 
     def _evaluated(self, message: bytes, env: bytes, fuel: int) -> Outcome | None:
@@ -105,17 +106,19 @@ class WasmInstance(Instance):
         return outcome
 
     def start(self, message: bytes, env: bytes) -> WasmSliced:
-        """Begin to evaluate a message in slices. Until the last the state is as before and may be read."""
+        """Begin to evaluate a message in slices. Until the last slice the state is unchanged and may be
+        read."""
         self._take_snapshot()
         guest = self._beside(self._image)
         return WasmSliced(guest, message, env, self.limits.fuel, self._finish, self._held_beside)
 
     def _held_beside(self, guest: Guest) -> int:
-        """Bytes that a guest on the image has written."""
+        """Return the bytes that a guest mapped over the image has written."""
         return self._images.held(guest.base, guest.size, self._base.image)
 
     def _finish(self, guest: Guest, answer: GuestAnswer) -> Outcome:
-        """The outcome of what was begun by `start`, and the guest's state, unless it is an error."""
+        """Return the outcome of an evaluation in slices, and take over the guest's state unless it is an
+        error."""
         try:
             outcome = self.judged(answer)
             if outcome.error is None:
@@ -127,12 +130,12 @@ class WasmInstance(Instance):
             raise
 
     def dry_run(self, message: bytes, env: bytes) -> Outcome:
-        """Evaluate a message, and forget it."""
+        """Evaluate a message and leave the state as it was."""
         return self.judged(self._dry_run(message, env, self._dry_run_fuel))
 
     def attempt_dry_run(self, message: bytes, env: bytes) -> Outcome | None:
-        """Evaluate a message and forget it, if others can wait for so long; else None: see
-        `start_dry_run`."""
+        """Evaluate a dry run if it takes no more fuel than other processes can wait for. Otherwise return
+        None; the caller then uses `start_dry_run`."""
         fuel = min(self._dry_run_fuel, FUEL_AT_ONCE)
         answer = self._dry_run(message, env, fuel)
         return None if answer.error == OUT_OF_FUEL and fuel < self._dry_run_fuel else self.judged(answer)
@@ -153,7 +156,7 @@ class WasmInstance(Instance):
         return min(self.limits.fuel, FUEL_DRY_RUN_MAX)
 
     def start_dry_run(self, message: bytes, env: bytes) -> WasmSliced:
-        """Begin a dry run in slices. The process goes on meanwhile."""
+        """Begin a dry run in slices, on the present state, while the process may go on."""
         self._take_snapshot()
         guest = self._beside(self._image)
         self._images.detach(guest.base, guest.size, self._image)
@@ -161,7 +164,7 @@ class WasmInstance(Instance):
         return WasmSliced(guest, message, env, fuel, lambda _, answer: self.judged(answer), self._held_beside)
 
     def _beside(self, image: pages.Image) -> Guest:
-        """Another guest on the image."""
+        """Return another guest whose memory is the image."""
         guest = Guest(self._module, self.limits)
         guest.grow(image.size)
         self._images.attach(guest.base, image)
@@ -169,7 +172,7 @@ class WasmInstance(Instance):
         return guest
 
     def judged(self, answer: GuestAnswer) -> Outcome:
-        """Return what an answer of the module means."""
+        """Return the outcome for an answer of the module."""
         return judged(answer, self._module.rules)
 
     def memory(self) -> bytes:
@@ -178,18 +181,18 @@ class WasmInstance(Instance):
         return ctypes.string_at(guest.base, guest.size)
 
     def held(self) -> int:
-        """Return the bytes of memory that the process takes, beside what it shares with others; it takes
-        20 to 100 µs."""
+        """Return the bytes of memory that the process takes besides what it shares with others. The call
+        takes 20 to 100 µs."""
         return self._images.held(self._guest.base, self._guest.size, self._image)
 
     @property
     def boot_id(self) -> str:
-        """The id of what `changes` are counted from: the same for all that can restore them."""
+        """The id of the boot that `changes` refer to: equal for all instances that can restore them."""
         return self._base.id
 
     @property
     def boot_state(self) -> State:
-        """The state that `changes` are counted from: the module's, just booted."""
+        """The state that `changes` refer to: that of the module just after its boot."""
         return self._base.state
 
     def state(self) -> State:
@@ -198,18 +201,20 @@ class WasmInstance(Instance):
         return _state(self._image, self._globals, self._base.state.pages)
 
     def state_hash(self) -> str:
-        """Return SHA-256 over the whole state; equal states have equal hashes, however they came about."""
+        """Return the SHA-256 of the whole state, in hex. Equal states have equal hashes, however they were
+        reached."""
         return self.state().hash
 
     def changes(self, offsets: Sequence[int]) -> Changes:
-        """Return the state as those pages (see `State.differing`), each as it differs from the module's
+        """Return the state as these pages (see `State.differing`), each as the XOR with the page after
         boot."""
         self._take_snapshot()
         data = pages.differing(self._image, self._base.image, offsets)
         return Changes(self._image.size, self._globals, tuple(offsets), data)
 
     def restore(self, changes: Changes) -> None:
-        """Become the state that all its `changes` from the boot make (with the same `boot_id`)."""
+        """Become the state in `changes`, which must be of the same `boot_id` and hold every page that differs
+        from the boot."""
         try:
             self._become(self._images.build(self._base.image, changes), changes.globals)
             self._forget()
@@ -223,8 +228,8 @@ class WasmInstance(Instance):
             raise
 
     def compact(self) -> None:
-        """Hold as little memory as can be, until the next message; it costs a fraction of a millisecond, and
-        some of them if much of the memory has changed."""
+        """Take as little memory as possible until the next message. The call takes a fraction of a
+        millisecond, or some milliseconds if much of the memory has changed."""
         self._take_snapshot()
         if not self._resting:
             try:
@@ -236,25 +241,25 @@ class WasmInstance(Instance):
             self._resting = True
 
     def close(self) -> None:
-        """Give back the memory and the image."""
+        """Release the memory and the image."""
         self._guest.close()
         if not self._image.shared:
             self._image.close()
 
     def _bring(self) -> None:
-        """The guest, whose memory has the image's size, to the image."""
+        """Bring the guest, whose memory has the size of the image, to the image."""
         self._images.attach(self._guest.base, self._image)
         self._guest.set_globals(self._globals)
         self._resting = False
 
     def _renew(self) -> None:
-        """A memory cannot shrink: a new guest in place of one that grew."""
+        """Replace a guest whose memory grew by a new guest, since a memory can't shrink."""
         self._guest, old = self._beside(self._image), self._guest
         self._resting = False
         old.close()
 
     def _awake(self) -> Guest:
-        """The guest, with all of its memory."""
+        """Return the guest, with all of its memory."""
         self._check()
         if self._resting:
             try:
@@ -265,7 +270,7 @@ class WasmInstance(Instance):
         return self._guest
 
     def _check(self) -> None:
-        """After a fault nobody knows how much of the memory and of its image is as it was."""
+        """Raise `Unavailable` after a fault of this machine, since memory and image may be in any state."""
         if self._broken:
             raise Unavailable("an instance in which this machine failed is not used again")
 
@@ -283,7 +288,7 @@ class WasmInstance(Instance):
         self._image, self._globals = image, globals_
 
     def _take_snapshot(self) -> None:
-        """Bring the image up to the present state."""
+        """Update the image to the present state."""
         self._check()
         if not self._kept:
             return
@@ -291,14 +296,14 @@ class WasmInstance(Instance):
         guest = self._guest
         try:
             self._become(self._images.snapshot(guest.base, guest.size, self._image), guest.globals())
-        except BaseException:  # what the snapshot was to hold may be half written
+        except BaseException:  # the image may be partly written
             self._broken = True
             raise
         self._forget()
         self._snapshot_ns = (3 * self._snapshot_ns + perf_counter_ns() - started) // 4
 
     def _roll_back(self) -> None:
-        """Go back to the image. A memory cannot shrink: if it grew, the guest is made again."""
+        """Go back to the image. If the memory grew, the guest is made again, since a memory can't shrink."""
         guest = self._guest
         if guest.size == self._image.size:
             self._images.roll_back(guest.base, self._image)
@@ -308,7 +313,7 @@ class WasmInstance(Instance):
             self._renew()
 
     def _replay(self) -> None:
-        """After a rollback: evaluate the kept messages again, and take a snapshot."""
+        """After a rollback, evaluate the kept messages again, and take a snapshot."""
         for message, env in self._kept:
             error = judged(self._guest.answer(message, env), self._module.rules).error
             if error is not None:
@@ -327,7 +332,8 @@ def _booted(module: WasmModule, limits: Limits) -> Boot:
 
 
 def _state(image: pages.Image, globals_: tuple[int, ...], beneath: Mapping[int, bytes]) -> State:
-    """`beneath` are the pages of the shared image that a partial one lies on."""
+    """Return the state of an image. `beneath` are the hashes of the pages of the shared image under a partial
+    image."""
     digests = dict(beneath) if image.partial else {}
     for offset, page in image.pages():
         if page == pages.ZEROS:
@@ -338,7 +344,7 @@ def _state(image: pages.Image, globals_: tuple[int, ...], beneath: Mapping[int, 
 
 
 def judged(answer: GuestAnswer, rules: Rules) -> Outcome:
-    """Return what a module's answer means (docs/wire-contract.md §3.7)."""
+    """Return the outcome for the answer of a module (docs/wire-contract.md §3.7)."""
     if answer.error is not None:
         return failed(answer.error, answer.fuel)
     result = _parsed(answer.data)
@@ -351,7 +357,8 @@ def judged(answer: GuestAnswer, rules: Rules) -> Outcome:
 
 
 def _parsed(data: bytes) -> Any:
-    """The JSON of an answer. Bytes that are not UTF-8 become U+FFFD, as they do for JavaScript loaders."""
+    """Return the JSON of an answer. Bytes that are not UTF-8 become U+FFFD, as they do in JavaScript
+    loaders."""
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:

@@ -1,8 +1,9 @@
-"""A guest's memory as the system sees it: mapped, read, searched, and asked which pages were written.
+"""A guest's memory at the level of the operating system: mapping, reading, searching, and which pages were
+written.
 
-Thin bindings of the C library (ctypes), where Python has none or copies too often. Addresses are numbers;
-whoever calls answers for them. The kernel says which pages of a private mapping were written:
-`PAGEMAP_SCAN`, or /proc/self/pagemap before Linux 6.7. On failure: `Unavailable`, with the errno.
+These are thin bindings of the C library (ctypes), where Python has none or copies too often. Addresses are
+numbers, and callers are responsible for them. The kernel tells which pages of a private mapping were written:
+by `PAGEMAP_SCAN`, or by /proc/self/pagemap before Linux 6.7. On failure: `Unavailable`, with the errno.
 """
 
 from __future__ import annotations
@@ -46,13 +47,13 @@ Runs = Iterable[tuple[int, int]]  # from, to: offsets in a memory
 
 
 def find(address: int, byte: int, size: int) -> int:
-    """Return the offset of the first such byte at an address, or -1."""
+    """Return the offset of the first such byte in `size` bytes at an address, or -1."""
     found = _libc.memchr(address, byte, size)
     return -1 if found is None else int(found) - address
 
 
 def nonzero(base: int, size: int) -> Iterator[tuple[int, int]]:
-    """Yield the blocks of a memory that are not all zero."""
+    """Yield the blocks of a memory that are not all zero, as (start, end) offsets."""
     for offset in range(0, size, BLOCK):
         step = min(BLOCK, size - offset)
         if _libc.memcmp(base + offset, _ZEROS_AT, step):
@@ -60,38 +61,38 @@ def nonzero(base: int, size: int) -> Iterator[tuple[int, int]]:
 
 
 def view(base: int, size: int) -> memoryview:
-    """Return a memory as a buffer that can be written."""
+    """Return a memory as a writable buffer."""
     return memoryview((ctypes.c_ubyte * size).from_address(base)).cast("B")
 
 
 def map_file(base: int, size: int, fd: int) -> None:
-    """Put a private mapping of a file's beginning over a memory."""
+    """Map the beginning of a file privately over a memory."""
     if size:
         _checked(_libc.mmap(base, size, _READ_WRITE, _MAP, fd, 0), "Mapping a memory image")
 
 
 def map_zeros(base: int, size: int) -> None:
-    """Put fresh zeros over a memory."""
+    """Map zeros over a memory."""
     if size:
         flags = _MAP | mmap.MAP_ANONYMOUS
         _checked(_libc.mmap(base, size, _READ_WRITE, flags, -1, 0), "Mapping zeros")
 
 
 def drop(base: int, size: int) -> None:
-    """Let the kernel forget the private pages of a memory: what it maps shows through again."""
+    """Discard the private pages of a memory, so that it shows again what is mapped there."""
     if size:
         _checked(_libc.madvise(base, size, _DONTNEED), "Rolling a memory back")
 
 
 def write_file(fd: int, address: int, offset: int, size: int) -> None:
-    """Write memory into a file."""
+    """Write `size` bytes of memory at an address into a file at an offset."""
     while size:
         done = _checked(_libc.pwrite(fd, address, size, offset), "Writing a memory image")
         address, offset, size = address + done, offset + done, size - done
 
 
 def read_file(fd: int, address: int, offset: int, size: int) -> None:
-    """Read a file into memory."""
+    """Read `size` bytes of a file at an offset into memory at an address."""
     while size:
         done = _checked(_libc.pread(fd, address, size, offset), "Reading a memory image")
         address, offset, size = address + done, offset + done, size - done
@@ -108,7 +109,7 @@ def _checked(result: int | None, what: str) -> int:
 
 
 class _Scan(ctypes.Structure):
-    """`struct pm_scan_arg`."""
+    """The kernel's `struct pm_scan_arg`."""
 
     _fields_ = tuple(
         (name, ctypes.c_uint64)
@@ -128,7 +129,7 @@ def _pagemap() -> int:
 
 
 def written_by_scan(base: int, size: int) -> Iterator[tuple[int, int]]:
-    """Yield the runs of private pages, by `PAGEMAP_SCAN`. Pages that were only read do not count."""
+    """Yield the runs of private pages, found by `PAGEMAP_SCAN`. Pages that were only read do not count."""
     found = (ctypes.c_uint64 * (3 * _SCAN_RUNS))()
     scan = _Scan(size=ctypes.sizeof(_Scan), start=base, end=base + size, vec=ctypes.addressof(found))
     scan.vec_len, scan.anyof, scan.returned = _SCAN_RUNS, _PRESENT | _SWAPPED, _PRESENT
@@ -143,14 +144,14 @@ def written_by_scan(base: int, size: int) -> Iterator[tuple[int, int]]:
         scan.start = scan.walk_end
 
 
-os.register_at_fork(after_in_child=_pagemap.cache_clear)  # the file is that of the process that opened it
+os.register_at_fork(after_in_child=_pagemap.cache_clear)  # an open pagemap shows the process that opened it
 
-_PRIVATE = re.compile(rb"[\x80-\x9f\xc0-\xdf\x40-\x5f]+")  # present or swapped, and of no file
+_PRIVATE = re.compile(rb"[\x80-\x9f\xc0-\xdf\x40-\x5f]+")  # present or swapped, not of a file
 
 
 def written_by_pagemap(base: int, size: int) -> Iterator[tuple[int, int]]:
-    """Yield the runs of private pages, by reading a word for each page. Beyond a file, pages that were
-    only read may count."""
+    """Yield the runs of private pages, found by reading one word for each page. Beyond the end of a mapped
+    file, pages that were only read may count."""
     words = os.pread(_pagemap(), size // PAGE * 8, base // PAGE * 8)
     for run in _PRIVATE.finditer(words[7::8]):
         yield run.start() * PAGE, run.end() * PAGE

@@ -1,10 +1,10 @@
-"""The C interface of wasmtime, where the Python one is too slow: calls with prebuilt buffers (3 µs instead of
-60 µs).
+"""Bindings of wasmtime's C interface, where the Python interface is too slow: calls with prebuilt buffers (3
+µs instead of 60 µs).
 
-`Store` is one wasmtime store with its fuel; it makes instances, finds their exports and calls them.
-Arguments and results travel as 64-bit words in `words` (two words for each value, the second unused).
-All calls give back None, or a text that says why the guest stopped; the text depends on nothing but the
-guest. On failure of this machine (no room for a memory, say): `Unavailable`, never such a text.
+A `Store` is one wasmtime store with its fuel; it makes instances, finds their exports and calls them.
+Arguments and results are 64-bit words in `words` (two words for each value, of which the second is unused).
+Each call returns None, or a text that says why the guest stopped; this text depends only on the guest. On
+failure of this machine (such as no room for a memory): `Unavailable`, never such a text.
 """
 
 from __future__ import annotations
@@ -69,15 +69,16 @@ _REASONS = {
     wasmtime.TrapCode.OUT_OF_FUEL: OUT_OF_FUEL,
 }
 
-# What wasmtime says of a module that asks for more than its engine or its process may have
+# Texts in errors of wasmtime for a module that asks for more than its engine or its process may have
 _OVER_BOUNDS = ("exceeds memory limits", "exceeds table limits", "resource limit exceeded")
 _THROWN = "thrown Wasm exception"
 
-Export = Any  # wasmtime_extern_t: a kind, and a union that begins with whatever the kind says
+Export = Any  # a wasmtime_extern_t: a kind, and a union of what that kind needs
 
 
 class Store:
-    """The world of one guest, whose instances live and die together. Used by one thread at a time."""
+    """The wasmtime store of one guest, whose instances live and die together. It is used by one thread at a
+    time."""
 
     def __init__(self, engine: wasmtime.Engine, rules: Rules, memory_bytes_max: int, values_max: int) -> None:
         self._store = wasmtime.Store(engine)
@@ -97,11 +98,12 @@ class Store:
         self._fuel_at = ctypes.addressof(self._fuel)
 
     def host_function(self, kind: wasmtime.FuncType, function: Any) -> Export:
-        """Return a Python function that instances of this store can import. It must not raise."""
+        """Return a Python function as an export that instances of this store can import. The function must
+        not raise."""
         return wasmtime.Func(self._store, kind, function)._as_extern()
 
     def instantiate(self, module: wasmtime.Module, imports: Sequence[Export]) -> tuple[Any, str | None]:
-        """Return an instance, and why its start function stopped."""
+        """Make an instance; return it, and why its start function stopped."""
         externs = (c.wasmtime_extern_t * len(imports))(*imports)
         instance = c.wasmtime_instance_t()
         error = _new(
@@ -110,7 +112,7 @@ class Store:
         return instance, self._reason(error)
 
     def export(self, instance: Any, name: str) -> Export:
-        """Return an export of an instance; None if there is none of that name."""
+        """Return an export of an instance; None if there is none of this name."""
         item, encoded = c.wasmtime_extern_t(), name.encode()
         found = _export(
             self._context, ctypes.addressof(instance), encoded, len(encoded), ctypes.addressof(item)
@@ -118,16 +120,19 @@ class Store:
         return item if found else None
 
     def call(self, function: Export, words: int) -> str | None:
-        """Call an export, with as many values in `words` as it takes or gives, whichever is more."""
+        """Call an exported function. `words` is the number of its arguments or results, whichever is larger;
+        the values are in the attribute `words`."""
         error = _call(self._context, address(function), self._words, words, self._trap_at)
         if error is None and self._trap.value is None:
             return None
         return self._reason(error)
 
     def call_in_slices(self, function: Export, words: int, fuel: int) -> Generator[None, None, str | None]:
-        """Call an export on a stack of its own, which it leaves after each `fuel` units, and goes on from
-        when the generator is advanced. What is evaluated, and the fuel that it takes, are those of `call`; a
-        generator that is closed ends the call where it is."""
+        """Call an exported function on a stack of its own. The generator yields after each `fuel` units of
+        fuel.
+
+        Results and spent fuel are those of `call`. Closing the generator ends the call where it is.
+        """
         kind = wasmtime.FuncType._from_ptr(
             ctypes.cast(_type(self._context, address(function)), ctypes.POINTER(c.wasm_functype_t)), None
         )
@@ -152,30 +157,36 @@ class Store:
         return self._reason(error.value)
 
     def set_fuel(self, fuel: int) -> None:
+        """Set the fuel that the guest may spend."""
         _set_fuel(self._context, fuel)
 
     def fuel(self) -> int:
+        """Return the fuel that is left."""
         _get_fuel(self._context, self._fuel_at)
         return int(self._fuel.value)
 
     def memory_base(self, memory: Export) -> int:
+        """Return the address of a memory."""
         return int(_data(self._context, address(memory)))
 
     def memory_size(self, memory: Export) -> int:
+        """Return the size of a memory in bytes."""
         return int(_data_size(self._context, address(memory)))
 
     def grow(self, memory: Export, pages: int) -> None:
-        """Grow a memory from outside, as far as the guest had grown it before."""
+        """Grow a memory by this number of 64 KiB pages, which the guest had before. Raises `Unavailable` if
+        this machine can't."""
         before = ctypes.c_uint64()
         error = _grow(self._context, address(memory), pages, ctypes.addressof(before))
         if error:
             raise Unavailable(f"a memory can't grow to what it was: {self._reason(error)}")
 
     def close(self) -> None:
+        """Release all instances and their memories."""
         self._store.close()
 
     def _reason(self, error: int | None) -> str | None:
-        """What happened, as a text; frees wasmtime's error or trap."""
+        """Return the text that says why the guest stopped, and free wasmtime's error or trap."""
         if error is not None:
             pointer = ctypes.cast(error, ctypes.POINTER(c.wasmtime_error_t))
             return reason_of(str(wasmtime.WasmtimeError._from_ptr(pointer)))
@@ -187,8 +198,8 @@ class Store:
 
 
 def reason_of(text: str) -> str:
-    """Return why the guest stopped, from what wasmtime says besides traps. Raises `Unavailable` unless
-    the guest did it."""
+    """Return why the guest stopped, given an error of wasmtime that is not a trap. Raises `Unavailable`
+    unless the guest caused it."""
     if _THROWN in text:
         return "uncaught exception"
     first = text.splitlines()[0] if text else "nothing was said"
@@ -198,5 +209,5 @@ def reason_of(text: str) -> str:
 
 
 def address(export: Export) -> int:
-    """Return where the function or memory of an export is described."""
+    """Return the address of wasmtime's description of an exported function or memory."""
     return ctypes.addressof(export) + int(c.wasmtime_extern_t.of.offset)

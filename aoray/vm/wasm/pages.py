@@ -1,19 +1,21 @@
-"""Images of a guest's memory, and the way back to one: what makes a message all-or-nothing.
+"""Images of a guest's memory, and how a memory goes back to an image, which makes a message all-or-nothing.
 
 An image is the content of a memory at a snapshot (instance.py). On Linux all instances of a module share the
-image of its memory after boot: a sparse memfd, mapped privately over each guest's memory, so that writes
-make copies of single pages. What an instance has written itself is one of two things:
+image of its memory after boot: a sparse memfd, mapped privately over each guest's memory, so that a write
+copies a single page. The pages that an instance has written are stored in one of two ways:
 
-* up to OVERLAY_BYTES_MAX an `Overlay`: the own pages as they differ from the shared ones (XOR), compressed.
-  An instance costs its own pages and some tenth of them; at rest, only the tenth. A snapshot takes 0.5 ms.
-* beyond, a `MappedImage` of its own, which the guest's memory maps in place of the shared one: a snapshot
-  writes only what was written since the last one (0.3 ms for an aos message), a rollback drops it. At rest it
-  is an overlay too, up to REST_BYTES_MAX of them: 4 ms for an aos process, which then holds two fifths.
+* Up to OVERLAY_BYTES_MAX in an `Overlay`: the instance's pages as the XOR with the shared pages, compressed.
+  An instance takes the memory of its pages and about a tenth of that for the overlay; compacted, only the
+  overlay. A snapshot takes 0.5 ms.
+* Beyond that in a `MappedImage` of its own, which the guest's memory maps instead of the shared image. A
+  snapshot writes only what was written since the last one (0.3 ms for an aos message), and a rollback drops
+  it. Compacted, it becomes an overlay too, if it has at most REST_BYTES_MAX: that takes 4 ms for an aos
+  process, which then takes two fifths.
 
-Where the kernel does not say which pages were written, `Copies` does the same with whole copies.
+Where the kernel does not tell which pages were written, `Copies` does the same with complete copies.
 
-The unit of hashes and checkpoints is UNIT bytes on every machine, whatever the size of its pages. A shared
-image is never written. On failure: `Unavailable`.
+The unit of hashes and checkpoints is UNIT bytes on every machine, whatever its page size. A shared image is
+never written. On failure: `Unavailable`.
 """
 
 from __future__ import annotations
@@ -44,57 +46,59 @@ Buffer = bytes | memoryview
 
 
 class Image(Protocol):
-    """The content of a memory. `size` in bytes; `shared` images are not written."""
+    """The content of a memory at a snapshot. `size` is in bytes; an image that is `shared` is never
+    written."""
 
     size: int
     shared: bool
-    partial: bool  # `pages` are those that may differ from the shared image beneath; else all but zeros
+    partial: bool  # whether `pages` are only those over a shared image; else they are all that are not zero
 
     def pages(self) -> Iterator[MemoryPage]:
-        """Yield offset and content of the pages, in order (and perhaps some more than there must be)."""
+        """Yield offset and content of the pages, in order. Some of them may be equal to those of the shared
+        image, or zero."""
 
     def gather(self, offsets: Sequence[int]) -> bytes:
-        """Return the pages at these offsets, one after another; zeros beyond the end."""
+        """Return the pages at these offsets, one after another, with zeros beyond the end."""
 
     def held(self) -> int:
-        """Return the bytes that the image takes."""
+        """Return the bytes of memory that the image takes."""
 
     def close(self) -> None:
         """Release the memory of the image."""
 
 
 class Pages(Protocol):
-    """A way to keep images, and to bring a memory (base address, size) to one."""
+    """A method to keep images and to bring memories (given by base address and size) to them."""
 
     def capture(self, base: int, size: int) -> Image:
-        """Return a shared image of a memory as it is."""
+        """Return a shared image of a memory."""
 
     def build(self, shared: Image, changes: Changes) -> Image:
-        """Build an image from its differences to a shared one."""
+        """Return an image, given its differences from a shared image."""
 
     def attach(self, base: int, image: Image) -> None:
         """Bring any memory of the image's size to the image."""
 
     def detach(self, base: int, size: int, image: Image) -> None:
-        """Have a memory that was just attached keep its content, whatever becomes of the image."""
+        """Make a memory that was just attached independent of the image."""
 
     def roll_back(self, base: int, image: Image) -> None:
-        """Bring a memory that was attached to the image back to it; it has the image's size."""
+        """Bring a memory back to the image to which it was attached; it has the image's size."""
 
     def snapshot(self, base: int, size: int, image: Image) -> Image:
-        """Return the image brought up to the memory: the same one, or another (in place of a shared one,
-        always)."""
+        """Return an image of the memory, updated from `image`: the same object or another; never a shared
+        image."""
 
     def held(self, base: int, size: int, image: Image) -> int:
-        """Return the bytes that a memory and its image take, beside what is shared."""
+        """Return the bytes that a memory and its image take, without what is shared."""
 
     def compact(self, base: int, image: Image, shared: Image) -> Image:
-        """Release what a memory holds besides its image, which may be another from here on; `roll_back`
-        comes before the memory is used again."""
+        """Release what a memory takes besides its image, and return its image from now on. `roll_back` must
+        be called before the memory is used again."""
 
 
 def xor(one: Buffer, other: Buffer) -> memoryview:
-    """Return where two byte strings of the same length (a multiple of 8) differ."""
+    """Return the XOR of two byte strings of the same length, which is a multiple of 8."""
     words = [
         pa.Array.from_buffers(pa.uint64(), len(text) // 8, [None, pa.py_buffer(text)])
         for text in (one, other)
@@ -103,7 +107,7 @@ def xor(one: Buffer, other: Buffer) -> memoryview:
 
 
 def differing(image: Image, shared: Image, offsets: Sequence[int]) -> bytes:
-    """Return pages of an image as they differ from a shared one's."""
+    """Return the pages of an image at these offsets, as the XOR with those of a shared image."""
     return bytes(xor(image.gather(offsets), shared.gather(offsets)))
 
 
@@ -132,21 +136,22 @@ class MappedImage:
         self._view = memoryview(mmap.mmap(self.fd, size, prot=mmap.PROT_READ) if shared and size else b"")
 
     def resize(self, size: int) -> None:
+        """Set the size of the image in bytes."""
         os.ftruncate(self.fd, size)
         self.size = size
 
     def held(self) -> int:
-        """Return the bytes that the system keeps for the image."""
+        """Return the bytes that the operating system takes for the image."""
         return 512 * os.fstat(self.fd).st_blocks
 
     def blocks(self) -> Iterator[tuple[int, bytes]]:
-        """Yield the blocks that were ever written."""
+        """Yield offset and content of the blocks that were ever written."""
         end = 0
         while end < self.size:
             try:
                 start = os.lseek(self.fd, end, os.SEEK_DATA)
             except OSError as error:
-                if error.errno == errno.ENXIO:  # only a hole is left
+                if error.errno == errno.ENXIO:  # no data follows
                     return
                 raise
             end = os.lseek(self.fd, start, os.SEEK_HOLE)
@@ -154,12 +159,14 @@ class MappedImage:
                 yield offset, os.pread(self.fd, min(BLOCK, end - offset), offset)
 
     def pages(self) -> Iterator[MemoryPage]:
+        """Yield offset and content of the pages that are not zero, in order."""
         for start, block in self.blocks():
             for page in _sliced(range(start, start + len(block), UNIT), block):
                 if page[1] != ZEROS:
                     yield page
 
     def gather(self, offsets: Sequence[int]) -> bytes:
+        """Return the pages at these offsets, one after another, with zeros beyond the end."""
         view = self._view
         if view:
             pages = (view[offset : offset + UNIT] if offset < self.size else ZEROS for offset in offsets)
@@ -168,12 +175,14 @@ class MappedImage:
         return b"".join(pages)
 
     def copy(self) -> MappedImage:
+        """Return a copy that is not shared."""
         image = MappedImage(self.size, shared=False)
         for offset, data in self.blocks():
             _written_whole(image.fd, data, offset)
         return image
 
     def close(self) -> None:
+        """Close the memfd."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
@@ -184,21 +193,22 @@ class MappedImage:
 
 
 class Overlay:
-    """A shared image, and over it the pages of one instance."""
+    """The pages of one instance over a shared image."""
 
     shared = False
     partial = True
 
     def __init__(self, under: MappedImage, size: int, offsets: Sequence[int], data: Buffer) -> None:
-        """`data` are the pages at `offsets` as they differ from those under them."""
+        """Compress the pages at `offsets`: `data` is their XOR with the pages of `under`."""
         self.under, self.size, self._offsets = under, size, array("Q", offsets)
         self._packed: bytes = _CODEC.compress(data, asbytes=True)
 
     def pages(self) -> Iterator[MemoryPage]:
+        """Yield offset and content of the instance's pages, in order."""
         yield from _sliced(self._offsets, self._content())
 
     def lay_over(self, base: int) -> None:
-        """Write the own pages into a memory that shows the shared ones."""
+        """Write the instance's pages into a memory that shows the shared pages."""
         room, content = memory.view(base, self.size), self._content()
         for n, offset in enumerate(self._offsets):
             room[offset : offset + UNIT] = content[n * UNIT : (n + 1) * UNIT]
@@ -208,25 +218,29 @@ class Overlay:
         return xor(data, self.under.gather(self._offsets))
 
     def gather(self, offsets: Sequence[int]) -> bytes:
+        """Return the pages at these offsets, one after another, with zeros beyond the end."""
         own = dict(self.pages())
         return b"".join(own.get(offset) or self.under.gather([offset]) for offset in offsets)
 
     def held(self) -> int:
+        """Return the bytes of the compressed pages."""
         return len(self._packed)
 
     def close(self) -> None:
+        """Release the compressed pages."""
         self._packed = b""
 
 
 def _written_whole(fd: int, data: bytes, offset: int) -> None:
-    """All of it: a file system that is nearly full takes a part."""
+    """Write all of the data, since a file system that is nearly full may write only a part at once."""
     done = 0
     while done < len(data):
         done += os.pwrite(fd, data[done:], offset + done)
 
 
 def _compared(own: MappedImage, under: MappedImage) -> tuple[list[int], Buffer]:
-    """Where an image, which began as a copy of another, differs from it; and those pages, XORed."""
+    """Return the offsets at which an image, which started as a copy of another, differs from that, and the
+    XOR of those pages."""
     offsets, found = [], []
     for start, block in own.blocks():
         units = range(start, start + len(block), UNIT)
@@ -240,18 +254,21 @@ def _compared(own: MappedImage, under: MappedImage) -> tuple[list[int], Buffer]:
 
 
 class CopyOnWrite:
-    """Images in memfds, mapped privately over the guests' memories."""
+    """The method with images in memfds, mapped privately over the guests' memories. `written` finds the pages
+    that were written."""
 
     def __init__(self, written: Callable[[int, int], Runs]) -> None:
         self._written = written
 
     def capture(self, base: int, size: int) -> MappedImage:
+        """Return a shared image of a memory, in a memfd."""
         image = MappedImage(size, shared=True)
         for start, end in memory.nonzero(base, size):
             memory.write_file(image.fd, base + start, start, end - start)
         return image
 
     def build(self, shared: Image, changes: Changes) -> MappedImage | Overlay:
+        """Return an overlay for few differences from a shared image, or a mapped image for many."""
         assert isinstance(shared, MappedImage)
         if len(changes.data) <= limits.OVERLAY_BYTES_MAX:
             return Overlay(shared, changes.memory_bytes, changes.offsets, changes.data)
@@ -262,6 +279,7 @@ class CopyOnWrite:
         return image
 
     def attach(self, base: int, image: Image) -> None:
+        """Map the image over a memory of the same size."""
         if isinstance(image, Overlay):
             self._map_under(base, image)
             image.lay_over(base)
@@ -270,7 +288,8 @@ class CopyOnWrite:
             memory.map_file(base, image.size, image.fd)
 
     def detach(self, base: int, size: int, image: Image) -> None:
-        if isinstance(image, MappedImage) and not image.shared:  # a snapshot writes into it
+        """Copy an image that a later snapshot would write into, and map the copy."""
+        if isinstance(image, MappedImage) and not image.shared:  # a later snapshot would write into it
             copy = image.copy()
             memory.map_file(base, size, copy.fd)
             copy.close()
@@ -280,15 +299,18 @@ class CopyOnWrite:
         memory.map_zeros(base + image.under.size, image.size - image.under.size)
 
     def roll_back(self, base: int, image: Image) -> None:
+        """Discard what was written since the snapshot."""
         memory.drop(base, image.size)
         if isinstance(image, Overlay):
             image.lay_over(base)
 
     def held(self, base: int, size: int, image: Image) -> int:
+        """Return the bytes of the pages that were written, and of the image unless it is shared."""
         written = sum(end - start for start, end in self._written(base, size))
         return written + (0 if image.shared else image.held())
 
     def compact(self, base: int, image: Image, shared: Image) -> Image:
+        """Release the written pages; turn a mapped image of at most REST_BYTES_MAX into an overlay."""
         assert isinstance(shared, MappedImage)
         if isinstance(image, MappedImage) and not image.shared and image.held() <= limits.REST_BYTES_MAX:
             image = Overlay(shared, image.size, *_compared(image, shared))
@@ -298,6 +320,8 @@ class CopyOnWrite:
         return image
 
     def snapshot(self, base: int, size: int, image: Image) -> Image:
+        """Update the mapped image of the memory, or return a new overlay, or a mapped image if too many pages
+        were written."""
         runs = list(self._written(base, size))
         count = sum(end - start for start, end in runs)
         if isinstance(image, MappedImage) and not image.shared:
@@ -318,8 +342,8 @@ class CopyOnWrite:
         return Overlay(under, size, offsets, xor(content, under.gather(offsets)))
 
     def _write_back(self, base: int, size: int, own: MappedImage, runs: Runs, count: int) -> None:
-        """A few copies are kept, in step with the image: the guest will write the same pages again, and a
-        page fault takes three times as long as a copy."""
+        """Write the changed pages to the image. The guest's copies of a few pages stay, equal to the image:
+        the guest will write the same pages again, and a page fault takes three times as long as a copy."""
         grown = size > own.size
         if grown:
             own.resize(size)
@@ -343,28 +367,34 @@ class CopiedImage:
         self.data, self.shared, self.size = data, shared, len(data)
 
     def pages(self) -> Iterator[MemoryPage]:
+        """Yield offset and content of the pages that are not zero, in order."""
         for offset in range(0, self.size, UNIT):
             page = bytes(self.data[offset : offset + UNIT])
             if page != ZEROS:
                 yield offset, page
 
     def gather(self, offsets: Sequence[int]) -> bytes:
+        """Return the pages at these offsets, one after another, with zeros beyond the end."""
         return b"".join(bytes(self.data[offset : offset + UNIT]).ljust(UNIT, b"\0") for offset in offsets)
 
     def held(self) -> int:
+        """Return the size of the buffer in bytes."""
         return len(self.data)
 
     def close(self) -> None:
+        """Release the buffer."""
         self.data = bytearray()
 
 
 class Copies:
-    """The way of whole copies: slow (10 ms for aos), and right everywhere."""
+    """The method with complete copies: slow (10 ms for aos), but it works everywhere."""
 
     def capture(self, base: int, size: int) -> CopiedImage:
+        """Return a shared copy of a memory."""
         return CopiedImage(bytearray(memory.view(base, size)), shared=True)
 
     def build(self, shared: Image, changes: Changes) -> CopiedImage:
+        """Return a copy of the shared image with the differences."""
         assert isinstance(shared, CopiedImage)
         data = shared.data.ljust(changes.memory_bytes, b"\0")
         for offset, page in _sliced(changes.offsets, xor(changes.data, shared.gather(changes.offsets))):
@@ -372,21 +402,25 @@ class Copies:
         return CopiedImage(data, shared=False)
 
     def attach(self, base: int, image: Image) -> None:
+        """Copy the image into a memory of the same size."""
         assert isinstance(image, CopiedImage)
         memory.view(base, image.size)[:] = image.data
 
     roll_back = attach
 
     def detach(self, base: int, size: int, image: Image) -> None:
-        """Do nothing: a copy is detached."""
+        """Do nothing, since the memory has its own copy."""
 
     def held(self, base: int, size: int, image: Image) -> int:
+        """Return the size of the memory, and of the image unless it is shared."""
         return size + (0 if image.shared else image.size)
 
     def compact(self, base: int, image: Image, shared: Image) -> Image:
-        return image  # a copy is always there
+        """Return the image unchanged, since the memory can't be released."""
+        return image
 
     def snapshot(self, base: int, size: int, image: Image) -> Image:
+        """Copy the memory into the image, or into a new one."""
         assert isinstance(image, CopiedImage)
         if image.shared or size != image.size:
             return CopiedImage(bytearray(memory.view(base, size)), shared=False)
@@ -394,12 +428,12 @@ class Copies:
         return image
 
 
-# --- which --------------------------------------------------------------------------------------------------
+# --- choice ------------------------------------------------------------------------------------------------
 
 
 @functools.cache
 def best() -> Pages:
-    """Return the fastest way that works on this machine: each is tried on a memory of three pages."""
+    """Return the fastest method that works on this machine; each is tried on a memory of three pages."""
     if not hasattr(os, "memfd_create") or not Path("/proc/self/pagemap").exists():
         return Copies()
     for written in (written_by_scan, written_by_pagemap):
@@ -410,8 +444,8 @@ def best() -> Pages:
 
 
 def works(pages: CopyOnWrite) -> bool:
-    """Return whether a memory can be snapshotted and rolled back this way, and a page that is only read
-    stays shared."""
+    """Return whether this method can take a snapshot of a memory and roll it back, and leaves pages shared
+    that are only read."""
     room = mmap.mmap(-1, 3 * PAGE)
     base = ctypes.addressof(ctypes.c_char.from_buffer(room))
     try:

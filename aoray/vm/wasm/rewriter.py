@@ -1,17 +1,17 @@
 """Rewrites a WASM binary so that all of its state can be saved, and all of its work costs fuel.
 
-Before a module is compiled (compiler.py), `prepare` makes changes that its code cannot notice:
+Before a module is compiled (compiler.py), `prepare` makes changes that the module's code can't notice:
 
-* Every mutable global is exported as `aoray:global:<n>`, so that a rollback reaches it.
-* `memory.copy` and `memory.fill` become calls of two functions added at the end, which first spend fuel
-  for the bytes (wasmtime charges one unit for either, however long it is). Before each load and store stand
-  instructions that do nothing: the compiler leaves them out, and wasmtime counts them.
+* Every mutable global is exported as `aoray:global:<n>`, so that a rollback can set it.
+* `memory.copy` and `memory.fill` become calls of two functions added at the end, which first spend fuel for
+  the bytes (wasmtime charges one unit for either, whatever its length). Instructions without effect are put
+  before each load and store: the compiler drops them, but wasmtime counts their fuel.
 
-It refuses what would be state outside memory and globals, or work outside fuel: code that changes its
-tables or drops its segments, values that are not numbers in mutable globals, more than one memory, imports
-that are not functions. code.py has the list of what a guest's code may use. Whatever cannot be read is
-refused too (`UnsupportedModule`). wasmtime validates the module both as it came and as it leaves, with
-every other proposal switched off, so nothing here is trusted alone.
+It refuses modules with state outside memory and globals, or with work outside fuel: code that changes its
+tables or drops its segments, mutable globals that are not numbers, more than one memory, imports that are not
+functions. code.py has the list of instructions that a guest may use. Whatever can't be read is refused too
+(`UnsupportedModule`). wasmtime validates the module both as it came and after the rewriting, with all other
+proposals switched off, so safety does not depend on this module alone.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from aoray.vm.engines import Engine as Rules
 from aoray.vm.wasm import code, first_code, weight
 
 GLOBAL = "aoray:global:"
-PAGES = "aoray:pages"  # a global: how many the memory may have; -1 once the machine refused one of them
+PAGES = "aoray:pages"  # a global: how many pages the memory may have; -1 once the machine refused a page
 _UNBOUNDED = 1 << 48
 
 TYPE, IMPORT, FUNCTION, MEMORY, GLOBALS, EXPORT, CODE = 1, 2, 3, 5, 6, 7, 10
@@ -56,8 +56,8 @@ def prepare(wasm: bytes, rules: Rules = ENGINES[NEWEST]) -> RewrittenModule:
 
 
 def outside(wasm: bytes, rules: Rules = ENGINES[NEWEST]) -> tuple[dict[int, bytes], tuple[str, ...]]:
-    """Return the sections of a module by kind, and the types of its mutable globals, without a look at
-    its code."""
+    """Return the sections of a module by kind, and the types of its mutable globals, without reading its
+    code. Raises `UnsupportedModule`."""
     if wasm[:8] != _MAGIC:
         raise UnsupportedModule("The module is not WASM: it does not begin with \\0asm and version 1.")
     try:
@@ -68,7 +68,7 @@ def outside(wasm: bytes, rules: Rules = ENGINES[NEWEST]) -> tuple[dict[int, byte
 
 
 def unsigned(value: int) -> bytes:
-    """Return `value` as unsigned LEB128."""
+    """Return a number as unsigned LEB128."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
@@ -91,11 +91,11 @@ class _Rewriter:
             body = reader.take(reader.number())
             if kind and kind in self.sections:
                 raise UnsupportedModule(f"The module has section {kind} twice.")
-            if kind:  # custom sections (names, debugging) have no meaning for us
+            if kind:  # custom sections (names, debugging) are dropped
                 self.sections[kind] = body
 
     def checked(self) -> tuple[list[int], list[str]]:
-        """Everything but the code; gives which globals are mutable, and their types."""
+        """Check everything except the code; return the indices of the mutable globals, and their types."""
         self._check_types()
         self._check_imports()
         unknown = set(self.sections) - set(_ORDER)
@@ -104,7 +104,8 @@ class _Rewriter:
         return self._mutable_globals()
 
     def _weigh(self) -> None:
-        """Refuses what would hold a compiler. What it cannot read is refused after it, by what that is."""
+        """Refuse a module that would take a compiler too long. A module that can't be read here is refused
+        later, with the reason."""
         with contextlib.suppress(IndexError):
             weight.check(self.sections, self._rules)
 
@@ -188,9 +189,10 @@ class _Rewriter:
         self.sections[CODE] = unsigned(len(bodies)) + b"".join(unsigned(len(b)) + b for b in bodies)
 
     def _checked_growth(self, pointer: int, pages_max: int) -> bytes:
-        """Code that grows the memory, and traps with PAGES at -1 if that fails within PAGES.
+        """Return code that grows the memory, and if that fails within the bound PAGES, sets PAGES to -1 and
+        traps.
 
-        The host bounds PAGES by what the process may have before anything runs.
+        The host sets PAGES to what the process may have before anything runs.
         """
         place = self._count(GLOBALS)
         self._append(GLOBALS, [bytes([_I64, 1]) + _i64_const(min(pages_max, _UNBOUNDED)) + b"\x0b"])
@@ -206,7 +208,7 @@ class _Rewriter:
         )  # fmt: skip
 
     def _charged(self, body: bytes, functions: int) -> bytes:
-        """A function's body with a call at each instruction that costs more than one unit."""
+        """Return a function's body with a call at each instruction that costs more than one unit."""
         out, done = bytearray(), 0
         for position in self._special(body):
             operation = body[position : position + (2 if body[position] == 0xFC else 1)]
@@ -221,8 +223,8 @@ class _Rewriter:
 
 
 def _units(count: int) -> bytes:
-    """Code that does nothing for so many units of fuel. The compiler counts them and leaves the rest out:
-    i32.const 0, i32.clz and more of them, drop (which costs none)."""
+    """Return code that does nothing for this many units of fuel: i32.const 0, several i32.clz, and drop
+    (which costs nothing). The compiler removes it but counts its fuel."""
     return b"\x41\x00" + b"\x67" * (count - 1) + b"\x1a"
 
 
@@ -230,13 +232,14 @@ def _export(name: str, index: int) -> bytes:
     return unsigned(len(name)) + name.encode() + b"\x03" + unsigned(index)
 
 
-# Which of the added functions charges for an instruction, and how many of its bytes the call replaces (none:
-# it comes before): memory.copy, memory.fill, memory.grow, throw and throw_ref.
+# Which of the added functions charges for an instruction, and how many of its bytes the call replaces (0: the
+# call comes before it): memory.copy, memory.fill, memory.grow, throw and throw_ref.
 _CHARGED = {b"\xfc\x0a": (0, 4), b"\xfc\x0b": (1, 3), b"\x40": (2, 2), b"\x08": (3, 0), b"\x0a": (3, 0)}
 
 
 def _charges(pointer: int, rules: Rules, grow: bytes) -> list[tuple[bytes, bytes]]:
-    """Types and bodies of the functions that charge: turns for so many bytes, or for a slow step."""
+    """Return types and bodies of the functions that charge turns for a number of bytes, or for a slow
+    step."""
     wide = pointer == _I64
     constant, shift = (b"\x42", b"\x88") if wide else (b"\x41", b"\x76")
     bulk = b"\x20\x02" + constant + unsigned(rules.bulk_bytes_per_turn_bits) + shift  # size >> bits
@@ -253,7 +256,7 @@ def _charges(pointer: int, rules: Rules, grow: bytes) -> list[tuple[bytes, bytes
 
 
 def _i64_const(value: int) -> bytes:
-    """An i64 constant that is not negative: signed LEB128 needs a free sign bit."""
+    """Return code for an i64 constant that is not negative; signed LEB128 needs a free sign bit."""
     number = bytearray(unsigned(value))
     if number[-1] & 0x40:
         number[-1] |= 0x80
@@ -266,7 +269,7 @@ def _type(params: list[int], results: list[int]) -> bytes:
 
 
 def _body(pointer: int, local: int, turns: bytes, then: bytes) -> bytes:
-    """A function whose first own local counts so many turns of a loop down to zero."""
+    """Return a function whose first own local counts this many turns of a loop down to zero."""
     wide = pointer == _I64
     zero, minus = (b"\x50", b"\x42\x01\x7d") if wide else (b"\x45", b"\x41\x01\x6b")
     get, put = bytes([0x20, local]), bytes([0x21, local])

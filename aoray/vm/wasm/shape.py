@@ -1,8 +1,8 @@
-"""What a module imports and exports, read from its bytes: enough to say whether it can run here.
+"""What a module imports and exports, read from its bytes without compiling: whether it can run here.
 
-With it a gateway refuses in words, at the spawn, what no message could run (`refuse_at_once`), and who
-publishes a module learns the same of its code (`refuse_before_publishing`). Neither compiles anything, and
-nothing relies on them: whoever runs a module checks all of it again (compiler.py).
+At a spawn, a gateway refuses a module that could run no message, and says why (`refuse_at_once`); before a
+module is published, all of its code is checked as well (`refuse_before_publishing`). Security does not rely
+on these checks: whoever runs a module makes all of them again (compiler.py).
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ _NAMES = {
 
 
 class Limit(NamedTuple):
-    """The size of a memory or a table."""
+    """The least and the greatest size of a memory (in pages of 64 KiB) or a table (in elements)."""
 
     least: int
     most: int | None
-    wide: bool  # with 64-bit addresses
+    wide: bool  # whether addresses have 64 bits
 
 
 class Outline(NamedTuple):
-    """A module from outside."""
+    """The imports and exports of a module."""
 
     imports: dict[tuple[str, str], Function]
     functions: dict[str, Function]
@@ -41,8 +41,8 @@ class Outline(NamedTuple):
 
 
 def outline(sections: dict[int, bytes]) -> Outline:
-    """Return the outline of a module's sections, by their kinds. Raises `UnsupportedModule` or IndexError
-    for what is malformed."""
+    """Return the outline of a module, given its sections by kind. Raises `UnsupportedModule`, or IndexError
+    if the sections are malformed."""
     types = _types(Reader(sections.get(TYPE, b"\0")))
     imports = {
         (module, name): types[index] for module, name, index in _imports(Reader(sections.get(IMPORT, b"\0")))
@@ -65,8 +65,8 @@ def outline(sections: dict[int, bytes]) -> Outline:
 
 
 def refuse_at_once(wasm: bytes, rules: Rules = ENGINES[NEWEST]) -> None:
-    """Raises `UnsupportedModule` if what the module imports or exports, or a section besides its code, is
-    nothing that an engine here runs. Takes milliseconds."""
+    """Raise `UnsupportedModule` (or `TooLarge`) if imports, exports, or sections other than the code can't
+    run on any engine here. Takes milliseconds."""
     if len(wasm) > rules.module_bytes_max:
         raise TooLarge(f"The module has {len(wasm)} bytes; {rules.module_bytes_max} are allowed.")
     sections, globals_ = rewriter.outside(wasm, rules)
@@ -78,14 +78,15 @@ def refuse_at_once(wasm: bytes, rules: Rules = ENGINES[NEWEST]) -> None:
 
 
 def refuse_before_publishing(wasm: bytes, rules: Rules = ENGINES[NEWEST]) -> None:
-    """Refuse what `refuse_at_once` refuses, after a look at all of the code as well. A module of some MB
+    """Raise what `refuse_at_once` raises, and `UnsupportedModule` for the module's code. A module of some MB
     takes a second."""
     refuse_at_once(wasm, rules)
     rewriter.prepare(wasm, rules)
 
 
 def shape_of(found: Outline, globals_: tuple[str, ...], rules: Rules) -> Shape:
-    """Return the shape that the shim is written for."""
+    """Return the shape for which the shim is written. Raises `UnsupportedModule` for a missing or too large
+    memory."""
     memory, table = found.memories.get("memory"), found.tables.get("__indirect_function_table")
     if memory is None:
         raise UnsupportedModule("The module does not export a memory named memory.")
@@ -101,7 +102,7 @@ def shape_of(found: Outline, globals_: tuple[str, ...], rules: Rules) -> Shape:
         globals=globals_,
         memory_pages_max=min(memory.most or 1 << 16, rules.memory_bytes_max >> 16),
         table_elements=table.least if table else 0,
-        bounded=False,  # that comes with its preparation
+        bounded=False,  # only a rewritten module has the bound
         rules=rules,
     )
 

@@ -1,10 +1,9 @@
-"""Writes the two small modules (WAT) that stand around a guest, so that messages hardly ever call
-Python.
+"""Writes the two small WAT modules around a guest, with which messages hardly ever call Python.
 
-* The **shim** is instantiated first, and is what the guest imports (imports.py): `setjmp`/`longjmp` as
-WASM   exceptions, the message's clock, files that are not there. * The **glue** is instantiated last,
-and imports the guest: it fills the table of hooks that the shim calls, gives the   engine
-`prepare`/`run`/`done`/`boot`, and reads and writes all mutable globals in one call.
+* The **shim** is instantiated first, and is what the guest imports (imports.py): `setjmp`/`longjmp` as WASM
+  exceptions, the message's clock, files that do not exist.
+* The **glue** is instantiated last, and imports the guest. It fills the table of hooks that the shim calls,
+  gives the engine `prepare`/`run`/`done`/`boot`, and reads and writes all mutable globals in one call.
 
 A guest without the exports that a message needs is refused (`UnsupportedModule`).
 """
@@ -31,7 +30,7 @@ class Wat:
 
 
 def write(shape: Shape) -> Wat:
-    """Write the shim and the glue for a guest of this shape."""
+    """Write the shim and the glue for a guest of this shape. Raises `UnsupportedModule`."""
     _require(shape)
     writer = Writer(shape)
     for (module, name), kind in shape.imports.items():
@@ -62,7 +61,7 @@ _BURN = """
     (local.set 0 (i64.sub (local.get 0) (i64.const 1)))
     (br $next))))"""
 
-# Python answers with a number; and with 0 if an address was outside the memory, else how much work it was.
+# Python returns a number, and how much work it was, or 0 if an address was outside the memory.
 _HOST = '(import "aoray" "host" (func $host (param i32 i64 i64 i64 i64) (result i64 i32)))'
 _ASK = """
 (func $ask (param i32 i64 i64 i64 i64) (result i64)
@@ -134,7 +133,7 @@ def _glue(writer: Writer) -> str:
 
 
 _PAGES = f'(import "guest" "{PAGES}" (global $pages (mut i64)))'
-# Bounds the memory to so many pages, if that is less than before; gives the bound.
+# Lowers the bound of the memory to this many pages, and returns the bound.
 _BOUND = """
 (func (export "bound") (param i64) (result i64)
   (if (i64.lt_u (local.get 0) (global.get $pages)) (then (global.set $pages (local.get 0))))
@@ -154,9 +153,9 @@ def _boot(shape: Shape) -> str:
     return f'(func (export "boot") {" ".join(calls)})'
 
 
-# `prepare(message size, env size, now, seed) -> stack, message, env`, then `run(stack, message, env) ->
-# result`, and once the result is read `done(message, env)`, if that is exported. All addresses are given as
-# i64.
+# The order of calls: `prepare(message size, env size, now, seed) -> stack, message, env`, then
+# `run(stack, message, env) -> result`, and once the result is read `done(message, env)`, if it is exported.
+# All addresses are passed as i64.
 _PREPARE = """
 (func (export "prepare") (param $message i64) (param $env i64) (param $time f64) (param $random i64)
     (result i64 i64 i64)
@@ -171,7 +170,8 @@ def _calls(writer: Writer) -> str:
 
 
 def _emscripten_calls(shape: Shape) -> str:
-    """Messages go on the stack, as other loaders have it; what it does not hold, into memory of malloc."""
+    """Return calls that put messages on the stack, as other loaders do, or, if they do not fit there, into
+    memory from malloc."""
     p = shape.pointer
     message, env = _narrow(p, "(local.get $message)"), _narrow(p, "(local.get $env)")
     current, restore, alloc = (needed(shape, which) for which in ("current", "restore", "alloc"))
@@ -192,7 +192,7 @@ def _emscripten_calls(shape: Shape) -> str:
 
 
 def _if_large(shape: Shape, then: str) -> str:
-    """What happens with a message that the stack does not hold, so far as its size is known."""
+    """Return code that does `then` with a message that does not fit on the stack, if that can be known."""
     size = "(i64.add (local.get $message) (local.get $env))"
     if "emscripten_stack_get_free" in shape.exports:
         free = _wide(shape.pointer, "(call $guest.emscripten_stack_get_free)")
@@ -204,7 +204,7 @@ def _if_large(shape: Shape, then: str) -> str:
 
 
 def _done(shape: Shape, first: str = "") -> str:
-    """`done`, if the guest has a free."""
+    """Return `done`, if the guest exports `free`."""
     if shape.exports.get("free") != Function((shape.pointer,), ()):
         return ""
     frees = (
@@ -225,7 +225,7 @@ def _plain_calls(shape: Shape) -> str:
 
 
 def _globals(types: Sequence[str]) -> str:
-    """`get_globals` and `set_globals`: every mutable global of the guest, as i64 bits."""
+    """Return `get_globals` and `set_globals`, which pass every mutable global of the guest as i64 bits."""
     imports = [f'(import "guest" "{GLOBAL}{n}" (global $g{n} (mut {t})))' for n, t in enumerate(types)]
     gets = [_to_bits(t, f"(global.get $g{n})") for n, t in enumerate(types)]
     sets = [f"(global.set $g{n} {_from_bits(t, f'(local.get {n})')})" for n, t in enumerate(types)]

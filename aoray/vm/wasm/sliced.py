@@ -1,9 +1,9 @@
-"""A message that takes long, evaluated in slices, beside the process that it is for.
+"""The evaluation of a long message in slices, beside the process that it is for.
 
-The guest of a slice is one of its own, on the image of its process (instance.py), so the process's own guest
-keeps the state from before: dry runs on it go on, and a message that is given up leaves nothing to undo. The
-guest runs on a stack of its own and is left at any of its fuel checks; which ones they are changes neither
-what it does nor the fuel that it takes.
+The evaluation has a guest of its own, over the image of its process (instance.py), so the process's own guest
+keeps the state before the message: dry runs use it, and if the evaluation is given up, nothing has to be
+undone. The guest runs on a stack of its own and is suspended at checks of its fuel; at which ones affects
+neither results nor fuel.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from aoray.vm.wasm.guest import Guest, GuestAnswer
 
 
 class WasmSliced(Sliced):
-    """One evaluation under way, in slices. For the thread that evaluates, as its process is."""
+    """An evaluation in slices. Like its process it belongs to the thread that evaluates."""
 
     def __init__(
         self,
@@ -26,7 +26,8 @@ class WasmSliced(Sliced):
         finish: Callable[[Guest, GuestAnswer], Outcome],
         held: Callable[[Guest], int],
     ) -> None:
-        """`finish` makes the outcome of the guest's answer, `held` says what the guest has written."""
+        """`finish` makes the outcome from the guest's answer; `held` returns how many bytes the guest has
+        written."""
         self.guest, self._fuel_max = guest, fuel
         self._slices = guest.answer_in_slices(message, env, fuel)
         self._finish, self._held = finish, held
@@ -38,7 +39,7 @@ class WasmSliced(Sliced):
         return self._fuel_max - self._left
 
     def step(self) -> Outcome | None:
-        """Run one slice more; gives the outcome, once it is there."""
+        """Run one more slice. Return the outcome if this was the last."""
         try:
             next(self._slices)
         except StopIteration as end:
@@ -47,10 +48,10 @@ class WasmSliced(Sliced):
         return None
 
     def held(self) -> int:
-        """Bytes that its guest has written."""
+        """Return the bytes that the guest has written."""
         return self._held(self.guest)
 
     def close(self) -> None:
-        """End the evaluation where it is, and give its memory back."""
+        """End the evaluation where it is, and release its memory."""
         self._slices.close()
         self.guest.close()

@@ -1,13 +1,14 @@
-"""How heavy a module is for the compiler, read from its code: what is refused for it is refused everywhere.
+"""The weight of a module for the compiler, read from its code; a module that is too heavy is refused
+everywhere.
 
-A compiler's time and memory grow with the square of some things that a few bytes can say: locals times the
-places where control flow meets, loops, values that are carried into blocks or live across calls. Here they
-are counted, before anything validates or compiles a module, and have bounds in its engine. So neither the
-clock nor the memory of the machine that compiles has to decide what is refused.
+The time and memory of a compiler grow with the square of some numbers that a few bytes can make large: locals
+times the places where control flow joins, loops, and values that are carried into blocks or live across
+calls. These are counted before anything validates or compiles a module, and have bounds in its engine. So
+what is refused does not depend on the speed or the memory of the machine that compiles.
 
 A unit of weight is about a millisecond of a 2.5 GHz core. Measured: the heaviest function of public AO
-modules (llama's) weighs some 1,700, those of aos 15; one of 3,000 locals and 6,000 loops (100 KB, 10 s and
-1 GB) weighs 10,600.
+modules (llama's) weighs some 1,700, those of aos 15; a function with 3,000 locals and 6,000 loops (100 KB, 10
+s and 1 GB) weighs 10,600.
 """
 
 from __future__ import annotations
@@ -21,30 +22,30 @@ from aoray.vm.engines import Engine as Rules
 from aoray.vm.wasm import code
 from aoray.vm.wasm.code import Reader
 
-VALUES_MAX = 16  # that a function or a block gives; and that a call may take before they weigh
-NESTED_LOOP = 10  # times as much as one that is in no other
-MERGES_A_UNIT = 2_000  # locals that are set, times blocks
-LOOPS_A_UNIT = 22_000  # squared; so the next two
+VALUES_MAX = 16  # results of a function or values of a block; also the values of a call that weigh nothing
+NESTED_LOOP = 10  # the weight of a loop within another, in blocks
+MERGES_A_UNIT = 2_000  # instructions that set locals, times blocks
+LOOPS_A_UNIT = 22_000  # the square of their number, as in the next two
 CALLS_A_UNIT = 70_000
 CARRIED_A_UNIT = 2_500_000
 
 _TYPE, _IMPORT, _FUNCTION, _CODE = 1, 2, 3, 10
 _LOOP, _END, _CALLS, _CALLS_INDIRECT = 0x03, 0x0B, b"\x10\x12", b"\x11\x13"
 _BLOCKS = b"\x02\x03\x04\x1f"
-# Instructions without a stop at those that are counted
+# A run of instructions of which none is counted
 _RUN = re.compile(b"(?:(?![\x02-\x04\x0b\x10-\x13])(?:" + code.ONE.pattern + b"))*+", re.DOTALL)
 _SETS = re.compile(rb"[\x21\x22]")
 
 
 class Arity(NamedTuple):
-    """How many values a function or a block takes and gives."""
+    """How many values a function or a block takes and returns."""
 
     params: int
     results: int
 
 
 def check(sections: Mapping[int, bytes], rules: Rules) -> None:
-    """Refuse a module that weighs more than its engine allows, one function or all of it."""
+    """Raise `UnsupportedModule` if one function or the whole module weighs more than the engine allows."""
     types = _types(Reader(sections.get(_TYPE, b"\0")))
     own = Reader(sections.get(_FUNCTION, b"\0"))
     imported = _imported(Reader(sections.get(_IMPORT, b"\0")))
@@ -73,7 +74,7 @@ def weight_of(body: bytes, params: int, types: Sequence[Arity], functions: Seque
     for _ in range(reader.number()):
         declared += reader.number()
         reader.value_type()
-    # A byte that looks like a set may be part of a number: there are no more sets than that.
+    # Bytes of numbers can look like local.set too, so this is an upper bound.
     places = min(declared, len(_SETS.findall(body, reader.position)))
     loops = calls = blocks = carried = depth = 0
     open_loops: list[bool] = []
@@ -101,7 +102,7 @@ def weight_of(body: bytes, params: int, types: Sequence[Arity], functions: Seque
 
 
 def _carried(body: bytes, position: int, types: Sequence[Arity]) -> int:
-    """The values that a block takes and gives, if its type is an index."""
+    """Return how many values a block takes and returns, if its type is an index, else 0."""
     if body[position] in b"\x40\x7b\x7c\x7d\x7e\x7f\x70\x6f\x69":
         return 0
     values = sum(types[Reader(body, position).number()])
@@ -128,7 +129,7 @@ def _types(reader: Reader) -> list[Arity]:
 
 
 def _imported(reader: Reader) -> list[int]:
-    """The types of imported functions; nothing else is imported."""
+    """Return the types of the imported functions; nothing else can be imported."""
     types = []
     for _ in range(reader.number()):
         for _ in range(2):
