@@ -1,24 +1,25 @@
-"""Attestations: a compute unit's signed word for what the messages of a process gave.
+"""Attestations: items by which a compute unit states what the messages of a process resulted in.
 
-Beside a message's journey: results stay where they were made, their hashes go to Arweave, so that whoever
-evaluates the log again (`aoray verify`) can hold the compute unit to what it served.
+Where in a message's journey: beside it, after the result. Results stay where they were made, and their hashes
+go to Arweave, so that whoever evaluates the log again (`aoray verify`) can compare.
 
 An attestation is a data item with the tags `Data-Protocol: ao`, `Type: Attestation`, `Process`, `Nonce-From`,
-`Nonce-To` (the first and last slot in it), `Engine` (the version that the process is bound to, engines.py),
-and JSON as data:
+`Nonce-To` (its first and last slot), `Engine` (the version that the process is bound to, engines.py), and
+JSON as data:
 
     {"Slots": [{"Nonce": 7, "Message": <id>, "Result-Hash": <hash>, "State-Hash": <hash>}, …]}
 
-`Message` is the message's id (the process's own for nonce 0). `Result-Hash` is SHA-256, as base64url, of the
-body that `GET /result` serves, whose bytes are fixed (execution/guest_output.py). `State-Hash` is there for
-slots after which a checkpoint was taken: the hash of the state (vm/wasm/instance.py) after the message.
+`Message` is the id of the message (of the process itself for nonce 0). `Result-Hash` is the SHA-256, in
+base64url, of the body that `GET /result` serves, whose bytes are fixed (execution/guest_output.py).
+`State-Hash` occurs only for slots after which a checkpoint was taken: the hash of the state after the message
+(vm/interface.py).
 
-Invariants: slots rise by nonce; the same slots signed again by the same Ed25519 key are the same item. A slot
-may be attested twice, the second time with the state, since a checkpoint comes later than the result: both
-say the same of what both say.
+Invariants: slots are in the order of nonces. The same statements signed again by the same Ed25519 key are the
+same item. A slot may be attested twice, the second time with its state, since a checkpoint comes later than
+the result; what both state must be equal.
 
-On failure: `MalformedInput` or `TooLarge` for what only looks like an attestation, such as an item with a
-target, or with any other tag.
+On failure: `MalformedInput` or `TooLarge` for an item that only resembles an attestation, such as one with a
+target or with any other tag.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ _NONCE_MAX = 2**63 - 1
 
 
 class Statement(NamedTuple):
-    """What a compute unit states about one slot; `state_hash` is "" if it states nothing about the state."""
+    """A compute unit's statement about one slot. `state_hash` is '' if it states nothing about the state."""
 
     nonce: int
     message_id: str
@@ -56,14 +57,14 @@ class Statement(NamedTuple):
 
 
 def result_hash(result: bytes) -> str:
-    """Return the hash of a result as it is served."""
+    """Return the SHA-256, in base64url, of a result as it is served."""
     return b64url_encode(sha256(result).digest())
 
 
 def attest(
     signer: Signer, process_id: str, statements: Sequence[Statement], engine: int = NEWEST
 ) -> DataItem:
-    """Sign an item that makes these statements, in the order of their nonces."""
+    """Make and sign an attestation with these statements. Raises `ValueError` for none, or too many."""
     if not 0 < len(statements) <= ATTESTATION_SLOTS_MAX:
         raise ValueError(f"an attestation has 1 to {ATTESTATION_SLOTS_MAX} slots")
     slots = sorted(statements)
@@ -84,8 +85,8 @@ def _as_json(slot: Statement) -> dict[str, Any]:
 
 
 def statements_of(item: DataItem, process_id: str) -> list[Statement]:
-    """Return the statements of an attestation of that process; whether to believe its signer is up to the
-    caller."""
+    """Return the statements of an attestation of this process. Raises `MalformedInput` or `TooLarge`. The
+    caller decides whether to believe the signer."""
     if (departs := departure(item, ATTESTATION)) or first(item.tags, "Process") != process_id:
         why = f": it {departs}" if departs else ""
         raise MalformedInput(f"{item.id} is not an attestation of {process_id}{why}", field="tags")

@@ -1,30 +1,29 @@
-"""Cron: what a process's spawn item asks for, and the messages that its ticks are. Pure.
+"""Crons: the tags of a spawn item that ask for ticks, and the messages that ticks are. Pure.
 
 Source: docs/wire-contract.md §3.9.
 
-The tags of a spawn item say it, in their order: `Cron-Interval` (`10-seconds`, `1-hour`, `3-blocks`) begins a
-cron, `Cron-Tag-<Name>` after it are the tags of its ticks, and another `Cron-Interval` begins the next one.
-`Cron-Missed` says what becomes of ticks that fell due while the computer was down: `one` of them is made up
-for (the default), `all` (the last `limits.CRON_CATCH_UP_MAX`), or `none`. Units are seconds, minutes, hours,
-days, weeks, years and blocks, and milliseconds if they make whole seconds; what is written otherwise is
-refused at the spawn.
+The order of the tags in a spawn item matters: `Cron-Interval` (`10-seconds`, `1-hour`, `3-blocks`) starts a
+cron; the `Cron-Tag-<Name>` after it are the tags of its ticks; another `Cron-Interval` starts the next cron.
+`Cron-Missed` says what happens to ticks that fell due while the computer was down: `one` makes up for one of
+them (the default), `all` for the last `limits.CRON_CATCH_UP_MAX`, `none` for none. Units are seconds,
+minutes, hours, days, weeks, years and blocks, and milliseconds if they add up to whole seconds; other values
+are refused at the spawn.
 
-A tick falls due every whole number of intervals from the process's own slot (of its timestamp the second
-counts, of its block height the block). It is a message like any other, with a nonce, written by the
-scheduler: a data item without data, signed by the scheduler's key. Ed25519 makes the same tick the same item,
-so it is scheduled once, however often it is made. What it says was signed by the process's owner in the spawn
-item, so the guest sees the owner as `Owner` and `From`, `Cron: true`, and the tags without `Cron-Tag-`; no
-data.
+A tick is due at every whole number of intervals from the slot of the process (from the second of its
+timestamp, or from its block height). It is a message like any other, with a nonce: a data item without data,
+made and signed by the scheduler. Ed25519 makes the same tick the same item, so it is scheduled once, however
+often it is made. Its tags were signed by the process's owner in the spawn item, so the guest sees this owner
+as `Owner` and `From`, `Cron: true`, the tags without `Cron-Tag-`, and no data.
 
-The scheduler's key signs its own statements too, and a stranger chooses the tags of a cron. So in the signed
-item they keep their prefix, as the spawn has them: no reader of the scheduler's items ever finds a stranger's
-word as a tag without `Cron-Tag-`. Ticks that were signed before that was so had them without the prefix; they
-are told apart by the order of their first tags, remain ticks, and are nothing else (they have a target, which
-no statement has: protocol/forms.py). A spawn that asks for the tags of protocols is refused besides, in any
-spelling (`check_asked`); one that is in a log from before still ticks.
+The scheduler's key also signs the scheduler's own statements, while strangers choose the tags of a cron.
+Therefore tags keep their prefix `Cron-Tag-` in the signed item, and no tag without the prefix comes from a
+stranger. Ticks that were signed by early versions have tags without the prefix; they are told apart by the
+order of their first tags, and are still ticks and nothing else (they have a target, which no statement has:
+protocol/forms.py). In addition, a spawn that asks for ticks with a protocol's tags is refused, in any
+spelling (`check_asked`); one that is in a log already still ticks.
 
-Invariants: nobody but the scheduler of a process can make a tick of it, and `wrong` (which `aoray verify`
-asks) finds one that its spawn item does not call for, or that came before its time.
+Invariants: only the scheduler of a process can make its ticks. `wrong` (called by `aoray verify`) finds a
+tick that the spawn item does not ask for, or that came before its time.
 """
 
 from __future__ import annotations
@@ -60,12 +59,13 @@ MILLISECONDS: Mapping[str, int] = {
 BLOCKS = ("block", "blocks")
 KIND = (Tag("Data-Protocol", "ao"), Tag("Variant", "ao.TN.1"), Tag("Type", "Message"))
 MARKS = ("Cron-Owner", "Cron", "Cron-Due")
-MARKS_BEFORE = ("Cron", "Cron-Due", "Cron-Owner")  # the cron's tags follow without their prefix
-HEAD = len(KIND) + len(MARKS)  # tags before those of the cron
+MARKS_BEFORE = ("Cron", "Cron-Due", "Cron-Owner")  # of early versions; the cron's tags follow without prefix
+HEAD = len(KIND) + len(MARKS)  # the number of tags before those of the cron
 
 
 class Cron(NamedTuple):
-    """One cron of a process. `step` is its interval in its unit."""
+    """One cron of a process. `step` is its interval in its unit; `place` counts the crons of the process from
+    0."""
 
     place: int
     interval: str
@@ -75,30 +75,31 @@ class Cron(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The cron's name in the legacy contract: `0-10-seconds`."""
+        """The name of the cron in the legacy contract, such as `0-10-seconds`."""
         return f"{self.place}-{self.interval}"
 
 
 class Crons(NamedTuple):
-    """The crons that a spawn item asks for."""
+    """The crons that a spawn item asks for, and what to do with missed ticks."""
 
     crons: tuple[Cron, ...]
     missed: Missed
 
 
 class Moment(NamedTuple):
-    """A point in time, by the clock (ms) and by Arweave (block height); the moment of a slot is what its
-    assignment states."""
+    """A point in time, by the clock (Unix time in ms) and by Arweave (block height). The moment of a slot is
+    what its assignment states."""
 
     ms: int
     height: int
 
     def by(self, unit: Unit) -> int:
+        """Return the moment in this unit: ms or blocks."""
         return self.ms if unit == "ms" else self.height
 
 
 class Tick(NamedTuple):
-    """The contents of a tick's item."""
+    """The contents of the item of a tick."""
 
     cron: str
     due: int
@@ -107,13 +108,13 @@ class Tick(NamedTuple):
 
     @property
     def due_ms(self) -> int:
-        """When the tick was due by the clock, in ms; 0 if it was due at a block."""
+        """When the tick was due by the clock (Unix time in ms); 0 if it was due at a block."""
         return 0 if self.cron.rpartition("-")[2].lower() in BLOCKS else self.due
 
 
 def crons_of(tags: Sequence[Tag]) -> Crons:
-    """Return the crons in the tags of a spawn item. Raises `MalformedInput` or `TooLarge` for what is not
-    a cron."""
+    """Return the crons that the tags of a spawn item ask for. Raises `MalformedInput` or `TooLarge` for tags
+    that do not make a cron."""
     groups: list[tuple[str, list[Tag]]] = []
     for name, value in tags:
         if name == "Cron-Interval":
@@ -136,7 +137,8 @@ def crons_of(tags: Sequence[Tag]) -> Crons:
 
 
 def check_asked(tags: Sequence[Tag]) -> None:
-    """Refuse a spawn item whose crons are not valid, or whose ticks would have tags of a protocol."""
+    """Raise `MalformedInput` or `TooLarge` if the crons of a spawn item are not valid, or their ticks would
+    have tags of a protocol."""
     for cron in crons_of(tags).crons:
         for name, _ in cron.tags:
             if folded(name) in NAMES:
@@ -172,12 +174,12 @@ def _missed(tags: Sequence[Tag]) -> Missed:
 
 
 def origin(spawned: Moment, unit: Unit) -> int:
-    """Return where the grid of a cron begins: at the slot of its process, in whole seconds."""
+    """Return where the grid of a cron starts: at the slot of its process, in whole seconds or in blocks."""
     return spawned.ms // SECOND * SECOND if unit == "ms" else spawned.height
 
 
 def tick_item(signer: Signer, process: SignedMessage, cron: Cron, due: int) -> DataItem:
-    """Make the signed tick of a process's cron that is due then (ms, or block height)."""
+    """Make and sign the tick of a process's cron that is due at `due` (ms, or block height)."""
     return build(signer, target=process.id, tags=_tags(process, cron, due), data=b"")
 
 
@@ -187,7 +189,7 @@ def _tags(process: SignedMessage, cron: Cron, due: int) -> Tags:
 
 
 def _tags_before(process: SignedMessage, cron: Cron, due: int) -> Tags:
-    """The tags of a tick that was signed when crons' tags had no prefix in it."""
+    """Return the tags of a tick in the form of early versions, which had the cron's tags without a prefix."""
     return (*KIND, *_marks(MARKS_BEFORE, process, cron, due), *cron.tags)
 
 
@@ -197,8 +199,8 @@ def _marks(names: Sequence[str], process: SignedMessage, cron: Cron, due: int) -
 
 
 def tick_of(item: SignedMessage, process_id: str, scheduler: bytes) -> Tick | None:
-    """Return the contents of a tick; None for any other message. `scheduler` is the key that signed the
-    assignment."""
+    """Return the contents of a tick; None for any other message. `scheduler` is the public key that signed
+    the assignment."""
     if item.owner != scheduler or item.target_id != process_id or item.tags[: len(KIND)] != KIND:
         return None
     marks, tags = item.tags[len(KIND) : HEAD], item.tags[HEAD:]
@@ -214,8 +216,8 @@ def tick_of(item: SignedMessage, process_id: str, scheduler: bytes) -> Tick | No
 
 
 def wrong(tick: Tick, item: SignedMessage, process: SignedMessage, spawned: Moment, slot: Moment) -> str:
-    """Return why this tick should not be in the log of its process; '' if it should. `slot` is where it
-    is."""
+    """Return why this tick should not be in the log of its process; '' if it is right. `spawned` and `slot`
+    are the moments of the spawn and of the tick's own slot."""
     try:
         cron = next((cron for cron in crons_of(process.tags).crons if cron.name == tick.cron), None)
     except ClientError:

@@ -1,9 +1,10 @@
-"""The operator's decisions about a process: the scheduler's signed word that it is stopped, or goes on. Pure.
+"""Decisions: items by which the operator, with the scheduler's key, states that a process is stopped or goes
+on. Pure.
 
-A node's operator holds the scheduler's key, and signs them with it (`aoray process stop`); they are not
-messages, have no slot, and change nothing that `aoray verify` looks at: what was ordered stays, and what
-waits keeps its order. The form is a statement's (`protocol.forms`), so no word of a stranger is taken for
-one.
+The operator of a computer holds the scheduler's key, and signs decisions with it (`aoray process stop`). They
+are not messages, have no slot, and change nothing that `aoray verify` checks: scheduled messages stay, and
+messages that wait keep their order. A decision has the form of a statement (`protocol.forms`), so no item
+with words of a stranger can be taken for one.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from aoray.protocol.ids import is_id
 from aoray.protocol.signatures.base import Signer
 from aoray.protocol.tags import Tag, first
 
-WORD = "Operator-Decision"  # the tag that says which
+WORD = "Operator-Decision"  # the tag with the decision: stop or resume
 DIGITS_MAX = 18  # of a number in a tag
 _HINT = "`aoray process stop` and `aoray process resume` make and sign decisions."
 
 
 class Decided(NamedTuple):
-    """The contents of a decision."""
+    """The contents of a decision: the process, and whether it is stopped."""
 
     process_id: str
     stopped: bool
@@ -31,7 +32,7 @@ class Decided(NamedTuple):
 
 
 def decision_item(signer: Signer, decided: Decided) -> DataItem:
-    """Sign the statement of a decision."""
+    """Make and sign a decision."""
     tags = (
         *AO,
         Tag("Type", "Process-Decision"),
@@ -45,13 +46,14 @@ def decision_item(signer: Signer, decided: Decided) -> DataItem:
 def decision_of(raw: bytes, operator: str) -> Decided:
     """Verify a signed decision of this operator (the scheduler's address), and return its contents.
 
-    MalformedInput if it has another form, BadSignature, ClientError if somebody else signed it.
+    Raises `MalformedInput` if the item has another form, `BadSignature`, or `ClientError` if somebody else
+    signed it.
     """
     item = parse(raw)
     verify(item)
     if item.address != operator:
         raise ClientError(
-            f"{item.address} signed this, and only the operator's key {operator} decides",
+            f"{item.address} signed this decision, which only the operator's key {operator} may",
             hint=f"{_HINT} Run it where the computer's keys are: --data or --keys.",
         )
     if why := departure(item, DECISION):

@@ -1,6 +1,7 @@
-"""Which engine (`vm/engines.py`) a process is bound to: the tag `Engine` of its spawn and of its assignment.
+"""The engine (`vm/engines.py`) to which a process is bound: the tag `Engine` of its spawn item and of its
+assignment. Pure.
 
-Pure data and pure functions. MalformedInput for a tag that names none.
+On failure: `MalformedInput` for a tag that does not name a version.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ DIGITS_MAX = 4
 
 
 def engine_asked(spawn: Tags) -> int:
-    """Return the version of the engine that a new process gets: the one that its spawn item asks for, or the
+    """Return the version of the engine for a new process: the one that its spawn item asks for, or the
     newest."""
     named = ao_tag(spawn, TAG)
     if named is None:
@@ -31,7 +32,8 @@ def engine_asked(spawn: Tags) -> int:
 
 
 def engine_named(assignment: Tags) -> int:
-    """Return the version of the engine that the assignment of nonce 0 binds its process to."""
+    """Return the version of the engine to which the assignment of nonce 0, with these tags, binds its
+    process."""
     named = all_of(assignment, TAG)
     version = version_of(named[0]) if named else BEFORE_VERSIONS
     if len(named) > 1 or version is None:
@@ -40,5 +42,5 @@ def engine_named(assignment: Tags) -> int:
 
 
 def version_of(text: str) -> int | None:
-    """Return the version that the value of a tag states; None if it is not a number."""
+    """Return the version in the value of a tag; None if it is not a number."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= DIGITS_MAX else None

@@ -1,16 +1,16 @@
-"""Forms: what a statement of a unit looks like, and the names that none but the protocol uses. Pure.
+"""Forms: the exact form that each statement of a unit has, and the tag names that belong to protocols. Pure.
 
-A unit states something under its own key: the scheduler that a message has a slot (assignment) and where it
-is (location), the compute unit what messages gave (attestation). The same keys sign items whose words others
-chose: ticks have the tags that a spawn asks for, pushed messages and spawns those of a guest's outbox. So a
-signature alone says nothing of who chose the words. What separates the two is the form: a statement has
-neither target nor anchor, the data of its form, and exactly the tags of its form, each once. Whoever reads a
-statement asks `departure` first.
+A unit makes statements under its own key: the scheduler states that a message has a slot (assignment) and
+where it can be reached (location), the compute unit states what messages resulted in (attestation). The same
+keys also sign items whose words others chose: ticks have the tags that a spawn asks for; pushed messages and
+spawns have those of a guest's outbox. So a signature alone does not show who chose the words. The form does:
+a statement has neither target nor anchor, the data of its form, and exactly the tags of its form, each once.
+Every reader of statements calls `departure` first.
 
-The words of others never have such a form: a tick has a target, no tag of a cron is without its prefix
+Items with the words of others never have such a form: a tick has a target, the tags of a cron have a prefix
 (protocol/cron.py), and what the messenger signs has `From-Process`, data, and a key of its own
-(`runtime/unit_keys` refuses one key for two units). `NAMES` are the tag names that protocols give a meaning
-to, in the only table of them; `folded` is how two spellings of a name are compared.
+(`runtime/unit_keys` refuses one key for two units). `NAMES` is the only table of the tag names to which
+protocols give a meaning; `folded` gives the spelling by which names are compared.
 """
 
 from __future__ import annotations
@@ -30,14 +30,13 @@ AO = (Tag("Data-Protocol", "ao"), Tag("Variant", "ao.TN.1"))
 
 
 class Form(NamedTuple):
-    """The form of one kind of statement: which tags it has, what their values must be, and which data it may
-    have."""
+    """The form of one kind of statement: its tags, their values, and its data."""
 
-    fixed: Mapping[str, str]  # tags that are there once, and what they say
-    once: frozenset[str]  # tags that are there once
-    optional: frozenset[str] = NO_TAGS  # tags that are there once or not at all
-    many: frozenset[str] = NO_TAGS  # tags that may be there more than once
-    data: tuple[bytes, ...] | None = NO_DATA  # the data that it may have; None for any
+    fixed: Mapping[str, str]  # tags that occur once, and their values
+    once: frozenset[str]  # tags that occur once, with any value
+    optional: frozenset[str] = NO_TAGS  # tags that occur once or not at all
+    many: frozenset[str] = NO_TAGS  # tags that may occur any number of times
+    data: tuple[bytes, ...] | None = NO_DATA  # the permitted data; None: any data
 
 
 def _form(
@@ -54,7 +53,7 @@ def _form(
 
 _SLOT = ("Process", "Epoch", "Nonce", "Hash-Chain", "Block-Height", "Timestamp")
 SPAWN_ASSIGNMENT = _form("Assignment", *_SLOT, optional=("Engine",))
-"""Of nonce 0, the process itself."""
+"""The form of the assignment of nonce 0, the process itself."""
 ASSIGNMENT = _form("Assignment", *_SLOT, "Message", many=("Exclude",))
 ATTESTATION = _form(
     "Attestation",
@@ -64,10 +63,10 @@ ATTESTATION = _form(
     Content_Type="application/json",
 )
 LOCATION = _form("Scheduler-Location", "Url", "Time-To-Live", "Compute-Unit", data=(b"", b" "))
-"""Its data was one space before there was a reason to sign it again (`runtime/publish`)."""
+"""The form of a location record. The data of a first record is one space (`runtime/publish`)."""
 DECISION = _form("Process-Decision", "Process", "Operator-Decision", "Timestamp")
 HAND_OVER = _form("Hand-Over", "Unit-Kind", "Successor", "Timestamp")
-"""Of a scheduler or a compute unit, by its old key (protocol/handovers.py)."""
+"""The form of a hand-over by the old key of a scheduler or a compute unit (protocol/handovers.py)."""
 STATEMENTS = {
     "decision": DECISION,
     "assignment of nonce 0": SPAWN_ASSIGNMENT,
@@ -76,11 +75,12 @@ STATEMENTS = {
     "location": LOCATION,
     "hand-over": HAND_OVER,
 }
-"""All that units state in items of their own."""
+"""All kinds of statements that units make."""
 
 
 def departure(item: DataItem, form: Form) -> str:
-    """Return how an item departs from a form, in words that follow its id; '' if it has the form."""
+    """Return how an item departs from a form, as a text that can follow the item's id ("has a target"); '' if
+    it does not."""
     if item.target:
         return "has a target"
     if item.anchor:
@@ -91,7 +91,7 @@ def departure(item: DataItem, form: Form) -> str:
 
 
 def tags_departure(tags: Tags, form: Form) -> str:
-    """Return how the tags of an item depart from a form, in the words of `departure`."""
+    """Return how the tags of an item depart from a form, as `departure` does."""
     counts = Counter(name for name, _ in tags)
     for name in sorted(form.fixed.keys() | form.once):
         if counts[name] != 1:
@@ -109,7 +109,7 @@ def tags_departure(tags: Tags, form: Form) -> str:
 
 
 RESERVED_TAGS = frozenset({"from-process", "from-module", "pushed-for", "from-nonce", "from-index"})
-"""Said by the messenger alone, of what it signs for a process; as `folded` spells them."""
+"""Tags that only the messenger sets, on what it signs for a process; spelled as by `folded`."""
 
 _TAGS_OF_STATEMENTS = {
     name.lower()
@@ -126,7 +126,7 @@ _TAGS_ELSEWHERE = {
     *("forwarded-by", "base-layer", "read-only", "scheduler-location", "scheduler-transfer"),
     *("block-hash", "block-timestamp", "base-hashpath", "commitment-device", "device", "bundled-in"),
 }
-"""Of AO's reference units and of AO-Core: nothing here reads them, others do."""
+"""Names that AO's reference units and AO-Core read, and that nothing here reads."""
 NAMES = frozenset().union(
     *(RESERVED_TAGS, _TAGS_OF_STATEMENTS, _TAGS_OF_SPAWNS, _TAGS_OF_CRONS),
     *(_TAGS_OF_MODULES, _TAGS_OF_BUNDLES, _TAGS_ELSEWHERE),
@@ -134,5 +134,5 @@ NAMES = frozenset().union(
 
 
 def folded(name: str) -> str:
-    """Return a tag's name as processes and gateways compare names: without case, and with dashes."""
+    """Return a tag's name as processes and gateways compare names: in lower case, and with dashes."""
     return name.casefold().replace("_", "-")

@@ -1,21 +1,21 @@
-"""Hand-overs: a unit's signed word that from some time on another key signs in its place. Pure.
+"""Hand-overs: items by which a unit states that from some time on another key signs in its place. Pure.
 
-A process names its scheduler once, in its spawn, and a scheduler its compute units; so a key could never be
-changed, were it not for this statement, which the old key signs:
+A process names its scheduler once, in its spawn item, and a scheduler names its compute units. So a key could
+never be changed without this statement, which the old key signs:
 
     Data-Protocol: ao, Variant: ao.TN.1, Type: Hand-Over,
     Unit-Kind: scheduler | compute, Successor: <address>, Timestamp: <milliseconds>
 
-with neither target, anchor nor data. What the old key signs of slots with a later timestamp than this counts
-no more, and what the new one signs counts for no slot up to it (of attestations: for them too, as they come
-late). Timestamps of a process rise, so it never goes back. An address hands a unit over once: of several such
-statements the one that Arweave had first counts, so whoever steals an old key can't take the place of its
-successor. `Line` is who signs when.
+It has neither target, anchor nor data. Signatures of the old key do not count for slots with a later
+timestamp. Those of the new key do not count for slots up to it (except attestations, which come late).
+Timestamps of a process rise, so the order of keys never goes back. An address hands over once: of several
+such statements the one that Arweave had first counts, so whoever steals an old key can't replace its
+successor. A `Line` says who signs when.
 
-What Arweave had before it had the hand-over counts as it did then, whatever time the hand-over says: nobody
-takes back what it signed by handing over and dating that back (`counts`).
+What Arweave had before it had the hand-over still counts, whatever time the hand-over states: nobody can
+revoke their signatures with a hand-over that is dated back (`counts`).
 
-On failure: `hand_over_of` gives None for what has not exactly this form.
+On failure: `hand_over_of` returns None for an item that does not have exactly this form.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ class HandOver(NamedTuple):
     """The contents of a hand-over."""
 
     unit: str
-    address: str  # who hands over
+    address: str  # the address that hands over
     successor: str
-    ms: int  # the last timestamp of its own
+    ms: int  # the last timestamp at which its signature counts
 
 
 class Tenure(NamedTuple):
-    """An address, the last timestamp at which its signature counts, and the block of Arweave that has its
-    hand-over."""
+    """An address, the last timestamp (ms) at which its signature counts, and the height of the block that has
+    its hand-over."""
 
     address: str
     until_ms: int = NEVER
@@ -55,17 +55,17 @@ class Tenure(NamedTuple):
 
 
 Line = tuple[Tenure, ...]
-"""Who signs one after another, the first one first; the last one has no end."""
+"""The addresses of a unit, in the order in which they sign; the last tenure has no end."""
 
 
 def hand_over(signer: Signer, unit: Unit, successor: str, ms: int) -> DataItem:
-    """Sign the statement of a hand-over. Ed25519 signs the same bytes each time."""
+    """Make and sign a hand-over. An Ed25519 key makes the same item each time."""
     own = Tag("Unit-Kind", unit), Tag("Successor", successor), Tag("Timestamp", str(ms))
     return build(signer, tags=(*AO, Tag("Type", TYPE), *own))
 
 
 def hand_over_of(item: DataItem) -> HandOver | None:
-    """Return the contents of a (verified) item, if it is a hand-over."""
+    """Return the contents of a verified item; None if it is not a hand-over."""
     if departure(item, HAND_OVER):
         return None
     unit, successor, ms = (first(item.tags, name, "") for name in ("Unit-Kind", "Successor", "Timestamp"))
@@ -76,10 +76,9 @@ def hand_over_of(item: DataItem) -> HandOver | None:
 
 
 def followed(line: Line, said: HandOver, block: int = NEVER) -> Line:
-    """Return the line after its last address handed over, in the block of Arweave that has the hand-over.
-
-    The line stays as it is if the successor was in it before, or if the hand-over is earlier than the last.
-    """
+    """Return the line after this hand-over, which is in the block with this height. The line stays as it is
+    if its last address did not sign the hand-over, if the successor was in it before, or if the time is
+    earlier than that of the last hand-over."""
     last, before = line[-1], line[-2].until_ms if len(line) > 1 else -1
     if said.address != last.address or said.ms < before or said.successor in addresses(line):
         return line
@@ -97,12 +96,13 @@ def at(line: Line, ms: int) -> str:
 
 
 def counts(line: Line, address: str, ms: int, block: int) -> bool:
-    """Return whether a signature by an address, with this timestamp and in this block of Arweave, counts."""
+    """Return whether a signature by an address counts: at this timestamp (ms), or in a block before that of
+    its hand-over."""
     return address == at(line, ms) or any(
         tenure.address == address and block < tenure.block for tenure in line[:-1]
     )
 
 
 def rank(line: Line, address: str) -> int:
-    """Return the place of an address in a line, from 0; -1 if it is not in the line."""
-    return next((place for place, tenure in enumerate(line) if tenure.address == address), -1)
+    """Return the index of an address in a line; -1 if it is not in the line."""
+    return next((index for index, tenure in enumerate(line) if tenure.address == address), -1)

@@ -1,8 +1,8 @@
-"""Ids and other bytes as text: base64url without padding, one spelling for each value.
+"""Ids and other bytes as text: base64url without padding, with one spelling for each value.
 
-Every id of AO and Arweave is 32 bytes, written as 43 characters. A second spelling of the same bytes
-(padding, stray characters, unused bits of the last character set) is refused, so that ids can be
-compared and looked up as text.
+Every id of AO and Arweave is 32 bytes, written as 43 characters. Other spellings of the same bytes (padding,
+stray characters, unused bits in the last character) are refused, so that ids can be compared and looked up as
+text.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def b64url_decode(text: str, *, field: str = "body") -> bytes:
         value = urlsafe_b64decode(text + "=" * (-len(text) % 4))
     except (ValueError, binascii.Error):
         value = b""
-    if b64url_encode(value) != text:  # the decoder skips what it does not know; the way back shows it
+    if b64url_encode(value) != text:  # the decoder skips unknown characters, so the result is compared
         raise MalformedInput(f"{field} is not base64url without padding", field=field, hint=B64_HINT)
     return value
 

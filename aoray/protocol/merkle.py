@@ -1,14 +1,15 @@
-"""How Arweave cuts the data of a transaction into chunks, and proves each of them (transactions of format 2).
+"""How Arweave divides the data of a transaction into chunks, and proves each chunk (transactions of format
+2). Pure.
 
-Chunks have at most 256 KiB, and at least 32 KiB where there is more than one: a rest that would be smaller is
-shared out between the last two. Their hashes are the leaves of a binary Merkle tree, whose root (the *data
-root*) the transaction signs. A chunk goes to a node with its *data path*, from the root down to its leaf: so
-a node keeps it only as what was signed, at the place where it belongs.
+Chunks have at most 256 KiB, and at least 32 KiB if there is more than one: a smaller rest is divided between
+the last two. Their hashes are the leaves of a binary Merkle tree, whose root (the *data root*) the
+transaction signs. A chunk is sent to a node with its *data path* from the root to its leaf, so the node keeps
+only chunks of signed data, at their offsets.
 
     leaf    H(H(H(chunk)) | H(end))
     branch  H(H(left) | H(right) | H(end of left))      H is SHA-256, numbers have 32 bytes, big-endian
 
-Data whose length is a multiple of 256 KiB ends with a leaf of no bytes, which is never sent. Pure.
+Data whose length is a multiple of 256 KiB ends with a leaf of no bytes, which is never sent.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ LEAF_BYTES = HASH_BYTES + NUMBER_BYTES
 
 
 class Chunk(NamedTuple):
-    """The position of a chunk in the data, and its proof."""
+    """The start and end of a chunk in the data, and its proof."""
 
     start: int
     end: int
@@ -36,7 +37,7 @@ class Chunk(NamedTuple):
 class _Node(NamedTuple):
     id: bytes
     end: int
-    paths: list[bytes]  # of the leaves below it, from it down
+    paths: list[bytes]  # the data paths of the leaves below, from this node down
 
 
 def spans(size: int) -> Iterator[tuple[int, int]]:
@@ -63,8 +64,8 @@ def chunked(data: bytes) -> tuple[bytes, list[Chunk]]:
 
 
 def proven(root: bytes, size: int, path: bytes, chunk: bytes) -> int | None:
-    """Return where the chunk begins in the data of that root and size, or None if its data path does not
-    prove it."""
+    """Return the offset of a chunk in the data with this root and size; None if its data path does not prove
+    it."""
     start, end = 0, size
     while len(path) > LEAF_BYTES:
         left, right, split = path[:HASH_BYTES], path[HASH_BYTES : 2 * HASH_BYTES], path[2 * HASH_BYTES :]

@@ -1,4 +1,4 @@
-"""What a module is, as a process sees it."""
+"""The description of a module that its processes see, and the tags of a module item."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from aoray.protocol.tags import Tag, Tags
 
 
 class ModuleInfo(NamedTuple):
-    """What a process learns about its module."""
+    """What a process can learn about its module: id, owner (an address), and tags."""
 
     id: str
     owner: str

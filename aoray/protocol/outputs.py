@@ -1,4 +1,4 @@
-"""What of a message and of a result is for people, and what is for AO's own use."""
+"""The parts of a message and of a result that are meant for people."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 import orjson
 
 WIRING = {"Data-Protocol", "Variant", "Type", "Reference", "Action", "Module", "Scheduler", "Authority"}
-"""Tags of what is sent that say nothing to a person, or are said elsewhere."""
+"""Tags of messages that tell a person nothing, or that are shown elsewhere."""
 PROMPT = {"prompt", "print", "test"}
-"""What modules put beside their output for a shell."""
+"""Fields beside the output that modules set for a shell."""
 
 
 def output_of(found: Mapping[str, Any]) -> str:
-    """Return the output of a result as text, in whichever shape its module gives it: `Output` is the text, or
-    has it as `data` or as `data.output`. What is not text is shown as JSON."""
+    """Return the output of a result as text. Modules give `Output` as the text, or with the text in `data` or
+    `data.output`; anything that is not text is shown as JSON."""
     said = found.get("Output")
     if isinstance(said, dict):
         said = said["data"] if "data" in said else without(said, PROMPT)
@@ -27,4 +27,5 @@ def output_of(found: Mapping[str, Any]) -> str:
 
 
 def without(fields: Mapping[str, Any], names: Collection[str]) -> dict[str, Any] | None:
+    """Return the fields without these names; None if no field is left."""
     return {name: value for name, value in fields.items() if name not in names} or None

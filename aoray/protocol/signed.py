@@ -1,15 +1,15 @@
-"""Signed messages, whatever they are signed in: `parse` and `verify` by the envelope's name.
+"""Signed messages in any envelope: `parse` and `verify` by the envelope's name.
 
-An envelope is the form of the bytes that a wallet signs: here that of ANS-104. A log entry keeps its
-envelope's name beside the message's bytes, so whoever reads the log parses it by `parse(raw, envelope)` and
-asks no more of it than a `SignedMessage` has. What is an ANS-104 item by its place (a request's body, what
-Arweave holds, what a unit signs) is parsed with the name `ANS104`, and gives a `DataItem`.
+An envelope is the form of the bytes that a wallet signs; the one here is ANS-104. A log entry has the name of
+its envelope beside the message's bytes, so readers of the log call `parse(raw, envelope)` and use only what a
+`SignedMessage` has. Where only an ANS-104 item can be (the body of a request, items on Arweave, statements of
+units), the name is `ANS104` and the result a `DataItem`.
 
-To add one: a folder in `protocol/` with `parse` and `verify`, whose messages are `SignedMessage`s, and a line
-in `ENVELOPES`. A message that is not in ANS-104 is not part of the bundles that go to Arweave, which hold
+To add an envelope: a folder in `protocol/` with `parse` and `verify`, whose messages are `SignedMessage`s,
+and a line in `ENVELOPES`. A message in another envelope is not in the bundles that go to Arweave, which hold
 data items; its assignment is.
 
-On failure: `MalformedInput` names the part of the message at fault, or an envelope that there is not;
+On failure: `MalformedInput` names the part of the message at fault, or says that the envelope is unknown;
 `BadSignature`.
 """
 
@@ -28,71 +28,77 @@ ANS104: Final = items.ENVELOPE
 
 
 class SignedMessage(Protocol):
-    """A message that was parsed; all it says is a claim until `verify`."""
+    """A parsed message. Everything in it is a claim until `verify`."""
 
     @property
     def envelope(self) -> str:
-        """The name of its envelope."""
+        """The name of the message's envelope."""
 
     @property
-    def id(self) -> str: ...
+    def id(self) -> str:
+        """The message's id."""
 
     @property
     def owner(self) -> bytes:
-        """The public key that signed it."""
+        """The public key of the signer."""
 
     @property
     def owner_key(self) -> str:
-        """The public key as base64url."""
+        """The public key of the signer, in base64url."""
 
     @property
     def address(self) -> str:
-        """The owner's address."""
+        """The address of the signer."""
 
     @property
-    def signature(self) -> bytes: ...
+    def signature(self) -> bytes:
+        """The bytes of the signature."""
 
     @property
     def target(self) -> bytes:
-        """The 32 bytes of the id of what it is for; none if it is for nothing."""
+        """The 32 bytes of the target's id; empty if there is no target."""
 
     @property
     def target_id(self) -> str:
-        """The target as text, "" if there is none."""
+        """The target's id; '' if there is none."""
 
     @property
-    def anchor(self) -> bytes: ...
+    def anchor(self) -> bytes:
+        """The anchor's 32 bytes; empty if there is none."""
 
     @property
-    def tags(self) -> Tags: ...
+    def tags(self) -> Tags:
+        """The tags, in order."""
 
     @property
     def has_plain_tags(self) -> bool:
-        """Whether the message can be rebuilt, as it was signed, from its tags as JSON."""
+        """Whether the signed bytes can be rebuilt from the tags as JSON."""
 
     @property
-    def data(self) -> bytes: ...
+    def data(self) -> bytes:
+        """The data."""
 
     @property
     def raw(self) -> bytes:
-        """The bytes that `parse` took."""
+        """The bytes that were parsed."""
 
 
 class Parse(Protocol):
-    """Takes a message apart; `TooLarge` beyond `bytes_max`, `MalformedInput` names the part at fault."""
+    """Parses a message. Raises `TooLarge` beyond `bytes_max`, and `MalformedInput` that names the part at
+    fault."""
 
     def __call__(self, raw: bytes, *, bytes_max: int = ...) -> SignedMessage: ...
 
 
 class Envelope(NamedTuple):
-    """What the folder of an envelope offers. `verify` raises `BadSignature` for a message of its `parse`."""
+    """The functions of an envelope. `verify` raises `BadSignature` for a message from its `parse`."""
 
     parse: Parse
     verify: Callable[[Any], None]
 
 
 class SignedBytes(NamedTuple):
-    """A message as it is kept and sent on: its bytes, and the name of its envelope."""
+    """The bytes of a message, and the name of its envelope."""
 
     raw: bytes
     envelope: str = ANS104
@@ -108,7 +114,7 @@ def parse(raw: bytes, envelope: Literal["ans104"], *, bytes_max: int = ...) -> D
 @overload
 def parse(raw: bytes, envelope: str, *, bytes_max: int = ...) -> SignedMessage: ...
 def parse(raw: bytes, envelope: str, *, bytes_max: int = ITEM_BYTES_MAX) -> SignedMessage:
-    """Take the bytes of a message apart, as its envelope says; see `Parse`."""
+    """Parse the bytes of a message in this envelope. Raises `MalformedInput` or `TooLarge`."""
     return _envelope(envelope).parse(raw, bytes_max=bytes_max)
 
 

@@ -1,8 +1,8 @@
-"""Tags: ordered pairs of texts, duplicates and letter case kept; as Avro or as JSON.
+"""Tags: ordered pairs of texts that keep duplicates and letter case, encoded as Avro or as JSON.
 
-Tags come from anyone. Decoding believes no count and no length, keeps every bound of `limits.py`, and
-refuses what could not be carried on as JSON (bytes that are not UTF-8). A data item's tags are never
-decoded and encoded again: the signature covers the Avro bytes as they came.
+Tags come from strangers. Decoding checks every count and length, enforces the bounds of `limits.py`, and
+refuses what JSON can't represent (bytes that are not UTF-8). The tags of a data item are never decoded and
+encoded again, since the signature covers the received Avro bytes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _AVRO_HINT = "Tags are an Avro array of records of two strings, name and value (
 
 
 class Tag(NamedTuple):
-    """One tag; a name may occur more than once among the tags of an item."""
+    """One tag. A name may occur more than once among the tags of an item."""
 
     name: str
     value: str
@@ -33,7 +33,7 @@ def first(tags: Sequence[Tag], name: str) -> str | None: ...
 @overload
 def first(tags: Sequence[Tag], name: str, default: str) -> str: ...
 def first(tags: Sequence[Tag], name: str, default: str | None = None) -> str | None:
-    """Return the value of the first tag of that name."""
+    """Return the value of the first tag with this name, or `default`."""
     for tag in tags:
         if tag[0] == name:
             return tag[1]
@@ -41,7 +41,7 @@ def first(tags: Sequence[Tag], name: str, default: str | None = None) -> str | N
 
 
 def all_of(tags: Sequence[Tag], name: str) -> list[str]:
-    """Return the values of all tags of that name, in order."""
+    """Return the values of all tags with this name, in order."""
     return [tag.value for tag in tags if tag.name == name]
 
 
@@ -50,9 +50,9 @@ def ao_tag(tags: Sequence[Tag], name: str) -> str | None: ...
 @overload
 def ao_tag(tags: Sequence[Tag], name: str, default: str) -> str: ...
 def ao_tag(tags: Sequence[Tag], name: str, default: str | None = None) -> str | None:
-    """Return the value of a protocol tag (`Type`, `Variant`…): that of the ao section, else the first of all.
+    """Return the value of a protocol tag (`Type`, `Variant`, …): from the ao section, else the first of all.
 
-    Users' own tags may have a protocol tag's name; clients put the protocol's behind `Data-Protocol=ao`.
+    A user's own tag may have the name of a protocol tag; clients put protocol tags after `Data-Protocol=ao`.
     """
     value = first(_ao_section(tags), name)
     if value is None:
@@ -61,7 +61,7 @@ def ao_tag(tags: Sequence[Tag], name: str, default: str | None = None) -> str | 
 
 
 def _ao_section(tags: Sequence[Tag]) -> Sequence[Tag]:
-    """The tags from `Data-Protocol=ao` up to another `Data-Protocol`."""
+    """Return the tags from `Data-Protocol=ao` up to another `Data-Protocol`."""
     start = next((at for at, tag in enumerate(tags) if tag == ("Data-Protocol", "ao")), len(tags))
     for at in range(start + 1, len(tags)):
         if tags[at][0] == "Data-Protocol" and tags[at][1] != "ao":
@@ -91,8 +91,8 @@ def _tag_of(value: object, field: str) -> Tag:
 
 
 def encode_tags(tags: Sequence[Tag]) -> bytes:
-    """Encode tags as the Avro array of a data item (ANS-104); no tags give no bytes. Bounds as in
-    `decode_tags`."""
+    """Encode tags as the Avro array of a data item (ANS-104); no tags give no bytes. Raises `TooLarge` beyond
+    the bounds of `limits.py`."""
     if not tags:
         return b""
     if len(tags) > TAGS_MAX:
@@ -110,7 +110,7 @@ def encode_tags(tags: Sequence[Tag]) -> bytes:
 def _text(text: str, bytes_max: int, what: str) -> tuple[bytes, bytes]:
     try:
         value = text.encode()
-    except UnicodeEncodeError as error:  # a lone surrogate, which JSON can spell
+    except UnicodeEncodeError as error:  # a lone surrogate, which JSON allows
         raise MalformedInput(f"the {what} of a tag is not text", field="tags") from error
     if len(value) > bytes_max:
         raise TooLarge(f"the {what} of a tag has at most {bytes_max} bytes", field="tags")
@@ -118,7 +118,7 @@ def _text(text: str, bytes_max: int, what: str) -> tuple[bytes, bytes]:
 
 
 def _varint(number: int) -> bytes:
-    """A count or length (never negative) as Avro's zig-zag variable-length integer."""
+    """Return a count or length (never negative) as Avro's zig-zag variable-length integer."""
     rest, out = number << 1, bytearray()
     while rest > 0x7F:
         out.append(rest & 0x7F | 0x80)
@@ -143,12 +143,12 @@ def decode_tags(encoded: bytes) -> Tags:
 
 
 def _decode(encoded: bytes) -> Tags:
-    """Avro's blocks up to the empty one, which must be the end."""
+    """Decode Avro's blocks up to the empty block, which must end the bytes."""
     tags: list[Tag] = []
     count, at = _read_varint(encoded, 0)
     while count:
         end = -1
-        if count < 0:  # such a block says how many bytes it takes
+        if count < 0:  # such a block states its size in bytes
             size, at = _read_varint(encoded, at)
             count, end = -count, at + size
         if len(tags) + count > TAGS_MAX:

@@ -1,10 +1,10 @@
-"""Arweave's own transactions (layer 1, format 2), which carry data, or move AR, or both: made, signed,
-verified, and as JSON for `POST /tx`.
+"""Arweave's own transactions (layer 1, format 2), which carry data, transfer AR, or both: to make, sign and
+verify them, and their JSON for `POST /tx`. Pure.
 
-The signature is RSA-PSS over the deep hash of all the fields, with the data by its Merkle root; the id is
+The signature is RSA-PSS over the deep hash of all fields, with the data as its Merkle root; the id is the
 SHA-256 of the signature. The *anchor* (`last_tx`: the id of a recent block) bounds the time in which a
-transaction can be mined, so what is too old will never be, and may be made again. Pure: prices and anchors
-come from whoever asks the node.
+transaction can be mined, so one that is too old will never be mined and may be made again. The caller asks a
+node for prices and anchors.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from aoray.protocol.signatures.base import ARWEAVE, address_of
 from aoray.protocol.signatures.registry import verifies
 from aoray.protocol.tags import Tag, Tags
 
-RSA_BYTES = 512  # of a modulus, and of a signature
+RSA_BYTES = 512  # the size of a modulus, and of a signature
 BLOCK_ID_BYTES = 48
-DIGITS_MAX = 20  # all winston that there can ever be have 20
+DIGITS_MAX = 20  # the total supply in winston has 20 digits
 
 
 class Transaction(NamedTuple):
@@ -48,6 +48,7 @@ class Transaction(NamedTuple):
 
     @property
     def id(self) -> str:
+        """The id: the SHA-256 of the signature, in base64url."""
         return b64url_encode(sha256(self.signature).digest())
 
     @property
@@ -72,9 +73,10 @@ def sign(
     target: str = "",
     quantity: int = 0,
 ) -> Transaction:
-    """Make and sign a transaction that carries this data.
+    """Make and sign a transaction that carries this data. `reward` and `quantity` are in winston; `anchor` is
+    the id of a recent block.
 
-    PSS is salted, so signing the same again gives another signature, and another id.
+    PSS is salted, so signing the same again gives another signature and another id.
     """
     root = chunked(data)[0] if data else b""
     last_tx = b64url_decode(anchor, field="anchor")
@@ -92,13 +94,13 @@ def sign(
 
 
 def verify(transaction: Transaction) -> None:
-    """Check that the owner signed the transaction. Raises `BadSignature` if not."""
+    """Raise `BadSignature` unless the owner signed the transaction."""
     if not verifies(ARWEAVE, transaction.owner, _signed(transaction), transaction.signature):
         raise BadSignature("the signature of the transaction does not verify", id=transaction.id)
 
 
 def _signed(transaction: Transaction) -> bytes:
-    """What its signature is of."""
+    """Return the bytes that the signature covers."""
     owner, anchor, tags, reward, size, root, _, target, quantity = transaction
     pairs = [[tag.name.encode(), tag.value.encode()] for tag in tags]
     money = [target, b"%d" % quantity, b"%d" % reward]
@@ -111,12 +113,13 @@ def raw_of(transaction: Transaction, data: bytes) -> bytes:
 
 
 def is_raw(raw: bytes) -> bool:
-    """Return whether bytes are those of a transaction; the bytes of a data item begin otherwise."""
+    """Return whether these are the bytes of a transaction; those of a data item never start like it."""
     return raw.startswith(b"{")
 
 
 def signed_item(raw: bytes) -> DataItem:
-    """Verify the data item, or the transaction in the form of one, that these bytes are, and return it."""
+    """Verify a data item, or a transaction with its data (`raw_of`), and return it as a data item. Raises
+    `BadSignature`, `MalformedInput` or `TooLarge`."""
     if not is_raw(raw):
         item = parse(raw, bytes_max=UPLOAD_BYTES_MAX)
         verify_item(item)
@@ -133,7 +136,8 @@ def signed_item(raw: bytes) -> DataItem:
 
 
 def to_json(transaction: Transaction, data: bytes = b"") -> dict[str, Any]:
-    """Return the JSON that `POST /tx` takes. Data of one chunk goes with it, longer data as `chunks`."""
+    """Return the JSON that `POST /tx` takes. Data of one chunk can be sent with it, longer data as
+    `chunks_json`."""
     owner, anchor, tags, reward, size, root, signature, target, quantity = transaction
     return {
         "format": 2,
@@ -155,7 +159,8 @@ def to_json(transaction: Transaction, data: bytes = b"") -> dict[str, Any]:
 
 
 def from_json(found: Mapping[str, Any]) -> Transaction:
-    """Read the transaction of such JSON. Raises `MalformedInput` naming the field at fault."""
+    """Read a transaction from the JSON of `POST /tx`. Raises `MalformedInput` that names the field at
+    fault."""
     if not isinstance(found, Mapping) or found.get("format") != 2:
         raise MalformedInput(
             "the transaction is not of format 2",

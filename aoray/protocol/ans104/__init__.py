@@ -1,1 +1,1 @@
-"""Data items of ANS-104: alone, in bundles, and the hash that is signed."""
+"""Data items of ANS-104: alone and in bundles, and the deep hash that is signed."""

@@ -2,9 +2,9 @@
 
     count (32 bytes) | for each item: size (32 bytes), id (32 bytes) | the items
 
-numbers little-endian. `unpack` believes neither the count nor a size: the header must fit what follows
-exactly, and each id must be its item's. It does not verify signatures. `offsets` reads the header alone, for
-whoever wants some of many items: there an id is a claim.
+Numbers are little-endian. `unpack` checks the count and every size: the header must fit exactly what follows,
+and each id must be that of its item. It does not verify signatures. `offsets` reads only the header, for
+callers that need a few of many items; its ids are claims.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _ENTRY_BYTES = 2 * _NUMBER_BYTES
 
 
 def pack(items: Sequence[DataItem]) -> bytes:
-    """Return the bytes of a bundle of these items. Raises `TooLarge` beyond the bounds that `unpack`
-    enforces."""
+    """Return the bytes of a bundle of these items. Raises `TooLarge` beyond the bounds of `unpack`."""
     return pack_raw([item.raw for item in items])
 
 
 def pack_raw(items: Sequence[bytes]) -> bytes:
-    """Return the bytes of a bundle of raw items that were parsed before. Raises what `pack` raises."""
+    """Return the bytes of a bundle of raw items, which must have been parsed before. Raises what `pack`
+    raises."""
     if len(items) > BUNDLE_ITEMS_MAX:
         raise TooLarge(f"a bundle has at most {BUNDLE_ITEMS_MAX} items", field="count")
     heads = b"".join(_number(len(raw)) + id_of(raw) for raw in items)
@@ -45,7 +45,7 @@ def _number(value: int) -> bytes:
 
 
 def unpack(bundle: bytes) -> list[DataItem]:
-    """Parse the items of a bundle (ANS-104). Raises `MalformedInput` or `TooLarge` naming the field
+    """Parse the items of a bundle. Raises `MalformedInput` or `TooLarge` that names the field
     (`items[3].owner`)."""
     count, start = _header(bundle)
     items = []
@@ -57,7 +57,7 @@ def unpack(bundle: bytes) -> list[DataItem]:
 
 
 def offsets(bundle: bytes) -> dict[str, tuple[int, int]]:
-    """Return where each item begins and ends, by the id that the header states. Raises `MalformedInput` or
+    """Return where each item starts and ends, by the id that the header states. Raises `MalformedInput` or
     `TooLarge`."""
     count, start = _header(bundle)
     found = {}
@@ -71,7 +71,7 @@ def offsets(bundle: bytes) -> dict[str, tuple[int, int]]:
 
 
 def _header(bundle: bytes) -> tuple[int, int]:
-    """How many items there are, and where the first begins."""
+    """Return the number of items, and where the first starts."""
     if len(bundle) > BUNDLE_BYTES_MAX:
         raise TooLarge(f"a bundle has at most {BUNDLE_BYTES_MAX} bytes", field="body")
     count = int.from_bytes(bundle[:_NUMBER_BYTES], "little")
@@ -89,7 +89,7 @@ def _check_end(bundle: bytes, end: int) -> None:
 
 
 def _size(bundle: bytes, n: int, start: int) -> int:
-    """The size of the bundle's n-th item, which starts at `start`."""
+    """Return the size of the bundle's n-th item, which starts at `start`."""
     head = _NUMBER_BYTES + n * _ENTRY_BYTES
     size = int.from_bytes(bundle[head : head + _NUMBER_BYTES], "little")
     if size > len(bundle) - start:
@@ -98,7 +98,7 @@ def _size(bundle: bytes, n: int, start: int) -> int:
 
 
 def _item(bundle: bytes, n: int, start: int) -> tuple[DataItem, int]:
-    """The bundle's n-th item, which starts at `start`, and where it ends."""
+    """Return the bundle's n-th item, which starts at `start`, and where it ends."""
     head, size = _NUMBER_BYTES + n * _ENTRY_BYTES, _size(bundle, n, start)
     try:
         item = parse(bundle[start : start + size], bytes_max=BUNDLE_BYTES_MAX)

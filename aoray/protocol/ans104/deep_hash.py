@@ -1,7 +1,8 @@
-"""Arweave's deep hash: SHA-384 over a tree of byte strings and lists, no two trees alike.
+"""Arweave's deep hash: SHA-384 over a tree of byte strings and lists, such that different trees have
+different hashes.
 
-A blob is `H(H("blob" + length) + H(bytes))`; a list starts from `H("list" + length)` and folds in each
-element. It is what data items (`items.py`) and Arweave transactions sign.
+A blob hashes to `H(H("blob" + length) + H(bytes))`; a list starts with `H("list" + length)` and adds each
+element in turn. Data items (`items.py`) and Arweave transactions sign this hash.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ DeepChunk = bytes | Sequence["DeepChunk"]
 
 
 def deep_hash(chunk: DeepChunk) -> bytes:
-    """Return the deep hash (ANS-104) of a tree that this program built; its depth is not bounded here."""
+    """Return the deep hash (ANS-104) of a tree. The caller bounds the depth of the tree."""
     if isinstance(chunk, bytes):
         return blob_hash(chunk)
     return fold(list_start(len(chunk)), [deep_hash(each) for each in chunk])
@@ -25,12 +26,12 @@ def blob_hash(blob: bytes) -> bytes:
 
 
 def list_start(length: int) -> bytes:
-    """Return the state in which the fold of a list of `length` elements begins."""
+    """Return the hash with which a list of `length` elements starts."""
     return sha384(b"list%d" % length).digest()
 
 
 def fold(state: bytes, hashes: Sequence[bytes]) -> bytes:
-    """Return the state of a list's fold after the hashes of these elements."""
+    """Return the hash of a list after these elements are added to `state`."""
     for each in hashes:
         state = sha384(state + each).digest()
     return state

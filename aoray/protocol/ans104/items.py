@@ -1,15 +1,15 @@
-"""Data items (ANS-104): the signed unit of everything that travels; parse, verify, build.
+"""Data items (ANS-104), the signed form of everything that travels: to parse, verify and build them.
 
     signature type u16 | signature | owner | target flag (+32) | anchor flag (+32)
     | tags u64 | tag bytes u64 | tags | data
 
-all little-endian. The signature covers the deep hash of everything else, the tags as the bytes that
-came; the id is SHA-256 of the signature. The gateway parses and verifies what people post; the messenger
-and the scheduler build.
+Numbers are little-endian. The signature covers the deep hash of everything else, with the tags as the
+received bytes; the id is the SHA-256 of the signature. The gateway parses and verifies what people post; the
+messenger and the scheduler build items.
 
-`parse` believes no length: it gives a DataItem whose parts fit exactly, or MalformedInput that names the
-part. It does not verify: an unverified item's owner is a claim. A DataItem is its raw bytes, and pickles
-as them.
+`parse` checks every length: it returns a DataItem whose parts fit exactly, or raises MalformedInput that
+names the part. It does not verify the signature, so until `verify` the owner is a claim. A DataItem pickles
+as its raw bytes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from aoray.protocol.signatures.base import ED25519, Signer, address_of
 from aoray.protocol.signatures.registry import SCHEMES, flaw, scheme_of, verifies
 from aoray.protocol.tags import Tag, Tags, decode_tags, encode_tags
 
-ENVELOPE: Final = "ans104"  # its name (aoray.protocol.signed)
+ENVELOPE: Final = "ans104"  # the name of this envelope (aoray.protocol.signed)
 ANCHOR_BYTES = 32
 _HINT = "Send the bytes of one signed data item (ANS-104)."
 _EMPTY_HASH = blob_hash(b"")
@@ -36,8 +36,8 @@ _EMPTY_HASH = blob_hash(b"")
 
 @dataclass(frozen=True, slots=True)
 class DataItem:
-    """A data item (ANS-104), taken apart; only `parse`, `build` and `rebuild` make one, so that `raw` and the
-    parts agree."""
+    """A parsed data item (ANS-104). Only `parse`, `build` and `rebuild` make one, so `raw` and the parts
+    agree."""
 
     signature_type: int
     signature: bytes = field(repr=False)
@@ -51,34 +51,34 @@ class DataItem:
 
     @property
     def envelope(self) -> str:
-        """The name of its envelope."""
+        """The name of the item's envelope."""
         return ENVELOPE
 
     @property
     def address(self) -> str:
-        """The owner's address (a claim until `verify`)."""
+        """The address of the owner (a claim until `verify`)."""
         return address_of(self.signature_type, self.owner)
 
     @property
     def target_id(self) -> str:
-        """The target as text; "" if there is none."""
+        """The target's id; '' if there is none."""
         return b64url_encode(self.target)
 
     @property
     def owner_key(self) -> str:
-        """The owner's public key, as base64url."""
+        """The owner's public key, in base64url."""
         return b64url_encode(self.owner)
 
     @property
     def tag_bytes(self) -> bytes:
-        """The tags as the Avro bytes that were received, which the signature covers."""
+        """The received Avro bytes of the tags, which the signature covers."""
         head = 2 + len(self.signature) + len(self.owner) + 2 + len(self.target) + len(self.anchor) + 16
         return self.raw[head : len(self.raw) - len(self.data)]
 
     @property
     def has_plain_tags(self) -> bool:
-        """Whether its tags are one block of Avro, as wallets write them: gateways give tags as JSON, and who
-        verifies the item by that has to write the bytes that were signed."""
+        """Whether the tags are one block of Avro, as wallets write them. Only then can a verifier, who gets
+        the tags from a gateway as JSON, rebuild the signed bytes."""
         return encode_tags(self.tags) == self.tag_bytes
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -86,9 +86,9 @@ class DataItem:
 
 
 def parse(raw: bytes, *, bytes_max: int = ITEM_BYTES_MAX) -> DataItem:
-    """Take the bytes of an item apart, without verifying its signature.
+    """Parse the bytes of an item, without verifying its signature.
 
-    Raises `MalformedInput` naming the part at fault, and `TooLarge` if there are more than `bytes_max` bytes.
+    Raises `MalformedInput` that names the part at fault, or `TooLarge` beyond `bytes_max`.
     """
     if len(raw) > bytes_max:
         raise TooLarge(
@@ -121,7 +121,7 @@ def _take(raw: bytes, at: int, size: int, name: str) -> bytes:
 
 
 def _optional(raw: bytes, at: int, name: str) -> tuple[bytes, int]:
-    """A target or an anchor: a flag, then 32 bytes if it is 1; and where it ends."""
+    """Return a target or an anchor, and where it ends: a flag, then 32 bytes if the flag is 1."""
     flag = _take(raw, at, 1, name)[0]
     if flag == 0:
         return b"", at + 1
@@ -131,16 +131,16 @@ def _optional(raw: bytes, at: int, name: str) -> tuple[bytes, int]:
 
 
 def id_of(raw: bytes) -> bytes:
-    """Return the 32 bytes of the id of an item that was parsed before, without parsing it again."""
+    """Return the 32 bytes of the id of a raw item, which must have been parsed before."""
     size = scheme_of(int.from_bytes(raw[:2], "little")).signature_bytes
     return sha256(raw[2 : 2 + size]).digest()
 
 
 def addressee(raw: bytes) -> str:
-    """Return whom an item is for: its target, or the item itself if it has none; "" if its first bytes are
-    not an item's.
+    """Return the id of the target of a raw item, or the item's own id if it has no target; '' if the first
+    bytes are not those of an item.
 
-    A look that costs a tenth of `parse`, which is still to say whether all the rest is right.
+    This takes a tenth of the time of `parse`, which still has to check the rest.
     """
     scheme = SCHEMES.get(int.from_bytes(raw[:2], "little"))
     if scheme is None:
@@ -153,7 +153,7 @@ def addressee(raw: bytes) -> str:
 
 
 def verify(item: DataItem) -> None:
-    """Check that the owner signed this item. Raises `BadSignature` if not."""
+    """Raise `BadSignature` unless the owner signed this item."""
     message = _signing_hash(
         item.signature_type, item.owner, item.target, item.anchor, item.tag_bytes, item.data
     )
@@ -162,7 +162,7 @@ def verify(item: DataItem) -> None:
 
 
 def _bad_signature(kind: int, owner: bytes, signature: bytes, item_id: str) -> BadSignature:
-    """What is wrong: its form, which no item may have, or that it is not a signature of this content."""
+    """Return the error: the form of the signature is not accepted, or it does not verify for this content."""
     if not (form := flaw(kind, owner, signature)):
         return BadSignature("the signature of the item does not verify", field="signature", id=item_id)
     return BadSignature(
@@ -177,8 +177,7 @@ def _bad_signature(kind: int, owner: bytes, signature: bytes, item_id: str) -> B
 def build(
     signer: Signer, *, target: str = "", anchor: bytes = b"", tags: Sequence[Tag] = (), data: bytes = b""
 ) -> DataItem:
-    """Build and sign an item (ANS-104). `target` is an id, or "" for none; `anchor` has 32 bytes, or
-    none.
+    """Build and sign an item (ANS-104). `target` is an id, or '' for none; `anchor` has 32 bytes or none.
 
     Raises `MalformedInput` or `TooLarge` for parts that an item can't carry.
     """
@@ -191,9 +190,9 @@ def build(
 
 
 def build_tags(signer: Signer, tag_bytes: bytes, count: int) -> tuple[str, bytes]:
-    """Return the id and the raw bytes of a signed item that has nothing but `count` tags, already encoded.
+    """Return the id and the raw bytes of a signed item that has only `count` tags, which are encoded already.
 
-    It does what `build` does in half the time, for callers that make one for every message: nothing is
+    It does what `build` does in half the time, for callers that make one item for each message; nothing is
     parsed or checked.
     """
     kind, owner = signer.signature_type, signer.public_key
@@ -204,7 +203,7 @@ def build_tags(signer: Signer, tag_bytes: bytes, count: int) -> tuple[str, bytes
 
 
 def verifies_tags(signature: bytes, owner: bytes, tag_bytes: bytes) -> bool:
-    """Return whether an Ed25519 key signed the item that has nothing but these tags."""
+    """Return whether an Ed25519 key signed the item that has only these tags."""
     message = fold(_tags_start(ED25519, owner), (blob_hash(tag_bytes), _EMPTY_HASH))
     return verifies(ED25519, owner, message, signature)
 
@@ -212,9 +211,9 @@ def verifies_tags(signature: bytes, owner: bytes, tag_bytes: bytes) -> bool:
 def rebuild(
     *, signature: bytes, owner: bytes, target: bytes, anchor: bytes, tags: Sequence[Tag], data: bytes
 ) -> DataItem:
-    """Put an item together from its parts, as gateways give them (without the signature type), and verify it.
+    """Make an item from the parts that a gateway returns (without the signature type), and verify it.
 
-    BadSignature if no signature type makes these parts verify.
+    Raises `BadSignature` if the parts do not verify with any signature type.
     """
     _check_sizes(target, anchor)
     tag_bytes = encode_tags(tags)
@@ -265,19 +264,19 @@ def _assemble(
 def _signing_hash(
     kind: int, owner: bytes, target: bytes, anchor: bytes, tag_bytes: bytes, data: bytes
 ) -> bytes:
-    """The deep hash of `["dataitem", "1", type, owner, target, anchor, tags, data]`."""
+    """Return the deep hash of `["dataitem", "1", type, owner, target, anchor, tags, data]`."""
     rest = [blob_hash(each) if each else _EMPTY_HASH for each in (target, anchor, tag_bytes, data)]
     return fold(_signing_start(kind, owner), rest)
 
 
 @lru_cache(maxsize=PUBLIC_KEYS_CACHED_MAX)
 def _signing_start(kind: int, owner: bytes) -> bytes:
-    """The first half of the deep hash, which is the same for all items of an owner."""
+    """Return the first half of the deep hash, which is the same for all items of an owner."""
     heads = (b"dataitem", b"1", b"%d" % kind, owner)
     return fold(list_start(8), [blob_hash(each) for each in heads])
 
 
 @lru_cache(maxsize=PUBLIC_KEYS_CACHED_MAX)
 def _tags_start(kind: int, owner: bytes) -> bytes:
-    """As `_signing_start`, up to the tags of items that have neither target nor anchor."""
+    """Return the deep hash up to the tags, of items with neither target nor anchor."""
     return fold(_signing_start(kind, owner), (_EMPTY_HASH, _EMPTY_HASH))

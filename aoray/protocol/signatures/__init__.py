@@ -1,1 +1,1 @@
-"""Signature types, one file each; `registry` finds them by number, `jwk` by a key's form."""
+"""Signature types, with one file for each; `registry` finds them by number, `jwk` by the form of a key."""

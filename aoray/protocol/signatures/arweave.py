@@ -1,4 +1,4 @@
-"""Signature type 1, Arweave: RSA of 4096 bits, PSS."""
+"""Signature type 1, Arweave: RSA-PSS with 4096 bits."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ RSA_BYTES = 512
 
 
 def verify_arweave(owner: bytes, message: bytes, signature: bytes) -> bool:
-    """Return whether the RSA-PSS signature verifies, with a salt of any length: node signs with the longest,
-    browsers with 32 bytes."""
+    """Return whether an RSA-PSS signature verifies, with a salt of any length: Node signs with the longest
+    salt, browsers with 32 bytes."""
     if arweave_flaw(owner, signature):
         return False
     try:
@@ -32,6 +32,7 @@ def verify_arweave(owner: bytes, message: bytes, signature: bytes) -> bool:
 
 
 def arweave_flaw(owner: bytes, signature: bytes) -> str:
+    """Return why this form of key and signature is refused, whatever the message; '' if it is not."""
     if len(owner) != RSA_BYTES or not owner[0] & 0x80 or not owner[-1] & 1:
         return "its key is not an odd modulus of 4096 bits"
     if len(signature) != RSA_BYTES or signature >= owner:  # both big-endian, of one length
@@ -66,12 +67,15 @@ class RsaSigner(_Shown):
         self.address = address_of(self.signature_type, self.public_key)
 
     def sign(self, message: bytes) -> bytes:
+        """Return the RSA-PSS signature of a message. It is salted, so each is different."""
         return self._key.sign(message, _PSS, hashes.SHA256())
 
     def library_key(self) -> rsa.RSAPrivateKey:
+        """Return the private key as the cryptography library has it."""
         return self._key
 
     def to_jwk(self) -> dict[str, str]:
+        """Return the private JWK (RFC 7517)."""
         private = self._key.private_numbers()
         public = private.public_numbers
         values = (

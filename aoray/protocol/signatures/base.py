@@ -1,4 +1,4 @@
-"""What the signature types have in common: their numbers, addresses, and what signs."""
+"""The common part of the signature types: their numbers, addresses, and the interface of a signer."""
 
 from __future__ import annotations
 
@@ -16,24 +16,25 @@ ARWEAVE, ED25519, ETHEREUM, SOLANA = 1, 2, 3, 4
 
 
 class Scheme(NamedTuple):
-    """A signature type: the sizes of its signatures and owners, and how it verifies."""
+    """A signature type: the sizes of its signatures and public keys, and how it verifies."""
 
     signature_bytes: int
     owner_bytes: int
     verify: Callable[[bytes, bytes, bytes], bool]  # (owner, message, signature)
-    flaw: Callable[[bytes, bytes], str]  # (owner, signature): why they are refused whatever the message
+    flaw: Callable[[bytes, bytes], str]  # (owner, signature) -> why they are refused whatever the message
 
 
 @lru_cache(maxsize=PUBLIC_KEYS_CACHED_MAX)
 def address_of(signature_type: int, owner: bytes) -> str:
-    """Return the address of a public key: SHA-256 as base64url, except for Ethereum's own (EIP-55)."""
+    """Return the address of a public key: its SHA-256 in base64url, except for Ethereum, which has its own
+    form (EIP-55)."""
     if signature_type == ETHEREUM:
         return _ethereum_address(owner)
     return b64url_encode(sha256(owner).digest())
 
 
 def _ethereum_address(owner: bytes) -> str:
-    address = keccak256(owner[1:])[-20:].hex()  # without the byte that says "uncompressed"
+    address = keccak256(owner[1:])[-20:].hex()  # without the byte that marks an uncompressed point
     check = keccak256(address.encode()).hex()
     return "0x" + "".join(c.upper() if digit > "7" else c for c, digit in zip(address, check, strict=False))
 
@@ -45,19 +46,26 @@ def keccak256(data: bytes) -> bytes:
 
 
 class Signer(Protocol):
-    """What signs items: a private key with its signature type."""
+    """A private key that signs items, with its signature type."""
 
     @property
-    def signature_type(self) -> int: ...
+    def signature_type(self) -> int:
+        """The number of the signature type."""
+
     @property
-    def public_key(self) -> bytes: ...
+    def public_key(self) -> bytes:
+        """The public key, which is the owner of the items that it signs."""
+
     @property
-    def address(self) -> str: ...
-    def sign(self, message: bytes) -> bytes: ...
+    def address(self) -> str:
+        """The address of the public key."""
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the signature of a message."""
 
 
 class _Shown:
-    """A `repr` that names the wallet, and nothing of its key."""
+    """A base class whose `repr` shows the address, and nothing of the private key."""
 
     address: str
 

@@ -1,23 +1,23 @@
-"""Ed25519 (RFC 8032), strictly: a signature that this module accepts fits one message only.
+"""Ed25519 (RFC 8032), strictly: a signature that this module accepts is valid for one message only.
 
-The equation of the RFC alone does not promise that. If the public key A is a point of small order, the term
-h*A vanishes for every eighth message or for all of them, so one signature fits any content; and the id of an
-item is the hash of its signature. So beside the equation (without cofactor: the bytes of S*B - h*A are those
-of R) the forms are checked that libsodium checks:
+The equation of the RFC alone does not guarantee this. If the public key A is a point of small order, the term
+h*A vanishes for every eighth message or for all, so one signature is valid for any content; and the id of an
+item is the hash of its signature. Therefore, besides the equation (without cofactor: the bytes of S*B - h*A
+are those of R), the forms that libsodium checks are checked:
 
 - A is written canonically (y < p), and is not of small order;
 - R is written canonically, and is not of small order;
-- S is below the order L of the group (else S + L would be a second signature of the same message).
+- S is below the order L of the group (otherwise S + L would be a second signature of the same message).
 
-libsodium decides, in 45 µs. A libsodium that was built or written otherwise (`ED25519_COMPAT`, or a later
-version that multiplies by the cofactor) is noticed at import: it is shown signatures that must be refused,
-and if it accepts one, `flaw` and OpenSSL decide together, in 75 µs. `flaw` also says in words what is wrong
-with a form, to whoever reports a refusal.
+libsodium verifies in 45 µs. At import it is given signatures that must be refused. If it accepts one (because
+it was built with `ED25519_COMPAT`, or a later version multiplies by the cofactor), `flaw` and OpenSSL verify
+instead, in 75 µs. `flaw` also gives the text that says which form is wrong.
 
-Keys with a part of small order beside one of the large order are accepted, as libsodium does: h is below L,
-so h*A is another point for each h, and no signature fits two messages.
+Keys with a part of small order besides a part of large order are accepted, as in libsodium: h is below L, so
+h*A is another point for each h, and no signature is valid for two messages.
 
-Both signers make the same bytes, as the RFC leaves no choice. The calls release Python's lock (GIL).
+Both libraries sign with the same bytes, since the RFC leaves no choice. Their calls release Python's lock
+(GIL).
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ PUBLIC_BYTES, SEED_BYTES, SIGNATURE_BYTES = 32, 32, 64
 _FIELD = 2**255 - 19
 _ORDER = 2**252 + 27742317777372353535851937790883648493
 _ORDER_8_Y = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
-# Of the 8 points whose order divides 8; two that differ in the sign of x alone have one y
+# The y of the 8 points whose order divides 8; points that differ only in the sign of x have the same y
 _SMALL_ORDER_Y = frozenset((0, 1, _FIELD - 1, _ORDER_8_Y, _FIELD - _ORDER_8_Y))
-# Each with an empty message. By a key with a part of order 8: R + h*A = S*B holds only times 8
+# The y of the 8 points whose order divides 8; points that differ only in the sign of x have one y
 _COFACTORED = (
     bytes.fromhex("bf0897a61d855442ee8ea10d40d5e4295cf6a0f9a153daecf3f162db13f2950a"),
     bytes.fromhex(
@@ -51,13 +51,16 @@ _NEUTRAL, _ZERO = (1).to_bytes(32, "little"), bytes(32)
 _MUST_BE_REFUSED = (
     _COFACTORED,
     (_NEUTRAL, _NEUTRAL + _ZERO),  # 0*B - h*A = R, all three the neutral point, for every h
-    (_NEUTRAL[:31] + b"\x80", _NEUTRAL + _ZERO),  # the same key, with a sign that the neutral point has not
+    (
+        _NEUTRAL[:31] + b"\x80",
+        _NEUTRAL + _ZERO,
+    ),  # the same key, with a sign that the neutral point does not have
     ((_FIELD + 1).to_bytes(32, "little"), _NEUTRAL + _ZERO),  # the same key, not reduced
 )
 
 
 def new_seed() -> bytes:
-    """Make the 32 bytes of the seed of a new key."""
+    """Make the seed (32 bytes) of a new key."""
     return crypto_sign_keypair()[1][:SEED_BYTES]
 
 
@@ -80,7 +83,7 @@ def verify(public: bytes, message: bytes, signature: bytes) -> bool:
 
 
 def flaw(public: bytes, signature: bytes) -> str:
-    """Return why this form of key and signature is refused, whatever the message; "" if it is not."""
+    """Return why this form of key and signature is refused, whatever the message; '' if it is not."""
     if len(public) != PUBLIC_BYTES or len(signature) != SIGNATURE_BYTES:
         return "its key has not 32 bytes, or its signature not 64"
     for what, point in (("key", public), ("point R", signature[:32])):
@@ -93,7 +96,7 @@ def flaw(public: bytes, signature: bytes) -> str:
 
 
 def _sodium_verifies(public: bytes, message: bytes, signature: bytes) -> bool:
-    if len(public) != PUBLIC_BYTES or len(signature) != SIGNATURE_BYTES:  # the library reads without looking
+    if len(public) != PUBLIC_BYTES or len(signature) != SIGNATURE_BYTES:  # the library does not check sizes
         return False
     try:
         crypto_sign_open(signature + message, public)
@@ -103,7 +106,7 @@ def _sodium_verifies(public: bytes, message: bytes, signature: bytes) -> bool:
 
 
 def _openssl_verifies(public: bytes, message: bytes, signature: bytes) -> bool:
-    """Whether the equation holds, and S is reduced: OpenSSL takes points of small order."""
+    """Return whether the equation holds and S is reduced. OpenSSL accepts points of small order."""
     try:
         _openssl_key(public).verify(signature, message)
     except (InvalidSignature, ValueError):  # ValueError: not the size of a key
@@ -124,7 +127,7 @@ _SODIUM_IS_STRICT = _sodium_is_strict()
 
 
 class Ed25519Signer(_Shown):
-    """A signer of signature type 2."""
+    """A signer of signature type 2, Ed25519."""
 
     signature_type = ED25519
 
@@ -133,12 +136,15 @@ class Ed25519Signer(_Shown):
         self.address = address_of(self.signature_type, self.public_key)
 
     def sign(self, message: bytes) -> bytes:
+        """Return the signature of a message: always the same 64 bytes."""
         return sign(self._secret, message)
 
     def library_key(self) -> Ed25519PrivateKey:
+        """Return the private key as the cryptography library has it."""
         return Ed25519PrivateKey.from_private_bytes(self._secret[:SEED_BYTES])
 
     def to_jwk(self) -> dict[str, str]:
+        """Return the private JWK (RFC 8037)."""
         seed = self._secret[:SEED_BYTES]
         return {"kty": "OKP", "crv": "Ed25519", "x": b64url_encode(self.public_key), "d": b64url_encode(seed)}
 

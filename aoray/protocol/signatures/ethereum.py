@@ -1,4 +1,4 @@
-"""Signature type 3, Ethereum: secp256k1 over a personal message."""
+"""Signature type 3, Ethereum: secp256k1 over a personal message (EIP-191)."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _ETHEREUM_V = 27  # what wallets add to the recovery id
 
 
 def ethereum_digest(message: bytes) -> bytes:
-    """Return the hash that an Ethereum wallet signs for a "personal message" (EIP-191)."""
+    """Return the hash that an Ethereum wallet signs for a personal message (EIP-191)."""
     return keccak256(b"\x19Ethereum Signed Message:\n%d" % len(message) + message)
 
 
 def ethereum_sign(key: PrivateKey, message: bytes) -> bytes:
-    """Sign a message as an Ethereum wallet does: r, s, v, deterministically (RFC 6979)."""
+    """Sign a message as an Ethereum wallet does, deterministically (RFC 6979). The signature is r, s, v."""
     signature = key.sign_recoverable(ethereum_digest(message), hasher=None)
     return signature[:64] + bytes([signature[64] + _ETHEREUM_V])
 
 
 def verify_ethereum(owner: bytes, message: bytes, signature: bytes) -> bool:
-    """Return whether the key recovered from the signature is the owner; only the lower s and the v that
-    wallets write are accepted."""
+    """Return whether the key that the signature gives is the owner. Only the lower s, and the v that wallets
+    write, are accepted."""
     if ethereum_flaw(owner, signature):
         return False
     recoverable = signature[:64] + bytes([signature[64] - _ETHEREUM_V])
@@ -39,6 +39,7 @@ def verify_ethereum(owner: bytes, message: bytes, signature: bytes) -> bool:
 
 
 def ethereum_flaw(owner: bytes, signature: bytes) -> str:
+    """Return why this form of key and signature is refused, whatever the message; '' if it is not."""
     if len(owner) != POINT_BYTES or owner[0] != 4:
         return "its key is not an uncompressed point of 65 bytes"
     if len(signature) != RECOVERABLE_BYTES or signature[64] - _ETHEREUM_V not in (0, 1):
@@ -47,7 +48,7 @@ def ethereum_flaw(owner: bytes, signature: bytes) -> str:
 
 
 class EthereumSigner(_Shown):
-    """A signer of signature type 3."""
+    """A signer of signature type 3, Ethereum."""
 
     signature_type = ETHEREUM
 
@@ -57,12 +58,15 @@ class EthereumSigner(_Shown):
         self.address = address_of(self.signature_type, self.public_key)
 
     def sign(self, message: bytes) -> bytes:
+        """Return the signature of a message: always the same 65 bytes."""
         return ethereum_sign(self._key, message)
 
     def library_key(self) -> ec.EllipticCurvePrivateKey:
+        """Return the private key as the cryptography library has it."""
         return ec.derive_private_key(int.from_bytes(self._key.secret, "big"), ec.SECP256K1())
 
     def to_jwk(self) -> dict[str, str]:
+        """Return the private JWK (RFC 8812)."""
         x, y = self.public_key[1:33], self.public_key[33:]
         members = {"x": x, "y": y, "d": self._key.secret}
         return {"kty": "EC", "crv": "secp256k1"} | {name: b64url_encode(v) for name, v in members.items()}

@@ -1,9 +1,10 @@
-"""Private keys: signers for the four signature types, and their form as JWK.
+"""Private keys in the form of JWK and PEM: to make signers from them, and the reverse.
 
-The scheduler and the messenger sign with Ed25519: fast, and deterministic, so the same message made
-twice is the same item. RSA (4096 bits, as ANS-104 fixes it) is what Arweave wallets are. A signer is not
-pickled; ship its JWK to where it signs. A JWK (what wallets and key files hold) that is not a key of these
-kinds is MalformedInput with the field `key`. Backups hold keys as PEM (PKCS #8), encrypted if that is wanted.
+The scheduler and the messenger sign with Ed25519, which is fast and deterministic, so the same message made
+twice is the same item. Arweave wallets are RSA keys (4096 bits, as ANS-104 requires). A signer can't be
+pickled; its JWK is sent to where it signs. A JWK (the content of wallets and key files) that is not a key of
+a supported type raises MalformedInput with the field `key`. Backups hold keys as PEM (PKCS #8), optionally
+encrypted.
 """
 
 from __future__ import annotations
@@ -24,17 +25,17 @@ from aoray.protocol.signatures.ethereum import EthereumSigner
 
 _JWK_HINT = "Supported are RSA, OKP with the curve Ed25519, and EC with the curve secp256k1."
 _PEM_HINT = "Supported are RSA, Ed25519 and secp256k1."
-_CURVE_MEMBERS = {"x", "y", "d"}  # of an RSA key the library checks that all fit together
+_CURVE_MEMBERS = {"x", "y", "d"}  # for RSA keys the library checks that the members agree
 
 
 def signer_to_jwk(signer: Ed25519Signer | RsaSigner | EthereumSigner) -> dict[str, str]:
-    """Return the private JWK (RFC 7517) of a signer; that of a Solana signer reads back as Ed25519, as it is
-    the same key."""
+    """Return the private JWK (RFC 7517) of a signer. That of a Solana signer is read back as Ed25519, since
+    the key is the same."""
     return signer.to_jwk()
 
 
 def signer_from_jwk(jwk: Mapping[str, Any]) -> Ed25519Signer | RsaSigner | EthereumSigner:
-    """Return the signer of a private JWK: RSA, OKP (Ed25519) or EC (secp256k1). Raises `MalformedInput` for
+    """Return the signer for a private JWK: RSA, OKP (Ed25519) or EC (secp256k1). Raises `MalformedInput` for
     any other."""
     try:
         signer = _signer_of(jwk)
@@ -79,8 +80,8 @@ def signer_to_pem(signer: Ed25519Signer | RsaSigner | EthereumSigner, passphrase
 
 
 def signer_from_pem(pem: str, passphrase: bytes = b"") -> Ed25519Signer | RsaSigner | EthereumSigner:
-    """Return the signer of a private key as PEM (PKCS #8). Raises `MalformedInput`, also if the passphrase is
-    wrong or missing."""
+    """Return the signer for a private key in PEM (PKCS #8). Raises `MalformedInput`, also if the passphrase
+    is wrong or missing."""
     try:
         key = serialization.load_pem_private_key(pem.encode(), passphrase or None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:

@@ -1,18 +1,18 @@
-"""The four signature types of data items, as anyone sees them: sizes, addresses, verification.
+"""The registry of the four signature types of data items: sizes, addresses, verification.
 
 1 Arweave (RSA-4096, PSS), 2 Ed25519 (ed25519.py), 3 Ethereum (secp256k1 over a personal message), 4 Solana
-(Ed25519 over hex text). An item's id is the hash of its signature, so two things are held for each type, and
-docs/signatures.md has the table of forms that follows from them:
+(Ed25519 over hex text). The id of an item is the hash of its signature. Therefore two rules hold for each
+type, and docs/signatures.md has the table of forms that follows from them:
 
-- One id, one content: no signature verifies for two contents. What is signed covers the owner and the type,
-  so only one key can be meant; forms of a key or a signature with which one signature fits several messages
-  are refused (`flaw` says why, in words).
-- One content, one id for whoever did not sign it: where anyone could derive a second valid signature from a
-  first (secp256k1: the other s, other spellings of v; Ed25519: S + L), only the one that wallets make is
-  accepted. Who holds the key may sign again; for RSA-PSS each signature is another.
+- One id has one content: no signature verifies for two contents. The signed bytes cover the owner and the
+  type, so only one key can be meant. Forms of a key or a signature with which one signature is valid for
+  several messages are refused (`flaw` returns the reason).
+- Only the signer can give one content a second id: where anybody could derive a second valid signature from a
+  first (secp256k1: the other s, other spellings of v; Ed25519: S + L), only the form that wallets make is
+  accepted. The holder of the key may sign again, and with RSA-PSS each signature is different.
 
-Loaded public keys and addresses are cached, bounded by `limits.py`: the same wallets and units sign
-again and again.
+Loaded public keys and addresses are cached within bounds of `limits.py`, since the same wallets and units
+sign again and again.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from aoray.protocol.signatures.solana import verify_solana
 
 
 def scheme_of(signature_type: int) -> Scheme:
-    """Return the scheme of a signature type. Raises `MalformedInput` for a type that is not known."""
+    """Return the scheme of a signature type. Raises `MalformedInput` for an unknown type."""
     scheme = SCHEMES.get(signature_type)
     if scheme is None:
         raise MalformedInput(
@@ -40,13 +40,13 @@ def scheme_of(signature_type: int) -> Scheme:
 
 
 def verifies(signature_type: int, owner: bytes, message: bytes, signature: bytes) -> bool:
-    """Return whether the key of `owner` signed `message`, in a form that is accepted; parts of other sizes
-    give False."""
+    """Return whether the key of `owner` signed `message`, in an accepted form; parts of other sizes give
+    False."""
     return scheme_of(signature_type).verify(owner, message, signature)
 
 
 def flaw(signature_type: int, owner: bytes, signature: bytes) -> str:
-    """Return why a key or a signature of this form is never accepted, in words; "" if the form is right."""
+    """Return why this form of key and signature is never accepted; '' if the form is right."""
     return scheme_of(signature_type).flaw(owner, signature)
 
 
