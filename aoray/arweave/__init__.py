@@ -1,1 +1,1 @@
-"""Where things are kept forever: a client of Arweave, and the embedded local Arweave that answers it."""
+"""A client of Arweave, and the embedded Arweave of a computer on one machine."""

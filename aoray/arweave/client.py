@@ -1,17 +1,17 @@
-"""Reads from and uploads to any Arweave over HTTP: the embedded one, or a gateway with a bundler.
+"""A client of any Arweave over HTTP: of the embedded Arweave, or of a gateway with a bundler.
 
-The scheduler's flusher posts bundles with it, process actors fetch modules, gateways look up items and the
-height.
+The scheduler's flusher posts bundles with it, process actors fetch modules, and gateways look up items and
+the height.
 
-Invariants: `item` gives only items whose signature verifies and whose id is the one asked for, whatever the
-gateway says; `data` and `tags` are the gateway's word, `height` only as far as `heights` believes it. Bodies
-are bounded. Every request has a deadline for all of it, which moves only with the bytes that come or go: a
-server that sends a byte now and then holds nobody. Nothing is retried here: what is retryable is
-`Unavailable`, and the caller knows for how long.
+Invariants: `item` returns only an item whose signature verifies and whose id is the requested one, whatever
+the gateway answers. `data` and `tags` are not verified; `height` is checked by `heights`. Bodies are bounded.
+Every request has a deadline for the whole, which is extended only in proportion to the bytes transferred, so
+a server that sends a byte now and then can't hold a caller. Nothing is retried here: what may be retried is
+`Unavailable`, and the caller decides for how long.
 
-On failure: `NotFound` for 404 (and for what is not an id), `Unavailable` when the connection fails or the
-server is at fault (5xx, 429), `BadSignature` or `ClientError` for other refusals, `MalformedInput` for
-answers that make no sense.
+On failure: `NotFound` for 404 (and for a text that is not an id), `Unavailable` if the connection fails or
+the server is at fault (5xx, 429), `BadSignature` or `ClientError` for other refusals, `MalformedInput` for
+malformed answers.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from aoray.protocol.transactions import from_json as transaction_from_json
 from aoray.protocol.transactions import raw_of, signed_item
 from aoray.web.shares import OWN_WORD
 
-_DIGITS_MAX = 18  # of a height, a price or a count: what has more is none
+_DIGITS_MAX = 18  # of a height, a price or a count
 _TIMEOUT = httpx.Timeout(ARWEAVE_SECONDS_MAX, connect=5)
 _LOOK_AGAIN_SECONDS = 1.0
 _TAGS = "query ($id: ID!) { transaction(id: $id) { tags { name value } } }"
@@ -46,7 +46,8 @@ _FIELDS = """query ($id: ID!) {
 
 
 class ArweaveClient:
-    """A client of one Arweave, by its URL. For one event loop; `aclose` it, or use it with `async with`."""
+    """A client of one Arweave, given its URL. It belongs to one event loop; close it with `aclose` or `async
+    with`."""
 
     def __init__(
         self,
@@ -56,8 +57,8 @@ class ArweaveClient:
         heights: Heights | None = None,
         own_word: str = "",
     ) -> None:
-        """`heights` judges what the gateway says of its height; without it, it is believed. `own_word` is
-        said with each request (own_way.py)."""
+        """`heights` checks the heights that a gateway reports; without it they are believed. `own_word` is a
+        secret that is sent with each request (own_way.py)."""
         self.url = url.rstrip("/")
         self._said = {OWN_WORD: own_word} if own_word else {}
         self._heights = heights
@@ -74,7 +75,7 @@ class ArweaveClient:
         await self._http.aclose()
 
     async def post_item(self, raw: bytes) -> str:
-        """Upload a signed data item or bundle, and return its id once Arweave has it. Safe to repeat."""
+        """Upload a signed data item or bundle, and return its id once Arweave has it. It may be repeated."""
         headers = {"content-type": "application/octet-stream"}
         answer = _json(await self._request("POST", "/tx", content=raw, headers=headers))
         item_id = answer.get("id") if isinstance(answer, dict) else None
@@ -87,7 +88,7 @@ class ArweaveClient:
         await self._post_json("/tx", transaction)
 
     async def post_chunk(self, chunk: dict[str, str]) -> None:
-        """Post a chunk of a known transaction to a node. Safe to repeat."""
+        """Post a chunk of a transaction that the node has. It may be repeated."""
         await self._post_json("/chunk", chunk)
 
     async def _post_json(self, path: str, body: dict[str, Any]) -> None:
@@ -95,7 +96,7 @@ class ArweaveClient:
         await self._request("POST", path, content=orjson.dumps(body), headers=headers)
 
     async def anchor(self) -> str:
-        """Return the id of a recent block, for a transaction to name."""
+        """Return the id of a recent block, which a transaction names as its anchor."""
         return (await self._request("GET", "/tx_anchor")).decode("ascii", "replace").strip()
 
     async def block_height(self, block_id: str) -> int:
@@ -114,13 +115,13 @@ class ArweaveClient:
         return answer
 
     async def price(self, size: int) -> int:
-        """Return the price of so many bytes at a node, in winston."""
+        """Return the price of this many bytes at a node, in winston."""
         text = (await self._request("GET", f"/price/{size}")).decode("ascii", "replace").strip()
         return self._number(text, "/price", "price")
 
     async def confirmations(self, id: str) -> int:
-        """Return how many blocks confirm a transaction; 0 while it is in none. NotFound if the node knows
-        none."""
+        """Return how many blocks confirm a transaction; 0 while it is in no block. Raises `NotFound` if the
+        node does not know it."""
         body = await self._get(id, "/tx/{}/status")
         if body.strip() == b"Pending":
             return 0
@@ -135,7 +136,8 @@ class ArweaveClient:
         return found | {"height": self._number(found.get("height"), "/info", "height")}
 
     async def height(self) -> int:
-        """Return the height of the chain. Raises `Unavailable` if the gateway states one that can't be."""
+        """Return the height of the chain. Raises `Unavailable` if the gateway reports a height that is not
+        plausible."""
         said = int((await self.info())["height"])
         if self._heights is None:
             return said
@@ -145,17 +147,18 @@ class ArweaveClient:
         return self._heights.height
 
     def _number(self, value: object, path: str, field: str) -> int:
-        """A number that a server gives, in JSON or as text."""
+        """Return a number that a server sent in JSON or as text. Raises `MalformedInput`."""
         text = str(value)
         if not (text.isascii() and text.isdecimal() and len(text) <= _DIGITS_MAX):
             raise MalformedInput(f"{self.url}{path} did not answer with a number", field=field)
         return int(text)
 
     async def data(self, id: str, bytes_max: int = 0) -> bytes:
-        """Return the data of an item."""
+        """Return the data of an item, unverified. Raises `TooLarge` beyond `bytes_max` (0: the bound of
+        uploads)."""
         try:
             return await self._get(id, "/raw/{}", bytes_max)
-        except NotFound:  # small servers have it only under the path that browsers use
+        except NotFound:  # small servers serve data only at the path that browsers use
             return await self._get(id, "/{}", bytes_max)
 
     async def transaction(self, id: str) -> dict[str, Any]:
@@ -166,17 +169,17 @@ class ArweaveClient:
         return answer
 
     async def tags(self, id: str) -> Tags:
-        """Return the tags of an item."""
+        """Return the tags of an item, unverified."""
         return from_json((await self._node(_TAGS, id)).get("tags"))
 
     async def item(self, id: str, bytes_max: int = 0) -> DataItem:
-        """Return a data item as it was signed, verified. `TooLarge` if it has more bytes (0: than any
-        upload): no more are read."""
+        """Return a data item as it was signed, verified. Raises `TooLarge` beyond `bytes_max` (0: the bound
+        of uploads), without reading more."""
         try:
             item = parse(await self._get(id, "/tx/{}/item", bytes_max), ANS104, bytes_max=UPLOAD_BYTES_MAX)
         except TooLarge:
             raise
-        except ClientError:  # only the embedded Arweave keeps items whole
+        except ClientError:  # only the embedded Arweave serves complete items
             item = await self._rebuilt(id, bytes_max)
         else:
             await asyncio.to_thread(verify, item)
@@ -185,14 +188,14 @@ class ArweaveClient:
         return item
 
     async def signed(self, id: str) -> DataItem:
-        """Return a data item, or a layer-1 transaction in the form of one, verified: a module may be
+        """Return a data item, or a layer-1 transaction in the form of a data item, verified. A module may be
         either."""
         try:
             return await self.item(id)
         except NotFound:
             raise
         except ClientError:
-            with contextlib.suppress(ClientError):  # then it is as `item` says
+            with contextlib.suppress(ClientError):  # then the error of `item` counts
                 return await self._signed_transaction(id)
             raise
 
@@ -228,7 +231,8 @@ class ArweaveClient:
         return node
 
     async def graphql(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return the `data` of a GraphQL query. Raises its first error as `ClientError`."""
+        """Return the `data` of the answer to a GraphQL query. Raises the first error in the answer as
+        `ClientError`."""
         headers = {"content-type": "application/json"}
         body = orjson.dumps({"query": query, "variables": variables or {}})
         answer = _json(await self._request("POST", "/graphql", content=body, headers=headers))
@@ -253,7 +257,7 @@ class ArweaveClient:
         headers: Mapping[str, str] | None = None,
         bytes_max: int = 0,
     ) -> bytes:
-        """The body of a good answer. A POST is never redirected."""
+        """Return the body of a successful answer. Only a GET follows redirects."""
         where = f"{method} {self.url}{path}"
         seconds = _seconds_for(len(content))
         sent = {**self._said, **(headers or {})}
@@ -271,11 +275,13 @@ class ArweaveClient:
                     await response.aclose()
         except TimeoutError as error:
             raise Unavailable(
-                f"{where}: no whole answer in time ({seconds:.0f} s, and more for each byte that comes)",
-                hint="Is Arweave up?",
+                f"{where}: no complete answer in time ({seconds:.0f} s, and more for each byte received)",
+                hint="Check that Arweave can be reached.",
             ) from error
         except (httpx.HTTPError, httpx.StreamError) as error:
-            raise Unavailable(f"{where}: {error or type(error).__name__}", hint="Is Arweave up?") from error
+            raise Unavailable(
+                f"{where}: {error or type(error).__name__}", hint="Check that Arweave can be reached."
+            ) from error
         finally:
             held.clear()
         _raise_for(where, response.status_code, body)
@@ -283,16 +289,16 @@ class ArweaveClient:
 
 
 async def _let_go(held: list[bytes]) -> AsyncIterator[bytes]:
-    """Yield the body of a request, and hold it no longer.
+    """Yield the body of a request, and drop the reference to it.
 
-    httpx's response and its request refer to each other, so what the request holds is freed by the garbage
-    collector alone. It seldom runs in an actor, and bundles are large.
+    httpx's response and its request refer to each other, so only the garbage collector frees what the request
+    holds. The collector seldom runs in an actor, and bundles are large.
     """
     yield held.pop()
 
 
 def _seconds_for(size: int) -> float:
-    """In which so many bytes must have gone or come."""
+    """Return the time in which this many bytes must be transferred."""
     return ARWEAVE_SECONDS_MAX + size / ARWEAVE_BYTES_PER_SECOND_MIN
 
 
@@ -333,7 +339,7 @@ def _first_message(errors: object) -> str:
 
 
 def _anchor(text: str) -> bytes:
-    """An anchor's bytes: gateways give them as base64url, or as they are."""
+    """Return the bytes of an anchor, which gateways give in base64url or as they are."""
     return text.encode() if len(text) == ANCHOR_BYTES else b64url_decode(text, field="anchor")
 
 

@@ -1,9 +1,10 @@
-"""How this computer's own actors come to its embedded Arweave: as themselves, whatever strangers do there.
+"""How this computer's actors identify themselves to its embedded Arweave, so that the bounds for strangers do
+not apply to them.
 
-What the flusher posts has threads and room of its own, and actors have no rates. The port where they come is
-open to everybody, so they say a word that only who has the computer's keys can say: a hash of the messenger's
-private key, the same in every actor and after every start; nothing of the key can be told from it.
-To another Arweave than the embedded one it is not said.
+The flusher's uploads have threads and memory of their own, and actors have no rate limits. The port is open
+to everybody, so actors send a secret that only a holder of the computer's keys can compute: a hash of the
+messenger's private key. It is the same in every actor and after every start, and reveals nothing about the
+key. It is never sent to another Arweave.
 """
 
 from __future__ import annotations
@@ -26,6 +27,6 @@ def own_word(settings: Settings) -> str:
 
 
 def own_client(settings: Settings, heights: Heights | None = None) -> ArweaveClient:
-    """Return a client of the settings' Arweave, for one of the computer's actors."""
+    """Return a client of the Arweave in the settings, for one of the computer's actors."""
     word = "" if settings.gateway_url else own_word(settings)
     return ArweaveClient(settings.arweave_url, heights=heights, own_word=word)

@@ -1,14 +1,14 @@
-"""The ways to Arweave: how a bundle is signed and posted, and how deep in the chain it is.
+"""Uploaders: how a bundle is signed and posted to Arweave, and how deep in the chain it is.
 
-    EmbeddedUploader   a data item, to the embedded Arweave: what it has accepted is there
-    BundlerUploader    a data item, to a bundler (`POST {bundler}/tx`), looked for by the gateway's GraphQL
+    EmbeddedUploader   a data item, to the embedded Arweave, which keeps everything that it accepts
+    BundlerUploader    a data item, to a bundler (`POST {bundler}/tx`), looked up by the gateway's GraphQL
     NodeUploader       a transaction with its chunks, to a node (`POST /tx`, `POST /chunk`), paid by a wallet
 
-The flusher uses them; which one is a matter of settings (`uploader_of`). Invariants: `sign` is what decides
-about the id, and touches nothing; `post` may be repeated. Only `NodeUploader.sign` asks the node: for a
-price, and for an anchor, which bounds the time in which the transaction can be mined.
+The flusher uses them; the settings decide which one (`uploader_of`). Invariants: `sign` alone determines the
+id, and changes nothing; `post` may be repeated. Of the `sign` methods only `NodeUploader.sign` asks a node:
+for a price, and for an anchor, which bounds the time in which the transaction can be mined.
 
-On failure: what `ArweaveClient` raises, also for answers that make no sense.
+On failure: the errors of `ArweaveClient`, also for malformed answers.
 """
 
 from __future__ import annotations
@@ -38,27 +38,36 @@ DEPTHS = """query ($ids: [ID!]!) {
 
 
 class SignedUpload(NamedTuple):
-    """A signed carrier of a bundle. `parts` and the bundle are enough to post it, and again."""
+    """What was signed for a bundle. With `parts` and the bundle it can be posted, and posted again."""
 
     id: str
     parts: bytes
-    anchor_height: int = 0  # of the block that must be in the chain, and not too deep; 0: none
+    anchor_height: int = 0  # of the block that must be in the chain, and not too deep; 0: no anchor
 
 
 class Uploader(Protocol):
-    """One way to upload bundles to Arweave."""
+    """A way to upload bundles to Arweave."""
 
-    carrier: str  # what signs: parts of one carrier mean nothing to another
-    confirming: bool  # whether acceptance is not enough
+    carrier: str  # names the signer; only the same carrier can post what was signed
+    confirming: bool  # whether uploads must be confirmed by blocks, since acceptance is not enough
 
-    async def sign(self, bundle: bytes) -> SignedUpload: ...
-    async def post(self, signed: SignedUpload, bundle: bytes, *, known: bool) -> None: ...
-    async def depths(self, ids: Sequence[str]) -> Mapping[str, int]: ...
-    async def mineable(self, signed: SignedUpload) -> bool: ...
+    async def sign(self, bundle: bytes) -> SignedUpload:
+        """Sign an upload of this bundle. Nothing is posted yet."""
+
+    async def post(self, signed: SignedUpload, bundle: bytes, *, known: bool) -> None:
+        """Post the bundle as it was signed. `known` says whether Arweave has the transaction already."""
+
+    async def depths(self, ids: Sequence[str]) -> Mapping[str, int]:
+        """Return the depth, in blocks, of each of these uploads that Arweave knows; 0 while it is in no
+        block."""
+
+    async def mineable(self, signed: SignedUpload) -> bool:
+        """Return whether the upload can still get into a block."""
 
 
 class EmbeddedUploader:
-    """An uploader to the embedded Arweave of this computer. Ed25519 signs the same bytes each time."""
+    """An uploader to the embedded Arweave of this computer. With Ed25519 the same bundle is the same item
+    each time."""
 
     confirming = False
 
@@ -68,11 +77,12 @@ class EmbeddedUploader:
         self._signer = signer
 
     async def sign(self, bundle: bytes) -> SignedUpload:
+        """Sign the bundle as a data item."""
         item = await asyncio.to_thread(build, self._signer, tags=BUNDLE_TAGS, data=bundle)
         return SignedUpload(item.id, item.signature)
 
     async def post(self, signed: SignedUpload, bundle: bytes, *, known: bool = False) -> None:
-        """Post the item of these parts."""
+        """Post the data item."""
         item = await asyncio.to_thread(
             rebuild,
             signature=signed.parts,
@@ -85,16 +95,16 @@ class EmbeddedUploader:
         await self._client.post_item(item.raw)
 
     async def depths(self, ids: Sequence[str]) -> Mapping[str, int]:
-        """Return nothing: nobody asks."""
+        """Return nothing, since acceptance is enough."""
         return {}
 
     async def mineable(self, signed: SignedUpload) -> bool:
-        """Return True: an item has no anchor that could be too old."""
+        """Return True, since a data item has no anchor that could be too old."""
         return True
 
 
 class BundlerUploader(EmbeddedUploader):
-    """An uploader to a bundler, which brings bundles to Arweave some time; `gateway` shows when they are
+    """An uploader to a bundler, which brings bundles to Arweave after a while; `gateway` shows when they are
     there."""
 
     confirming = True
@@ -114,7 +124,7 @@ class BundlerUploader(EmbeddedUploader):
 
 
 def _depths(answer: Mapping[str, Any], height: int) -> dict[str, int]:
-    """By id how deep the items are that a gateway's answer shows."""
+    """Return the depth of each item in a gateway's answer, by id."""
     try:
         nodes = [edge["node"] for edge in answer["transactions"]["edges"]]
         blocks = {str(node["id"]): node["block"] for node in nodes}
@@ -129,7 +139,7 @@ def _depths(answer: Mapping[str, Any], height: int) -> dict[str, int]:
 
 
 class NodeUploader:
-    """An uploader to an Arweave node, as layer-1 transactions."""
+    """An uploader to an Arweave node, with layer-1 transactions."""
 
     confirming = True
 
@@ -140,6 +150,7 @@ class NodeUploader:
         self._requests = asyncio.Semaphore(limits.NODE_REQUESTS_IN_FLIGHT_MAX)
 
     async def sign(self, bundle: bytes) -> SignedUpload:
+        """Ask the node for an anchor and a price, and sign the bundle as a transaction."""
         anchor, reward = await self._node.anchor(), await self._node.price(len(bundle))
         height = await self._node.block_height(anchor)
         made = await asyncio.to_thread(
@@ -148,7 +159,7 @@ class NodeUploader:
         return SignedUpload(made.id, orjson.dumps(to_json(made)), height)
 
     async def post(self, signed: SignedUpload, bundle: bytes, *, known: bool = False) -> None:
-        """Post the transaction, if the node doesn't know it, and all its chunks."""
+        """Post the transaction, unless the node knows it, and all its chunks."""
         transaction = from_json(orjson.loads(signed.parts))
         chunks = await asyncio.to_thread(lambda: list(chunks_json(bundle)))
         inline = len(chunks) == 1
@@ -171,7 +182,8 @@ class NodeUploader:
                 return None
 
     async def mineable(self, signed: SignedUpload) -> bool:
-        """Return whether the transaction can still get into a block of the node's chain.
+        """Return whether the transaction can still get into a block of the node's chain: True if this is not
+        known.
 
         A node whose chain does not reach the anchor is behind, and proves nothing.
         """
@@ -191,8 +203,8 @@ def uploader_of(
     signer: Signer,
     wallet: RsaSigner | None,
 ) -> Uploader:
-    """Return the uploader that the settings ask for. `signer` is the scheduler's; a wallet, which pays,
-    comes first."""
+    """Return the uploader that the settings ask for. `signer` is the scheduler's key; a wallet, if there is
+    one, signs and pays instead."""
     if settings.bundler_url:
         return BundlerUploader(bundler, gateway, wallet or signer)
     if wallet:

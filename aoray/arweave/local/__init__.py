@@ -1,1 +1,1 @@
-"""The embedded Arweave."""
+"""The embedded Arweave: its store, its search, and its HTTP API."""

@@ -1,9 +1,10 @@
-"""What a GraphQL query costs, before any of it is run. Pure.
+"""The cost of a GraphQL query, determined before any of it is run. Pure.
 
-Cost grows by aliases (each is a field of its own), by pages (what stands below `edges` comes as often as a
-page is long) and by fragments (spread out). `check` refuses an operation that is too deep, has too many
-fields or searches, or whose answer could have too many values; so nobody makes a gateway busy for long with
-one short text. It must run before `graphql.validate`, whose own work grows with the square of the fields.
+Cost grows by aliases (each is a field of its own), by pages (everything below `edges` occurs once for each
+entry) and by fragments (wherever they are spread). `check` refuses an operation that is too deep, has too
+many fields or searches, or whose answer could have too many values, so nobody can keep a gateway busy for
+long with one short query. It must run before `graphql.validate`, whose own work grows with the square of the
+number of fields.
 """
 
 from __future__ import annotations
@@ -27,15 +28,15 @@ from aoray import limits
 from aoray.errors import TooLarge
 
 PAGE_DEFAULT = 10
-DIGITS_MAX = 18  # of a number: Python refuses to read some thousand
-TIMES = {"tags": 8, "__schema": 50}  # how often what is below comes, about
+DIGITS_MAX = 18  # of a number; Python refuses to parse thousands of digits
+TIMES = {"tags": 8, "__schema": 50}  # about how often what is below these fields occurs
 
 Fragments = Mapping[str, FragmentDefinitionNode]
 
 
 class Seen(NamedTuple):
-    """A field of a query, or a fragment that is spread (no field): how deep it is, and how often it
-    occurs."""
+    """A field of a query, or a spread fragment (`field` is None), with its depth and how often it occurs in
+    the answer."""
 
     field: FieldNode | None
     depth: int
@@ -43,7 +44,7 @@ class Seen(NamedTuple):
 
 
 def check(document: DocumentNode, variables: Mapping[str, Any]) -> None:
-    """Refuse a document with an operation that costs too much."""
+    """Raise `TooLarge` if an operation of the document costs too much."""
     fragments = {d.name.value: d for d in document.definitions if isinstance(d, FragmentDefinitionNode)}
     for definition in document.definitions:
         if isinstance(definition, FragmentDefinitionNode):
@@ -59,7 +60,7 @@ def _defaults(operation: OperationDefinitionNode) -> dict[str, Any]:
 
 
 def _number(literal: IntValueNode) -> int:
-    """A number as a query says it; of one that GraphQL has not, only that it is too large counts."""
+    """Return a number in a query. For one with too many digits, any value beyond the bounds will do."""
     return int(literal.value) if len(literal.value) <= DIGITS_MAX else limits.GRAPHQL_PAGE_MAX
 
 
@@ -87,7 +88,7 @@ def _weigh(selections: SelectionSetNode, variables: Mapping[str, Any], fragments
 def _walk(
     selections: SelectionSetNode, variables: Mapping[str, Any], fragments: Fragments, depth: int, times: int
 ) -> Iterator[Seen]:
-    """Every field, fragments spread out. A cycle of them ends at a bound of who looks."""
+    """Yield every field, with fragments spread out. A cycle of fragments is ended by the caller's bounds."""
     for node in selections.selections:
         if isinstance(node, FieldNode):
             yield Seen(node, depth, times)
@@ -103,7 +104,7 @@ def _walk(
 
 
 def _times(field: FieldNode, variables: Mapping[str, Any]) -> int:
-    """How often what is below a field comes: as the page is long, for one that has pages."""
+    """Return how often what is below a field occurs: for a field with pages, once for each entry."""
     name = field.name.value
     if name not in ("transactions", "blocks"):
         return TIMES.get(name, 1)

@@ -1,19 +1,20 @@
-"""Arweave's GraphQL over the store: the schema that arweave.net and Goldsky answer, on graphql-core.
+"""Arweave's GraphQL over the store, on graphql-core, with the schema of arweave.net and Goldsky.
 
-`Graph.execute` takes a request's query and gives the status and the JSON to answer. It blocks (parsing,
-SQLite), so it is called in a thread. Parsed queries are kept, since clients send the same few.
+`Graph.execute` runs a query, and returns the status and the JSON of the answer. It blocks (parsing, SQLite),
+so it is called in a thread. Parsed queries are cached, since clients send the same few.
 
-Tags are filtered as Goldsky's search service does: a filter without `values` finds whatever has a tag of that
-name, one without a `name` a value under any, `match` is EXACT, WILDCARD, FUZZY_OR or FUZZY_AND.
+Tags are filtered as Goldsky's search service does: a filter without `values` finds items with any tag of that
+name, one without a `name` finds the value under any name, and `match` is EXACT, WILDCARD, FUZZY_OR or
+FUZZY_AND.
 
-Invariants: a query's text, depth, fields, searches, page size, filter values and what its answer can hold are
-bounded before it is run (`cost`, `limits.GRAPHQL_*`), the work and the time of all its searches by one
-`Budget`; whatever is over a bound is refused, not cut. Filters that AND together: `owners` with `tags`, each
-tag filter with the others; values within one are alternatives. An empty list filters nothing, as on
-arweave.net, and so does null.
+Invariants: a query's text, depth, fields, searches, page size, filter values, and the size of its answer are
+bounded before it runs (`cost`, `limits.GRAPHQL_*`); the work and the time of all its searches are bounded by
+one `Budget`. What exceeds a bound is refused, not truncated. Different filters must all match (`owners` with
+`tags`, each tag filter with the others); the values of one filter are alternatives. An empty list or null
+filters nothing, as on arweave.net.
 
-On failure: a fault of the request is in `errors` (with its code in `extensions`), with 400 when there is no
-data at all, and 503 when it took too long.
+On failure: a fault of the request is in `errors` (with its code in `extensions`), with status 400 if there is
+no data at all, and 503 if the query took too long.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ _RESOLVED_BETWEEN_LOOKS = 256
 
 
 class Graph:
-    """GraphQL over one store."""
+    """The GraphQL interface of one store."""
 
     def __init__(self, store: ArweaveStore) -> None:
         self._root = _Root(store)
@@ -135,7 +136,7 @@ class Graph:
 
 
 def _resolver(budget: Budget) -> Callable[..., Any]:
-    """graphql-core's own resolver, that ends when the budget does."""
+    """Return graphql-core's default resolver, extended to fail when the budget is used up."""
     resolved, over = 0, False
 
     def resolve(source: Any, info: GraphQLResolveInfo, **arguments: Any) -> Any:
@@ -150,7 +151,7 @@ def _resolver(budget: Budget) -> Callable[..., Any]:
 
 
 class _Root:
-    """The fields of `Query`."""
+    """The resolvers of the fields of `Query`."""
 
     def __init__(self, store: ArweaveStore) -> None:
         self._store = store
@@ -174,7 +175,7 @@ class _Root:
         found = self._store.find(wanted, SearchPage(size + 1, after, sort.endswith("ASC")), budget)
         page = found[:size]
         connection = _connection([str(hit.seq) for hit in page], self._nodes(page), len(found) - len(page))
-        count = cache(lambda: str(self._store.count(wanted, budget)))  # however often it is asked for
+        count = cache(lambda: str(self._store.count(wanted, budget)))  # a query may have the field many times
         return {"count": lambda _: count(), **connection}
 
     def block(
@@ -235,7 +236,7 @@ def _amount(winston: int) -> dict[str, str]:
 
 
 def _filter(filters: Mapping[str, Any]) -> Filter | None:
-    """A search from GraphQL's arguments; None when nothing can be found."""
+    """Return the search for GraphQL's arguments; None if nothing can match."""
     ids = filters.get("ids") or []
     known_ids = [b64url_decode(wanted) for wanted in ids if is_id(wanted)]
     if ids and not known_ids:
@@ -256,7 +257,7 @@ def _filter(filters: Mapping[str, Any]) -> Filter | None:
 
 
 def _pairs(filters: Mapping[str, Any]) -> list[list[int]]:
-    """The terms of the owners with the processes that are asked for, by tags that must be there."""
+    """Return the terms for each owner together with each process, from tag filters that must match."""
     owners = filters.get("owners") or ()
     found = (
         [pair(owner, value) for owner in owners for value in tag["values"]]
@@ -271,7 +272,7 @@ def _is_plain(tag: Mapping[str, Any]) -> bool:
 
 
 def _by_name(filters: Mapping[str, Any]) -> bool:
-    """Whether the names of tags are looked up, and not only whole ones."""
+    """Return whether the search needs the index by names of tags."""
     tags = filters.get("tags") or ()
     return any(tag.get("match", "EXACT") != "EXACT" or not tag.get("values") for tag in tags)
 
@@ -279,7 +280,7 @@ def _by_name(filters: Mapping[str, Any]) -> bool:
 def _add_tag(
     tag: Mapping[str, Any], one_of: list[list[int]], none_of: list[int], tests: list[TagTest]
 ) -> None:
-    """One tag filter: terms of the index where they say it, else a test as well."""
+    """Add one tag filter: as terms of the index if they express it, and otherwise as a test."""
     name, values = tag.get("name"), tag.get("values")
     match, negated = tag.get("match") or "EXACT", tag.get("op") == "NEQ"
     if ("values" in tag and not values) or (name is None and values is None):
@@ -336,12 +337,13 @@ def _connection(cursors: Sequence[str], nodes: Sequence[Any], more: int) -> dict
 
 
 def _parsed(query: str) -> DocumentNode:
-    """Short ones are kept: clients send the same few. What a long one becomes takes megabytes."""
+    """Return the parsed query. Short queries are cached, since clients send the same few; a long one would
+    take megabytes."""
     return _parsed_before(query) if _is_short(query) else _parse(query)
 
 
 def _validate(query: str, document: DocumentNode) -> None:
-    """Raise what is wrong with a query whose cost is within bounds."""
+    """Raise the first error of a query whose cost is within bounds."""
     if _is_short(query):
         _validated_before(query)
     else:

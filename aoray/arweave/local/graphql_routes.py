@@ -1,10 +1,10 @@
 """GraphQL over HTTP: `POST /graphql` (JSON, or application/graphql), `GET /graphql?query=…&variables=…`.
 
-Searches run in threads of their own, two at once, in which addresses take turns (`turns`), so that they hold
-up neither uploads nor those who read single items. What a search may cost is `cost`'s and `Budget`'s.
+Searches run in threads of their own, two at a time, in which addresses take turns (`turns`), so they delay
+neither uploads nor reads of single items. `cost` and `Budget` bound what a search may cost.
 
-On failure: 400 for what is too broad or makes no sense, 503 with Retry-After when too many wait or it took
-too long. A search whose client is gone ends.
+On failure: 400 for a query that is too broad or malformed, 503 with Retry-After if too many wait or the query
+took too long. The search of a client that disconnected ends.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def searches() -> Turns:
 
 
 def peer(scope: Mapping[str, Any]) -> str:
-    """Return the address of a request's connection."""
+    """Return the network address of a request's client."""
     client = scope.get("client")
     return str(client[0]) if client else ""
 
@@ -54,7 +54,8 @@ def _body(bodies: BodyBudget, request: Request) -> AbstractAsyncContextManager[b
 
 
 class Searching(NamedTuple):
-    """Where searches run, and for whom."""
+    """What searches need: the graph, the logs with recent items, the threads, and the function that says
+    whose turn a request uses."""
 
     graph: Graph
     recent: Recent
@@ -62,7 +63,7 @@ class Searching(NamedTuple):
     who: Callable[[Mapping[str, Any]], str]
 
     async def answer(self, request: Request, asked: Any) -> Response:
-        """Return the answer to a query, once it is the caller's turn."""
+        """Return the answer to a query, once it is the address's turn."""
         query, variables, operation = _query(asked)
         await self.recent.settle()
         status, body = await self.turns.run(
@@ -81,16 +82,18 @@ def _searched(graph: Graph, query: str, variables: Any, operation: Any, budget: 
 
 
 def add_graphql(routes: APIRouter, searching: Searching, bodies: BodyBudget) -> None:
+    """Add the two routes of GraphQL."""
+
     @routes.post("/graphql")
     async def graphql(request: Request) -> Response:
-        """Search items and blocks: JSON, or the query's text alone as application/graphql."""
+        """Search items and blocks, with JSON, or with the text of the query as application/graphql."""
         async with _body(bodies, request) as body:
             asked = _asked(request.headers.get("content-type", ""), body)
         return await searching.answer(request, asked)
 
     @routes.get("/graphql")
     async def graphql_get(request: Request) -> Response:
-        """The same with `?query=…&variables=…`; without a query, what this is."""
+        """Search items and blocks with `?query=…&variables=…`; without a query, return a description."""
         asked: dict[str, Any] = dict(request.query_params)
         if "query" not in asked:
             return JSONResponse({"graphql": "Arweave", "hint": 'POST {"query": "…", "variables": {}} here.'})
@@ -113,7 +116,7 @@ def _asked(content_type: str, body: bytes) -> Any:
 
 
 def _query(asked: Any) -> tuple[str, Any, Any]:
-    """The query, its variables and the name of the operation."""
+    """Return the query, its variables and the name of the operation. Raises `MalformedInput`."""
     asked = asked if isinstance(asked, dict) else {}
     query, variables, operation = asked.get("query"), asked.get("variables"), asked.get("operationName")
     for field, value, kinds in (

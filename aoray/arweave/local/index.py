@@ -1,20 +1,21 @@
-"""The embedded Arweave's index: which items there are, where their bytes lie, and the terms that find them.
+"""The index of the embedded Arweave: its items, where their bytes are, and the terms that find them.
 
     block    the chain; `first` is the `seq` of its first item
-    item     every item, numbered in the order they came
+    item     every item, numbered in the order of acceptance
     term     (term, seq): what `search` looks up
-    layer1   the transactions of layer 1 that carry data, and whether it has come
+    layer1   the layer-1 transactions with data, and whether the data has arrived
     waiting  trusted bundles that are accepted, in order, whose items have no rows yet
-    unnamed  up to which `seq` the names of tags are not terms yet (of an index of before; else no row)
-    unpaired  and up to which `seq` owners with processes are none
+    unnamed  the `seq` up to which the names of tags have no terms yet (after an upgrade; otherwise no row)
+    unpaired the `seq` up to which pairs of owner and process have no terms yet
 
-A stranger's upload is indexed as it is accepted. The flusher's bundles come under load, one after another,
-so they may wait, and `open_oldest` gives their items rows when there is time (`indexer`), or when somebody
-asks (`ArweaveStore`). It comes to the same rows.
+A stranger's upload is indexed when it is accepted. The flusher's bundles arrive under load, one after
+another, so they may wait; `open_oldest` gives their items rows when there is time (`indexer`), or when
+somebody searches (`ArweaveStore`). The resulting rows are the same.
 
-Invariants: items get their `seq` in the order of acceptance: nothing is indexed before what waits. A block
-whose items wait has a `first` that no item reaches. A bundle's rows are written, and it ceases to wait, in
-one transaction. Functions here write in the caller's transaction, `open_oldest` in its own.
+Invariants: items get their `seq` in the order of acceptance, and nothing is indexed before bundles that wait.
+A block whose items wait has a `first` that no item reaches. The rows of a bundle are written, and the bundle
+stops waiting, in one transaction. Functions here write in the caller's transaction, except `open_oldest` and
+`complete_some`, which have their own.
 
 On failure: sqlite3.Error; the transaction is rolled back, and the bundle still waits.
 """
@@ -59,13 +60,13 @@ CREATE TABLE IF NOT EXISTS unpaired (last INTEGER NOT NULL);
 VERSION = 2  # 0 had no names of tags, 1 no pairs of owners and processes
 NOT_YET = 1 << 62  # the `first` of a block whose items wait
 _OLDEST = "SELECT start, height, size FROM waiting WHERE start <= ? ORDER BY start LIMIT 1"
-_LATER_TERMS = ("unnamed", names_of), ("unpaired", pairs_of)  # what each version's items have more
+_LATER_TERMS = ("unnamed", names_of), ("unpaired", pairs_of)  # the terms that each later version added
 _COMPLETED_AT_ONCE = 500
-_MANY = 4  # more items than this of one term are given to SQLite as one list, which takes a third of the time
+_MANY = 4  # a term of more items than this is written as one list, which takes a third of the time
 
 
 def set_up(db: sqlite3.Connection) -> None:
-    """Make the tables in their present form, unless they exist."""
+    """Make the tables in their present form. Raises `ClientError` if a later version of aoray made them."""
     version = db.execute("PRAGMA user_version").fetchone()[0]
     if version > VERSION:
         raise ClientError(
@@ -79,14 +80,14 @@ def set_up(db: sqlite3.Connection) -> None:
 
 
 def height_of(db: sqlite3.Connection, item: bytes) -> int | None:
-    """Return the block of an item, or of a bundle that waits."""
+    """Return the block height of an item, or of a bundle that waits; None if it is not here."""
     query = "SELECT height FROM item WHERE id = ?1 UNION ALL SELECT height FROM waiting WHERE id = ?1"
     row = db.execute(query, [item]).fetchone()
     return int(row[0]) if row else None
 
 
 def write(db: sqlite3.Connection, intake: Intake, start: int, height: int) -> None:
-    """Write the rows of an upload that begins at `start`, without items that are there already."""
+    """Write the rows of an upload that starts at `start`, except items that have rows already."""
     last = last_seq(db)
     db.execute("UPDATE block SET first = min(first, ?) WHERE height = ?", [last + 1, height])
     rows = [
@@ -102,20 +103,20 @@ def write(db: sqlite3.Connection, intake: Intake, start: int, height: int) -> No
 
 
 def last_seq(db: sqlite3.Connection) -> int:
-    """Return the number of the last item."""
+    """Return the number of the last item; 0 if there is none."""
     (last,) = db.execute("SELECT ifnull(max(seq), 0) FROM item").fetchone()
     return int(last)
 
 
 def move(db: sqlite3.Connection, item: IndexedItem, start: int) -> None:
-    """Note that the bytes of an upload are at `start` now: the data of a transaction came later than the
-    transaction."""
+    """Record that the bytes of an upload are now at `start`, because the data of a transaction arrived after
+    it."""
     place = [start + item.start, item.header_size, item.size, item.id]
     db.execute("UPDATE item SET start = ?, header_size = ?, size = ? WHERE id = ?", place)
 
 
 def _write_terms(db: sqlite3.Connection, items: Sequence[tuple[int, IndexedItem]]) -> None:
-    """In the order of the terms, since neighbours share pages."""
+    """Write terms in sorted order, since neighbours share pages of the database."""
     found: dict[int, list[int]] = {}
     for seq, item in items:
         for term in item.terms:
@@ -131,23 +132,24 @@ def _write_terms(db: sqlite3.Connection, items: Sequence[tuple[int, IndexedItem]
 
 
 def wait(db: sqlite3.Connection, intake: Intake, start: int, height: int) -> None:
-    """Let a closed bundle that begins at `start` wait for its rows."""
+    """Let a closed bundle that starts at `start` wait for its rows."""
     db.execute(
         "INSERT INTO waiting VALUES (?, ?, ?, ?)", (start, intake.placed[0].id, height, len(intake.raw))
     )
 
 
 def waiting(db: sqlite3.Connection) -> tuple[int, int]:
-    """Return where the last waiting bundle begins (-1 if none waits), and the bytes of all that wait."""
+    """Return where the last waiting bundle starts (-1 if none waits), and the bytes of all that wait."""
     last, size = db.execute("SELECT ifnull(max(start), -1), ifnull(sum(size), 0) FROM waiting").fetchone()
     return last, size
 
 
 def open_oldest(db: sqlite3.Connection, uploads: int, last: int = NOT_YET) -> bool:
-    """Index the bundle that has waited longest, if one waits that begins at `last` or before.
+    """Index the bundle that has waited longest, if it starts at `last` or before; return whether there was
+    one.
 
-    `uploads` is the file of their bytes. To read and parse it keeps nobody waiting; if another process is
-    quicker, it was in vain.
+    `uploads` is the descriptor of the file of bytes. Reading and parsing the bundle blocks nobody; if another
+    process indexes it first, the work is discarded.
     """
     found = _open(db, uploads, last)
     if found:
@@ -157,7 +159,8 @@ def open_oldest(db: sqlite3.Connection, uploads: int, last: int = NOT_YET) -> bo
 
 
 def complete_some(db: sqlite3.Connection, uploads: int) -> bool:
-    """Write the terms that items have today to some that were indexed without; whether there were any."""
+    """Write the terms that later versions added for some items that lack them; return whether there were
+    any."""
     for lacks, terms_of in _LATER_TERMS:
         if (row := db.execute(f"SELECT last FROM {lacks}").fetchone()) is not None:
             page = "SELECT seq, start, header_size FROM item WHERE seq <= ? ORDER BY seq DESC LIMIT ?"
@@ -175,19 +178,19 @@ def complete_some(db: sqlite3.Connection, uploads: int) -> bool:
 
 
 def open_all(db: sqlite3.Connection, uploads: int) -> None:
-    """Index all bundles that wait, in the caller's transaction."""
+    """Index all waiting bundles in the caller's transaction."""
     while found := _open(db, uploads, NOT_YET):
         _settle(db, *found)
 
 
 def _open(db: sqlite3.Connection, uploads: int, last: int) -> tuple[Intake, int, int] | None:
-    """The oldest that waits, opened: itself, where it begins, and its block."""
+    """Return the oldest waiting bundle, unfolded, with its start and its block height; None if none waits."""
     row = db.execute(_OLDEST, [last]).fetchone()
     if row is None:
         return None
     start, height, size = row
     bundle = parse(read(uploads, start, size), ANS104, bytes_max=UPLOAD_BYTES_MAX)
-    return opened(bundle, {bundle.address}), start, height  # none waits but those of trusted owners
+    return opened(bundle, {bundle.address}), start, height  # only bundles of trusted owners wait
 
 
 def _settle(db: sqlite3.Connection, intake: Intake, start: int, height: int) -> None:
@@ -196,7 +199,7 @@ def _settle(db: sqlite3.Connection, intake: Intake, start: int, height: int) -> 
 
 
 def fields_of(header: bytes) -> tuple[DataItem, Transaction | None]:
-    """Return the fields of an item without its data, and the transaction of layer 1, if it is one."""
+    """Return the fields of an item without its data, and the layer-1 transaction if it is one."""
     if not is_raw(header):
         return parse(header, ANS104), None
     transaction = from_json(orjson.loads(header))
@@ -204,7 +207,7 @@ def fields_of(header: bytes) -> tuple[DataItem, Transaction | None]:
 
 
 def read(uploads: int, start: int, size: int) -> bytes:
-    """Return a range of the file of bytes."""
+    """Return a range of the file of bytes. Raises `AorayError` if bytes are missing."""
     found = os.pread(uploads, size, start) if size > 0 else b""
     if len(found) != max(size, 0):
         raise AorayError("the Arweave store lost bytes", start=start, size=size)

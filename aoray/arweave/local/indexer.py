@@ -1,15 +1,15 @@
-"""Indexes the flusher's bundles in an OS process of its own, which gives way to everybody else.
+"""The indexer: an OS process of its own that indexes the flusher's bundles at low priority.
 
-Beside a message's journey: its bundle is in the embedded Arweave, on disk, and waits for its rows (`index`).
-In the gateway's process that work came in bursts against the event loop, which had to ask for Python's lock
-at each turn. Whoever searches need not know of it: the store indexes what still waits before it answers.
+Where in a message's journey: beside it. Its bundle is in the embedded Arweave, on disk, and waits for its
+rows (`index`). Inside the gateway's process this work would come in bursts and compete with the event loop
+for Python's lock. Searches need not know of it: the store indexes what still waits before it answers.
 
-    Indexer(path).wake()                       in the gateway: there is something
-    python -m aoray.arweave.local.indexer PATH       the process: a byte on its standard input for each `wake`
+    Indexer(path).wake()                          in the gateway: something waits
+    python -m aoray.arweave.local.indexer PATH    the process: reads a byte on stdin for each `wake`
 
-Invariants: nobody depends on it, and it may be killed at any moment. It ends when its standard input does,
-that is with the gateway. On failure: what it could not index waits for the next `wake`, or for a search; one
-that has ended is started again by `wake`.
+Invariants: nothing depends on the indexer, and it may be killed at any moment. It ends when its standard
+input is closed, that is, with the gateway. On failure: what it could not index waits for the next `wake`, or
+for a search; `wake` starts an ended process again.
 """
 
 from __future__ import annotations
@@ -29,20 +29,21 @@ from aoray.arweave.local import index
 
 log = logging.getLogger(__name__)
 
-NICENESS = 10  # under load a tenth of what an actor gets, which is enough for it
+NICENESS = 10  # under load this is a tenth of what an actor gets, which is enough
 _STDIN = 0
 
 
 class Indexer:
-    """The indexing process, as the writers of the store see it. Its methods may be called from any thread."""
+    """The handle of the indexing process for writers of the store. Its methods may be called from any
+    thread."""
 
     def __init__(self, path: Path) -> None:
-        """Of the store at `path`; it begins with what waits there."""
+        """Start the process for the store at `path`; it indexes first what waits there."""
         self._command = [sys.executable, "-m", __spec__.name, str(path)]
         self._process = self._start()
 
     def wake(self) -> None:
-        """Tell the process that a bundle waits."""
+        """Tell the process that a bundle waits; start it again if it has ended."""
         try:
             self._say()
         except BrokenPipeError:
@@ -57,18 +58,18 @@ class Indexer:
 
     def _say(self) -> None:
         assert self._process.stdin is not None
-        with contextlib.suppress(BlockingIOError):  # it has been told often enough
+        with contextlib.suppress(BlockingIOError):  # the pipe is full, so the process will look
             os.write(self._process.stdin.fileno(), b"!")
 
 
 def main(path: str) -> None:
-    """Index what waits, again at each word from the parent, until the parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one who started it
+    """Index what waits, at the start and at each `wake`, until the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
     os.nice(NICENESS)
     uploads = os.open(Path(path).with_suffix(".bytes"), os.O_RDONLY)
     db = sqlite3.connect(path, isolation_level=None, timeout=limits.INDEXER_BUSY_SECONDS_MAX)
     db.execute("PRAGMA cache_size = -65536")
-    db.execute("PRAGMA synchronous = NORMAL")  # what power takes away is indexed once more
+    db.execute("PRAGMA synchronous = NORMAL")  # what a power cut loses is indexed again
     wal = Wal(path)
     while True:
         try:
@@ -81,19 +82,23 @@ def main(path: str) -> None:
 
 
 class Wal:
-    """The write-ahead log of the store. SQLite begins it again only at a moment when nobody reads from it
-    and all of it is in the file; where people search and post without a gap there is none, and it grows."""
+    """The write-ahead log of the store.
+
+    SQLite restarts it from its beginning only when nobody reads from it and all of it is in the file. Where
+    people search and post without a gap, that moment never comes, and it grows.
+    """
 
     def __init__(self, path: str) -> None:
         self._file = Path(f"{path}-wal")
         self._fold_at = limits.WAL_BYTES
 
     def fold(self, db: sqlite3.Connection) -> None:
-        """Empty the log if it is large: writers wait until readers have moved on, but not for long."""
+        """Move a large log into the file and empty it. Writers wait meanwhile until readers have finished,
+        but not for long."""
         size = self._file.stat().st_size
         if size < self._fold_at:
             return
-        db.execute("PRAGMA wal_checkpoint(PASSIVE)")  # most of it, beside whoever reads and writes
+        db.execute("PRAGMA wal_checkpoint(PASSIVE)")  # moves most of it without blocking readers and writers
         db.execute(f"PRAGMA busy_timeout = {limits.WAL_FOLD_SECONDS_MAX * 1000:.0f}")
         (is_busy, *_) = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         db.execute(f"PRAGMA busy_timeout = {limits.INDEXER_BUSY_SECONDS_MAX * 1000}")
@@ -101,7 +106,8 @@ class Wal:
 
 
 def _ended() -> bool:
-    """Whether the other end is closed. (A poll says so behind the bytes that are still to be read, too.)"""
+    """Return whether the parent has closed the pipe. (poll reports this even if bytes are still to be
+    read.)"""
     poll = select.poll()
     poll.register(_STDIN, 0)
     return bool(poll.poll(0))

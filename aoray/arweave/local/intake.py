@@ -1,17 +1,17 @@
-"""Unfolds a posted data item: a bundle's nested items become items of their own (first stop of an upload).
+"""Intake: unfolds a posted data item, so that the nested items of a bundle become items of their own.
 
-An upload is one run of bytes, and is kept as such. What comes out of here are `IndexedItem` rows that say
-where in that run each item lies and by which terms a search finds it; no item is stored twice. Pure: no I/O,
-no clock.
+An upload is one run of bytes, and is stored as such. The result of intake is `IndexedItem` rows that say
+where in this run each item is and by which terms a search finds it; no item is stored twice. Pure: no I/O, no
+clock.
 
-Invariants: every row's signature verified, except in bundles whose owner is trusted (our own scheduler
-verified what it bundles; checking 2,000 signatures a second again would cost half a core). The first row is
-the upload itself, and a parent comes before its children. A trusted bundle may be taken `closed`: it is a
-bundle that verified, and its items get their rows later, from `opened`.
+Invariants: the signature of every row is verified, except in bundles of a trusted owner (this computer's
+scheduler verified what it bundles; checking 2,000 signatures a second again would take half a core). The
+first row is the upload itself, and a parent comes before its children. A trusted bundle may be taken
+`closed`: the bundle is verified, and its items get their rows later, from `opened`.
 
-On failure: an upload that does not verify, or says it is a bundle and is none, raises `ClientError`. A nested
-item that does not parse, verify or have the id its bundle claims is left out and listed in `refused`, as
-gateways do; its bytes stay inside the bundle.
+On failure: an upload that does not verify, or that claims to be a bundle and is not, raises `ClientError`. A
+nested item that does not parse, does not verify, or does not have the id that its bundle states is left out
+and listed in `refused`, as gateways do; its bytes stay inside the bundle.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from aoray.protocol.signatures.base import address_of
 from aoray.protocol.signatures.registry import SCHEMES
 from aoray.protocol.signed import ANS104, parse, verify
 
-PAIRED = "Process"  # the tag that is found together with an owner, too
-_SHORT = 64  # a count or length below it is one byte of Avro, twice its value
+PAIRED = "Process"  # the tag that is also indexed together with the owner
+_SHORT = 64  # a smaller count or length is one byte in Avro, with twice its value
 _COUNT_BYTES = 32
-_ENTRY_BYTES = 64  # of a bundle's table: size (32, little-endian) and id (32)
+_ENTRY_BYTES = 64  # an entry of a bundle's table: size (32, little-endian) and id (32)
 
 
 class IndexedItem(NamedTuple):
-    """An item of an upload: the position of its bytes, and the terms that find it."""
+    """An item of an upload: where its bytes are, and the terms that find it."""
 
     id: bytes
     parent: bytes | None
@@ -61,7 +61,7 @@ class Refused(NamedTuple):
 
 
 class Intake(NamedTuple):
-    """An upload, ready to be written."""
+    """An upload that is ready to be written."""
 
     raw: bytes
     placed: list[IndexedItem]
@@ -71,31 +71,31 @@ class Intake(NamedTuple):
 
 @lru_cache(maxsize=TERMS_CACHED_MAX)  # most tags of a bundle are those of the item before
 def term(kind: str, value: str, name: str = "") -> int:
-    """Return the 64-bit number of a "tag" (and its name), "name", "owner", "recipient" or "bundle" in the
-    index.
+    """Return the 64-bit number of a term in the index. `kind` is "tag" (with its name), "name", "owner",
+    "recipient" or "bundle".
 
-    To make two of one's own collide costs 2^32 hashes, and confuses only searches for them; hitting another's
-    costs 2^64.
+    To make two own terms collide takes 2^32 hashes, and confuses only searches for these; to hit a given term
+    takes 2^64.
     """
     text = f"{len(name)}:{name}{value}".encode("utf-8", "surrogatepass")
     return int.from_bytes(blake2b(text, digest_size=8, person=kind.encode()).digest(), "big", signed=True)
 
 
 def unfold(upload: DataItem, trusted: Container[str] = ()) -> Intake:
-    """Return every valid item in `upload`, the upload first; bundles of `trusted` owners are taken
-    unverified."""
+    """Verify an upload, and return every valid item in it, the upload first. Bundles of `trusted` owners are
+    not verified."""
     verify(upload)
     return opened(upload, trusted)
 
 
 def is_long(intake: Intake) -> bool:
-    """Return whether writing the upload at once would keep others waiting."""
+    """Return whether writing the upload in one transaction would delay others."""
     return sum(1 + len(item.terms) for item in intake.placed) > INDEX_SLICE_TERMS
 
 
 def slices(placed: Sequence[IndexedItem]) -> Iterator[list[IndexedItem]]:
-    """Yield items in slices of about `limits.INDEX_SLICE_TERMS` rows of the index; larger ones keep
-    others waiting."""
+    """Yield the items in slices of about `limits.INDEX_SLICE_TERMS` rows of the index, since larger
+    transactions delay others."""
     part: list[IndexedItem] = []
     rows = 0
     for item in placed:
@@ -109,7 +109,7 @@ def slices(placed: Sequence[IndexedItem]) -> Iterator[list[IndexedItem]]:
 
 
 def closed(upload: DataItem) -> Intake:
-    """Return the intake of a trusted owner's bundle alone; its items are indexed later."""
+    """Verify a trusted owner's bundle, and return the bundle alone; its items are indexed later."""
     verify(upload)
     for _ in _table(upload.data, BUNDLE_ITEMS_MAX - 1):
         pass
@@ -117,7 +117,7 @@ def closed(upload: DataItem) -> Intake:
 
 
 def opened(upload: DataItem, trusted: Container[str]) -> Intake:
-    """Unfold an upload that was verified, as `unfold` does."""
+    """Unfold a verified upload, as `unfold` does."""
     placed = [_place(upload, b64url_decode(upload.id), None, 0)]
     refused: list[Refused] = []
     waiting = [(upload, 0, 1, upload.address in trusted)] if is_bundle(upload) else []
@@ -152,7 +152,7 @@ def opened(upload: DataItem, trusted: Container[str]) -> Intake:
 
 
 def alone(upload: DataItem) -> Intake:
-    """Return an upload that was verified, without what is in it."""
+    """Return a verified upload, without the items in it."""
     return Intake(upload.raw, [_place(upload, b64url_decode(upload.id), None, 0)], [])
 
 
@@ -160,7 +160,7 @@ _BUNDLE_TERMS = frozenset(term("tag", tag.value, tag.name) for tag in BUNDLE_TAG
 
 
 def is_bundle(item: DataItem) -> bool:
-    """Return whether the item's data is an ANS-104 bundle, by its tags."""
+    """Return whether the tags of an item say that its data is an ANS-104 bundle."""
     return all(tag in item.tags for tag in BUNDLE_TAGS)
 
 
@@ -191,21 +191,23 @@ def names_of(item: DataItem) -> set[int]:
 
 
 def pairs_of(item: DataItem) -> set[int]:
-    """Return the terms of an item's owner together with each process that its tags name. Anybody may name
-    a process, by the million: who looks for what one owner says of it need not pass all of these by."""
+    """Return the terms of an item's owner together with each process that its tags name.
+
+    Anybody may name a process in millions of items; with these terms a search for the items of one owner need
+    not read them.
+    """
     return {pair(item.address, tag.value) for tag in item.tags if tag.name == PAIRED}
 
 
 def pair(owner: str, process_id: str) -> int:
-    """Return the term of what an owner signs about a process."""
+    """Return the term of an owner together with a process that the owner's items name."""
     return term("pair", process_id, owner)
 
 
 def _header(bundle: bytes, start: int, size: int, claimed_id: bytes) -> tuple[int, set[int]] | None:
-    """Header size and terms (but for its bundle's) of a plain item at `start`, in a third of `parse`'s time.
-
-    None for one that is anything else (a bundle, long tags, an item with a fault): `parse` says what it is.
-    """
+    """Return the header size and the terms (except that of its bundle) of a plain item at `start`, in a third
+    of the time of `parse`. None for anything else (a bundle, long tags, a faulty item), which `parse` must
+    read."""
     kind = int.from_bytes(bundle[start : start + 2], "little")
     scheme, end = SCHEMES.get(kind), start + size
     if scheme is None or size > BUNDLE_BYTES_MAX:
@@ -232,8 +234,8 @@ def _header(bundle: bytes, start: int, size: int, claimed_id: bytes) -> tuple[in
 
 
 def _terms_of(encoded: bytes, count: int) -> tuple[set[int], list[str]] | None:
-    """The terms of tags as Avro, and the processes that they name, if they are one block of few short texts,
-    as nearly all are."""
+    """Return the terms of tags in Avro, and the processes that they name, if they are one block of a few
+    short texts, as most are; else None."""
     if not encoded and not count:
         return set(), []
     if not encoded or encoded[0] != 2 * count or encoded[-1] or count >= _SHORT:
@@ -258,8 +260,8 @@ def _terms_of(encoded: bytes, count: int) -> tuple[set[int], list[str]] | None:
 
 @lru_cache(maxsize=TERMS_CACHED_MAX)
 def _tag_terms(tag: bytes) -> tuple[int, int, str | None]:
-    """The terms of a tag as Avro (two short texts, each behind its length), and of its name; and the process
-    that it names."""
+    """Return the terms of one tag in Avro (two short texts, each after its length) and of its name, and the
+    process that it names."""
     middle = 1 + (tag[0] >> 1)
     name, value = tag[1:middle], tag[middle + 1 :].decode()
     own = term.__wrapped__("tag", value, name.decode())
@@ -277,7 +279,7 @@ def _recipient_term(target: bytes) -> int:
 
 
 def _table(bundle: bytes, items_max: int) -> Iterator[tuple[bytes, int, int]]:
-    """The (id, offset, size) of each nested item, in order."""
+    """Yield id, offset and size of each nested item, in order. Raises `MalformedInput` or `TooLarge`."""
     count = int.from_bytes(bundle[:_COUNT_BYTES], "little")
     if len(bundle) < _COUNT_BYTES:
         raise MalformedInput("a bundle begins with 32 bytes of count", field="bundle.count")

@@ -1,17 +1,19 @@
-"""Arweave's own transactions on the embedded Arweave: taken, paid, given their data in chunks, and proven.
+"""Layer-1 transactions on the embedded Arweave: accepting, paying, receiving data in chunks, and proving
+chunks.
 
-    take      a signed transaction: it is in a block, and paid, at once; its data comes with it, or in chunks
-    seed      a chunk with its proof; the last one completes the data, and a bundle in it is unfolded then
+    take      a signed transaction: it is paid and in a block at once; its data comes with it, or in chunks
+    seed      a chunk with its proof; the last chunk completes the data, and a bundle in it is unfolded then
     chunk_at  a chunk of anything that was uploaded, with its proof, by its offset in the weave
 
-The weave is the store's file of uploads: byte n of it has the offset n + 1, so offsets rise, and a bundle
-that came as a data item has one, too. In that file a transaction is its JSON followed by its data.
+The weave is the store's file of uploads: byte n of the file has offset n + 1, so offsets rise, and a bundle
+that was posted as a data item has one too. In this file a transaction is its JSON followed by its data.
 
-Invariants: a transaction's signature, id, data root, funds and anchor are checked before it is kept; its item
-and its payment are one database transaction, so it is paid once, however often it comes. A chunk is kept only
-if its data path proves it for a transaction that is here and waits for it, cut as arweave-js cuts.
+Invariants: the signature, id, data root, funds and anchor of a transaction are checked before it is stored;
+its item and its payment are one database transaction, so it is paid once, however often it is posted. A chunk
+is stored only if its data path proves it for a transaction that is here and waits for it, and if it is
+divided as arweave-js divides data.
 
-On failure: `ClientError` in words. Chunks are bounded as `pieces` says.
+On failure: `ClientError`. Chunks are bounded as in `pieces`.
 """
 
 from __future__ import annotations
@@ -37,16 +39,17 @@ from aoray.util.rates import Rates
 
 
 class Layer1:
-    """The layer-1 transactions, chunks and wallets of a store. All methods block, and may be called from
-    any thread."""
+    """The layer-1 transactions, chunks and wallets of a store. All methods block, and may be called from any
+    thread."""
 
     def __init__(
         self, store: ArweaveStore, pieces: Pieces, balances: Mapping[str, int] | None = None
     ) -> None:
-        """`balances` of a genesis file, if there is one; `ClientError` if the network began with others."""
+        """`balances` are those of a genesis file, if there is one. Raises `ClientError` if the network
+        started with others."""
         self._store = store
         self._pieces = pieces
-        self._blocks = Rates(limits.MINE_BLOCKS_PER_SECOND, limits.MINE_BLOCKS_BURST)  # of all who mine
+        self._blocks = Rates(limits.MINE_BLOCKS_PER_SECOND, limits.MINE_BLOCKS_BURST)  # shared by all clients
         with store.writing() as db:
             self._gift = 0 if wallets.begin(db, balances) else wallets.GIFT
         self._tree = lru_cache(maxsize=limits.UPLOAD_TREES_MAX)(self._tree_of)
@@ -54,13 +57,13 @@ class Layer1:
     # Transactions
 
     def take(self, found: Mapping[str, Any]) -> bool:
-        """Store a transaction from `POST /tx`; False if it was here already."""
+        """Store a transaction from `POST /tx`; return False if it was here already."""
         transaction, data = read(found)
         verify(transaction)
         if found.get("id", transaction.id) != transaction.id:
             raise MalformedInput("the id of the transaction is not the hash of its signature", field="id")
         intake = _intake(transaction, data)
-        whole = len(intake.placed) == 1  # what is in a bundle comes after it, in slices
+        whole = len(intake.placed) == 1  # the items of a bundle are written after it, in slices
         first = intake if whole else _intake(transaction, b"")
         new = self._store.commit(
             lambda db: self._checked(db, transaction, first, seeded=whole and bool(data))
@@ -72,7 +75,7 @@ class Layer1:
     def _checked(
         self, db: sqlite3.Connection, transaction: Transaction, intake: Intake, *, seeded: bool
     ) -> list[Intake] | None:
-        """A transaction that is paid for; None for one that is here."""
+        """Charge the transaction, and return its intake; None if it is here already."""
         if index.height_of(db, b64url_decode(transaction.id)) is not None:
             return None
         self._check_anchor(db, transaction)
@@ -95,27 +98,28 @@ class Layer1:
     # Chunks
 
     def seed(self, found: Mapping[str, Any], sender: str) -> None:
-        """Store a chunk from `POST /chunk`; on return it is on disk."""
+        """Store a chunk from `POST /chunk`; on return it is on disk. `sender` is the client's address."""
         root, size, start, chunk = _chunk(found)
         waiting = self._waiting(root, size)
         if not waiting:
-            return  # the data is here, and the proof was right: sent again
+            return  # the data is here already
         key = f"{b64url_encode(root)}.{size}"
         if self._pieces.add(key, sender, start, chunk, opens=True) == size:
             with self._pieces.completing(key) as mine:
-                # The last chunk may come many times at once, or when another has made it whole.
+                # The last chunk may arrive several times at once, or after another call completed the data.
                 if mine and (waiting := self._waiting(root, size)):
                     self._seeded(key, waiting)
 
     def _seeded(self, key: str, waiting: Sequence[str]) -> None:
-        """All chunks are here: these transactions get their data."""
+        """Give these transactions their data, all chunks of which are here."""
         data = self._pieces.joined(key)
         for each in waiting:
             self._complete(each, _intake(self._transaction(each), data))
         self._pieces.drop(key)
 
     def _waiting(self, root: bytes, size: int) -> list[str]:
-        """The transactions that wait for this data; `ClientError` if none ever had it."""
+        """Return the transactions that wait for this data. Raises `ClientError` if there is no transaction
+        with it."""
         query = "SELECT id, seeded FROM layer1 WHERE data_root = ? AND data_size = ?"
         rows = self._store.rows(query, [root, size])
         if not rows:
@@ -128,7 +132,7 @@ class Layer1:
         return bool(self._store.rows("SELECT 1 FROM layer1 WHERE id = ? AND seeded", [transaction_id]))
 
     def _complete(self, transaction_id: str, intake: Intake) -> None:
-        """Give a transaction its data, and what is in it."""
+        """Give a transaction its data and the items in the data."""
         done = "UPDATE layer1 SET seeded = 1 WHERE id = ?"
         self._store.fill(intake, lambda db: db.execute(done, [transaction_id]))
 
@@ -140,7 +144,7 @@ class Layer1:
     # The weave
 
     def offset(self, item_id: str) -> dict[str, str]:
-        """Return where the data of an upload ends in the weave, and its size."""
+        """Return where the data of an upload ends in the weave, and its size. Raises `NotFound`."""
         stored = self._store.mined(item_id)
         if stored.held or stored.bundled_in:
             where = f"in bundle {stored.bundled_in}" if stored.bundled_in else "not in a bundle yet"
@@ -150,7 +154,7 @@ class Layer1:
         return {"offset": str(stored.start + stored.size), "size": str(stored.data_size)}
 
     def chunk_at(self, offset: int) -> dict[str, str]:
-        """Return the chunk that holds the byte at this offset, and its data path."""
+        """Return the chunk with the byte at this offset, and its data path. Raises `NotFound`."""
         stored = self._upload_at(offset - 1)
         if stored is None:
             raise NotFound("no data at that offset")
@@ -165,7 +169,7 @@ class Layer1:
         }
 
     def _upload_at(self, place: int) -> Stored | None:
-        """The upload whose data has its bytes at this place of the file."""
+        """Return the upload whose data includes this byte of the file."""
         self._store.catch_up()
         order = "WHERE parent IS NULL AND start <= ? ORDER BY start DESC LIMIT 1"
         rows = self._store.rows(f"{ITEM} {order}", [max(-1, min(place, 1 << 62))])
@@ -188,7 +192,7 @@ class Layer1:
             return wallets.balance(db, address)
 
     def last_tx(self, address: str) -> str:
-        """Return the last transaction that a wallet signed; "" if there is none."""
+        """Return the id of the last transaction that a wallet signed; '' if there is none."""
         with self._store.reading() as db:
             return wallets.last_tx(db, address)
 
@@ -198,15 +202,17 @@ class Layer1:
             return wallets.mint(db, address, amount)
 
     def mine(self, blocks: int, now_s: float) -> None:
-        """Add empty blocks. Raises `RateLimited` if too many were added of late, whoever asked for them."""
+        """Add empty blocks. Raises `RateLimited` if too many were added recently, by whomever."""
         if not 1 <= blocks <= limits.MINE_BLOCKS_MAX:
             raise ClientError(
                 f"{blocks} blocks can't be mined at once", hint=f"Mine 1 to {limits.MINE_BLOCKS_MAX} at once."
             )
         with self._store.writing() as db:
             if wait_s := self._blocks.take("", now_s, blocks):
-                most = f"over {limits.MINE_BLOCKS_BURST} blocks were mined of late"
-                raise RateLimited(most, hint="Nothing waits for one here.", retry_after_s=math.ceil(wait_s))
+                most = f"over {limits.MINE_BLOCKS_BURST} blocks were mined recently"
+                raise RateLimited(
+                    most, hint="Uploads are in a block without mining.", retry_after_s=math.ceil(wait_s)
+                )
             for _ in range(blocks):
                 self._store.mine([], index.last_seq(db) + 1)
 
@@ -234,18 +240,19 @@ def read(found: Mapping[str, Any]) -> tuple[Transaction, bytes]:
 
 
 def _intake(transaction: Transaction, data: bytes) -> Intake:
-    """The transaction as the store keeps it: its JSON, then its data, unfolded if it is a bundle."""
+    """Return the transaction as the store keeps it: its JSON, then its data, unfolded if this is a bundle."""
     upload = replace(transaction.item, data=data, raw=raw_of(transaction, data))
     if not (data and is_bundle(upload)):
         return alone(upload)
     try:
         return opened(upload, ())
-    except ClientError:  # its tags say that it is a bundle, and it is none: it is kept as it is
+    except ClientError:  # its tags claim wrongly that it is a bundle
         return alone(upload)
 
 
 def _chunk(found: Mapping[str, Any]) -> tuple[bytes, int, int, bytes]:
-    """Data root, data size, place and bytes of a chunk that its data path proves."""
+    """Return data root, data size, offset and bytes of a chunk that its data path proves. Raises
+    `MalformedInput` or `TooLarge`."""
     texts = (
         {name: found.get(name) for name in ("data_root", "data_path", "chunk")}
         if isinstance(found, Mapping)

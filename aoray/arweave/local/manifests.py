@@ -1,15 +1,16 @@
-"""Path manifests: an item that gives other items paths, so that a site of several files has one address.
+"""Path manifests: items that map paths to other items, so that a site of several files has one address.
 
     {"manifest": "arweave/paths", "version": "0.2.0",
      "index": {"path": "index.html"},  or {"id": "…"}
-     "fallback": {"id": "…"},                                    (for a path that is not there)
+     "fallback": {"id": "…"},                                    (for paths that are not listed)
      "paths": {"index.html": {"id": "…"}, "css/a.css": {"id": "…"}}}
 
-An item with the Content-Type `application/x.arweave-manifest+json` is one. `GET /{id}` gives its index,
-`GET /{id}/{path}` what it has for a path, and `GET /raw/{id}` the manifest itself. Versions 0.1.0 and 0.2.0.
+A manifest is an item with the Content-Type `application/x.arweave-manifest+json`. `GET /{id}` gives its
+index, `GET /{id}/{path}` the item for a path, and `GET /raw/{id}` the manifest itself. Versions are 0.1.0 and
+0.2.0.
 
-On failure: `NotFound` in words for an item that is not a manifest, one that can't be read (too large, not
-JSON, of another version), and a path that it does not have.
+On failure: `NotFound` for an item that is not a manifest, a manifest that can't be read (too large, not JSON,
+another version), and a path that it does not list.
 """
 
 from __future__ import annotations
@@ -34,21 +35,21 @@ VERSIONS = ("0.1.0", "0.2.0")
 
 
 class Manifest(NamedTuple):
-    """The ids that the paths of a manifest lead to; "" is the index, None the fallback for all other
-    paths."""
+    """The ids to which the paths of a manifest lead; '' is the path of the index, None that of the
+    fallback."""
 
     ids: Mapping[str | None, str]
     size: int
 
 
 def is_manifest(item: DataItem) -> bool:
-    """Return whether an item is a path manifest by its tags."""
+    """Return whether the tags of an item say that it is a path manifest."""
     return first(item.tags, "Content-Type", "").partition(";")[0].strip().lower() == TYPE
 
 
 def read(data: bytes) -> Manifest:
-    """Read the bytes of a manifest, without entries that lead nowhere. Raises `NotFound` if they are not
-    a manifest."""
+    """Read the bytes of a manifest, leaving out entries without an id. Raises `NotFound` if they are not a
+    manifest."""
     try:
         found = orjson.loads(data)
     except orjson.JSONDecodeError as error:
@@ -74,7 +75,7 @@ def _id(entry: Any) -> str:
 
 
 class Manifests:
-    """The manifests of a store, of which the last ones are kept parsed. May be used from any thread."""
+    """The manifests of a store, with a cache of parsed ones. It may be used from any thread."""
 
     def __init__(self, store: ArweaveStore) -> None:
         self._store = store
@@ -84,7 +85,7 @@ class Manifests:
         )
 
     def resolve(self, stored: Stored, path: str) -> str:
-        """Return the id that a manifest has for a path; "" is its index."""
+        """Return the id that a manifest has for a path ('' is the index). Raises `NotFound`."""
         manifest = self._known.get(stored.id) or self._read(stored)
         ids = manifest.ids
         for place in (path, path.rstrip("/"), None):

@@ -1,15 +1,16 @@
-"""What a tag filter says of an item's tags where the index can't: patterns, likeness, values of any name.
+"""Tests of an item's tags for filters that the index can't express: patterns, similarity, and values of any
+name. Pure.
 
-Pure. The index knows whole tags, and names. `TagTest` is asked of the items that it finds by the rest of a
-search, one by one, with their headers at hand.
+The index knows complete tags, and names. A `TagTest` is applied to the items that the rest of a search finds,
+one by one.
 
-    EXACT      one of the values is the tag's
+    EXACT      the tag has one of the values
     WILDCARD   `*` stands for any text
-    FUZZY_OR   a word of the tag's value is like a word of what is searched
-    FUZZY_AND  for each word of what is searched there is one
+    FUZZY_OR   a word of the tag's value is similar to a word of the searched text
+    FUZZY_AND  this is so for each word of the searched text
 
-Words are like each other if one, or for words of more than five letters two, letters differ; case does not
-count. Invariant: the time is at most proportional to the sizes of value and pattern, multiplied.
+Words are similar if one letter differs, or two letters in words of more than five; case is ignored.
+Invariant: the time is at most proportional to the product of the sizes of value and pattern.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from typing import NamedTuple
 from aoray.protocol.tags import Tags
 
 _WORD = re.compile(r"\w+")
-_WORD_CHARACTERS_MAX = 64  # longer words are compared whole
+_WORD_CHARACTERS_MAX = 64  # longer words are only compared for equality
 
 
 class TagTest(NamedTuple):
-    """One filter of tags. Without a name it is about all tags, without values about any value."""
+    """A filter of tags. Without a name it applies to all tags, without values to any value."""
 
     name: str | None
     values: Sequence[str] | None
@@ -34,7 +35,7 @@ class TagTest(NamedTuple):
     negated: bool = False
 
     def holds(self, tags: Tags) -> bool:
-        """Return whether the filter holds for an item with these tags."""
+        """Return whether an item with these tags passes the filter."""
         found = any(
             (self.name is None or tag.name == self.name)
             and (self.values is None or any(_matches(self.match, tag.value, each) for each in self.values))

@@ -1,5 +1,5 @@
-"""The HTTP API of Arweave's nodes: the chain, wallets, and layer-1 transactions with their chunks; and the
-helpers that arlocal has for tests (mounted by `routes`).
+"""The HTTP API of Arweave nodes: the chain, wallets, layer-1 transactions with their chunks, and arlocal's
+helpers for tests (mounted by `routes`).
 
     POST /chunk                            {"data_root", "data_size", "data_path", "offset", "chunk"} → 200
     GET  /chunk/{offset}                   {"chunk", "data_path", "tx_path", "packing"}
@@ -7,11 +7,11 @@ helpers that arlocal has for tests (mounted by `routes`).
     GET  /tx_anchor, /price/{bytes}, /price/{bytes}/{target}
     GET  /wallet/{address}/balance, /wallet/{address}/last_tx
     GET  /info, /height, /peers, /tx/pending, /block/current, /block/height/{n}, /block/hash/{id}
-    GET  /mint/{address}/{amount}          arlocal's: gives a wallet winston; says what it has then
-    GET  /mine, /mine/{n}                  arlocal's: adds empty blocks
+    GET  /mint/{address}/{amount}          as in arlocal: gives a wallet winston, returns its balance
+    GET  /mine, /mine/{n}                  as in arlocal: adds empty blocks
 
-Transactions come by `POST /tx` (`bundler_routes`, since bundlers have that path as well). Nothing is pending
-here: whatever is accepted is in a block, so there is no need to mine.
+Transactions are posted to `POST /tx` (`bundler_routes`, since bundlers have this path as well). Nothing is
+ever pending here: whatever is accepted is in a block, so there is no need to mine.
 """
 
 from __future__ import annotations
@@ -45,37 +45,37 @@ def add_chain(routes: APIRouter, store: ArweaveStore) -> None:
 
     @routes.get("/info")
     def info() -> Response:
-        """What network this is, and how high."""
+        """Return the name of the network and its height."""
         return JSONResponse(_info(store.tip()))
 
     @routes.get("/peers")
     def peers() -> Response:
-        """It is alone."""
+        """Return no peers, since this node is alone."""
         return JSONResponse([])
 
     @routes.get("/height")
     def height() -> Response:
-        """The height of the newest block."""
+        """Return the height of the newest block."""
         return PlainTextResponse(str(store.tip().height))
 
     @routes.get("/tx_anchor")
     def tx_anchor() -> Response:
-        """The newest block's id."""
+        """Return the id of the newest block, as an anchor for transactions."""
         return PlainTextResponse(store.tip().id)
 
     @routes.get("/block/current")
     def block_current() -> Response:
-        """The newest block."""
+        """Return the newest block."""
         return _block(store, store.tip())
 
     @routes.get("/block/height/{number}")
     def block_at(number: int) -> Response:
-        """The block of a height."""
+        """Return the block at a height."""
         return _block(store, store.block(height=max(-1, min(number, 1 << 62))))
 
     @routes.get("/block/hash/{block_id}")
     def block_of(block_id: str) -> Response:
-        """The block of an id."""
+        """Return the block with an id."""
         return _block(store, store.block(block_id=block_id))
 
 
@@ -108,21 +108,21 @@ def _block(store: ArweaveStore, block: Block) -> Response:
 
 
 def add_wallets(routes: APIRouter, store: ArweaveStore, layer1: Layer1) -> None:
-    """Add the routes of wallets, and arlocal's helpers."""
+    """Add the routes of wallets and arlocal's helpers."""
 
     @routes.get("/wallet/{address}/balance")
     def balance(address: str) -> Response:
-        """What a wallet has, in winston."""
+        """Return the balance of a wallet, in winston."""
         return PlainTextResponse(str(layer1.balance(_address(address))))
 
     @routes.get("/wallet/{address}/last_tx")
     def last_tx(address: str) -> Response:
-        """The last transaction that a wallet signed."""
+        """Return the id of the last transaction that a wallet signed."""
         return PlainTextResponse(layer1.last_tx(_address(address)))
 
     @routes.get("/mint/{address}/{amount}")
     def mint(address: str, amount: str) -> Response:
-        """Give a wallet winston."""
+        """Give a wallet winston, and return its balance."""
         if not (amount.isascii() and amount.isdecimal() and len(amount) <= len(str(WINSTON_MAX))):
             raise MalformedInput("the amount is not a number of winston", field="amount")
         total = layer1.mint(_address(address), int(amount))
@@ -131,7 +131,7 @@ def add_wallets(routes: APIRouter, store: ArweaveStore, layer1: Layer1) -> None:
     @routes.get("/mine")
     @routes.get("/mine/{blocks}")
     def mine(blocks: int = 1) -> Response:
-        """Add empty blocks; what is accepted is in a block without it."""
+        """Add empty blocks. Uploads do not need them, since whatever is accepted is in a block."""
         layer1.mine(blocks, time.monotonic())
         return JSONResponse(_info(store.tip()))
 
@@ -143,11 +143,11 @@ def _address(address: str) -> str:
 
 
 def add_chunks(routes: APIRouter, layer1: Layer1, bodies: BodyBudget, turns: Turns, who: Who) -> None:
-    """Add the routes of chunks. They come before those of `/tx/{id}/{field}`."""
+    """Add the routes of chunks. They must come before those of `/tx/{id}/{field}`."""
 
     @routes.post("/chunk")
     async def chunk(request: Request) -> Response:
-        """Keep a chunk of a transaction's data, with its proof."""
+        """Store a chunk of a transaction's data, with its proof."""
         reading = bodies.read(
             request,
             bytes_max=limits.CHUNK_BODY_BYTES_MAX,
@@ -160,23 +160,24 @@ def add_chunks(routes: APIRouter, layer1: Layer1, bodies: BodyBudget, turns: Tur
 
     @routes.get("/chunk/{offset}")
     async def chunk_at(offset: int, request: Request) -> Response:
-        """The chunk at an offset of the weave. Its proof takes all of the upload, so addresses take turns."""
+        """Return the chunk at an offset of the weave. Its proof needs the whole upload, so addresses take
+        turns."""
         asks = who(request.scope), lambda _: layer1.chunk_at(offset), new_budget(), request.is_disconnected
         return JSONResponse(await turns.run(*asks))
 
     @routes.get("/tx/pending")
     def pending() -> Response:
-        """Whatever is accepted is in a block."""
+        """Return no transactions, since whatever is accepted is in a block."""
         return JSONResponse([])
 
     @routes.get("/tx/{item_id}/offset")
     def offset(item_id: str) -> Response:
-        """Where the data of what was uploaded is in the weave."""
+        """Return where the data of an upload is in the weave."""
         return JSONResponse(layer1.offset(item_id))
 
 
 def json_of(body: bytes) -> dict[str, Any]:
-    """Return a body that is a JSON object. Raises `ClientError` or `MalformedInput` if it is not."""
+    """Return a body that is a JSON object. Raises `ClientError` or `MalformedInput` if it is not one."""
     try:
         found = orjson.loads(body)
     except orjson.JSONDecodeError as error:

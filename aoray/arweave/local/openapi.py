@@ -1,4 +1,4 @@
-"""What the routes of the embedded Arweave say of themselves (`web.openapi`)."""
+"""The OpenAPI description of the routes of the embedded Arweave (`web.openapi`)."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ BUNDLERS: dict[tuple[str, str], RouteSpec] = {
     ("get", "/price/{kind}/{size}"): RouteSpec({"200": {TEXT: STRING, JSON: {}}}),
     ("get", "/account/balance/{token}"): RouteSpec(ok(an_object(winc=STRING))),
 }
-"""Also under `/v1`."""
+"""The routes of bundlers, which are also under `/v1`."""
 TABLE: RouteTable = (
     {
         ("get", "/tx/{item_id}"): RouteSpec(ok(an_object(id=ID, tags=LIST))),

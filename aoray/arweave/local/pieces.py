@@ -1,17 +1,18 @@
-"""Uploads that come in pieces, until they are whole: chunks of layer-1 transactions, and parts of data items
-that clients of bundlers cut (`bundlers`).
+"""Uploads that arrive in pieces, until they are complete: chunks of layer-1 transactions, and parts of data
+items from clients of bundlers (`bundler_routes`).
 
-Pieces are kept in a database of their own, `arweave-pieces.sqlite`, and are on disk when they are
-acknowledged; so an upload goes on after a restart. Several processes may have it open. What is whole is read
+Pieces are in a database of their own, `arweave-pieces.sqlite`, and on disk when they are acknowledged, so an
+upload can be continued after a restart. Several OS processes may have it open. A complete upload is read
 once, moved to the store, and dropped here.
 
-Invariants: bytes are bounded in all, and for each sender (an address), and so is the number of uploads. Each
-piece counts for who sent it, whoever began the upload: chunks of one transaction may come from many. An
-upload that made no progress for `PIECES_IDLE_SECONDS_MAX`, or is older than `PIECES_SECONDS_MAX`, is dropped,
-so who drips holds nothing for long. A piece that comes again changes nothing.
+Invariants: the bytes are bounded in total and for each sender (an address), and so is the number of uploads.
+Each piece counts for its sender, whoever started the upload, since chunks of one transaction may come from
+many senders. An upload without progress for `PIECES_IDLE_SECONDS_MAX`, or older than `PIECES_SECONDS_MAX`, is
+dropped, so a slow sender can't occupy room for long. A piece that arrives again changes nothing.
 
-On failure: `Overloaded` (503) beyond a bound of all, `RateLimited` (429) beyond one of the sender, both with
-the time to wait; `NotFound` for an upload that is not there (any more); `Unavailable` if the disk fails.
+On failure: `Overloaded` (503) beyond a total bound, `RateLimited` (429) beyond a bound of the sender, both
+with the time to wait; `NotFound` for an upload that does not exist (any more); `Unavailable` if the disk
+fails.
 """
 
 from __future__ import annotations
@@ -45,30 +46,31 @@ RETRY_SECONDS = 10
 
 
 class Pieces:
-    """All uploads in pieces that are under way. All methods block, and may be called from any thread."""
+    """All uploads in pieces that are not complete. All methods block, and may be called from any thread."""
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
-        with path.with_suffix(".lock").open("ab") as lock:  # SQLite does not wait when it turns to WAL
+        with path.with_suffix(".lock").open("ab") as lock:  # SQLite does not wait to change the journal mode
             fcntl.flock(lock, fcntl.LOCK_EX)
             self._db.executescript(SCHEMA)
         self._clock = clock
         self._turn = threading.Lock()
-        self._completed = set[str]()  # uploads that are made whole just now
-        self.refused_total = 0  # for metrics, as the next
-        self.held = 0  # bytes, when it was looked last
+        self._completed = set[str]()  # uploads that a caller is completing
+        self.refused_total = 0  # for metrics
+        self.held = 0  # bytes after the last write, for metrics
 
     def close(self) -> None:
         """Close the file."""
         self._db.close()
 
     def begin(self, key: str, sender: str) -> None:
-        """Begin an upload."""
+        """Begin an upload. Raises `Overloaded` or `RateLimited`."""
         with self._writing() as db:
             self._open(db, key, sender)
 
     def add(self, key: str, sender: str, start: int, data: bytes, *, opens: bool = False) -> int:
-        """Store a piece, and return the bytes that the upload has by now. `opens`: it may be its first."""
+        """Store a piece that starts at `start`, and return the bytes that the upload has now. With `opens`,
+        begin the upload if it does not exist."""
         with self._writing() as db:
             if opens and _find(db, key) is None:
                 self._open(db, key, sender)
@@ -85,7 +87,7 @@ class Pieces:
             return _under_way(db, key)
 
     def spans(self, key: str) -> list[tuple[int, int]]:
-        """Return where the pieces of an upload begin, and their bytes."""
+        """Return where each piece of an upload starts, and its size."""
         with self._writing() as db:
             _under_way(db, key)
             return db.execute("SELECT start, size FROM piece WHERE key = ? ORDER BY start", [key]).fetchall()
@@ -103,7 +105,7 @@ class Pieces:
 
     @contextmanager
     def completing(self, key: str) -> Iterator[bool]:
-        """Give whether this caller alone may complete the upload, which holds all of it in memory."""
+        """Yield whether this caller alone may complete the upload, which takes all of it into memory."""
         with self._turn:
             if free := key not in self._completed:
                 self._completed.add(key)
@@ -115,15 +117,15 @@ class Pieces:
                     self._completed.discard(key)
 
     def finish(self, key: str, answer: str) -> None:
-        """Drop the pieces of an upload; the answer is kept for as long as an upload that rests."""
+        """Drop the pieces of an upload, and keep the answer for PIECES_IDLE_SECONDS_MAX."""
         with self._writing() as db:
             _drop_pieces(db, key)
             done = "UPDATE upload SET answer = ?, touched = ?, pieces = 0, bytes = 0 WHERE key = ?"
             db.execute(done, [answer, self._clock(), key])
 
     def answer(self, key: str) -> str:
-        """Return the answer that `finish` was given; "" while the upload is under way. `NotFound` if it
-        is not there."""
+        """Return the answer that `finish` was given; '' while the upload is not complete. Raises `NotFound`
+        if it does not exist."""
         with self._writing() as db:
             found = _find(db, key)
         if found is None:
@@ -136,7 +138,7 @@ class Pieces:
             _drop(db, key)
 
     def bytes(self) -> int:
-        """Return the bytes of all uploads under way."""
+        """Return the bytes of all uploads that are not complete."""
         with self._writing() as db:
             return _bytes(db, "upload")
 
@@ -152,7 +154,7 @@ class Pieces:
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction, in which what is too old is not there any more."""
+        """Run one transaction, in which uploads that are too old have been dropped."""
         try:
             with self._turn, sqlite_transaction(self._db):
                 now = self._clock()
@@ -166,22 +168,24 @@ class Pieces:
             self.refused_total += 1
             raise
         except sqlite3.Error as error:
-            raise Unavailable(f"uploads in pieces are not kept: {error}", hint="Is the disk full?") from error
+            raise Unavailable(
+                f"uploads in pieces can't be stored: {error}", hint="Is the disk full?"
+            ) from error
 
 
 _SHARE = "INSERT INTO share VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET bytes = bytes + excluded.bytes"
-_GONE = "Begin it again: one that makes no progress is dropped."
-_WAIT = "Try again."
+_GONE = "Begin the upload again: uploads without progress are dropped."
+_WAIT = "Try again later."
 
 
 def _find(db: sqlite3.Connection, key: str) -> str | None:
-    """The answer of an upload, "" while it is under way."""
+    """Return the answer of an upload, '' while it is not complete; None if it does not exist."""
     found = db.execute("SELECT answer FROM upload WHERE key = ?", [key]).fetchone()
     return found and str(found[0])
 
 
 def _under_way(db: sqlite3.Connection, key: str) -> int:
-    """The bytes of an upload; `NotFound` if it is not under way."""
+    """Return the bytes of an upload. Raises `NotFound` if it is complete or does not exist."""
     found = db.execute("SELECT bytes FROM upload WHERE key = ? AND answer = ''", [key]).fetchone()
     if found is None:
         raise NotFound("no such upload is under way", hint=_GONE, upload=key)
@@ -189,7 +193,7 @@ def _under_way(db: sqlite3.Connection, key: str) -> int:
 
 
 def _check_room(db: sqlite3.Connection, key: str, sender: str, more: int) -> None:
-    """Whether there is room for so many bytes more of this upload, from this sender."""
+    """Raise an error if there is no room for this many more bytes of this upload, from this sender."""
     pieces, size = db.execute("SELECT pieces, bytes FROM upload WHERE key = ?", [key]).fetchone()
     if size + more > limits.UPLOAD_BYTES_MAX or pieces >= limits.PIECES_OF_UPLOAD_MAX:
         most = f"{limits.UPLOAD_BYTES_MAX} bytes in {limits.PIECES_OF_UPLOAD_MAX} pieces"

@@ -1,14 +1,14 @@
-"""What readers of the embedded Arweave see of the logs, so that they read what was acknowledged before they
-asked: the messenger acknowledges from a shard's disk, and the shard posts its bundles later.
+"""Access of the embedded Arweave to the logs, so that readers find everything that was acknowledged before
+they asked. The scheduler acknowledges a message from a shard's disk, and the shard posts its bundles later.
 
-    an id      is looked up in the logs, if the store does not have it; nobody waits for a bundle
-    a search   needs an item's place in the chain: the shards that hold something back post it first
+    an id      is looked up in the logs if the store does not have it; nobody waits for a bundle
+    a search   needs an item's place in the chain: shards that have not posted everything post it first
 
-All that comes while one round of posting is under way shares the next one, and a round that took long is
-followed by a pause as long, so readers never have more than half of the flusher's time. Nothing is done, and
-one look into each log is all that it costs, when the logs have nothing that is not posted.
+All searches that arrive during one round of posting share the next round, and a round is followed by a pause
+of the same length, so readers never take more than half of the flusher's time. If the logs have nothing that
+is not posted, the cost is one query of each log.
 
-On failure: a shard that does not answer within `limits.RECENT_SECONDS_MAX` is not waited for: the search then
+On failure: a shard that does not answer within `limits.RECENT_SECONDS_MAX` is not waited for; the search then
 shows what is in the store.
 """
 
@@ -27,7 +27,8 @@ Find = Callable[[str], bytes | None]
 
 
 class Recent:
-    """The logs of all shards, for the reading side of the embedded Arweave. For one event loop."""
+    """The logs of all shards, as the readers of the embedded Arweave need them. It belongs to one event
+    loop."""
 
     def __init__(
         self,
@@ -35,18 +36,18 @@ class Recent:
         unposted: Callable[[], Awaitable[Sequence[int]]] | None = None,
         post: Callable[[int], Awaitable[None]] | None = None,
     ) -> None:
-        """`find` gives a signed item from the logs; `unposted` the shards that hold something back; `post`
-        makes one of them bring it here. Without them there are no logs."""
+        """`find` returns a signed item from the logs; `unposted` the shards that have not posted everything;
+        `post` makes one shard post it. By default there are no logs."""
         self.find = find
         self._unposted = unposted
         self._post = post
         self._turn = asyncio.Lock()
         self._waiting: asyncio.Task[None] | None = None
         self._rest_until = 0.0
-        self.cut_total = 0  # rounds that did not end well or in time, for metrics
+        self.cut_total = 0  # rounds that failed or took too long, for metrics
 
     async def settle(self) -> None:
-        """Wait until all that was acknowledged before is in the store."""
+        """Wait until everything that was acknowledged before is in the store."""
         if self._unposted is None or not await self._unposted():
             return
         if self._waiting is None:
@@ -54,7 +55,8 @@ class Recent:
         await asyncio.shield(self._waiting)
 
     async def _round(self) -> None:
-        """One round of posting, after the one under way. Who comes once it has begun waits for the next."""
+        """Run one round of posting, after the present one. Callers that arrive after its start wait for the
+        next round."""
         clock = asyncio.get_running_loop().time
         async with self._turn:
             await asyncio.sleep(self._rest_until - clock())

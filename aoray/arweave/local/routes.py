@@ -1,9 +1,9 @@
-"""The HTTP API of Arweave nodes, gateways and bundlers, over the embedded store (mounted alone, and among all
-units).
+"""The HTTP API of Arweave nodes, gateways and bundlers over the embedded store (mounted on a port of its own,
+and with all units).
 
     GET  /{id}, /raw/{id}  an item's data, with its Content-Type and its tags as lower-cased headers; ranges
-    GET  /{id}/{path}      what a path manifest has there; `/{id}` is its index (`manifests`)
-    GET  /tx/{id}          its fields as transaction JSON; /tx/{id}/{field} one of them
+    GET  /{id}/{path}      what a path manifest has for the path; `/{id}` is its index (`manifests`)
+    GET  /tx/{id}          the item's fields as transaction JSON; /tx/{id}/{field} one of them
     GET  /tx/{id}/data     base64url
     GET  /tx/{id}/item     the data item as it was signed
     GET  /tx/{id}/status   {"block_height", "block_indep_hash", "number_of_confirmations"}; 202 Pending
@@ -11,9 +11,9 @@ units).
     POST /tx, …            see `bundler_routes.py`
     GET  /info, …          see `node_routes.py`
 
-Invariants: everything that parses, verifies or reads runs in a thread, and never on the event loop. `/{id}`
-matches ids only (43 characters of base64url), so that it leaves other routes of one origin alone. Bodies
-under way are bounded in bytes and time. A tag never becomes a header that HTTP gives a meaning to.
+Invariants: everything that parses, verifies or reads runs in a thread, never on the event loop. `/{id}`
+matches only ids (43 characters of base64url), so other routes of the same origin are not affected. Request
+bodies in progress are bounded in bytes and time. A tag never becomes a header that has a meaning in HTTP.
 
 On failure: raises `AorayError`, which the application answers (`web/application.py`).
 """
@@ -85,9 +85,11 @@ def router(
     pieces: Pieces | None = None,
     balances: Mapping[str, int] | None = None,
 ) -> APIRouter:
-    """Return all the routes, over one store; searches see what is acknowledged and `recent`. `who` says
-    from which address a request is: addresses take turns in searches, and have bounds. `balances` are
-    what wallets begin with, if a genesis file says so; `pieces` holds what is not whole yet."""
+    """Return all the routes over one store. Searches see what is acknowledged, through `recent`.
+
+    `who` returns the address of a request: addresses take turns in searches, and have bounds. `balances` are
+    the initial balances of a genesis file, if there is one; `pieces` holds incomplete uploads.
+    """
     recent = recent or Recent()
     turns = turns or searches()
     bodies = BodyBudget()
@@ -112,19 +114,19 @@ def router(
 def _add_transactions(routes: APIRouter, store: ArweaveStore, recent: Recent) -> None:
     @routes.get("/tx/{item_id}")
     def transaction(item_id: str) -> Response:
-        """An item's fields, in the shape of a transaction."""
+        """Return an item's fields, in the form of a transaction."""
         return Response(orjson.dumps(_transaction(store, store.get(item_id))), media_type="application/json")
 
     @routes.get("/tx/{item_id}/status")
     async def status(item_id: str) -> Response:
-        """In which block an item is."""
+        """Return the block of an item."""
         if (await run_in_threadpool(store.get, item_id)).held:
             await recent.settle()
         return await run_in_threadpool(_status, store, item_id)
 
     @routes.get("/tx/{item_id}/item")
     def item(item_id: str) -> Response:
-        """The signed bytes."""
+        """Return the signed bytes of a data item."""
         stored = store.get(item_id)
         if store.fields(stored)[1]:
             raise NotFound("this is a layer-1 transaction, not a data item", id=item_id)
@@ -134,7 +136,7 @@ def _add_transactions(routes: APIRouter, store: ArweaveStore, recent: Recent) ->
 
     @routes.get("/tx/{item_id}/{field}")
     def field(item_id: str, field: str) -> Response:
-        """One field of the transaction JSON."""
+        """Return one field of the transaction JSON."""
         stored = store.get(item_id)
         if field == "data" and stored.data_size:
             headers = {"content-length": str((4 * stored.data_size + 2) // 3)}
@@ -162,7 +164,7 @@ def _status(store: ArweaveStore, item_id: str) -> Response:
 
 def _transaction(store: ArweaveStore, stored: Stored) -> dict[str, Any]:
     item, transaction = store.fields(stored)
-    inline = stored.data_size <= limits.DATA_CHUNK_BYTES  # as nodes do: longer data is fetched by itself
+    inline = stored.data_size <= limits.DATA_CHUNK_BYTES  # as nodes do; longer data is fetched separately
     anchor = b64url_encode(item.anchor)
     shared = {
         "format": 2,
@@ -194,23 +196,23 @@ def _add_data(routes: APIRouter, store: ArweaveStore) -> None:
     @routes.head("/raw/{item_id}", include_in_schema=False)
     @routes.get("/raw/{item_id}")
     def raw(item_id: str, request: Request) -> Response:
-        """An item's data; its tags are headers."""
+        """Return an item's data, with its tags as headers."""
         return _data(store, store.get(item_id), request)
 
     @routes.head("/{item_id:arweave_id}", include_in_schema=False)
     @routes.get("/{item_id:arweave_id}")
     def data(item_id: str, request: Request) -> Response:
-        """The same; of a path manifest, what it has as its index."""
+        """Return an item's data, with its tags as headers; for a path manifest, the data of its index."""
         stored = store.get(item_id)
         if is_manifest(store.header(stored)):
-            with contextlib.suppress(NotFound):  # without an index, it is shown itself
+            with contextlib.suppress(NotFound):  # without an index, the manifest itself is shown
                 stored = store.get(manifests.resolve(stored, ""))
         return _data(store, stored, request)
 
     @routes.head("/{item_id:arweave_id}/{path:path}", include_in_schema=False)
     @routes.get("/{item_id:arweave_id}/{path:path}")
     def below(item_id: str, path: str, request: Request) -> Response:
-        """What a path manifest has for a path."""
+        """Return the data of the item that a path manifest has for a path."""
         return _data(store, store.get(manifests.resolve(store.get(item_id), path)), request)
 
 
@@ -218,7 +220,7 @@ def _data(store: ArweaveStore, stored: Stored, request: Request) -> Response:
     item, transaction = store.fields(stored)
     size = stored.data_size
     if transaction and transaction.data_size > size:
-        raise NotFound("the data of this transaction has not come yet", id=stored.id, hint="POST /chunk")
+        raise NotFound("the data of this transaction has not arrived", id=stored.id, hint="POST /chunk")
     wanted = _range(request.headers.get("range", ""), size)
     start, end = wanted or (0, size)
     headers = _IMMUTABLE | {"content-length": str(end - start), "etag": f'"{stored.id}"'}
@@ -236,14 +238,15 @@ def _data(store: ArweaveStore, stored: Stored, request: Request) -> Response:
 
 
 def _pieces(read: Callable[[int, int], bytes], start: int, end: int) -> Iterator[bytes]:
-    """What is read from `start` to `end`, a piece at a time (of a multiple of 3 bytes, for base64url)."""
+    """Yield the bytes from `start` to `end` in pieces (of a multiple of 3 bytes, for base64url)."""
     piece = limits.DATA_CHUNK_BYTES // 3 * 3
     for place in range(start, end, piece):
         yield read(place, min(end, place + piece))
 
 
 def _range(header: str, size: int) -> tuple[int, int] | None:
-    """The one range (from, to) that a `Range` header asks for; other forms are ignored, as HTTP allows."""
+    """Return the one range (from, to) that a `Range` header asks for. Other forms are ignored, as HTTP allows
+    (RFC 9110, section 14.2)."""
     found = _RANGE.fullmatch(header.strip())
     if not found or not any(found.groups()):
         return None
@@ -258,7 +261,7 @@ def _range(header: str, size: int) -> tuple[int, int] | None:
 
 
 def _tag_headers(tags: Tags) -> list[tuple[bytes, bytes]]:
-    """Content-Type, and the tags that can be headers, in order, as far as there is room."""
+    """Return Content-Type and the tags that can be headers, in order, up to the bounds."""
     media_type = first(tags, "Content-Type", "")
     if not _SAFE_VALUE.fullmatch(media_type):
         media_type = "application/octet-stream"

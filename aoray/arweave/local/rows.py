@@ -1,4 +1,4 @@
-"""The rows of the embedded Arweave: blocks and items, from its tables to values and back. Pure."""
+"""The rows of the embedded Arweave, blocks and items, as plain values. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ UPLOADS = (
 
 
 class Block(NamedTuple):
-    """A block; `previous` is "" for the first, `timestamp` is in seconds."""
+    """A block. `previous` is '' for the first block; `timestamp` is in seconds."""
 
     height: int
     id: str
@@ -29,7 +29,7 @@ class Block(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """Where an item is stored. `start` and the sizes are bytes in the file of uploads."""
+    """The position of a stored item. `start` and the sizes are bytes in the file of uploads."""
 
     seq: int
     id: str
@@ -39,15 +39,16 @@ class Stored(NamedTuple):
     header_size: int
     size: int
     held: bytes = b""
-    """The item itself, if it is in a log, acknowledged, and not here yet; then it is in no block."""
+    """The raw item, if it is acknowledged in a log and not in the store yet; then it is in no block."""
 
     @property
     def data_size(self) -> int:
+        """The bytes of the item's data."""
         return self.size - self.header_size
 
 
 class UploadReceipt(NamedTuple):
-    """The outcome of an upload."""
+    """What became of an upload: its id, its block, and the nested items that were refused."""
 
     id: str
     height: int
@@ -55,17 +56,19 @@ class UploadReceipt(NamedTuple):
 
 
 def stored_of(row: tuple[Any, ...]) -> Stored:
+    """Return the value of a row that ITEM selects."""
     seq, own, height, parent, *place = row
     return Stored(seq, b64url_encode(own), height, parent and b64url_encode(parent), *place)
 
 
 def block_of(row: tuple[Any, ...]) -> Block:
+    """Return the value of a row that BLOCK selects."""
     height, own, timestamp, previous = row
     return Block(height, b64url_encode(own), timestamp, b64url_encode(previous or b""))
 
 
 def bytes_of(text: str) -> bytes:
-    """Return the bytes of an id in the database; what is not an id becomes one that nothing has."""
+    """Return an id as it is in the database; a text that is not an id gives one that no item has."""
     try:
         return b64url_decode(text)
     except MalformedInput:
@@ -73,7 +76,7 @@ def bytes_of(text: str) -> bytes:
 
 
 class Which(TypedDict, total=False):
-    """A selection of blocks: both heights are included, and the page begins after `after`."""
+    """A selection of blocks: both heights are inclusive, and the page starts after the height `after`."""
 
     ids: Sequence[str] | None
     height_min: int

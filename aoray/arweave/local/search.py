@@ -1,14 +1,15 @@
-"""Finds items by their terms: a filter of GraphQL becomes one SQL statement over the index.
+"""Search for items by their terms: a filter of GraphQL becomes one SQL statement over the index.
 
-Items are numbered in the order they came (`seq`), and blocks are mined in that order, so sorting by height is
-sorting by `seq`, and a cursor is a `seq`: pages stay the same while new items arrive. Every filter (tag,
-owner, recipient, bundle) is a set of terms of which an item must have one, or none. The rarest set drives the
-search and the others are looked up.
+Items are numbered in the order of acceptance (`seq`), and blocks are mined in the same order. So sorting by
+height is sorting by `seq`, and a cursor is a `seq`: pages stay the same while new items arrive. Every filter
+(tag, owner, recipient, bundle) is a set of terms of which an item must have one, or none. The rarest set
+drives the search, and the others are looked up.
 
-What the index can't tell (patterns, likeness) is asked of the items found by the rest, one by one (`tests`).
+Filters that the index can't express (patterns, similarity) are tested on the items that the rest finds, one
+by one (`tests`).
 
-Invariants: only index look-ups, and work bounded by a `Budget` on every connection made by `SearchReader`.
-On failure: a search that needs more raises what `Budget.check` does.
+Invariants: there are only index look-ups, and a `Budget` bounds the work on every connection of
+`SearchReader`. On failure: a search that needs more raises the error of `Budget.check`.
 """
 
 from __future__ import annotations
@@ -26,32 +27,31 @@ from aoray.limits import GRAPHQL_COUNTED_MAX, GRAPHQL_SCANNED_MAX, GRAPHQL_SECON
 from aoray.protocol.tags import Tags
 from aoray.util.turns import Budget
 
-_RARE = 2_000  # up to so many hits are collected and sorted; a more common set is walked in order
+_RARE = 2_000  # up to this many hits are collected and sorted; a more common set is read in order
 _TICK_STEPS = 10_000
-_SCAN_ITEMS = 500  # that one look into the index gives to be tested
+_SCAN_ITEMS = 500  # items that are read from the index at once, to be tested
 
 
 class Filter(NamedTuple):
-    """The conditions of a search; an empty sequence is no condition."""
+    """The conditions of a search. An empty sequence is no condition."""
 
     ids: Sequence[bytes] = ()
     one_of: Sequence[Sequence[int]] = ()
     """Sets of terms; an item must have one term of each."""
     none_of: Sequence[int] = ()
     heights: tuple[int | None, int | None] = (None, None)
-    """From and to, both included, as are the seconds of `times`."""
+    """From and to, both inclusive, as are the seconds of `times`."""
     times: tuple[int | None, int | None] = (None, None)
     tests: Sequence[TagTest] = ()
-    """What items that are found must hold, by their headers."""
+    """Tests that the tags of the items must pass."""
     pairs: Sequence[Sequence[int]] = ()
-    """Sets that follow from those of `one_of`, and are rarer: owners with processes, of an index that has
-    them."""
+    """Sets that follow from `one_of` and are rarer: owners with processes, if the index has these."""
     by_name: bool = False
-    """Whether it asks for names of tags, which an index of before does not have."""
+    """Whether the search needs names of tags, which the index of an earlier version does not have."""
 
 
 class SearchPage(NamedTuple):
-    """The part of the hits that a page has."""
+    """Which hits are on a page: at most `first`, after the `seq` `after`."""
 
     first: int
     after: int | None = None
@@ -59,7 +59,7 @@ class SearchPage(NamedTuple):
 
 
 class SearchReader:
-    """A read-only connection whose searches are all bounded. For one thread."""
+    """A read-only connection whose searches are all bounded. It belongs to one thread."""
 
     def __init__(self, path: Path) -> None:
         self.connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
@@ -67,8 +67,7 @@ class SearchReader:
 
     @contextmanager
     def bounded(self, budget: Budget | None = None) -> Iterator[sqlite3.Connection]:
-        """Give the connection for a while; it raises what `budget` raises when the work in it costs too
-        much."""
+        """Yield the connection; it raises the error of `budget` when the work on it costs too much."""
         spent = budget or new_budget()
         self.connection.set_progress_handler(lambda: spent.spend(_TICK_STEPS), _TICK_STEPS)
         try:
@@ -81,7 +80,7 @@ class SearchReader:
 
 
 class SearchReaders:
-    """A pool of search readers, as many as read at the same time. For all threads."""
+    """A pool of search readers, as many as are used at the same time. It may be used from any thread."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -89,7 +88,7 @@ class SearchReaders:
 
     @contextmanager
     def reading(self, budget: Budget | None = None) -> Iterator[sqlite3.Connection]:
-        """Give one of the free connections."""
+        """Yield one of the free connections, or a new one."""
         try:
             reader = self._free.pop()
         except IndexError:
@@ -112,7 +111,7 @@ def new_budget() -> Budget:
 
 
 def find(connection: sqlite3.Connection, wanted: Filter, page: SearchPage) -> list[int]:
-    """Return the `seq` of the items of a page, in order."""
+    """Return the `seq` of each item on a page, in order."""
     source, parameters = _source(connection, wanted)
     order, beyond = ("ASC", ">") if page.ascending else ("DESC", "<")
     if page.after is not None:
@@ -126,7 +125,8 @@ class Found(Protocol):
     """An item that a search finds."""
 
     @property
-    def seq(self) -> int: ...
+    def seq(self) -> int:
+        """The number of the item in the order of acceptance."""
 
 
 Item = TypeVar("Item", bound=Found)
@@ -139,7 +139,8 @@ def tested(
     page: SearchPage,
     budget: Budget,
 ) -> Iterator[Item]:
-    """Yield the items from the start of the page on whose tags pass the filter's tests."""
+    """Yield the items from the start of the page on whose tags pass the tests of the filter. Raises
+    `ClientError` if too many items would have to be read."""
     scanned = 0
     while found := page_at(page._replace(first=_SCAN_ITEMS)):
         for item in found:
@@ -157,16 +158,16 @@ def tested(
 
 
 def count(connection: sqlite3.Connection, wanted: Filter) -> int:
-    """Return the number of items on all pages."""
+    """Return the number of items that match, on all pages."""
     source, parameters = _source(connection, wanted)
     (number,) = connection.execute(f"SELECT count(DISTINCT t.seq) FROM {source}", parameters).fetchone()
     return int(number)
 
 
 def _source(connection: sqlite3.Connection, wanted: Filter) -> tuple[str, list[int | bytes]]:
-    """The `FROM` and `WHERE` of a filter, and its parameters."""
+    """Return the `FROM` and `WHERE` of a filter, and its parameters."""
     sets = _rarest_first(connection, wanted.one_of)
-    # Of several common terms no one order of items can be read
+    # A set of several common terms can't be read in the order of items
     drives = (each for each in sets if each[0] < _RARE or len(wanted.one_of[each[1]]) == 1)
     driver = next(drives, None)
     parameters: list[int | bytes] = []
@@ -191,7 +192,7 @@ def _source(connection: sqlite3.Connection, wanted: Filter) -> tuple[str, list[i
         parameters += wanted.none_of
     for column, (low, high) in (("height", wanted.heights), ("timestamp", wanted.times)):
         for bound, side, beyond in ((low, ">=", ">="), (high, "<", ">")):
-            if bound is not None:  # 2^62: no such block has begun yet
+            if bound is not None:  # 2^62: there is no such block yet
                 begins = f"SELECT first FROM block WHERE {column} {beyond} ? ORDER BY {column} LIMIT 1"
                 source += f" AND t.seq {side} ifnull(({begins}), 1 << 62)"
                 parameters.append(bound)
@@ -199,8 +200,11 @@ def _source(connection: sqlite3.Connection, wanted: Filter) -> tuple[str, list[i
 
 
 def _rarest_first(connection: sqlite3.Connection, one_of: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
-    """The sets, as how many entries they have and which set it is. Counted no further than it takes to find
-    one that is rarer: where all are common, what lies between two hits can be millions of entries."""
+    """Return the sets of terms as (number of entries, index of the set), the rarest first.
+
+    Entries are counted only until one set proves to be rarer: if all are common, millions of entries may lie
+    between two hits.
+    """
     most = _RARE
     while True:
         counted = sorted((_frequency(connection, terms, most), index) for index, terms in enumerate(one_of))
@@ -210,7 +214,7 @@ def _rarest_first(connection: sqlite3.Connection, one_of: Sequence[Sequence[int]
 
 
 def _frequency(connection: sqlite3.Connection, terms: Sequence[int], most: int) -> int:
-    """How many entries the terms have, counted up to `most`."""
+    """Return how many entries these terms have, counted up to `most`."""
     sql = f"SELECT count(*) FROM (SELECT 1 FROM term WHERE term IN ({_marks(terms)}) LIMIT {most})"
     return int(connection.execute(sql, terms).fetchone()[0])
 

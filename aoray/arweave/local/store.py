@@ -1,18 +1,19 @@
-"""The embedded local Arweave's memory: every item ever uploaded, on disk (where a message's journey ends).
+"""The store of the embedded Arweave: every item ever uploaded, on disk.
 
-Two files: `arweave.sqlite` (blocks, where each item's bytes are, and the index of terms) and beside it
-`arweave.bytes` (the uploads one after another, only ever appended to). An item's fields are parsed from its
-own bytes when asked for, so each byte is kept once, and a nested item is a range of its bundle.
+Where in a message's journey: at its end. There are two files: `arweave.sqlite` (blocks, where the bytes of
+each item are, and the index of terms) and beside it `arweave.bytes` (the uploads one after another; bytes are
+only appended). An item's fields are parsed from its bytes on request, so each byte is stored once, and a
+nested item is a range of its bundle.
 
-What the flusher posts may be indexed later (`index`): every answer here is as if it had been at once.
+The flusher's bundles may be indexed later (`index`); every answer here is as if this had happened at once.
 
 Invariants: `put` returns after the bytes and then the rows are on disk (fsync, WAL with synchronous=FULL). An
-item is there once, however often it comes. Each batch of uploads is a block, so whatever is stored is
-confirmed; `seq` grows with height. Uploads that wait for the disk are written together. Several processes may
-have the same store open.
+item is stored once, however often it is posted. Each batch of uploads is a block, so whatever is stored is
+confirmed, and `seq` grows with height. Uploads that wait for the disk are written together. Several OS
+processes may have the same store open.
 
-On failure: a crash leaves at worst bytes that no row refers to. A disk that is full or locked raises
-`Unavailable`, and nothing of the batch is kept.
+On failure: a crash leaves at worst bytes to which no row refers. A full or locked disk raises `Unavailable`,
+and nothing of the batch is stored.
 """
 
 from __future__ import annotations
@@ -70,10 +71,11 @@ class ArweaveStore:
         later: Callable[[], None] | None = None,
         recent: Callable[[str], bytes | None] = lambda _: None,
     ) -> None:
-        """`clock` gives seconds; items in bundles that `trusted` addresses signed are not verified.
+        """`clock` returns Unix time in seconds. Items in bundles that `trusted` addresses signed are not
+        verified.
 
-        With `later`, the items of those bundles are indexed later, and it is called when some wait. `recent`
-        gives an item that was acknowledged elsewhere, and will come.
+        With `later`, the items of those bundles are indexed later, and `later` is called when some wait.
+        `recent` returns an item that was acknowledged elsewhere and will arrive.
         """
         self.path = path
         self._clock = clock
@@ -89,8 +91,8 @@ class ArweaveStore:
         self._readers = SearchReaders(path)
 
     def _set_up(self) -> None:
-        """Tables and the first block, if the store is new."""
-        fcntl.flock(self._bytes, fcntl.LOCK_EX)  # SQLite does not wait for a lock when it turns to WAL
+        """Make the tables and the first block, if the store is new."""
+        fcntl.flock(self._bytes, fcntl.LOCK_EX)  # SQLite does not wait when the journal mode changes
         try:
             index.set_up(self._writer)
             self._writer.executescript(wallets.SCHEMA)
@@ -101,7 +103,7 @@ class ArweaveStore:
             fcntl.flock(self._bytes, fcntl.LOCK_UN)
 
     def close(self) -> None:
-        """Close the files; no other call may be under way."""
+        """Close the files. No other call may be in progress."""
         self._writer.close()
         self._readers.close()
         os.close(self._bytes)
@@ -112,10 +114,11 @@ class ArweaveStore:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # Writing.
+    # Writing
 
     def put(self, item: DataItem) -> UploadReceipt:
-        """Verify an item, unfold it if it is a bundle, and store it forever; on return it is on disk."""
+        """Verify an item, unfold it if it is a bundle, and store it; on return it is on disk. Raises
+        `ClientError` or `Unavailable`."""
         if self._later is None or item.address not in self._trusted or not is_bundle(item):
             intake = unfold(item, self._trusted)
             return self._put_long(intake) if is_long(intake) else self.put_intake(intake)
@@ -126,9 +129,11 @@ class ArweaveStore:
         return receipt
 
     def _put_long(self, intake: Intake) -> UploadReceipt:
-        """Keep a large bundle, a slice at a time, each in a block: what else waits is written between them.
+        """Store a large bundle in slices, each in a block of its own, so that other uploads are written
+        between them.
 
-        It has its own row last: if this ends before, it was not taken, and may be posted again.
+        The bundle's own row comes last: if this is interrupted, the bundle was not accepted and may be posted
+        again.
         """
         top, start = intake.placed[0], -1
         with self.reading() as connection:
@@ -143,7 +148,8 @@ class ArweaveStore:
         return UploadReceipt(b64url_encode(top.id), height, intake.refused)
 
     def put_intake(self, intake: Intake) -> UploadReceipt:
-        """Store an upload. Whoever gets the lock writes all that wait, in one transaction and one block."""
+        """Store an upload. The caller that gets the lock writes all uploads that wait, in one transaction and
+        one block."""
         future: Future[UploadReceipt] = Future()
         self._queue.append((intake, future))
         with self._writing:
@@ -164,7 +170,7 @@ class ArweaveStore:
         else:
             for (_, future), receipt in zip(batch, receipts, strict=True):
                 future.set_result(receipt)
-        finally:  # whatever else went wrong, the others in the batch do not wait forever
+        finally:  # after any other error, nobody in the batch waits forever
             for _, future in batch:
                 if not future.done():
                     future.set_exception(Unavailable("the upload failed along with another"))
@@ -186,7 +192,8 @@ class ArweaveStore:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """Give the database in a transaction; what is queued is written before, and what waits is indexed."""
+        """Yield the database in a transaction, after queued uploads are written and waiting bundles are
+        indexed."""
         with as_unavailable("the Arweave store cannot write", (sqlite3.Error, OSError)), self._writing:
             self._write_queued()
             with sqlite_transaction(self._writer):
@@ -194,8 +201,8 @@ class ArweaveStore:
                 yield self._writer
 
     def commit(self, work: Callable[[sqlite3.Connection], Sequence[Intake] | None]) -> int | None:
-        """Mine a block with what `work` returns, within its transaction, and return its height; None
-        gives no block."""
+        """Mine a block with the uploads that `work` returns, within its transaction, and return the block's
+        height. If `work` returns None, there is no block."""
         with self.writing() as db:
             if (intakes := work(db)) is None:
                 return None
@@ -206,10 +213,10 @@ class ArweaveStore:
         return height
 
     def fill(self, intake: Intake, settle: Callable[[sqlite3.Connection], object]) -> None:
-        """Store the data of a transaction that is here, and before that the items in the data, a slice at
-        a time.
+        """Store the data of a transaction that is here already, and before that the items in the data, in
+        slices.
 
-        `settle` writes in the last of these transactions: if this ends before, the data has not come.
+        `settle` writes in the last of these transactions: if this is interrupted, the data has not arrived.
         """
         top, start = intake.placed[0], -1
         for part in (*slices(intake.placed[1:]), []):
@@ -222,7 +229,7 @@ class ArweaveStore:
                     settle(db)
 
     def _keep(self, intake: Intake, start: int, height: int) -> None:
-        """The rows of an upload, behind those of what waits; or it waits too."""
+        """Write the rows of an upload, after those of waiting bundles; a closed bundle waits too."""
         if intake.closed:
             index.wait(self._writer, intake, start, height)
         else:
@@ -230,7 +237,8 @@ class ArweaveStore:
             index.write(self._writer, intake, start, height)
 
     def catch_up(self) -> None:
-        """Index all that waited when this call began; what arrives meanwhile does not hold the caller up."""
+        """Index all bundles that waited when this call started; those that arrive meanwhile do not delay the
+        caller."""
         last, _ = self._waiting()
         if last < 0:
             return
@@ -257,7 +265,7 @@ class ArweaveStore:
         return int(height + 1)
 
     def _append(self, uploads: Iterable[bytes]) -> list[int]:
-        """Put uploads at the end of the file of bytes, durably; returns where each begins."""
+        """Append uploads to the file of bytes, durably; return where each starts."""
         start = os.lseek(self._bytes, 0, os.SEEK_END)
         starts = []
         for raw in uploads:
@@ -269,17 +277,19 @@ class ArweaveStore:
         os.fdatasync(self._bytes)
         return starts
 
-    # Reading.
+    # Reading
 
     def get(self, item_id: str) -> Stored:
-        """Return where an item is stored. Raises `NotFound`."""
+        """Return where an item is stored, or the item itself if it is only in a log yet. Raises
+        `NotFound`."""
         found = self._row(item_id) or self._held(item_id) or self._indexed(item_id)
         if found is None:
             raise NotFound("no such item on this Arweave", id=item_id)
         return found
 
     def mined(self, item_id: str) -> Stored:
-        """Return the stored item, in its block if it is in one yet."""
+        """Return where an item is stored, after indexing what waits, so that its block is known if it is in
+        one. Raises `NotFound`."""
         found = self._row(item_id) or self._indexed(item_id)
         return self.get(item_id) if found is None else found
 
@@ -298,20 +308,20 @@ class ArweaveStore:
         return Stored(0, item_id, 0, None, 0, header_size, len(raw), raw)
 
     def header(self, stored: Stored) -> DataItem:
-        """Return an item without its data: all its fields are in the bytes before."""
+        """Return an item without its data."""
         return self.fields(stored)[0]
 
     def fields(self, stored: Stored) -> tuple[DataItem, Transaction | None]:
-        """Return what `header` returns, and the layer-1 transaction, if it is one."""
+        """Return an item without its data, and the layer-1 transaction if it is one."""
         return index.fields_of(self._read(stored, 0, stored.header_size))
 
     def data(self, stored: Stored, start: int = 0, end: int | None = None) -> bytes:
-        """Return the data of an item, or a part of it."""
+        """Return the data of an item, or the part from `start` to `end`."""
         end = stored.data_size if end is None else min(end, stored.data_size)
         return self._read(stored, stored.header_size + start, end - start)
 
     def raw(self, stored: Stored, start: int = 0, end: int | None = None) -> bytes:
-        """Return an item as it was uploaded, or a part of it."""
+        """Return an item as it was uploaded, or the part from `start` to `end`."""
         end = stored.size if end is None else min(end, stored.size)
         return self._read(stored, start, end - start)
 
@@ -321,7 +331,7 @@ class ArweaveStore:
         return index.read(self._bytes, stored.start + start, size)
 
     def find(self, wanted: Filter, page: SearchPage, budget: Budget | None = None) -> list[Stored]:
-        """Return the items of a page of a search."""
+        """Return the items on a page of a search. Raises the error of `Budget.check`, or `Unavailable`."""
         wanted = self._prepared(wanted)
         budget = budget or new_budget()
         if not wanted.tests:
@@ -329,7 +339,7 @@ class ArweaveStore:
         return list(itertools.islice(self._tested(wanted, page, budget), page.first))
 
     def _prepared(self, wanted: Filter) -> Filter:
-        """The filter, with what the index knows more of; all that waited is indexed."""
+        """Return the filter with further terms that the index has, after indexing what waits."""
         self.catch_up()
         if wanted.by_name and self.rows("SELECT 1 FROM unnamed", []):
             raise Unavailable("the names of tags are being indexed", hint="Try again in a moment.")
@@ -351,7 +361,7 @@ class ArweaveStore:
         return tested(page_at, lambda stored: self.header(stored).tags, wanted, page, budget)
 
     def count(self, wanted: Filter, budget: Budget | None = None) -> int:
-        """Return the number of items that a search has."""
+        """Return the number of items that match a search."""
         wanted = self._prepared(wanted)
         budget = budget or new_budget()
         if wanted.tests:
@@ -374,24 +384,25 @@ class ArweaveStore:
         return found[0]
 
     def blocks(self, **which: Unpack[Which]) -> list[Block]:
-        """Return the blocks between two heights (both included), by height."""
+        """Return the selected blocks, by height."""
         return [block_of(row) for row in self.rows(*blocks_query(**which))]
 
     def blocks_at(self, heights: Iterable[int]) -> dict[int, Block]:
-        """Return the blocks of a page of items."""
+        """Return the blocks at these heights, by height."""
         wanted = list(set(heights))
         rows = self.rows(f"{BLOCK} WHERE b.height IN ({','.join('?' * len(wanted))})", wanted)
         return {row[0]: block_of(row) for row in rows}
 
     def uploads_in(self, height: int) -> list[str]:
-        """Return the ids of the items that were uploaded in a block, without nested ones."""
+        """Return the ids of the items that were uploaded in a block, without nested items."""
         self.catch_up()
         return [b64url_encode(own) for (own,) in self.rows(UPLOADS, [height])]
 
     def rows(self, sql: str, parameters: Sequence[int | bytes | str]) -> list[tuple[Any, ...]]:
+        """Return the rows that a query finds."""
         with self.reading() as connection:
             return connection.execute(sql, parameters).fetchall()
 
     def reading(self, budget: Budget | None = None) -> AbstractContextManager[sqlite3.Connection]:
-        """Give a reading connection for a while."""
+        """Return a context with a connection for reading, bounded by `budget`."""
         return self._readers.reading(budget)

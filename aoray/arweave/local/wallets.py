@@ -1,17 +1,19 @@
-"""What wallets own on the embedded Arweave, in winston (1 AR is 10^12), beside its blocks in the database.
+"""The balances of wallets on the embedded Arweave, in winston (1 AR is 10^12), in the same database as its
+blocks.
 
-    genesis     the balances that a network begins with (`aoray up --balances FILE`: JSON, address to winston)
+    genesis     the initial balances of a network (`aoray up --balances FILE`: JSON, address to winston)
     charge      a transaction's quantity goes to its target; its reward leaves circulation
-    mint        makes AR, as arlocal does: this is a network for work, whose AR are worth nothing
+    mint        makes AR, as arlocal does: this network is for development, and its AR have no value
 
-On a network without a genesis file, a wallet that never had anything gets `GIFT` when it first pays, so that
-programs run without being set up. With a file there is no gift. Balances are texts in the database: all
-winston that there can be do not fit SQLite's integers.
+On a network without a genesis file, a new wallet gets `GIFT` when it first pays, so programs run without
+preparation. With a genesis file there is no gift. Balances are texts in the database, since the total supply
+of winston exceeds SQLite's integers.
 
-Invariants: functions here write in the caller's transaction, which also holds the transaction's item; so it
-is paid exactly once, and never without being there. No balance is below 0 or above `WINSTON_MAX`.
+Invariants: functions here write in the caller's transaction, which also stores the transaction's item; so a
+transaction is paid exactly once, and never without being stored. No balance is below 0 or above
+`WINSTON_MAX`.
 
-On failure: `ClientError` in words, for funds that do not suffice as well; nothing is changed then.
+On failure: `ClientError`, also for insufficient funds; then nothing has changed.
 """
 
 from __future__ import annotations
@@ -42,17 +44,20 @@ SET = (
 
 
 def read_balances(path: Path) -> dict[str, int]:
-    """Read the balances of a genesis file: a JSON object, from addresses to winston (text or integer)."""
+    """Read the balances of a genesis file: a JSON object from addresses to winston (text or integer). Raises
+    `ClientError`."""
     try:
         raw = path.read_bytes()
         found = json.loads(raw) if len(raw) <= BALANCES_BYTES_MAX else None
     except (OSError, ValueError) as error:
         raise ClientError(f"the balances {path} can't be read: {error}", hint=_HINT) from error
     if not isinstance(found, dict):
-        raise ClientError(f"the balances {path} are not a JSON object of a sensible size", hint=_HINT)
+        raise ClientError(
+            f"the balances {path} are not a JSON object of at most {BALANCES_BYTES_MAX} bytes", hint=_HINT
+        )
     balances = {address: _winston(path, address, amount) for address, amount in found.items()}
     if sum(balances.values()) > WINSTON_MAX:
-        raise ClientError(f"the balances {path} are more AR than there can be", hint=_HINT)
+        raise ClientError(f"the balances {path} exceed the total supply of AR", hint=_HINT)
     return balances
 
 
@@ -68,8 +73,8 @@ def _winston(path: Path, address: str, amount: object) -> int:
 
 
 def begin(db: sqlite3.Connection, balances: Mapping[str, int] | None) -> bool:
-    """Give a new network its balances, and return whether it has a genesis file. ClientError if it began
-    with others."""
+    """Give a new network its balances, and return whether it has a genesis file. Raises `ClientError` if it
+    started with others."""
     said = (
         ""
         if balances is None
@@ -98,7 +103,7 @@ def balance(db: sqlite3.Connection, address: str) -> int:
 
 
 def last_tx(db: sqlite3.Connection, address: str) -> str:
-    """Return the last transaction that a wallet signed; "" if there is none."""
+    """Return the id of the last transaction that a wallet signed; '' if there is none."""
     return _row(db, address)[1]
 
 
@@ -108,20 +113,21 @@ def _row(db: sqlite3.Connection, address: str) -> tuple[str, str]:
 
 
 def mint(db: sqlite3.Connection, address: str, amount: int) -> int:
-    """Add winston to a wallet, and return its balance."""
+    """Add winston to a wallet, and return its balance. Raises `ClientError` beyond the total supply."""
     if not is_id(address):
         raise MalformedInput(f"{address[:60]!r} is not the address of a wallet", field="address")
     total = balance(db, address) + amount
     if total > WINSTON_MAX:
         raise ClientError(
-            "that is more AR than there can be", hint=f"A wallet has {WINSTON_MAX} winston at most."
+            "the balance would exceed the total supply", hint=f"A wallet has at most {WINSTON_MAX} winston."
         )
     db.execute(SET, [address, str(total), ""])
     return total
 
 
 def charge(db: sqlite3.Connection, transaction: Transaction, gift: int) -> None:
-    """Move the winston that a transaction moves, and store it as the last one of its wallet."""
+    """Move the winston of a transaction, and record it as the last of its wallet. `gift` is what a new wallet
+    has. Raises `ClientError` if the funds do not suffice."""
     address = transaction.address
     new = db.execute("SELECT 1 FROM wallet WHERE address = ?", [address]).fetchone() is None
     funds = gift if new else balance(db, address)
