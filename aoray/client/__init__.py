@@ -1,9 +1,9 @@
-"""Clients of a computer: what a person's program holds of it.
+"""The Python client of a computer.
 
-`connection` is the door to all of it: `aoray.connect` and `aoray.connect_async`, typed, patient, many at
-once. Below it `unit_client` is one request for each call, in the words of the legacy contract, so it works
-against other units too; `transports` is how a request gets there: over HTTP, or (`ray_transport`) over Ray
-from a driver on the cluster. `arrow` has logs as Arrow tables.
+`connection` has `aoray.connect_async`, and `blocking` `aoray.connect`: typed calls, with retries, and many at
+once. Below them, `unit_client` makes one request for each call, by the legacy contract, so it works with
+other units too. `transports` sends requests over HTTP, and `ray_transport` over Ray, from a driver on the
+cluster. `arrow` returns logs as Arrow tables.
 """
 
 from aoray.client.unit_client import OCTET_STREAM, Client, unique_anchor

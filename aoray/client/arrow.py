@@ -1,27 +1,21 @@
-"""Logs as Arrow tables: what was scheduled, when, and what it gave; for whoever wants columns.
+"""Logs as Arrow tables: which messages were scheduled, when, and with which results.
 
-Read as any reader of the network would: pages of the schedule, and the result of each slot, many asked for
-at once. So it works with any computer, and over both roads. It comes in record batches of `ROWS`, so a log of
-any length needs the memory of one. What is not evaluated yet has no result (`evaluated` is false); it is not
-waited for.
+A log is read as any client of the network reads it: pages of the schedule, and the result of each slot, with
+many requests at once. So this works with any computer, and over both transports. Tables are made in record
+batches of `ROWS`, so a log of any length needs the memory of one batch. A message that is not evaluated yet
+has no result (`evaluated` is false), and is not waited for.
 
-| column | type | what |
-|---|---|---|
-| `process`, `nonce` | string, int64 | the slot |
-| `message`, `assignment` | string | ids of what has the slot, and of the scheduler's word for it |
-| `scheduled` | timestamp[ms, UTC] | when it got the slot |
-| `block_height` | int64 | Arweave's then |
-| `owner` | string | who signed the message; null where the item lives elsewhere (assigned) |
-| `from_process` | string | the process that the owner says it speaks for; null if none |
-| `action` | string | its `Action` tag; null if it has none |
-| `tags` | list<struct<name, value>> | all of them, in order |
-| `data_bytes` | int64 | how long the data is, as UTF-8 text |
-| `data` | string | the data; null unless asked for |
-| `evaluated` | bool | whether there is a result |
-| `output` | string | what it printed or returned; null without a result |
-| `error` | string | why it failed; null if it did not |
-| `gas` | int64 | WASM instructions; null where the compute unit does not count |
-| `outbox` | int64 | messages, spawns and assignments that it sent |
+| column | type | what | |---|---|---| | `process`, `nonce` | string, int64 | the slot | | `message`,
+`assignment` | string | the ids of the message and of its assignment | | `scheduled` | timestamp[ms, UTC] |
+when the message got the slot | | `block_height` | int64 | the height of Arweave at that time | | `owner` |
+string | the address that signed the message; null if the item is elsewhere (an assigned message) | |
+`from_process` | string | the process for which the owner says it sent the message; null if none | | `action`
+| string | the `Action` tag; null if there is none | | `tags` | list<struct<name, value>> | all tags, in order
+| | `data_bytes` | int64 | the length of the data as UTF-8 text | | `data` | string | the data; null unless
+asked for | | `evaluated` | bool | whether there is a result | | `output` | string | what the process printed
+or returned; null without a result | | `error` | string | why the message failed; null if it did not | | `gas`
+| int64 | WASM instructions; null if the compute unit does not count them | | `outbox` | int64 | the number of
+messages, spawns and assignments that the message sent |
 """
 
 from __future__ import annotations
@@ -83,7 +77,8 @@ async def batches(
     after: int,
     data: bool,
 ) -> AsyncIterator[pa.RecordBatch]:
-    """Yield the logs of processes, one after another, in batches of at most `ROWS` rows."""
+    """Yield the logs of processes, one after another, in batches of at most `ROWS` rows, from the nonce after
+    `after`."""
     import pyarrow as pa
 
     async def with_result(index: int, slot: LogSlot) -> Row:
@@ -109,7 +104,7 @@ async def batches(
 
 
 def row_of(slot: LogSlot, raw: Mapping[str, Any] | None, *, data: bool) -> dict[str, Any]:
-    """Return one row of the table, from a slot and its result."""
+    """Return one row of the table, given a slot and its result (None if there is none yet)."""
     result = None if raw is None else result_of(raw, slot.process, slot.message)
     sent = sum(len((raw or {}).get(kind) or ()) for kind in ("Messages", "Spawns", "Assignments"))
     gas = (raw or {}).get("GasUsed")
@@ -135,7 +130,7 @@ def row_of(slot: LogSlot, raw: Mapping[str, Any] | None, *, data: bool) -> dict[
 
 
 def write(found: Iterator[pa.RecordBatch], file: Path, kind: Format) -> int:
-    """Write batches into a file, and return the number of rows. The file appears when it is whole."""
+    """Write batches into a file, and return the number of rows. The file appears once it is complete."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

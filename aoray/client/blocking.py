@@ -1,7 +1,7 @@
-"""`aoray.connect`: the same connection for programs without asyncio.
+"""`aoray.connect`: the connection for programs without asyncio.
 
-A thread runs the loop in which an `AsyncConnection` lives; each method here hands its call over and waits.
-There is no second client: names, arguments, types and errors are those of `connection`.
+A thread runs an event loop with an `AsyncConnection`; each method here passes its call to that loop and
+waits. There is no second client: names, arguments, types and errors are those of `connection`.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ def iterating(
 
 
 class Connection:
-    """A connection to one computer, as the owner of one wallet, for programs without asyncio.
+    """A connection to one computer, with one wallet, for programs without asyncio.
 
-    `aoray.connect` makes it. It is a context manager; leaving it, or `close`, ends what is still under way
-    here. Threads may share it.
+    `aoray.connect` makes it. It is a context manager; leaving it, or `close`, ends the calls that are in
+    progress. Threads may share it.
     """
 
     def __init__(self, make: Callable[[], AsyncConnection]) -> None:
@@ -68,7 +68,7 @@ class Connection:
             raise
         self.url = self._connection.url
         self.address = self._connection.address
-        self._finish = weakref.finalize(self, _finish, self._loop, self._connection)  # at the latest at exit
+        self._finish = weakref.finalize(self, _finish, self._loop, self._connection)  # at exit at the latest
 
     def __repr__(self) -> str:
         return repr(self._connection).replace("AsyncConnection", "Connection")
@@ -115,6 +115,8 @@ class Connection:
         progress: str = "",
         on_refusal: OnRefusal | None = None,
     ) -> Iterator[Spawned]:
+        """Spawn many processes, at most `in_flight` at once, and yield their ids as they are made. See
+        `AsyncConnection.spawn_many`."""
         wanted = spawns if isinstance(spawns, int) else in_thread(spawns)
         return self._iterate(
             self._connection.spawn_many(wanted, in_flight=in_flight, progress=progress, on_refusal=on_refusal)
@@ -128,6 +130,8 @@ class Connection:
         progress: str = "",
         on_refusal: OnRefusal | None = None,
     ) -> Iterator[Result]:
+        """Send many messages, at most `in_flight` of them unanswered, and yield their results as they arrive.
+        See `AsyncConnection.send_many`."""
         return self._iterate(
             self._connection.send_many(
                 in_thread(messages), in_flight=in_flight, progress=progress, on_refusal=on_refusal
@@ -153,21 +157,21 @@ class Connection:
 
 
 class LoopStopped(Exception):
-    """The loop accepts no more calls."""
+    """The event loop accepts no more calls."""
 
 
 class LoopThread:
-    """An event loop in its own thread, for calls from any thread."""
+    """An event loop in a thread of its own, for calls from any thread."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
-        self._lock = threading.Lock()  # a call is either handed over before the stop, or refused
+        self._lock = threading.Lock()  # a call is either passed on before the stop, or refused
         self._stopping = False
         self._thread = threading.Thread(target=self._loop.run_forever, name="aoray-connection", daemon=True)
         self._thread.start()
 
     def run(self, call: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine in the loop and return its result. Raises `LoopStopped` if the loop has ended."""
+        """Run a coroutine in the loop, and return its result. Raises `LoopStopped` if the loop has ended."""
         with self._lock:
             if self._stopping:
                 call.close()
@@ -177,16 +181,16 @@ class LoopThread:
             return running.result()
         except CancelledError:
             raise LoopStopped from None
-        except BaseException:  # Ctrl-C must not leave it running
+        except BaseException:  # Ctrl-C must not leave the call running
             running.cancel()
             raise
 
     def stop(self, last: Coroutine[Any, Any, None] | None = None) -> None:
-        """Cancel the calls that are under way, run `last`, and end the thread."""
+        """Cancel the calls in progress, run `last`, and end the thread."""
         with self._lock:
             self._stopping = True
             stopped = asyncio.run_coroutine_threadsafe(self._end(last), self._loop)
-        if threading.current_thread() is self._thread:  # collected there as garbage: it can't wait for itself
+        if threading.current_thread() is self._thread:  # garbage collection runs in that thread
             return
         stopped.result()
         self._thread.join()
@@ -211,7 +215,7 @@ def _finish(loop: LoopThread, connection: AsyncConnection) -> None:
 
 def in_thread(items: Iterable[T]) -> Iterable[T] | AsyncIterable[T]:
     """Iterate over an iterable in a thread of its own, since it may use this very connection, which would
-    then wait for itself. What has a length is there already."""
+    then wait for itself. An iterable with a length is returned as it is."""
     return items if isinstance(items, Sized) else _in_thread(iter(items))
 
 
@@ -242,24 +246,19 @@ def connect(
 ) -> Connection:
     """Connect to a computer, and check that it answers.
 
-    With `ray_address` this program is a driver on the computer's Ray cluster, and reaches the computer by Ray
-    calls instead of HTTP: the same requests, through the same checks. A program that joined Ray before stays
-    joined.
+    With `ray_address` this program is a driver on the computer's Ray cluster, and uses Ray calls instead of
+    HTTP: the same requests, with the same checks. A program that had joined Ray before stays joined.
 
-    Args:
-        url: The computer; by default `AORAY_URL`, or http://127.0.0.1:4000.
-        wallet: A key file, a private JWK (RFC 7517), or a signer such as `aoray.new_wallet()`. By default the
-            wallet of the command line: `AORAY_WALLET`, or `~/.aoray/wallet.json`, made on first use.
-        timeout_s: Seconds that one call may take in all, with its retries.
-        ray_address: The Ray cluster: `auto`, or as `aoray up` prints it.
-        namespace: Which computer of the cluster, if it has several.
+    Args: url: The computer; by default `AORAY_URL`, or http://127.0.0.1:4000. wallet: A key file, a private
+    JWK (RFC 7517), or a signer such as `aoray.new_wallet()`. By default the wallet of the command line:
+    `AORAY_WALLET`, or `~/.aoray/wallet.json`, made on first use. timeout_s: Seconds that one call may take in
+    all, with its retries. ray_address: The Ray cluster: `auto`, or as `aoray up` prints it. namespace: Which
+    computer of the cluster, if it has several.
 
-    Returns:
-        The connection, to be used with `with`, or closed.
+    Returns: The connection, to be used with `with`, or closed.
 
-    Raises:
-        Unavailable: Nothing answers there.
-        ClientError: The arguments contradict each other, or the wallet can't be used.
+    Raises: Unavailable: Nothing answers there. ClientError: The arguments contradict each other, or the
+    wallet can't be used.
     """
     client = client_of(url, wallet, ray_address, namespace)  # Ray wants to be joined in the main thread
     return Connection(lambda: AsyncConnection(client, timeout_s))
@@ -277,5 +276,5 @@ def log(processes: str | Iterable[str], url: str | None = None, *, data: bool = 
         UnknownProcess: The computer has no such process.
         Unavailable: The computer does not answer.
     """
-    with connect(url, wallet=new_wallet()) as ao:  # to read, nobody needs to be known
+    with connect(url, wallet=new_wallet()) as ao:  # reading needs no particular wallet
         return ao.log(processes, data=data)

@@ -1,8 +1,10 @@
-"""Many calls at once, results as they come: never more than so many under way or waiting to be taken.
+"""Many calls at once, with results as they arrive, and a bound on calls in progress and results not taken
+yet.
 
-The next item is taken from its iterable only when there is room, so a million of them need no memory, and
-whoever takes the results slowly slows the sending down. The first error ends it: what is under way is
-cancelled, and the error is raised (with the item's `index` in its details); unless `on_refusal` takes it.
+The next item is taken from the iterable only when there is room, so a million items need no memory, and a
+consumer that takes results slowly slows the sending down. The first error ends the iteration: calls in
+progress are cancelled, and the error is raised with the item's `index` in its details. With `on_refusal`,
+errors go there instead and the iteration continues.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ async def map_concurrently(
     progress: str = "",
     on_refusal: OnRefusal | None = None,
 ) -> AsyncIterator[Found]:
-    """Yield what `call(index, item)` returns for each item, in the order in which the calls end."""
+    """Yield what `call(index, item)` returns for each item, in the order in which the calls end; at most
+    `in_flight` at once."""
     if in_flight < 1:
         raise ValueError("in_flight is 1 at least")
     room = asyncio.Semaphore(in_flight)
@@ -90,7 +93,7 @@ def _refused(index: int, error: AorayError, on_refusal: OnRefusal | None) -> Non
 
 @contextmanager
 def _bar(name: str, items: Any) -> Iterator[Callable[[], None]]:
-    """A progress bar of that name on standard error; without a name none."""
+    """Show a progress bar of this name on standard error, or none without a name."""
     if not name:
         yield lambda: None
         return

@@ -1,4 +1,4 @@
-"""`aoray.connect_async`: a person's program and a computer, typed and patient.
+"""`aoray.connect_async`: the connection of a program to a computer, typed and with retries.
 
     async with aoray.connect_async("http://127.0.0.1:4000") as ao:
         process = await ao.spawn("Handlers.add('double', 'Double', function(m) print(2 * m.N) end)")
@@ -6,11 +6,11 @@
         async for result in ao.send_many(Message(process, "Double", tags={"N": str(n)}) for n in range(1000)):
             print(result.index, result.output)
 
-Every call has `timeout_s` seconds in all: within them what the computer refuses for now (429, 503 with
-`Retry-After`) or misses because it restarts is sent again, the same signed item, so it is scheduled once.
-After them the last refusal is raised. Other refusals are raised at once. All are classes of `aoray.errors`,
-with `code`, `message`, `hint` and ids and status in `details`. What a process makes of a message is never
-raised: it is the result's `error`.
+Every call may take `timeout_s` seconds. Within this time, a request that the computer refuses for now (429,
+503 with `Retry-After`), or that fails because the computer restarts, is sent again with the same signed item,
+so it is scheduled once. When the time is over, the last refusal is raised. Other refusals are raised at once.
+All errors are classes of `aoray.errors`, with `code`, `message`, `hint`, and with ids and status in
+`details`. An error of a process is never raised: it is the `error` of the result.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ T = TypeVar("T")
 
 
 class AsyncConnection:
-    """A connection to one computer, as the owner of one wallet, for asyncio.
+    """A connection to one computer, with one wallet, for asyncio.
 
-    `aoray.connect_async` makes it, for `async with`. A call takes at most `timeout_s` seconds; within them,
-    what the computer refuses for now (429, 503) or misses while it restarts is sent again, as the same
-    signed item. Other refusals are raised at once, as a class of `aoray.errors`.
+    `aoray.connect_async` makes it, for `async with`. A call takes at most `timeout_s` seconds. Within this
+    time, a request that the computer refuses for now (429, 503), or that fails while it restarts, is sent
+    again with the same signed item. Other refusals are raised at once, as a class of `aoray.errors`.
     """
 
     def __init__(self, client: Client, timeout_s: float = TIMEOUT_S) -> None:
@@ -56,7 +56,7 @@ class AsyncConnection:
         self._timeout_s = timeout_s
         self.url = client.url
         self.address = client.signer.address
-        """Whom the computer knows this wallet as: the `Owner` of what it sends and spawns."""
+        """The address of the wallet: the `Owner` of what it sends and spawns."""
         self._closed = False
 
     def __repr__(self) -> str:
@@ -67,7 +67,7 @@ class AsyncConnection:
             raise closed(self.url)
         try:
             async with asyncio.timeout(self._timeout_s):
-                await self._client.health()  # without patience: a wrong address is said at once
+                await self._client.health()  # without retries, so a wrong address is reported at once
         except BaseException:
             await self.close()
             raise
@@ -163,8 +163,8 @@ class AsyncConnection:
         return result_of(raw, process)
 
     async def assign(self, process: str, message: str) -> str:
-        """Assign an existing message to one more process, and return the assignment's id, which names its
-        result."""
+        """Assign an existing message to one more process, and return the id of the assignment, by which its
+        result can be read."""
         return await self._try(lambda: self._client.assign(process, message))
 
     async def monitor(self, process: str) -> None:
@@ -188,14 +188,11 @@ class AsyncConnection:
     ) -> str:
         """Publish a module on Arweave, and return its id.
 
-        Args:
-            wasm: The bytes of the module, or the path of its file.
-            module_format: Its tag `Module-Format`.
-            tags: More tags. Without a `Compute-Limit` among them the module states 2 × 10^11 units of fuel
-                for a message (docs/fuel.md).
+        Args: data: The bytes of the module, or the path of its file. module_format: Value of the tag
+        `Module-Format`. tags: More tags. Without a `Compute-Limit` among them, the module gets one of 2 ×
+        10^11 units of fuel for a message (docs/fuel.md).
 
-        Raises:
-            UnsupportedModule: No process could run it.
+        Raises: UnsupportedModule: No process could run the module.
         """
         content = await asyncio.to_thread(data.read_bytes) if isinstance(data, Path) else data
         item = await self._signed(lambda: self._client.module(content, module_format, tags_of(tags)))
@@ -211,12 +208,10 @@ class AsyncConnection:
     ) -> AsyncIterator[Spawned]:
         """Spawn many processes, at most `in_flight` at once, and yield their ids as they are made.
 
-        Args:
-            spawns: The processes; a number stands for so many of the built-in Lua.
-            in_flight: How many requests may be under way.
-            progress: The name of a bar on standard error; none if it is empty.
-            on_refusal: Called with the index and the error of a refusal; without it, the first refusal is
-                raised.
+        Args: spawns: The processes; a number means this many of the built-in Lua. in_flight: How many
+        requests may be in progress. progress: The name of a progress bar on standard error; none if it is
+        empty. on_refusal: Called with the index and the error of a refusal; without it, the first refusal is
+        raised.
         """
 
         async def spawn(index: int, wanted: Spawn) -> Spawned:
@@ -235,12 +230,11 @@ class AsyncConnection:
         progress: str = "",
         on_refusal: OnRefusal | None = None,
     ) -> AsyncIterator[Result]:
-        """Send many messages, at most `in_flight` of them unanswered, and yield their results as they
-        arrive.
+        """Send many messages, at most `in_flight` of them unanswered, and yield their results as they arrive.
 
-        Each result has the `index` of its message. Two messages that are under way to one process may
-        overtake each other: to order them, wait for the first, or use `in_flight=1`. The arguments are
-        those of `spawn_many`.
+        Each result has the `index` of its message. Two messages in progress to one process may overtake each
+        other: to order them, wait for the first result, or use `in_flight=1`. The arguments are those of
+        `spawn_many`.
         """
         found = map_concurrently(
             messages, self._ask, in_flight=in_flight, progress=progress, on_refusal=on_refusal
@@ -257,9 +251,10 @@ class AsyncConnection:
             yield slot
 
     async def results(self, process: str, *, after: int = -1, follow: bool = False) -> AsyncIterator[Result]:
-        """Yield the results of a process in the order of its log, errors too, each once it is evaluated.
+        """Yield the results of a process in the order of its log, including errors, each once it is
+        evaluated.
 
-        `index` is the nonce: continue from it with `after`. With `follow` the iteration never ends.
+        `index` is the nonce: to continue later, pass it as `after`. With `follow` the iteration never ends.
         """
         async for slot in self.slots(process, after=after, follow=follow):
             raw = await self._try(partial(self._client.result, process, slot.message))
@@ -316,7 +311,7 @@ class AsyncConnection:
         return result_of(raw, message.process, sent, index=index)
 
     async def _signed(self, make: Callable[[], DataItem]) -> DataItem:
-        """An RSA signature takes 8 ms: others may go on meanwhile."""
+        """Make a signed item, in a thread if signing takes long: an RSA signature takes 8 ms."""
         if self._client.signer.signature_type == ARWEAVE:
             return await asyncio.to_thread(make)
         return make()
@@ -342,7 +337,7 @@ def connect_async(
 def client_of(
     url: str | None, wallet: Wallet | None, ray_address: str | None, namespace: str | None
 ) -> Client:
-    """Return the client that the arguments of `connect` ask for."""
+    """Return the client for the arguments of `connect`. Raises `ClientError` or `Unavailable`."""
     signer = wallet_of(wallet)
     if ray_address is None and namespace is None:
         return Client(url or os.environ.get("AORAY_URL", "http://127.0.0.1:4000"), signer)

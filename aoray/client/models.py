@@ -1,4 +1,4 @@
-"""What goes in and what comes back, typed: messages and spawns to be sent, results."""
+"""The values of the client: messages and spawns to send, and results."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aoray.protocol.tags import Tag
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 TagValue = str | int | float | Decimal
 TagsInput = Mapping[str, TagValue] | Iterable[tuple[str, TagValue]]
-"""Tags as people write them: a mapping, or pairs where a name comes twice. Numbers go as decimal text."""
+"""Tags as people write them: a mapping, or pairs if a name occurs twice. Numbers are sent as decimal text."""
 SHOWN = 200  # characters of a text in a `repr`
 
 
@@ -45,19 +45,21 @@ class Spawn:
 
     @property
     def boots(self) -> bool:
+        """Whether the process evaluates its data as it boots."""
         return bool(self.data) and not self.module if self.on_boot is None else self.on_boot
 
 
 class Sent(NamedTuple):
-    """What a process sent while it evaluated a message: a message, or a spawn."""
+    """A message or a spawn that a process sent while it evaluated a message."""
 
     target: str
     tags: Mapping[str, str]
-    """The first of each name."""
+    """The first value of each name."""
     data: str
 
     @property
     def action(self) -> str:
+        """The value of the tag `Action`; '' if there is none."""
         return self.tags.get("Action", "")
 
     def __repr__(self) -> str:
@@ -71,25 +73,26 @@ class Result:
 
     process: str
     message: str
-    """Its id; empty in a dry run."""
+    """The id of the message; empty in a dry run."""
     output: str
     """What the process printed or returned, as text, without a terminal's colours (Lua prints numbers in
     green)."""
     error: str
-    """Why it failed, and left the state as it was; empty if it did not."""
+    """Why the message failed, which left the state as it was; empty if it succeeded."""
     messages: tuple[Sent, ...]
     spawns: tuple[Sent, ...]
     raw: Mapping[str, Any]
-    """The whole, as the compute unit served it: `Output`, `Messages`, `Spawns`, `Assignments`, …"""
+    """The complete result, as the compute unit served it: `Output`, `Messages`, `Spawns`, `Assignments`, …"""
     index: int = 0
-    """Of `send_many`: which of its messages this is, from 0. Of `results`: its nonce."""
+    """From `send_many`: the index of the message, from 0. From `results`: its nonce."""
 
     @property
     def ok(self) -> bool:
+        """Whether the message succeeded."""
         return not self.error
 
     def __repr__(self) -> str:
-        """What a person wants to see of it; all of it is in the fields."""
+        """Show the output or the error, and what was sent; everything is in the fields."""
         text = (
             f"output={short(self.output)}"
             if self.ok
@@ -108,12 +111,12 @@ class Spawned:
 
 
 def short(text: str) -> str:
-    """Return the `repr` of a text, cut if it is long."""
+    """Return the `repr` of a text, shortened to SHOWN characters."""
     return repr(text) if len(text) <= SHOWN else f"{text[:SHOWN]!r}…"
 
 
 def result_of(raw: Mapping[str, Any], process: str, message: str = "", *, index: int = 0) -> Result:
-    """Read a result from its JSON, whichever computer wrote it."""
+    """Read a result from its JSON, as any compute unit serves it."""
     return Result(
         process=process,
         message=message,
@@ -135,7 +138,7 @@ def _sent(each: Any) -> Sent:
 
 
 def tags_of(given: TagsInput) -> list[Tag]:
-    """Return tags as they are signed. Raises `TypeError` naming what is not a tag."""
+    """Return tags as they are signed. Raises `TypeError` that names what is not a tag."""
     pairs: Iterable[Any] = given.items() if isinstance(given, Mapping) else given
     return [_tag(each) for each in pairs]
 

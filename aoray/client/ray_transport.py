@@ -1,8 +1,8 @@
-"""The transport of a driver on the Ray cluster: Ray calls to a gateway's actor, no HTTP.
+"""The transport of a driver on the Ray cluster: Ray calls to the actor of a gateway, without HTTP.
 
-Requests gather while calls are under way, and go in batches; see `gateway.driver_calls`, which answers them
-by the same application as HTTP's. While requests are unanswered one call is always under way, so the death of
-the gateway is seen: whatever was unanswered is then `Unavailable`, and `retry` sends it again.
+Requests gather while calls are in progress, and go in batches; `gateway.driver_calls` answers them with the
+same application that answers HTTP. While requests are unanswered, one call is always in progress, so the
+death of the gateway is noticed: unanswered requests then raise `Unavailable`, and `retry` sends them again.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ Exchange = Callable[[list[Ask]], Awaitable[list[Answered]]]
 
 
 class RayTransport:
-    """A `Transport` over Ray calls. With `close` it also lets go of Ray, if it was `connect_ray` that
-    joined it."""
+    """A `Transport` over Ray calls. `close` also disconnects from Ray, if `connect_ray` connected to it."""
 
     def __init__(self, url: str, exchange: Exchange, *, joined: bool = False) -> None:
         self.url = url
@@ -37,15 +36,14 @@ class RayTransport:
         self._joined = joined
         self._numbers = 0
         self._queue: deque[Ask] = deque()
-        self._waiting: dict[
-            int, asyncio.Future[TransportResponse]
-        ] = {}  # in the order in which they were asked
+        self._waiting: dict[int, asyncio.Future[TransportResponse]] = {}  # in the order of the requests
         self._calls: set[asyncio.Task[None]] = set()
         self._closed = False
 
     async def ask(
         self, method: str, path: str, params: Mapping[str, str], body: bytes, content_type: str
     ) -> TransportResponse:
+        """Send one request with the next batch. Raises `Unavailable` if the gateway does not answer."""
         if self._closed:
             raise closed(self.url)
         self._numbers += 1
@@ -63,6 +61,7 @@ class RayTransport:
             self._waiting.pop(number, None)
 
     async def close(self) -> None:
+        """End all calls; unanswered requests raise `ClientError`."""
         if self._closed:
             return
         self._closed = True
@@ -76,7 +75,8 @@ class RayTransport:
             ray.shutdown()
 
     def _go_on(self) -> None:
-        """One more call, if there is something to send, or nobody who would bring an answer."""
+        """Start one more call, if there is something to send, or if no call is left that could bring an
+        answer."""
         if (self._queue and len(self._calls) < limits.CLIENT_CALLS_MAX) or (
             self._waiting and not self._calls
         ):
@@ -116,14 +116,15 @@ class RayTransport:
 
 def connect_ray(ray_address: str = "auto", namespace: str | None = None) -> RayTransport:
     """Return the transport to the computer on a Ray cluster, and join the cluster unless this program has
-    done so. `namespace` says which, where there are several: `aoray up` names it."""
+    joined it. If the cluster has several computers, `namespace` selects one: `aoray up` prints it. Raises
+    `ClientError` or `Unavailable`."""
     joined = not ray.is_initialized()
     if joined:
         try:
             ray.init(address=ray_address, log_to_driver=False, logging_level="ERROR")
         except ConnectionError as error:
             raise Unavailable(
-                f"no Ray cluster at {ray_address}: {error}", hint="`aoray up` says where its Ray is."
+                f"no Ray cluster at {ray_address}: {error}", hint="`aoray up` prints the address of its Ray."
             ) from error
     try:
         where, gateway = _gateway(namespace)
@@ -136,7 +137,8 @@ def connect_ray(ray_address: str = "auto", namespace: str | None = None) -> RayT
 
 
 def _gateway(namespace: str | None) -> tuple[str, str]:
-    """The namespace of the computer that is meant, and one of its gateways."""
+    """Return the namespace of the selected computer, and the name of one of its gateways. Raises
+    `ClientError`."""
     actors = ray.util.list_named_actors(all_namespaces=True)
     gateways = [each for each in actors if is_gateway_actor(each["name"])]
     spaces = sorted({each["namespace"] for each in gateways if namespace in (None, each["namespace"])})

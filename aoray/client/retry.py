@@ -1,8 +1,9 @@
-"""How long a client tries: what is refused for now is asked again, within the time that a call has.
+"""Retries: a request that is refused for now is sent again, within the time that a call has.
 
-A rate (429) and a full queue (503) say when to come again, and are obeyed; who is away is tried again with
-backoff. That is safe, since all that a client sends is signed once: the same item has the same id, and is
-scheduled once. Waits are spread a little, so that many who were refused together do not come back together.
+A rate limit (429) and a full queue (503) say how long to wait; a computer that does not answer is tried again
+with backoff. Retrying is safe, since everything that a client sends is signed once: the same item has the
+same id, and is scheduled once. Waits are varied a little, so that clients that were refused together do not
+return together.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ T = TypeVar("T")
 
 
 async def patiently(call: Callable[[], Awaitable[T]], seconds_max: float) -> T:
-    """Repeat `call` while that may help, and return its result; the last refusal is raised when the time
-    is over."""
+    """Repeat `call` while that may help, and return its result. After `seconds_max`, raise the last
+    refusal."""
     refused: AorayError | None = None
     failures = 0
     try:
@@ -45,8 +46,8 @@ async def patiently(call: Callable[[], Awaitable[T]], seconds_max: float) -> T:
 
 
 def wait_s(refused: AorayError, backoff_s: float) -> float:
-    """Return the seconds to wait after a refusal: what it asks for, or the backoff, and up to a quarter
-    more."""
+    """Return the seconds to wait after a refusal: the time that it asks for, or the backoff, and up to a
+    quarter more."""
     said = refused.details.get("retry_after_s")
     base = float(said) if isinstance(said, int | float) else backoff_s
     return base * (1 + SPREAD * random.random())

@@ -1,9 +1,9 @@
-"""The log of a process as its readers see it: one `LogSlot` for each nonce, page by page, from any scheduler
+"""The log of a process as clients read it: one `LogSlot` for each nonce, page by page, from any scheduler
 unit (`GET /{process}?from-nonce=…`, docs/wire-contract.md §2.2).
 
-Following waits at the compute unit for the result of the slot behind the last one (`GET /result/{nonce}`),
-for a scheduler unit has no route that waits. Where that is refused (by a compute unit that is not ours, or
-one that restarts), or many wait already, it looks again now and then.
+A scheduler unit has no route that waits for a message, so to follow a log, the client waits at the compute
+unit for the result of the next slot (`GET /result/{nonce}`). If that is refused (by another kind of compute
+unit, or one that restarts), or if many calls wait already, the client polls.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from aoray.protocol.outputs import WIRING
 from aoray.protocol.tags import Tag, Tags, first
 
 PAGE = 200
-WAIT_MS = 2_000  # a slot is there before its result; so it is seen no later than this
+WAIT_MS = 2_000  # a slot exists before its result, and is seen at the latest after this time
 LOOK_S = 0.5
 
 Try = Callable[[Callable[[], Awaitable[dict[str, Any]]]], Awaitable[dict[str, Any]]]
@@ -34,18 +34,18 @@ class LogSlot(NamedTuple):
     process: str
     nonce: int
     message: str
-    """The message's id; of nonce 0 it is the process's own."""
+    """The id of the message; for nonce 0 that of the process."""
     assignment: str
     timestamp: int
-    """When it was scheduled, in ms since 1970."""
+    """When the message was scheduled: Unix time in ms."""
     block_height: int
     owner: str
-    """The address that signed the message; empty where its item lives elsewhere, as the next ones."""
+    """The address that signed the message; empty if the item is elsewhere, as are the following fields."""
     from_process: str
-    """The process that the owner says it speaks for, or empty. True only of an authority."""
+    """The process for which the owner says it sent the message, or empty. Reliable only from an authority."""
     tags: Tags
     data: str
-    """As text; bytes that are not UTF-8 are replaced, as the scheduler unit does."""
+    """The data as text; bytes that are not UTF-8 are replaced, as the scheduler unit does."""
 
     def __repr__(self) -> str:
         tags = {tag.name: tag.value for tag in self.tags if tag.name not in WIRING - {"Action"}}
@@ -56,7 +56,7 @@ class LogSlot(NamedTuple):
 async def following(
     client: Client, attempt: Try, process: str, after: int, follow: bool
 ) -> AsyncIterator[LogSlot]:
-    """Yield the slots after the nonce `after`, in order."""
+    """Yield the slots after the nonce `after`, in order; with `follow` forever."""
     hurried = False
     while True:
         page = await attempt(partial(client.schedule, process, after=after, limit=PAGE))
@@ -69,7 +69,7 @@ async def following(
             return
         if edges:
             hurried = False
-        elif hurried:  # it was said to be there, and is not: never ask faster than this
+        elif hurried:  # the slot was announced and is missing: this bounds the rate of requests
             await asyncio.sleep(LOOK_S)
             hurried = False
         else:
@@ -77,7 +77,8 @@ async def following(
 
 
 async def _comes(client: Client, process: str, nonce: int) -> float:
-    """Wait until this slot is evaluated, or for WAIT_MS; or, where that can't be, a moment. In seconds."""
+    """Wait until this slot is evaluated, at most WAIT_MS, or if that is not possible for LOOK_S. Return the
+    seconds waited."""
     began = time.monotonic()
     if client.waits >= limits.CLIENT_SLOT_WAITS_MAX:
         await asyncio.sleep(LOOK_S)

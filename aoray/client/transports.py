@@ -1,9 +1,9 @@
-"""How a client's requests get to a computer, and how its refusals become errors again.
+"""Transports: how a client's requests get to a computer, and how its refusals become errors again.
 
-A `Transport` takes a request and gives what came back, whatever the status; only a computer that does not
-answer is an error here (`Unavailable`). `refusal` makes the error that the computer had from status and body:
-of the same class by its `code`, with its hint and ids, the HTTP `status`, and `retry_after_s` where it asks
-for patience.
+A `Transport` sends a request and returns the answer, whatever its status; only a computer that does not
+answer raises an error (`Unavailable`). `refusal` makes an error from the status and body of an answer: of the
+same class as in the computer, by its `code`, with its hint and ids, the HTTP `status`, and `retry_after_s` if
+the computer asks to wait.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from aoray.errors import AorayError, ClientError, InfrastructureError, NotFound,
 if TYPE_CHECKING:
     import aiohttp
 
-TAKEN = frozenset({"message", "hint", "error", "code", "cls"})  # what an error's own arguments are called
+TAKEN = frozenset({"message", "hint", "error", "code", "cls"})  # names of an error's own arguments
 STATUS_CLASS: Mapping[int, type[AorayError]] = {404: NotFound, 429: RateLimited, 500: AorayError}
 
 
 class TransportResponse(NamedTuple):
-    """A computer's answer to a request. The names of headers are in small letters."""
+    """A computer's answer to a request. The names of headers are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -38,18 +38,19 @@ class Transport(Protocol):
     """A way to send requests to a computer."""
 
     url: str
-    """Where the computer is, for people."""
+    """The address of the computer, for people."""
 
     async def ask(
         self, method: str, path: str, params: Mapping[str, str], body: bytes, content_type: str
     ) -> TransportResponse:
         """Send one request. Raises `Unavailable` if the computer does not answer."""
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Close the connections; every later request raises `ClientError`."""
 
 
 class HttpTransport:
-    """A `Transport` over HTTP, with connections that are kept open."""
+    """A `Transport` over HTTP, which keeps connections open."""
 
     def __init__(self, url: str, headers: Mapping[str, str] | None = None) -> None:
         self.url = url.rstrip("/")
@@ -60,6 +61,8 @@ class HttpTransport:
     async def ask(
         self, method: str, path: str, params: Mapping[str, str], body: bytes, content_type: str
     ) -> TransportResponse:
+        """Send one request. Raises `Unavailable` if the computer does not answer, `ClientError` if the URL is
+        malformed."""
         import aiohttp
 
         if self._closed:
@@ -71,8 +74,8 @@ class HttpTransport:
         try:
             try:
                 return await request()
-            except aiohttp.ServerDisconnectedError:  # a kept connection, of a computer that was restarted
-                return await request()  # each request may be made twice: an id is scheduled once
+            except aiohttp.ServerDisconnectedError:  # an old connection to a restarted computer
+                return await request()  # repeating is safe: an id is scheduled once
         except aiohttp.InvalidURL as error:
             raise ClientError(
                 f"{self.url!r} is not a URL", hint="Write it like http://127.0.0.1:4000."
@@ -80,7 +83,7 @@ class HttpTransport:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unavailable(
                 f"{self.url} does not answer: {_reason(error)}",
-                hint="Is the computer up? Start it with `aoray up`, or name it with --url or AORAY_URL.",
+                hint="Start the computer with `aoray up`, or name another with --url or AORAY_URL.",
             ) from error
 
     async def _asked(self, method: str, url: str, **request: Any) -> TransportResponse:
@@ -89,7 +92,7 @@ class HttpTransport:
             return TransportResponse(response.status, names, await response.read())
 
     def _opened(self) -> aiohttp.ClientSession:
-        """The session belongs to the loop in which it is first used."""
+        """Return the session, which belongs to the event loop in which it is first used."""
         import aiohttp
 
         if self._session is None:
@@ -101,30 +104,32 @@ class HttpTransport:
         return self._session
 
     async def close(self) -> None:
+        """Close the connections; every later request raises `ClientError`."""
         self._closed = True
         if self._session is not None:
             await self._session.close()
 
     def __del__(self) -> None:
-        """A program may end without closing: then the session has nothing to complain about."""
+        """Close the connections of a program that ended without closing, so that aiohttp prints no
+        warning."""
         session = self._session
         if session is None or session.closed or (connector := session.connector) is None:
             return
         session.detach()
-        # Its own `close` is a coroutine, and there may be no loop any more; this is what it does at once.
+        # `close` is a coroutine, and there may be no event loop any more; this is its synchronous part.
         close = getattr(connector, "_close", None) or getattr(connector, "_close_immediately", None)
         if close is not None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed, and with it the connections
+            with contextlib.suppress(RuntimeError):  # the event loop and its connections are closed
                 close()
 
 
 def closed(url: str) -> ClientError:
-    """Return the error of every call after `close`."""
+    """Return the error that every call after `close` raises."""
     return ClientError(f"the connection to {url} is closed", hint="Make another: aoray.connect(…).")
 
 
 def _reason(error: Exception) -> str:
-    """Why nobody answers, in the system's words where it is the system that says so."""
+    """Return why a computer does not answer, with the text of the operating system if there is one."""
     cause = getattr(error, "os_error", error)
     if isinstance(cause, OSError) and cause.errno and cause.errno > 0:
         return os.strerror(cause.errno)
@@ -136,7 +141,9 @@ def json_object(answer: TransportResponse, url: str) -> dict[str, Any]:
     try:
         found = orjson.loads(answer.body)
     except orjson.JSONDecodeError as error:
-        raise ClientError(f"{url} did not answer with JSON", hint="Is this an AO computer?") from error
+        raise ClientError(
+            f"{url} did not answer with JSON", hint="Check that this is an AO computer."
+        ) from error
     if not isinstance(found, dict):
         raise ClientError(f"{url} answered {type(found).__name__}, not an object")
     return found
@@ -158,7 +165,8 @@ def refusal(answer: TransportResponse) -> AorayError:
 
 
 def _class_of(status: int, code: object) -> type[AorayError]:
-    """By the code that aoray gives; other computers have only a status."""
+    """Return the class of an error, by the code that aoray sends, or by the status alone for other
+    computers."""
     known = {cls.code: cls for cls in _tree(AorayError)}
     if isinstance(code, str) and code in known:
         return known[code]
@@ -173,5 +181,6 @@ def _tree(cls: type[AorayError]) -> Iterator[type[AorayError]]:
 
 
 def is_patient(error: AorayError) -> bool:
-    """Return whether the same request may succeed later: after a rate limit, a full queue, or an absence."""
+    """Return whether the same request may succeed later: after a rate limit, a full queue, or a failure of
+    the computer."""
     return isinstance(error, RateLimited | InfrastructureError)

@@ -1,9 +1,9 @@
-"""A client of any AO computer over HTTP: signs data items, spawns, sends, and waits for results.
+"""A client of any AO computer over HTTP: it signs data items, spawns, sends, and waits for results.
 
-It stands where a message's journey begins and ends: it builds the item, gives it to the messenger, and asks
-the compute unit for the result. It speaks the legacy contract only, so it works against other units too.
-Every call raises `ClientError` when the computer refuses (with the computer's own words), and `Unavailable`
-when it does not answer.
+Where in a message's journey: at its beginning and its end. The client builds the item, gives it to the
+messenger, and asks the compute unit for the result. It uses only the legacy contract, so it works with other
+units too. Every call raises `ClientError` if the computer refuses (with the computer's own text), and
+`Unavailable` if it does not answer.
 
     async with Client("http://127.0.0.1:4000", signer) as client:
         process = await client.spawn()
@@ -36,14 +36,14 @@ OCTET_STREAM = {"content-type": "application/octet-stream"}
 
 
 class Client:
-    """A client of one computer at `url`, as the owner of `signer`; over HTTP, unless another transport is
+    """A client of the computer at `url`, which signs with `signer`; over HTTP, unless another transport is
     given."""
 
     def __init__(self, url: str, signer: Signer, transport: Transport | None = None) -> None:
         self.url = url.rstrip("/")
         self.signer = signer
         self._transport = transport or HttpTransport(url)
-        self.waits = 0  # for slots still to come (`slots.following`)
+        self.waits = 0  # requests that wait for future slots (`slots.following`)
         self._health: Mapping[str, Any] | None = None
 
     async def __aenter__(self) -> Self:
@@ -53,8 +53,8 @@ class Client:
         await self._transport.close()
 
     async def health(self) -> Mapping[str, Any]:
-        """Return `version`, the addresses `scheduler`, `authority` and `compute`, and the id `module`;
-        asked for once."""
+        """Return `version`, the addresses `scheduler`, `authority` and `compute`, and the id `module`. The
+        answer is cached."""
         if self._health is None:
             self._health = await self._json("GET", "/health")
         return self._health
@@ -78,7 +78,7 @@ class Client:
         data: str | bytes = "",
         on_boot: bool = False,
     ) -> DataItem:
-        """Build the signed item of a process of the computer whose `health` this is, without sending it."""
+        """Build the signed item of a process for the computer with this `health`, without sending it."""
         return build(
             self.signer,
             anchor=unique_anchor(),
@@ -117,7 +117,8 @@ class Client:
         return await self.post(self.message(process, action=action, tags=tags, data=data))
 
     async def post(self, item: DataItem) -> str:
-        """Post an item to the messenger. Posting the same item again is harmless: an id is scheduled once."""
+        """Post an item to the messenger, and return its id. It may be repeated, since an id is scheduled
+        once."""
         await self._json("POST", "/", body=item.raw)
         return item.id
 
@@ -136,14 +137,15 @@ class Client:
                 return json_object(answer, self.url)
 
     async def result_nowait(self, process: str, message: str) -> dict[str, Any] | None:
-        """Return the result of a message, or None if there is none yet. (Other compute units wait for it.)"""
+        """Return the result of a message, or None if there is none yet. (Other compute units may wait for
+        it.)"""
         params = {"process-id": process, "wait": "0"}
         answer = await self._request("GET", f"/result/{message}", params=params)
         return None if answer.status == ACCEPTED else json_object(answer, self.url)
 
     async def result_at(self, process: str, nonce: int, wait_ms: int) -> dict[str, Any]:
-        """Return the result of a slot that may not exist yet; after `wait_ms`, return how far the process
-        is."""
+        """Return the result of a slot, which may not exist yet; after `wait_ms`, return how far the process
+        is instead."""
         params = {"process-id": process, "wait": str(wait_ms)}
         return await self._json("GET", f"/result/{nonce}", params=params)
 
@@ -188,14 +190,14 @@ class Client:
     async def outbox(
         self, process: str, *, nonce: int | None = None, state: str = "", after: str = "", limit: int = 100
     ) -> dict[str, Any]:
-        """Return a page of the deliveries of a process's outbox messages: `outbox`, and `next` if there
-        are more."""
+        """Return a page of the deliveries of a process's outbox messages: `outbox`, and `next` if there are
+        more."""
         asked = {"nonce": "" if nonce is None else str(nonce), "state": state, "after": after}
         params = {name: value for name, value in asked.items() if value} | {"limit": str(limit)}
         return await self._json("GET", f"/outbox/{process}", params=params)
 
     async def push(self, process: str, nonce: int, index: int) -> None:
-        """Push an outbox message again. Harmless: an id is scheduled once."""
+        """Push an outbox message again. It may be repeated, since an id is scheduled once."""
         await self._json("POST", f"/push/{nonce}/{index}", params={"process-id": process})
 
     async def monitor(self, process: str) -> None:
@@ -219,7 +221,7 @@ class Client:
         return await self._json("GET", f"/decision/{process}")
 
     def _order(self, process: str, action: str) -> bytes:
-        """An item that says what it is for, and is another each time: it is good once."""
+        """Return an item that states its purpose and is different each time, since it is valid once."""
         tags = [Tag("Action", action)]
         return build(self.signer, target=process, anchor=unique_anchor(), tags=tags, data=b" ").raw
 
@@ -232,13 +234,14 @@ class Client:
         return await self._json("GET", "/status")
 
     async def publish_module(self, data: bytes, module_format: str, tags: Iterable[Tag] = ()) -> str:
-        """Publish a module on Arweave, and return its id. One that no process could run is refused."""
+        """Publish a module on Arweave, and return its id. Raises `UnsupportedModule` if no process could run
+        it."""
         await asyncio.to_thread(partial(check_module, data, module_format, thoroughly=True))
         return await self.upload(self.module(data, module_format, tags))
 
     def module(self, data: bytes, module_format: str, tags: Iterable[Tag] = ()) -> DataItem:
-        """Build the signed item of a module. Without a tag Compute-Limit it states FUEL_PUBLISHED, with
-        which aos reads the largest message."""
+        """Build the signed item of a module. Without a tag Compute-Limit it gets FUEL_PUBLISHED, with which
+        aos can process the largest message."""
         stated = list(tags)
         if ao_tag(stated, "Compute-Limit") is None:
             stated.append(Tag("Compute-Limit", str(limits.FUEL_PUBLISHED)))
@@ -269,8 +272,8 @@ class Client:
 
 
 def unique_anchor() -> bytes:
-    """Return 32 characters that make an item unlike any other: without them, two equal messages signed by
-    Ed25519 would be one item, scheduled once."""
+    """Return 32 random characters that make an item unique. Without them, two equal messages signed by
+    Ed25519 would be one item, which is scheduled once."""
     return secrets.token_hex(16).encode()
 
 

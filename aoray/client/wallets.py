@@ -1,4 +1,4 @@
-"""Who speaks: a wallet from wherever it is: a key file, a JWK, a signer, or a new key."""
+"""Wallets for the client: a signer from a key file, a JWK, or a new key."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from aoray.storage.key_files import KeySigner, load, load_or_make
 
 DEFAULT = "~/.aoray/wallet.json"
 Wallet = str | os.PathLike[str] | Mapping[str, Any] | Signer
-"""A key file's path, a private JWK (RSA, Ed25519 or secp256k1), or what signs."""
+"""The path of a key file, a private JWK (RSA, Ed25519 or secp256k1), or a signer."""
 
 
 def new_wallet(kind: Literal["ed25519", "arweave"] = "ed25519") -> KeySigner:
-    """Make a new key (Ed25519) that is stored nowhere. An Arweave wallet (RSA) takes a second to make,
-    and 8 ms to sign."""
+    """Make a new key (Ed25519) that is stored nowhere. With "arweave" it is an RSA key, which takes a second
+    to make and 8 ms for each signature."""
     return generate_rsa() if kind == "arweave" else generate_ed25519()
 
 
 def wallet_of(wallet: Wallet | None) -> Signer:
-    """Return the signer that a `wallet` argument stands for. None is that of the command line: the file
-    `AORAY_WALLET`, or `~/.aoray/wallet.json`, made on first use. A file that is named must be there."""
+    """Return the signer for a `wallet` argument. None means the wallet of the command line: the file
+    `AORAY_WALLET`, or `~/.aoray/wallet.json`, made on first use. A file that is named in the argument must
+    exist."""
     if wallet is None:
         return load_or_make(Path(os.environ.get("AORAY_WALLET", DEFAULT)).expanduser())
     if isinstance(wallet, str | os.PathLike):

@@ -63,7 +63,7 @@ ATTESTATION = _form(
     Content_Type="application/json",
 )
 LOCATION = _form("Scheduler-Location", "Url", "Time-To-Live", "Compute-Unit", data=(b"", b" "))
-"""The form of a location record. The data of a first record is one space (`runtime/publish`)."""
+"""The form of a location record. Earlier versions of aoray signed one space as data (`runtime/publish`)."""
 DECISION = _form("Process-Decision", "Process", "Operator-Decision", "Timestamp")
 HAND_OVER = _form("Hand-Over", "Unit-Kind", "Successor", "Timestamp")
 """The form of a hand-over by the old key of a scheduler or a compute unit (protocol/handovers.py)."""

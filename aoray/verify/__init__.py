@@ -1,1 +1,1 @@
-"""A log checked from Arweave alone."""
+"""Verification of a process's log from Arweave alone."""

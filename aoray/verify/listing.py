@@ -1,8 +1,10 @@
-"""What Arweave lists of one process, in tables on disk: who claims which nonce, and what is attested of it.
+"""The list of what Arweave has about one process, in tables on disk: the claims to each nonce, and the
+attestations.
 
-Between what asks a gateway (verify/source.py) and what judges (verify/replay.py, verify/rules.py): pages come
-in any order, and are read in that of the nonces. Nothing here is believed: a claim is what a gateway says
-until its item was verified. Memory holds a page, however long the log is.
+It lies between the queries to a gateway (verify/source.py) and the checks (verify/replay.py,
+verify/rules.py): pages come in any order, and are read in the order of nonces. Nothing in these tables is
+trusted: a claim is what a gateway says until its item is verified. Memory holds one page, however long the
+log is.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ TABLES = (
 
 
 class ClaimTable:
-    """The claims that were listed, by nonce, on disk (SQLite's own temporary file)."""
+    """The claims that a gateway listed, by nonce, and the attestations, on disk (in SQLite's own temporary
+    file)."""
 
     def __init__(self) -> None:
         self._sqlite = sqlite3.connect("", isolation_level=None)
@@ -41,27 +44,28 @@ class ClaimTable:
             self._sqlite.execute(statement)
 
     def close(self) -> None:
+        """Close the temporary file, which removes it."""
         self._sqlite.close()
 
     def add(self, claim: Claim) -> None:
-        """Store a claim, beside others of its nonce."""
+        """Store a claim, besides others of the same nonce."""
         row = (claim.nonce, claim.assignment_id, claim.bundle, claim.rank, claim.block)
         self._sqlite.execute("INSERT OR IGNORE INTO claim VALUES (?, ?, ?, ?, ?)", row)
 
     def drop(self, nonce: int, assignment_id: str) -> None:
-        """Remove a claim that turned out not to be one."""
+        """Remove a claim that proved to be false."""
         self._sqlite.execute("DELETE FROM claim WHERE nonce = ? AND assignment = ?", (nonce, assignment_id))
 
     def first_of(self, rank: int) -> tuple[int, str] | None:
-        """Return the lowest nonce that a signer of this place in the scheduler's line claims, and its
-        assignment."""
+        """Return the lowest nonce that the signer with this index in the scheduler's line claims, and its
+        assignment; None if there is none."""
         sql = "SELECT nonce, assignment FROM claim WHERE rank = ? ORDER BY nonce, assignment LIMIT 1"
         found: tuple[int, str] | None = self._sqlite.execute(sql, (rank,)).fetchone()
         return found
 
     def supersede(self, nonce: int, rank: int, block: int) -> int:
-        """Remove what a signer of this place in the line claims from this nonce on, in this block and
-        later, and return how much that was."""
+        """Remove the claims of the signer with this index in the line, from this nonce on, that are in this
+        block or later; return how many there were."""
         sql = "DELETE FROM claim WHERE nonce >= ? AND rank = ? AND block >= ?"
         return self._sqlite.execute(sql, (nonce, rank, block)).rowcount
 
@@ -78,17 +82,17 @@ class ClaimTable:
             yield nonce
 
     def claims(self, nonce: int) -> dict[str, int]:
-        """Return the assignments that claim a nonce, and their blocks."""
+        """Return the ids of the assignments that claim a nonce, with the heights of their blocks."""
         rows = self._sqlite.execute("SELECT assignment, block FROM claim WHERE nonce = ?", (nonce,))
         return dict(rows.fetchall())
 
     def name(self, judged: Sequence[CheckedSlot]) -> tuple[LogEntry, int] | None:
-        """Store the messages of these slots, or return the first message that has a nonce already, and
-        which."""
+        """Store the message ids of these slots. If a message has another nonce already, return its slot and
+        that nonce."""
         rows = [(entry.message_id, entry.nonce) for entry, *_ in judged]
         try:
             self._sqlite.executemany("INSERT OR FAIL INTO slot (message, nonce) VALUES (?, ?)", rows)
-        except sqlite3.IntegrityError:  # those before the one at fault are noted: there is no transaction
+        except sqlite3.IntegrityError:  # the rows before it are stored, since there is no transaction
             for entry, *_ in judged:
                 query = self._sqlite.execute("SELECT nonce FROM slot WHERE message = ?", (entry.message_id,))
                 (before,) = query.fetchone()
@@ -97,7 +101,8 @@ class ClaimTable:
         return None
 
     def page(self, nonce: int, to: int, size: int = 0) -> list[tuple[int, str, str]]:
-        """Return the claims from this nonce up to `to`: nonce, assignment and bundle."""
+        """Return the claims from `nonce` up to `to`, as nonce, assignment id and bundle id; at most
+        `size`."""
         sql = "SELECT nonce, assignment, bundle FROM claim WHERE nonce BETWEEN ? AND ? ORDER BY nonce LIMIT ?"
         return self._sqlite.execute(sql, (nonce, to, size or limits.VERIFY_PAGE_ENTRIES)).fetchall()
 
@@ -107,12 +112,12 @@ class ClaimTable:
         return int(last)
 
     def add_attestation(self, item: DataItem, statements: Sequence[Statement], until_ms: int) -> None:
-        """Store the contents of a verified attestation, which counts for slots up to this time."""
+        """Store the statements of a verified attestation, which counts for slots up to this time (ms)."""
         rows = [(*statement, item.id, item.address, until_ms) for statement in statements]
         self._sqlite.executemany("INSERT INTO said VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
     def attestations(self, nonce: int, to: int) -> dict[int, list[AttestedSlot]]:
-        """Return what is attested of these slots."""
+        """Return the statements about the slots from `nonce` up to `to`, by nonce."""
         found: dict[int, list[AttestedSlot]] = defaultdict(list)
         sql = "SELECT * FROM said WHERE nonce BETWEEN ? AND ? ORDER BY nonce"
         for *statement, item_id, owner, until_ms in self._sqlite.execute(sql, (nonce, to)):

@@ -1,22 +1,24 @@
-"""A process's state made again from Arweave alone: what `aoray verify` and `aoray replay` do.
+"""Rebuilds the state of a process from Arweave alone, for `aoray verify` and `aoray replay`.
 
     async with replayed(ArweaveClient(url), process_id) as run:
         print(run.report(), run.dry_run({"Tags": []}))
 
-What there is was listed before (verify/source.py). Then, in order of nonce, a page of slots is fetched,
-judged (verify/workers.py), and evaluated by the same code as a process actor's, its results held against what
-is attested of them; while one page is evaluated, the next ones are judged, and the one after them fetched. So
-memory holds the process, a few bundles and pages, however long the log is. Compiled code is not taken from
-anywhere else either, unless told: the module is compiled into a directory that goes away.
+First everything on Arweave is listed (verify/source.py). Then, in the order of nonces, a page of slots is
+fetched, checked (verify/workers.py), and evaluated by the same code as in a process actor, and the results
+are compared with the attestations. While one page is evaluated, the next pages are checked, and the one after
+these is fetched. So memory holds the process, a few bundles and a few pages, however long the log is.
+Compiled code is not taken from elsewhere either, unless the caller allows it: the module is compiled into a
+temporary directory.
 
-A scheduler and a compute unit may have handed over to other keys (verify/succession.py): these count then.
+A scheduler and a compute unit may have handed over to other keys (verify/succession.py), which then count.
 
-Whose attestations count: those of the compute units that the caller names, or else that the process's
-scheduler names in the `Compute-Unit` tags of its signed Scheduler-Location. What others attest is not looked
-at, only named in the report: anyone may sign anything.
+The attestations that count are those of the compute units that the caller names, or else that the process's
+scheduler names in the `Compute-Unit` tags of its signed Scheduler-Location. Others who attest are only named
+in the report, since anybody may sign anything.
 
-On failure: `LogFault` at the first lie. No lie are `Unavailable`, when Arweave doesn't answer, and
-`UnknownFormat`, when the virtual machine of the process's module is not installed here.
+On failure: `LogFault` at the first false statement. `Unavailable` if Arweave does not answer, and
+`UnknownFormat` if the virtual machine of the process's module is not installed here, say nothing about the
+log.
 """
 
 from __future__ import annotations
@@ -61,12 +63,12 @@ from aoray.verify.succession import ends_of, line_of
 from aoray.verify.workers import CheckedSlot, SlotPage, VerifyPool
 from aoray.vm.registry import PreparedProgram, VirtualMachines, evaluator_of
 
-Compare = Callable[[LogEntry, bytes], Awaitable[None]]  # holds a recomputed result against another's word
+Compare = Callable[[LogEntry, bytes], Awaitable[None]]  # compares a recomputed result with another source
 T = TypeVar("T")
 
 
 class Run:
-    """A process that was verified and evaluated up to some nonce. `close` gives its memory back."""
+    """A process that was verified and evaluated up to some nonce. `close` releases its memory."""
 
     def __init__(self, facts: ProcessFacts, table: ClaimTable, prepared: PreparedProgram) -> None:
         self.facts = facts
@@ -79,15 +81,16 @@ class Run:
         self._digest = sha256()
         self._height = self._assigned = self._errors = self._states = 0
         self.compute_units: Sequence[str] = ()
-        self.ends: Mapping[str, Tenure] = {}  # of compute units: until when they are believed
+        self.ends: Mapping[str, Tenure] = {}  # of compute units: the time until which they count
         self.other_attesters: Sequence[str] = ()
         self.other_assignments = 0
 
     def close(self) -> None:
+        """Release the process's memory."""
         self._evaluator.close()
 
     def take(self, judged: Sequence[CheckedSlot]) -> None:
-        """Take the next slots; no message may have two nonces."""
+        """Accept the next slots. Raises `LogFault` if a message has two nonces."""
         if (doubled := self._table.name(judged)) is not None:
             entry, before = doubled
             raise fault_duplicate_message(self.facts, entry.nonce, entry.message_id, before)
@@ -97,8 +100,8 @@ class Run:
     def believed(
         self, judged: Sequence[CheckedSlot], said: Mapping[int, list[AttestedSlot]]
     ) -> dict[int, list[AttestedSlot]]:
-        """Return what is attested of these slots, without what a compute unit states about times after it
-        handed over, which is dropped."""
+        """Return the attestations of these slots, by nonce, without those of compute units for times after
+        their hand-over, which are dropped."""
         found: dict[int, list[AttestedSlot]] = {}
         for entry, *_ in judged:
             for each in said.get(entry.nonce, ()):
@@ -111,8 +114,8 @@ class Run:
     def evaluate(
         self, judged: Sequence[CheckedSlot], said: Mapping[int, Sequence[AttestedSlot]]
     ) -> list[bytes]:
-        """Evaluate the next slots, compare each with what is attested of it, and return the results as a
-        computer serves them."""
+        """Evaluate the next slots, compare each with its attestations, and return the results as a computer
+        serves them. Raises `LogFault`."""
         results = []
         for entry, given, *_ in judged:
             results.append(self._result(given))
@@ -142,14 +145,14 @@ class Run:
         return result
 
     def dry_run(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Evaluate a message on the present state, leaving no trace."""
+        """Evaluate a message on the present state, and leave the state as it is."""
         timestamp = self.head.timestamp if self.head else 0
         message = dry_run_message(self.facts.process_id, body, timestamp, self._height)
         result: dict[str, Any] = orjson.loads(to_result(self._evaluator.dry_run(message, self._env)).result)
         return result
 
     def report(self) -> dict[str, Any]:
-        """Return what was found, for people and programs."""
+        """Return the findings, for people and programs."""
         assert self.head is not None  # there is a nonce 0, or a fault was raised
         messages = self.head.nonce + 1
         attested, last, beyond = self._table.attested(self.head.nonce)
@@ -180,7 +183,7 @@ class Run:
 
 
 def no_progress(_what: str, _done: int, _all: int) -> None:
-    """Ignore the progress."""
+    """Ignore a report of progress."""
 
 
 @asynccontextmanager
@@ -223,7 +226,7 @@ async def replayed(
         prepared = await _prepared(facts, module, spawned, Path(directory), compiled)
         with closing(Run(facts, table, prepared)) as run:
             run.other_assignments = await source.others()
-            with closing(VerifyPool(facts, end + 1)) as judges:  # they begin while attestations are listed
+            with closing(VerifyPool(facts, end + 1)) as judges:  # starts while attestations are listed
                 run.ends = await ends_of(client, compute_units or await source.compute_units())
                 run.compute_units = sorted(run.ends)
                 run.other_attesters = await source.list_attestations(run.ends, progress)
@@ -233,14 +236,14 @@ async def replayed(
 
 async def _named_item(client: ArweaveClient, process_id: str, item_id: str, what: str) -> DataItem:
     try:
-        item = await client.signed(item_id)  # a module may be a transaction of layer 1
+        item = await client.signed(item_id)  # a module may be a layer-1 transaction
         if what == "process" or not is_raw(item.raw):
             await asyncio.to_thread(verify, item)
     except NotFound as error:
-        if item_id == process_id:  # nobody lies: there is no log to check
+        if item_id == process_id:  # not a fault: there is no log to check
             raise NotFound(
                 f"process {process_id} is not on Arweave at {client.url}",
-                hint="Is that the right Arweave? What was spawned in the last seconds may not be there yet.",
+                hint="Check the URL of Arweave. A process spawned seconds ago may not be there yet.",
             ) from error
         raise fault(process_id, None, item_id, f"{what} {item_id} is not on Arweave") from error
     except BadSignature as error:
@@ -269,7 +272,7 @@ def _end(facts: ProcessFacts, last: int, to: int | None) -> int:
         raise MalformedInput(
             f"the log of {facts.process_id} on Arweave ends at nonce {last}, before {to}",
             field="to",
-            hint="What was sent in the last seconds may not be there yet.",
+            hint="Messages sent seconds ago may not be there yet.",
         )
     return last if to is None else to
 
@@ -277,7 +280,7 @@ def _end(facts: ProcessFacts, last: int, to: int | None) -> int:
 async def _rerun(
     run: Run, source: Source, judges: VerifyPool, to: int, progress: Progress, compare: Compare | None
 ) -> None:
-    """Evaluate page by page, each held against what is said of it, while others are on their way."""
+    """Evaluate page by page, compare each with its attestations, and fetch and check others meanwhile."""
     started = perf_counter()
     loop = asyncio.get_running_loop()
     with ThreadPoolExecutor(1, thread_name_prefix="replaying") as thread:
@@ -295,7 +298,8 @@ async def _rerun(
 
 
 async def _judged(judges: VerifyPool, source: Source, to: int) -> AsyncGenerator[list[CheckedSlot], None]:
-    """The pages of the log, each true; several are judged at once, and a fault comes when it is its turn."""
+    """Yield the pages of the log in order, each checked. Several are checked at once; a fault is raised when
+    its page is due."""
     judging: deque[asyncio.Future[list[CheckedSlot]]] = deque()
     missing: AorayError | None = None
     async with aclosing(_ahead(_fetched(source, to))) as pages:
@@ -322,7 +326,8 @@ async def _judged(judges: VerifyPool, source: Source, to: int) -> AsyncGenerator
 
 
 async def _judged_surely(judges: VerifyPool, source: Source, page: SlotPage) -> list[CheckedSlot]:
-    """A page's slots; nobody is accused of what a bundle of somebody else's has under the id of an item."""
+    """Check the slots of a page. Before anybody is accused, items are fetched one by one, since a stranger's
+    bundle may have another item under the same id."""
     try:
         return await judges.check_page(page)
     except LogFault:
@@ -341,7 +346,8 @@ async def _fetched(source: Source, to: int) -> AsyncGenerator[SlotPage, None]:
 
 
 async def _ahead(pages: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
-    """The pages, with the next one in the making while one is in use; a fault comes when it is its turn."""
+    """Yield the pages, and prepare the next page while one is in use. An error is raised when its page is
+    due."""
     async with aclosing(pages):
         coming = asyncio.ensure_future(anext(pages, None))
         try:

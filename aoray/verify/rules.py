@@ -1,30 +1,32 @@
-"""Whether a process's log is true, judged from signed data items alone: the rules of `aoray verify`.
+"""The rules of `aoray verify`: whether a process's log is true, decided from signed data items alone. Pure.
 
-Anyone may ask this of anyone's log; nobody is trusted, neither the Arweave gateway that gave the items nor
-the scheduler that signed them. Pure: verify/replay.py fetches the items and executes them, here they are
-judged.
+Anybody may check anybody's log. Nobody is trusted, neither the Arweave gateway that returned the items nor
+the scheduler that signed them. verify/replay.py fetches the items and evaluates them; this module checks
+them.
 
-What is checked of a slot: the signatures of its assignment and its message, that the assignment is the
-process's scheduler's (the address in its `Scheduler` tag) and has exactly the form of one (protocol/forms.py:
-the scheduler signs ticks too, whose words a stranger may have chosen), its nonce, hash chain and timestamp
-after those of the slot before, and that the message is the one it names. A message whose target is another
-process is one that was assigned; the log allows that of any item. A tick of a cron, which the scheduler
-itself signs, is one that the process's spawn item calls for, and not before its time.
+Checks of a slot: the signatures of its assignment and its message; that the assignment is signed by the
+process's scheduler (the address in its `Scheduler` tag) and has exactly the form of an assignment
+(protocol/forms.py: the scheduler also signs ticks, with words that a stranger may have chosen); its nonce,
+hash chain and timestamp, which must follow the slot before; and that the message is the one that it names. A
+message whose target is another process was assigned, which the log allows for any item. A tick of a cron,
+which the scheduler itself signs, must be one that the process's spawn item asks for, and must not come before
+its time.
 
-A scheduler, and a compute unit, may hand over to another key (protocol/handovers.py). Then the timestamp of a
-slot says whose signature it must have: the old key's up to the hand-over, the new one's after it.
+A scheduler and a compute unit may hand over to another key (protocol/handovers.py). Then the timestamp of a
+slot decides whose signature it needs: the old key's up to the hand-over, the new key's after it.
 
-What others than the scheduler signed is not a part of the log, whatever it looks like: it is passed over and
-counted (`claim_of`), and never a fault.
+Items that others than the scheduler signed are not part of the log, whatever they look like: they are passed
+over and counted (`claim_of`), and are never a fault.
 
-Of a result: that it is what the compute units attest, and so the state at checkpoints. Which ones are asked
-is the caller's: those that the scheduler names on Arweave, or those that a person names.
+Checks of a result: that it is what the compute units attest, and likewise the state at checkpoints. The
+caller decides which compute units count: those that the scheduler names on Arweave, or those that a person
+names.
 
-What can't be seen here: that a log was cut at its end. What is gone there with its assignments left no trace
-on Arweave but attestations, which may also be there early.
+These rules can't detect that a log was cut at its end. Messages that are missing there together with their
+assignments leave no trace on Arweave except attestations, which may also arrive early.
 
-On failure: `LogFault`, whose details are `process_id`, `nonce` (None for the process and its module) and
-`item`, the id of what is at fault.
+On failure: `LogFault` with the details `process_id`, `nonce` (None for the process and its module) and
+`item`, the id of the item at fault.
 """
 
 from __future__ import annotations
@@ -72,7 +74,7 @@ class ProcessFacts(NamedTuple):
     scheduler: str  # as the spawn names it
     module: str
     item: DataItem
-    line: Line  # the scheduler, and whom it handed over to (verify/source.py follows it)
+    line: Line  # the scheduler and its successors (verify/succession.py)
 
 
 class AttestedSlot(NamedTuple):
@@ -81,27 +83,27 @@ class AttestedSlot(NamedTuple):
     statement: Statement
     item: str
     compute_unit: str
-    until_ms: int = NEVER  # of slots up to this time it counts
+    until_ms: int = NEVER  # the attestation counts for slots up to this time
 
 
 class Claim(NamedTuple):
-    """An assignment as a gateway lists it, before any of it is checked."""
+    """An assignment as a gateway lists it, before any check."""
 
     assignment_id: str
     nonce: int
-    rank: int  # of its signer in the scheduler's line
-    bundle: str  # the id of the bundle that it came in, "" if the gateway knows of none
-    block: int = NEVER  # of Arweave that has it
+    rank: int  # the index of its signer in the scheduler's line
+    bundle: str  # the id of its bundle, "" if the gateway knows of none
+    block: int = NEVER  # the height of its block
 
 
 def fault(process_id: str, nonce: int | None, item: str, why: str) -> LogFault:
-    """Return the fault of a log, in words: where, what, why."""
+    """Return the fault of a log: where it is, which item is at fault, and why."""
     where = "" if nonce is None else f"nonce {nonce}: "
     return LogFault(f"{where}{why}", process_id=process_id, nonce=nonce, item=item)
 
 
 def facts_of(process: DataItem) -> ProcessFacts:
-    """Return the facts of a (verified) process item. Raises `LogFault` if it is not a process."""
+    """Return the facts of a verified process item. Raises `LogFault` if it is not a process."""
     scheduler, module = ao_tag(process.tags, "Scheduler", ""), ao_tag(process.tags, "Module", "")
     if ao_tag(process.tags, "Type") != "Process" or not (scheduler and module):
         raise fault(
@@ -124,8 +126,8 @@ def page_of(answer: dict[str, Any]) -> tuple[list[Any], str | None]:
 
 
 def claim_of(facts: ProcessFacts, node: dict[str, Any]) -> Claim | None:
-    """Return a GraphQL node as a claim. None for what is passed over: what another than the scheduler
-    signed, and what only looks like an assignment, as any message's tags may."""
+    """Return a GraphQL node as a claim. None for a node to pass over: an item that another than the scheduler
+    signed, or that only resembles an assignment."""
     try:
         tags, item_id, owner = from_json(node["tags"]), str(node["id"]), str(node["owner"]["address"])
         bundle = str((node.get("bundledIn") or {}).get("id") or "")
@@ -142,15 +144,16 @@ def claim_of(facts: ProcessFacts, node: dict[str, Any]) -> Claim | None:
 
 
 def block_of(node: dict[str, Any]) -> int:
-    """Return the height at which a gateway has the item of a GraphQL node; NEVER while it is in no block."""
+    """Return the block height that a gateway states for the item of a GraphQL node; NEVER while it is in no
+    block."""
     block = node.get("block")
     height = block.get("height") if isinstance(block, dict) else None
     return height if type(height) is int and height >= 0 else NEVER
 
 
 def is_claimed(facts: ProcessFacts, nonce: int, item: DataItem, block: int = NEVER) -> bool:
-    """Return whether a (verified) item is the scheduler's word on that nonce, in the block that a gateway
-    names; its form is checked with its slot."""
+    """Return whether a verified item is the scheduler's claim to this nonce, in the block that a gateway
+    names. Its form is checked with its slot."""
     words = _number(item.tags, "Nonce") == nonce and first(item.tags, "Process") == facts.process_id
     timestamp = _number(item.tags, "Timestamp")
     if not words or timestamp is None or item.target:
@@ -159,7 +162,8 @@ def is_claimed(facts: ProcessFacts, nonce: int, item: DataItem, block: int = NEV
 
 
 def compute_unit_of(node: dict[str, Any]) -> str | None:
-    """Return the compute unit that a GraphQL node names, if it looks like a location."""
+    """Return the compute unit that a GraphQL node names, if the node resembles a location record; else
+    None."""
     try:
         tags, recipient = from_json(node["tags"]), node["recipient"]
     except (KeyError, TypeError, ClientError):
@@ -168,7 +172,8 @@ def compute_unit_of(node: dict[str, Any]) -> str | None:
 
 
 def named_by(facts: ProcessFacts, item: DataItem) -> str | None:
-    """Return the compute unit that a (verified) item names, if it is a location of the scheduler."""
+    """Return the compute unit that a verified item names, if it is a location record of the scheduler; else
+    None."""
     if item.address not in addresses(facts.line) or departure(item, LOCATION):
         return None
     return first(item.tags, "Compute-Unit")
@@ -187,7 +192,7 @@ def fault_duplicate_message(facts: ProcessFacts, nonce: int, message_id: str, be
 
 
 def fault_gap(facts: ProcessFacts, nonce: int, follower: int) -> LogFault:
-    """Return the fault of a nonce without assignment."""
+    """Return the fault of a nonce without an assignment."""
     why = f"no assignment on Arweave, though there is one for nonce {follower}"
     return fault(facts.process_id, nonce, "", why)
 
@@ -198,14 +203,16 @@ def fault_missing(facts: ProcessFacts, nonce: int, what: str, item_id: str) -> L
 
 
 def not_signed(process_id: str, nonce: int | None, what: str, item_id: str, error: BadSignature) -> LogFault:
-    """Return the fault of an item that its owner did not sign, or signed in a form that proves nothing."""
+    """Return the fault of an item that its owner did not sign, or whose signature has a form that proves
+    nothing."""
     form = error.details.get("form")
     why = FORM.format(form) if form else CHANGED
     return fault(process_id, nonce, item_id, f"{what} {item_id}: {why}")
 
 
 def message_named(facts: ProcessFacts, nonce: int, assignment: DataItem) -> str:
-    """Return the message that an assignment gives this nonce to; for nonce 0 the process itself."""
+    """Return the id of the message to which an assignment gives this nonce; for nonce 0 the process itself.
+    Raises `LogFault`."""
     named = all_of(assignment.tags, "Message")
     if len(named) != (nonce > 0):
         why = f"assignment {assignment.id} names {len(named)} messages"
@@ -216,7 +223,7 @@ def message_named(facts: ProcessFacts, nonce: int, assignment: DataItem) -> str:
 def check_slot(
     facts: ProcessFacts, head: Head | None, assignment: DataItem, message: DataItem
 ) -> tuple[Head, LogEntry]:
-    """Check the slot after `head`, and return it as an entry. Raises `LogFault` if it is false."""
+    """Check the slot after `head`, and return its head and its entry. Raises `LogFault` if it is false."""
     nonce = 0 if head is None else head.nonce + 1
     _check_tags(facts, nonce, assignment)
     for item in (assignment, message):
@@ -239,11 +246,11 @@ def check_slot(
 
 
 def fast_check(facts: ProcessFacts, head: Head, assignment: Plain, message: DataItem) -> Head | None:
-    """Check a slot of the common form in a third of the time that `check_slot` takes, signatures apart.
+    """Check a slot of the common form in a third of the time of `check_slot`, not counting signatures.
 
-    Returns the head after the slot, or None if `check_slot` and `check_tick` have to check it: it is false,
-    or may be a tick. What they require of tags beyond this follows from the form: each tag occurs once, and
-    numbers are numbers.
+    Returns the head after the slot, or None if `check_slot` and `check_tick` must check it, because it is
+    false or may be a tick. Their further checks of tags follow from the common form: each tag occurs once,
+    and numbers are numbers.
     """
     nonce, chain = head.nonce + 1, next_hash_chain(facts.process_id, head)
     true = (
@@ -273,8 +280,8 @@ def _is_signed(item: DataItem) -> bool:
 def check_tick(
     facts: ProcessFacts, spawned: Moment, entry: LogEntry, assignment: DataItem, message: DataItem
 ) -> None:
-    """Check that a message of the scheduler's own is a tick that the process asks for. Raises `LogFault`
-    if not."""
+    """Check a message that the scheduler signed: it must be a tick that the process asks for. Raises
+    `LogFault` if not."""
     tick = tick_of(message, entry.process_id, assignment.owner)
     why = wrong(tick, message, facts.item, spawned, moment_of(assignment)) if tick else ""
     if why:
@@ -282,15 +289,15 @@ def check_tick(
 
 
 def moment_of(assignment: DataItem) -> Moment:
-    """Return the moment at which a (checked) slot was ordered."""
+    """Return the moment that the checked assignment of a slot states."""
     return Moment(
         int(first(assignment.tags, "Timestamp", "")), int(first(assignment.tags, "Block-Height", ""))
     )
 
 
 def check_attested(facts: ProcessFacts, said: AttestedSlot, found: Statement) -> None:
-    """Check that an attestation states of a slot what was found; it need not state anything about the
-    state. Raises `LogFault`."""
+    """Compare an attestation of a slot with the findings; it need not state anything about the state. Raises
+    `LogFault`."""
     theirs = said.statement
     for what, signed, by, right in (
         ("the message is", theirs.message_id, "the log has", found.message_id),
@@ -314,8 +321,7 @@ def _why(facts: ProcessFacts, assignment: DataItem, error: MalformedInput) -> st
 
 
 def _check_tags(facts: ProcessFacts, nonce: int, assignment: DataItem) -> None:
-    """Check that it has the form of an assignment: of two tags of a name, readers differ on which to
-    believe."""
+    """Check the form of an assignment. If a tag occurred twice, readers could differ on which one counts."""
     if departs := departure(assignment, assignments.form_of(nonce)):
         raise fault(facts.process_id, nonce, assignment.id, f"assignment {assignment.id} {departs}")
     for name in NUMBERS:
@@ -327,7 +333,8 @@ def _check_tags(facts: ProcessFacts, nonce: int, assignment: DataItem) -> None:
 
 
 def _check_engine(facts: ProcessFacts, assignment: DataItem) -> None:
-    """A process is bound to one engine: to that which its spawn item asks for, if it asks for one."""
+    """Check that a process is bound to one engine: to the one that its spawn item asks for, if it asks for
+    one."""
     try:
         bound = engine_named(assignment.tags)
     except MalformedInput as error:
@@ -341,7 +348,7 @@ def _check_engine(facts: ProcessFacts, assignment: DataItem) -> None:
 
 
 def check_attested_engine(facts: ProcessFacts, item: DataItem, nonce: int, engine: int) -> None:
-    """Check that an attestation names the engine that its process is bound to. Raises `LogFault`."""
+    """Check that an attestation names the engine to which its process is bound. Raises `LogFault`."""
     named = all_of(item.tags, ENGINE)
     if named and named != [str(engine)]:
         why = f"attestation {item.id} names engine {', '.join(named)}, and the process is bound to {engine}"

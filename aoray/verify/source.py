@@ -1,21 +1,23 @@
-"""What Arweave has of one process: its assignments, their messages, and what was attested of its results.
+"""The source of a verification: what Arweave has about one process, namely assignments, their messages, and
+attestations.
 
-Before a log is judged (verify/rules.py) and evaluated (verify/replay.py), all its assignments and
+Before a log is checked (verify/rules.py) and evaluated (verify/replay.py), all its assignments and
 attestations are listed by GraphQL, page by page, into tables on disk: Arweave keeps no order within a block,
-so only then is it known which nonces there are. The items of a page of slots are fetched in whole bundles, in
-which a message and its assignment lie side by side among those of other processes; one by one what is not
-there. Of all these only the assignments are read here, for the messages' ids; a page goes on as raw items.
+so only the complete list shows which nonces there are. The items of a page of slots are fetched in complete
+bundles, in which a message and its assignment lie side by side among those of other processes; items that are
+not in these bundles are fetched one by one. Only the assignments are read here, for the ids of their
+messages; a page is passed on as raw items.
 
-Anyone may put anything on Arweave, also copies of the scheduler's items in bundles, changed ones among them,
-and some gateways list what is in a bundle without verifying it. So what the scheduler did not sign is passed
-over and counted; of several claims of one nonce, and of the last nonce, the items are fetched and verified
-before they count; and what is found at fault in bundles is fetched again, item by item, before anybody is
-accused (`alone`).
+Anybody may put anything on Arweave, including changed copies of the scheduler's items in bundles, and some
+gateways list what is in a bundle without verifying it. Therefore items that the scheduler did not sign are
+passed over and counted. Where a nonce has several claims, and for the last nonce, the items are fetched and
+verified before they count. A fault found in a bundle is checked again with items fetched one by one, before
+anybody is accused (`alone`).
 
-Invariants: memory holds a few bundles and a page, however long the log is. What comes from here is what a
-gateway says, unless it says "verified"; attestations are verified before they are in the table.
+Invariants: memory holds a few bundles and a page, however long the log is. Results of this module are what a
+gateway says, unless a docstring says "verified"; attestations are verified before they are in the table.
 
-On failure: `LogFault` for what is missing, double or unreadable; `Unavailable` when Arweave doesn't answer.
+On failure: `LogFault` for what is missing, duplicate or unreadable; `Unavailable` if Arweave does not answer.
 """
 
 from __future__ import annotations
@@ -86,31 +88,31 @@ LOCATIONS = """query ($owners: [String!], $first: Int!, $after: String) {
     edges { cursor node { id recipient owner { address } tags { name value } } }
   }
 }"""
-Progress = Callable[[str, int, int], None]  # what is being done, how far it is, of how much (0: unknown)
+Progress = Callable[[str, int, int], None]  # (stage, how much is done, of how much; 0: unknown)
 
 
 class Bundle(NamedTuple):
-    """An open bundle: where its items are, by the ids that its header gives them."""
+    """A bundle in memory, and where its items are, by the ids in its header."""
 
     data: bytes
     places: dict[str, tuple[int, int]]
 
 
 class Source:
-    """The log of one process as an Arweave has it."""
+    """The log of one process, as an Arweave has it."""
 
     def __init__(self, client: ArweaveClient, facts: ProcessFacts, table: ClaimTable) -> None:
         self._client = client
         self._facts = facts
         self._table = table
-        self._passed_over = 0  # of what is listed as the scheduler's assignments
+        self._passed_over = 0  # items listed as the scheduler's assignments that are none
         self._bundles: dict[str, Bundle] = {}
         self._spawned = self._before = b""
         self._engine = BEFORE_VERSIONS
         self._requests = asyncio.Semaphore(limits.VERIFY_REQUESTS_IN_FLIGHT_MAX)
 
     async def list_log(self, progress: Progress) -> None:
-        """List every assignment that the scheduler signed, into the table."""
+        """List every assignment that the scheduler signed, into the table. Raises `LogFault`."""
         count = 0
         schedulers = sorted(addresses(self._facts.line))
         async for nodes in self._pages(ASSIGNMENTS, owners=schedulers):
@@ -141,9 +143,11 @@ class Source:
     # Claims
 
     async def _supersede(self) -> None:
-        """From the first nonce that a successor signed, its predecessors' claims count no more: who stole an
-        old key may sign what looks like slots of its time. Those that were on Arweave before the hand-over
-        stay: a scheduler that hands over takes nothing back."""
+        """Drop claims of earlier keys from the first nonce on that a successor signed.
+
+        Whoever stole an old key could sign assignments that look like slots of its time. Claims that were on
+        Arweave before the hand-over stay, since a scheduler that hands over can't revoke them.
+        """
         line = self._facts.line
         for rank in range(1, len(line)):
             while found := self._table.first_of(rank):
@@ -155,9 +159,9 @@ class Source:
                     break
 
     async def _settle(self) -> None:
-        """Drop what the scheduler did not sign, wherever that decides which slots there are: where a nonce
-        has several claims, and at the end of the log. Anywhere else it leaves a slot without assignment, and
-        a true one behind it."""
+        """Drop claims that the scheduler did not sign where they decide which slots there are: where a nonce
+        has several claims, and at the end of the log. Anywhere else a false claim only leaves a slot without
+        an assignment, which is a fault anyway."""
         for nonce in self._table.contested():
             one, *others = [*await self._signed(nonce), ""]
             if any(others):
@@ -166,8 +170,8 @@ class Source:
             pass
 
     async def _signed(self, nonce: int) -> list[str]:
-        """The claims of a nonce that the scheduler signed (or if there is none, that can't be looked at); the
-        others are dropped."""
+        """Return the claims of a nonce that the scheduler signed, or if there is none, those that can't be
+        fetched; drop the others."""
         signed, missing = list[str](), list[str]()
         for item_id, block in self._table.claims(nonce).items():
             try:
@@ -175,7 +179,7 @@ class Source:
                     signed.append(item_id)
             except NotFound:
                 missing.append(item_id)
-            except ClientError:  # nobody signed it
+            except ClientError:  # not a valid item
                 pass
         kept = signed or missing
         for item_id in self._table.claims(nonce):
@@ -185,7 +189,8 @@ class Source:
         return kept
 
     async def others(self) -> int:
-        """Return how many items only look like assignments of this process, as far as the newest show."""
+        """Return how many items only resemble assignments of this process, as far as the newest
+        VERIFY_OTHERS_MAX show."""
         count, seen = self._passed_over, 0
         async for nodes in self._pages(LOOKING_LIKE):
             count += sum(owner not in addresses(self._facts.line) for _, owner in map(_named, nodes))
@@ -197,9 +202,10 @@ class Source:
     # Attestations
 
     async def compute_units(self) -> set[str]:
-        """Return the compute units that the process's scheduler names in its locations.
+        """Return the compute units that the process's scheduler names in its location records.
 
-        Each is fetched once, however often it is named; what only looks like a location is passed over.
+        Each is fetched once, however often it is named; items that only resemble a location record are passed
+        over. Raises `TooLarge`.
         """
         found = set[str]()
         async for nodes in self._pages(LOCATIONS, owners=sorted(addresses(self._facts.line))):
@@ -212,12 +218,12 @@ class Source:
             if len(found) > limits.VERIFY_UNITS_MAX:
                 raise TooLarge(
                     f"the scheduler names over {limits.VERIFY_UNITS_MAX} compute units",
-                    hint="Name those whose attestations must be true: --compute ADDRESS.",
+                    hint="Name the compute units whose attestations must be true: --compute ADDRESS.",
                 )
         return found
 
     async def list_attestations(self, compute_units: Mapping[str, Tenure], progress: Progress) -> list[str]:
-        """List what these compute units attest, into the table. Returns who else attests, as far as one
+        """List the attestations of these compute units into the table. Return who else attests, as far as one
         page shows."""
         nodes, _ = await self._page(ATTESTATIONS)
         others = {address for _, address in map(_named, nodes)} - set(compute_units)
@@ -235,18 +241,19 @@ class Source:
     def _say(self, item: DataItem, until_ms: int) -> None:
         try:
             statements = statements_of(item, self._facts.process_id)
-        except ClientError:  # it says nothing, as if it were not there
+        except ClientError:  # not an attestation
             return
         if statements:
             check_attested_engine(self._facts, item, statements[0].nonce, self._engine)
         self._table.add_attestation(item, statements, until_ms)
 
     def attestations(self, nonce: int, to: int) -> dict[int, list[AttestedSlot]]:
-        """Return what is attested of these slots."""
+        """Return the statements about the slots from `nonce` up to `to`, by nonce."""
         return self._table.attestations(nonce, to)
 
     async def _verified(self, nodes: Sequence[Any]) -> list[tuple[DataItem, int]]:
-        """The items that are on Arweave as they were signed, and their blocks; the others are none."""
+        """Return the items that are on Arweave as they were signed, with their block heights, without the
+        others."""
         items = await asyncio.gather(*(self._readable(item_id) for item_id, _ in map(_named, nodes)))
         pairs = zip(items, map(block_of, nodes), strict=True)
         return [(item, block) for item, block in pairs if item is not None]
@@ -261,8 +268,8 @@ class Source:
     # Slots
 
     async def assignment_of_spawn(self) -> bytes:
-        """Return the assignment of nonce 0, verified; whether it is true is checked with its page. It is
-        fetched alone, since the process's engine and the times of its ticks depend on it."""
+        """Return the raw assignment of nonce 0, verified; its contents are checked with its page. It is
+        fetched separately, since the process's engine and the times of its ticks depend on it."""
         found, assignment_id, _ = self._table.page(0, self._table.last())[0]
         if found != 0:
             raise fault_gap(self._facts, 0, found)
@@ -276,13 +283,14 @@ class Source:
         return assignment.raw
 
     async def page(self, nonce: int, to: int) -> SlotPage:
-        """Return the items of the next slots, as many as make a page; pages are asked for in order."""
+        """Return the items of the next slots, at most one page. Pages must be requested in order. Raises
+        `LogFault`."""
         rows = self._table.page(nonce, to)
         for expected, (found, _, _) in enumerate(rows, start=nonce):
             if found != expected:
                 if expected == nonce:
                     raise fault_gap(self._facts, expected, found)
-                rows = rows[: expected - nonce]  # what is before the gap is judged first
+                rows = rows[: expected - nonce]  # the slots before the gap are checked first
                 break
         for bundle_id in dict.fromkeys(bundle for _, _, bundle in rows if bundle):
             await self._open(bundle_id)
@@ -299,8 +307,8 @@ class Source:
         return page
 
     async def alone(self, page: SlotPage) -> SlotPage:
-        """Return the slots of a page, each item fetched by itself and verified: what a bundle has under
-        an item's id may be a copy that somebody changed."""
+        """Return the slots of a page with each item fetched by itself and verified, since a bundle may have a
+        changed copy under an item's id."""
         first = max(0, page.nonce - 1)
         rows = self._table.page(first, page.nonce + len(page.pairs) - 1, limits.VERIFY_PAGE_ENTRIES + 1)
         pairs = await asyncio.gather(*(self._pair(nonce, item_id) for nonce, item_id, _ in rows))
@@ -308,7 +316,8 @@ class Source:
         return SlotPage(page.nonce, self._spawned, before, pairs)
 
     async def _open(self, bundle_id: str) -> None:
-        """Keep a bundle; one that can't be had or read is not a fault, its items may be found alone."""
+        """Keep a bundle in memory. A bundle that can't be fetched or read is not a fault, since its items may
+        be found one by one."""
         if bundle_id in self._bundles:
             return
         try:
@@ -321,7 +330,7 @@ class Source:
         self._bundles[bundle_id] = bundle
 
     def _pair_at_hand(self, nonce: int, assignment_id: str) -> RawSlot | None:
-        """A slot whose items are both in bundles that are open, as nearly always."""
+        """Return the raw items of a slot if both are in bundles in memory, as they nearly always are."""
         if nonce == 0:
             return self._spawned, self._facts.item.raw
         raw = self._at_hand(assignment_id)
@@ -331,7 +340,7 @@ class Source:
         return None if message is None else (raw, message)
 
     def _named_in(self, nonce: int, assignment: bytes) -> str:
-        """The message that a raw assignment names; "" if it can't be read."""
+        """Return the id of the message that a raw assignment names; '' if it can't be read."""
         if (said := plain(assignment)) is not None:
             return said.message_id
         try:
@@ -340,8 +349,8 @@ class Source:
             return ""
 
     def _at_hand(self, item_id: str) -> bytes | None:
-        """The item of that id in a bundle at hand, raw and unverified; what a header says of it may be false,
-        and whoever bundled it again may not be the scheduler."""
+        """Return the raw item with this id from a bundle in memory, unverified: the header of a bundle may be
+        false, and anybody may have bundled the item again."""
         for data, found in self._bundles.values():
             if (place := found.get(item_id)) is not None and _has_id(raw := data[slice(*place)], item_id):
                 return raw
@@ -358,7 +367,7 @@ class Source:
         return await self._item(nonce, "message", message_id)
 
     async def _item(self, nonce: int, what: str, item_id: str) -> DataItem:
-        """An item, verified."""
+        """Return an item, verified. Raises `LogFault`."""
         try:
             async with self._requests:
                 return await self._client.item(item_id)
@@ -379,7 +388,7 @@ def _has_id(raw: bytes, item_id: str) -> bool:
 
 
 def _named(node: Any) -> tuple[str, str]:
-    """The id and the owner's address of a GraphQL node."""
+    """Return the id and the owner's address of a GraphQL node."""
     try:
         return str(node["id"]), str(node["owner"]["address"])
     except (KeyError, TypeError) as error:

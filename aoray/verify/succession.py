@@ -1,10 +1,11 @@
-"""Who signs for a unit one after another, as Arweave has it: hand-overs (protocol/handovers.py), followed.
+"""Succession: follows the hand-overs of a unit (protocol/handovers.py) on Arweave, to know who signed for it
+when.
 
-For `aoray verify`, before a log is listed. The address that a process or a scheduler names comes first; each
-next one was named by the key before it, in its first such statement on Arweave. What only looks like a
-hand-over is passed over.
+`aoray verify` does this before it lists a log. The address that a process or a scheduler names comes first;
+each next address was named by the key before it, in the first such statement on Arweave. Items that only
+resemble a hand-over are passed over.
 
-On failure: `TooLarge` if there are more than `HAND_OVERS_MAX`; `Unavailable` when Arweave doesn't answer.
+On failure: `TooLarge` if there are more than `HAND_OVERS_MAX`; `Unavailable` if Arweave does not answer.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ HAND_OVERS = """query ($owners: [String!], $unit: [String!]!, $first: Int!, $aft
 
 
 async def line_of(client: ArweaveClient, unit: Unit, address: str) -> Line:
-    """Follow the hand-overs of an address, and return the line of all who signed for the unit."""
+    """Follow the hand-overs of an address, and return the line of all addresses that signed for the unit."""
     line: Line = (Tenure(address),)
     while len(line) <= limits.HAND_OVERS_MAX:
         said = await _first(client, unit, line[-1].address)
@@ -42,7 +43,7 @@ async def line_of(client: ArweaveClient, unit: Unit, address: str) -> Line:
 
 
 async def ends_of(client: ArweaveClient, compute_units: Collection[str]) -> dict[str, Tenure]:
-    """Return the compute units and their successors, each with the time until which it counts."""
+    """Return these compute units and their successors, each with the time until which it counts."""
     ends: dict[str, Tenure] = {}
     for unit in sorted(compute_units):
         for tenure in await line_of(client, "compute", unit):
@@ -52,13 +53,13 @@ async def ends_of(client: ArweaveClient, compute_units: Collection[str]) -> dict
 
 
 async def _first(client: ArweaveClient, unit: Unit, address: str) -> tuple[HandOver, int] | None:
-    """Its first hand-over, and the block that it is in."""
+    """Return the first hand-over of an address, and its block height; None if there is none."""
     async for node in _listed(client, unit, address):
         try:
             if node["recipient"] or tags_departure(from_json(node["tags"]), HAND_OVER):
                 continue
             said = hand_over_of(await client.item(str(node["id"])))
-        except (KeyError, TypeError, ClientError):  # nobody signed it
+        except (KeyError, TypeError, ClientError):  # not a valid item
             continue
         if said and (said.unit, said.address) == (unit, address):
             return said, block_of(node)

@@ -1,17 +1,17 @@
-"""Pages of a log judged, signatures and all, in OS processes of their own: half the work of `aoray verify`.
+"""OS processes that check pages of a log, signatures included; this is half of the work of `aoray verify`.
 
-Between what fetches the slots (verify/source.py) and what evaluates them (verify/replay.py). Checking the two
-signatures of a slot takes longer than evaluating it, and Python evaluates and checks in turns, never at once:
-so other OS processes check. They get the raw items of a page, and give back what is left to do: the message
-as its process gets it. A page needs nothing of the others but what the assignment before it says of its slot;
-that is believed here, since it is judged with its own page, and a lie there is met first: whoever evaluates
-takes the pages in order.
+They work between the fetching of slots (verify/source.py) and their evaluation (verify/replay.py). Checking
+the two signatures of a slot takes longer than evaluating it, and one Python process can't do both at the same
+time, so other OS processes check. They get the raw items of a page, and return what evaluation needs: the
+message as its process gets it. The check of a page needs from others only what the assignment before it
+states about its slot. That is believed here, because that assignment is checked with its own page, and since
+pages are evaluated in order, a false statement there is met first.
 
-Invariants: a slot is judged by verify/rules.py alone, the same whether here or there, by the fast check or by
-the full one (the fast check only says that a slot is true; the full one finds what is wrong). A log that is
-soon checked starts no OS process.
+Invariants: only verify/rules.py decides about a slot, with the same outcome in any process, by the fast or by
+the full check (the fast check can only accept a slot; the full check finds what is wrong). A short log starts
+no OS process.
 
-On failure: `LogFault` at the first lie of a page; `Unavailable` when an OS process dies.
+On failure: `LogFault` at the first false statement of a page; `Unavailable` if an OS process dies.
 """
 
 from __future__ import annotations
@@ -43,25 +43,25 @@ RawSlot = tuple[bytes, bytes]  # a slot's assignment and its message, raw
 
 
 class SlotPage(NamedTuple):
-    """Slots that follow one another, before any of them is checked."""
+    """Consecutive slots, before any check."""
 
-    nonce: int  # of the first of them
+    nonce: int  # of the first slot
     spawned: bytes  # the assignment of nonce 0
-    before: bytes  # that of the slot before them, b"" if there is none
+    before: bytes  # the assignment of the slot before, b"" if there is none
     pairs: Sequence[RawSlot]
 
 
 class CheckedSlot(NamedTuple):
     """A slot that was checked and is true."""
 
-    entry: LogEntry  # without its items: `given` is what is left of them, and they would travel
+    entry: LogEntry  # without its items, which need not be sent back: `given` has what is needed of them
     given: GuestMessage
     head: Head
-    is_assigned: bool  # its message was sent to another process
+    is_assigned: bool  # whether its message was sent to another process
 
 
 class VerifyPool:
-    """OS processes that check pages of a log, `width` pages at a time."""
+    """A pool of OS processes that check pages of a log, `width` pages at a time."""
 
     def __init__(self, facts: ProcessFacts, slots: int) -> None:
         self._facts = facts
@@ -71,14 +71,13 @@ class VerifyPool:
         if self._apart:
             spawn = get_context("spawn")
             self._executor = ProcessPoolExecutor(self.width - 1, spawn, _begin, (facts, os.getpid()))
-            self._executor.submit(
-                int
-            )  # they begin now, not with the first page: it takes a third of a second
+            self._executor.submit(int)  # starts the processes now, which takes a third of a second
         else:
             self._executor = ThreadPoolExecutor(1, thread_name_prefix="judging")
 
     async def check_page(self, page: SlotPage) -> list[CheckedSlot]:
-        """Check the slots of a page in one of the processes. Raises `LogFault` if one is false."""
+        """Check the slots of a page in one of the OS processes. Raises `LogFault` if one is false,
+        `Unavailable` if the process dies."""
         loop = asyncio.get_running_loop()
         try:
             if self._apart:
@@ -88,14 +87,16 @@ class VerifyPool:
             raise Unavailable("an OS process that checks the log has died", hint="Try again.") from error
 
     def close(self) -> None:
+        """End the OS processes."""
         self._executor.shutdown(cancel_futures=True)
 
 
-_facts: ProcessFacts  # of the log that this OS process judges
+_facts: ProcessFacts  # of the log that this OS process checks
 
 
 def _begin(facts: ProcessFacts, parent: int) -> None:
-    """An OS process that judges begins: Ctrl-C is for the one who started it, and it ends with that one."""
+    """Set up an OS process that checks: it ignores Ctrl-C, which is for its parent, and ends with its
+    parent."""
     global _facts
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
@@ -121,7 +122,7 @@ def check_page(facts: ProcessFacts, page: SlotPage) -> list[CheckedSlot]:
 
 
 def _checked_fast(facts: ProcessFacts, before: Head, raws: RawSlot) -> CheckedSlot | None:
-    """A slot that the fast check finds true."""
+    """Return a slot if the fast check accepts it."""
     if (said := plain(raws[0])) is None:
         return None
     message = _parsed(facts, before.nonce + 1, raws[1])
@@ -155,7 +156,8 @@ def _parsed(facts: ProcessFacts, nonce: int, raw: bytes) -> DataItem:
 
 
 def _head(page: SlotPage) -> Head | None:
-    """What the slot before says that it is; whether it is, the page before is asked."""
+    """Return what the assignment before a page states about its slot; the check of its own page shows whether
+    this is true."""
     if not page.before:
         return None
     item = parse(page.before, ANS104, bytes_max=limits.BUNDLE_BYTES_MAX)
@@ -163,7 +165,7 @@ def _head(page: SlotPage) -> Head | None:
 
 
 def _moment(assignment: bytes) -> Moment:
-    """When a slot says that it was ordered; numbers that are none were met before."""
+    """Return the moment that an assignment states. Malformed numbers are found elsewhere."""
     try:
         return moment_of(parse(assignment, ANS104, bytes_max=limits.BUNDLE_BYTES_MAX))
     except ValueError:
