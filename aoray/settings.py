@@ -1,10 +1,11 @@
-"""How one computer is set up: a plain value, from `AORAY_*` variables and the command line.
+"""The settings of one computer: a plain value, from `AORAY_*` variables and the command line.
 
-`Settings()` is a laptop's computer. A setting is one field of it, made by `setting`, which says what it is
-for and what it may be. All else is made from these fields (`SETTINGS`): the variable `AORAY_PORT` and the
-option `--port` of `aoray up`, the checks, `aoray config`, and the page docs/settings.md (`make settings`).
+`Settings()` is a computer on one machine. A setting is one field, declared by `setting` with its purpose and
+its permitted values. Everything else is made from these fields (`SETTINGS`): the variable `AORAY_PORT` and
+the option `--port` of `aoray up`, the checks, `aoray config`, and the page docs/settings.md (`make
+settings`).
 
-On failure: `ClientError` names the option or the variable, what it is, and what it must be.
+On failure: `ClientError` names the option or the variable, its value, and what it must be.
 """
 
 from __future__ import annotations
@@ -25,24 +26,24 @@ HTTP = ("http://", "https://")
 
 @dataclass(frozen=True, slots=True)
 class ClusterInfo:
-    """What `aoray up` hands to actors on all nodes of a cluster (see `aoray.cluster.nodes`); no user sets
-    it."""
+    """What `aoray up` passes to the actors on all nodes of a cluster (see `aoray.cluster.nodes`). Users do
+    not set it."""
 
     head: str
     """The address of the node of `aoray up`."""
     arweave_url: str
-    """Where all nodes reach the embedded Arweave."""
+    """The URL at which all nodes reach the embedded Arweave."""
     offered: frozenset[str]
-    """The kinds of actors (`gateway`, `shard`, `process`) that some nodes say they are for."""
+    """The kinds of actors (`gateway`, `shard`, `process`) for which some nodes are declared."""
     keys: Mapping[str, bytes] = field(repr=False)
-    """Private keys (JWK) by name; none if `--keys` names a directory that each node has."""
+    """Private keys (JWK) by name; empty if `--keys` names a directory that each node has."""
     schedulers: Sequence[tuple[str, str, str, int]] = ()
-    """The addresses that its scheduler has had (`keyfiles.Held`)."""
+    """The addresses that the scheduler has had (`key_files.Held`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings of one computer. Paths are absolute once `resolved()`."""
+    """The settings of one computer. Paths are absolute in `resolved()`."""
 
     data: Path = setting(
         Path("aoray-data"),
@@ -208,21 +209,21 @@ class Settings:
         choices=LEVELS,
     )
     cluster: ClusterInfo | None = None
-    """Only on a cluster of several nodes; nobody sets it."""
+    """Set by `aoray up`, on a cluster of several nodes only."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ, **options: Any) -> Self:
-        """Return the settings that are in force (see `in_force`)."""
+        """Return the settings in force (see `in_force`). Raises `ClientError`."""
         return cls(**{each.setting.name: each.value for each in in_force(environment, options)})
 
     def check(self) -> None:
-        """Check that each setting is what its field declares; `Settings` itself accepts any value. Raises
-        `ClientError`."""
+        """Raise `ClientError` unless each setting has a value that its field permits; `Settings` itself
+        accepts any value."""
         for each in SETTINGS:
             each.check(getattr(self, each.name), each.name)
 
     def resolved(self) -> Self:
-        """Return the settings with absolute paths (actors have another working directory)."""
+        """Return the settings with absolute paths, since actors have another working directory."""
         paths = {each.name: getattr(self, each.name) for each in SETTINGS if each.is_path}
         return replace(
             self,
@@ -249,12 +250,13 @@ class Settings:
 
     @property
     def publishes(self) -> bool:
-        """Whether what goes to Arweave goes through the shards' logs, since reads go elsewhere than posts."""
+        """Whether everything for Arweave is posted by the shards, from their logs, because uploads do not go
+        to the gateway."""
         return bool(self.bundler_url or self.arweave_wallet)
 
     @property
     def arweave_url(self) -> str:
-        """The URL of Arweave: the configured gateway, or the embedded one."""
+        """The URL of Arweave: the configured gateway, or the embedded Arweave."""
         embedded = self.cluster.arweave_url if self.cluster else f"http://{self.host}:{self.port + 1}"
         return self.gateway_url or embedded
 
@@ -272,10 +274,10 @@ class InForce(NamedTuple):
 
 
 def in_force(environment: Mapping[str, str], options: Mapping[str, Any]) -> list[InForce]:
-    """Return every setting with its value: that of its option, unless it is None, or of its variable, or
-    its default.
+    """Return every setting with its value: that of its option, unless it is None, or of its environment
+    variable, or its default.
 
-    `options` are values by the names of fields. ClientError if a value is not what its field says.
+    `options` are values by the names of fields. Raises `ClientError` if a field does not permit its value.
     """
     if unknown := options.keys() - {each.name for each in SETTINGS}:
         raise TypeError(f"no such settings: {', '.join(sorted(unknown))}")

@@ -1,1 +1,1 @@
-"""Process modules that ship with aoray. See `lua`, the one that people get unless they ask for another."""
+"""Process modules that are part of aoray: `lua`, which processes get by default."""

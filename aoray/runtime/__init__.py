@@ -1,1 +1,1 @@
-"""A whole computer, started and stopped."""
+"""The runtime: starts, supervises and stops a whole computer."""

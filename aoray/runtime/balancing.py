@@ -1,12 +1,13 @@
-"""Which node each actor should be on: a pure rule, `(actors, nodes) -> moves`. No Ray, no clock.
+"""Balancing: which node each actor should be on. A pure rule, `(actors, nodes) -> moves`, without Ray or a
+clock.
 
-Actors are to be spread evenly by what nodes are good for: the load of a node is its actors divided by its
-weight. An actor that is on no candidate (its node is being drained, or is of another type) moves to the least
-loaded one; after that one moves from the most to the least loaded for as long as that makes the higher of the
-two loads lower.
+Actors are spread evenly over the nodes: the load of a node is its number of actors divided by its weight. An
+actor whose node is no candidate (it is being drained, or is of another type) moves to the least loaded
+candidate. After that, one actor at a time moves from the most to the least loaded node, as long as this
+lowers the higher of the two loads.
 
-Invariants: the same arguments give the same moves; what `moves` leads to needs no move; nothing moves for
-nothing. An actor that is nowhere (Ray is restarting it) is left alone by `moves`, and placed by
+Invariants: the same arguments give the same moves; after the moves no further move is needed; there are no
+needless moves. An actor that is on no node (Ray is restarting it) is ignored by `moves`, and placed by
 `assign_nodes`.
 """
 
@@ -18,7 +19,7 @@ from collections.abc import Iterable, Mapping
 def assign_nodes(actors: Iterable[str], taken: Iterable[str], weights: Mapping[str, float]) -> dict[str, str]:
     """Choose a node for each of these new actors.
 
-    `taken` has the node of each actor that is there already, and `weights` the nodes that may hold them.
+    `taken` are the nodes of the actors that exist already, and `weights` the nodes that may hold actors.
     """
     counts = _counted(taken, weights)
     chosen = {}
@@ -31,9 +32,10 @@ def assign_nodes(actors: Iterable[str], taken: Iterable[str], weights: Mapping[s
 def moves(
     where: Mapping[str, str], weights: Mapping[str, float], pinned: Iterable[str] = ()
 ) -> dict[str, str]:
-    """Return the actors that should be on another node, and on which.
+    """Return the actors that should move, each with its new node.
 
-    `where` has those whose node is known; `pinned` are the nodes of others that count, and do not move.
+    `where` are the actors whose node is known. `pinned` are the nodes of other actors, which count and do not
+    move.
     """
     if not weights:
         return {}
@@ -47,7 +49,7 @@ def moves(
 
 
 def _evened(where: Mapping[str, str], counts: dict[str, int], weights: Mapping[str, float]) -> dict[str, str]:
-    """Moves from the heaviest node to the lightest, until none helps."""
+    """Return moves from the most to the least loaded node, until no move helps."""
     movable: dict[str, list[str]] = {node: [] for node in counts}
     for actor in sorted(where):
         if where[actor] in counts:
@@ -74,5 +76,5 @@ def _counted(taken: Iterable[str], weights: Mapping[str, float]) -> dict[str, in
 
 
 def _lightest(counts: Mapping[str, int], weights: Mapping[str, float]) -> str:
-    """Where one more actor weighs least; the first of equals."""
+    """Return the node on which one more actor weighs least, the first of equals."""
     return min(counts, key=lambda node: (counts[node] + 1) / weights[node])

@@ -1,16 +1,16 @@
-"""Starts and stops a whole computer on Ray: the lock on its data, Ray, the actors, the built-in module.
+"""A whole computer on Ray, started and stopped: the lock on its data, Ray, the actors, the built-in module.
 
-A `Computer` is a context manager. Entering it locks the data directory (one computer for one directory),
-starts Ray on this machine (or joins a cluster), makes the actors by name, publishes the built-in Lua
-module, and waits until every unit takes work. Leaving it stops the actors and a Ray that it started. The
-actors live as long as the process that made them: Ray ends them when it goes, even by kill -9, and
-everything that matters is on disk by then.
+A `Computer` is a context manager. Entering it locks the data directory (one computer for each directory),
+starts Ray on this machine (or joins a cluster), makes the actors by name, publishes the built-in Lua module,
+and waits until every unit accepts work. Leaving it stops the actors, and Ray if it was started here. The
+actors live as long as the OS process that made them: Ray ends them when that process ends, even by kill -9,
+and by then everything that matters is on disk.
 
-A Ray of its own is set up by `ray_environment.prepare`, which must run before this module is imported.
+A Ray of its own is set up by `ray_env.prepare`, which must run before this module is imported.
 
-An actor that dies is restarted by Ray and recovers from disk by itself; the `Supervisor` makes again whom Ray
-gave up, and on a cluster of several nodes moves actors as nodes come and go. Only when Ray itself ends
-(`watch`) does the computer, so that whoever supervises it starts it again.
+Ray restarts an actor that dies, and the actor recovers from disk. The `Supervisor` makes actors again that
+Ray gave up, and on a cluster of several nodes moves actors when nodes join or leave. The computer ends only
+when Ray itself ends (`watch`), so that a service manager can start it again.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ OBJECT_STORE_BYTES = 128 * 1024 * 1024  # batches are small; the default would t
 
 
 class Computer:
-    """A running computer: its resolved `settings`, and its `health` as of when it became ready."""
+    """A running computer: its resolved `settings`, and its `health` when it became ready."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings.resolved()
@@ -63,7 +63,7 @@ class Computer:
             check_shard_count(self.settings)
             check_versions(self.settings)
             keep_keys(self.settings)
-            computer = schedulers(self.settings)[0].address  # it stays, however often the key is rotated
+            computer = schedulers(self.settings)[0].address  # key rotations do not change the first
             stack.enter_context(claim_store(self.settings, computer))
             upgrade_logs(self.settings)
             claim_files(self.settings, computer)
@@ -87,14 +87,14 @@ class Computer:
         self._stack.close()
 
     def watch(self) -> None:
-        """Block for as long as Ray's node on this machine lives. Its actors end with it, and nobody
-        restarts them: `Unavailable`."""
+        """Block for as long as Ray's node on this machine lives, and supervise the actors. Then raise
+        `Unavailable`, since the actors ended with the node and nobody restarts them."""
         while is_alive(nodes.own_node()):
             self._supervisor.reconcile()
             time.sleep(WATCH_SECONDS)
         raise Unavailable(
             "Ray has ended on this machine, and the actors with it",
-            hint="Start the computer again: what was acknowledged is on disk.",
+            hint="Start the computer again: everything acknowledged is on disk.",
         )
 
 
@@ -109,7 +109,7 @@ def ray_for(settings: Settings) -> Iterator[None]:
         except (ConnectionError, ray.exceptions.RayError) as error:
             raise Unavailable(
                 f"no Ray cluster is reached by --ray-address {settings.ray_address}: {error}",
-                hint="Is it up (`ray status`), and, if it asks for a token, is RAY_AUTH_TOKEN_PATH set?",
+                hint="Check that it runs (`ray status`) and, if it needs a token, set RAY_AUTH_TOKEN_PATH.",
             ) from error
         try:
             yield
@@ -134,11 +134,11 @@ def ray_for(settings: Settings) -> Iterator[None]:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Hold SIGINT and SIGTERM back: a Ray that is stopped amid its start leaves processes behind.
+    """Defer SIGINT and SIGTERM, because a Ray that is stopped during its start leaves processes behind.
 
-    Ray takes SIGTERM for itself as it starts. Who had a handler for it has it back.
+    Ray installs a handler for SIGTERM when it starts; the previous handler is restored.
     """
-    if threading.current_thread() is not threading.main_thread():  # no signal interrupts another
+    if threading.current_thread() is not threading.main_thread():  # signals interrupt only the main thread
         yield
         return
     arrived: list[int] = []
@@ -158,7 +158,7 @@ def uninterrupted() -> Iterator[None]:
 
 
 def is_alive(node: str) -> bool:
-    """Return whether a node is alive; as long as nobody knows (the GCS is away), it is taken to be."""
+    """Return whether a node is alive. While Ray's control store does not answer, the node counts as alive."""
     try:
         return any(each["Alive"] for each in ray.nodes() if each["NodeID"] == node)
     except ray.exceptions.RayError:
@@ -167,7 +167,7 @@ def is_alive(node: str) -> bool:
 
 def joined(settings: Settings) -> Settings:
     """Return the settings as the actors get them: on a cluster, with what its nodes can't find out by
-    themselves."""
+    themselves. Raises `ClientError` if the settings can't work on this cluster."""
     alive = nodes.alive_nodes() if settings.ray_address else []
     if not store_of(settings).is_shared:
         if len(alive) > 1:
@@ -182,7 +182,7 @@ def joined(settings: Settings) -> Settings:
     if len(alive) > 1 and settings.host in nodes.LOOPBACKS:
         raise ClientError(
             f"the other {len(alive) - 1} nodes of this Ray cluster can't reach {settings.host}",
-            hint="Give the address of this node that they reach: --host ADDRESS (0.0.0.0: all it has).",
+            hint="Give an address of this node that they can reach: --host ADDRESS (0.0.0.0: all addresses).",
         )
     head = ray.util.get_node_ip_address()
     reached = head if settings.host in nodes.WILDCARDS else settings.host
@@ -199,27 +199,29 @@ def joined(settings: Settings) -> Settings:
 
 
 def wait_ready(actors: list[Any], data: Path) -> None:
-    """Wait until every actor answers `ready`; the fault of an actor that can't start is raised."""
+    """Wait until every actor answers `ready`. Raises `Unavailable`, or the error of an actor that can't
+    start."""
     try:
         ray.get([actor.ready.remote() for actor in actors], timeout=limits.START_SECONDS_MAX)
     except ray.exceptions.GetTimeoutError as error:
         raise Unavailable(
             f"the actors did not start within {limits.START_SECONDS_MAX} s",
-            hint="Is the machine busy, or the log long? What was acknowledged is on disk: start it again.",
+            hint="The machine may be busy, or the log long. Everything acknowledged is on disk: start again.",
         ) from error
     except ray.exceptions.ActorDiedError as error:
-        reason = str(error).strip().rpartition("\n")[2].strip()  # of Ray's text, a traceback: `Class: why`
+        reason = str(error).strip().rpartition("\n")[2].strip()  # Ray's traceback ends with `Class: why`
         if reason.startswith("aoray.errors."):
             reason = reason.partition(": ")[2]
         raise Unavailable(
-            f"an actor can't start: {reason}", hint=f"What was acknowledged is in {data}, as it was."
+            f"an actor can't start: {reason}", hint=f"Everything acknowledged is still in {data}."
         ) from error
     except ray.exceptions.RayTaskError as error:
         raise error.as_instanceof_cause() from error
 
 
 def wait_healthy(settings: Settings) -> Mapping[str, Any]:
-    """Wait until `/health` answers 200, and return the answer."""
+    """Wait until `/health` answers 200, and return the answer. Raises `Unavailable` after
+    START_SECONDS_MAX."""
     deadline = time.monotonic() + limits.START_SECONDS_MAX
     while True:
         response = httpx.get(f"{settings.url}/health", timeout=limits.START_SECONDS_MAX)

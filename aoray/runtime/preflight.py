@@ -1,10 +1,10 @@
-"""What would keep a computer from starting, said in words before anything is started (and before Ray is
-imported, which takes a second): settings that can't be, ports that are taken, a data directory that can't be
-written, a disk that is full, files that are damaged, keys that can't be used, a Ray cluster or a store that
-is not there. Nothing is made by it, no file and no directory: a mistyped option leaves nothing to clear away.
+"""Checks before a computer starts, and before Ray is imported, which takes a second: invalid settings, ports
+in use, a data directory that can't be written, a full disk, damaged files, unusable keys, a Ray cluster or a
+store that can't be reached. The checks create no file and no directory, so a mistyped option leaves nothing
+behind.
 
-On failure: `ClientError` for what the operator can change, `Unavailable` for what is away. Whatever else goes
-wrong at the start becomes a sentence by `sentence`.
+On failure: `ClientError` for what the operator can change, `Unavailable` for what does not answer. `sentence`
+turns any other error of the start into one with a readable text.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from aoray.storage.sql import DATABASE_ERRORS, check_database
 from aoray.web.rate_limit import networks
 
 PORT_HINT = (
-    "Is another computer running? Give this one its own --port (five in a row are used)."
-    " Or is --host no address of this machine?"
+    "If another computer is running, use another --port (five in a row are used)."
+    " Otherwise check that --host is an address of this machine."
 )
 
 
 def check(settings: Settings) -> None:
-    """Refuse to start where the computer could not work."""
+    """Raise `ClientError` or `Unavailable` if the computer could not work with these settings."""
     settings.check()
     networks(settings.trusted_proxies)
     check_arweave(settings)
@@ -47,7 +47,7 @@ def check(settings: Settings) -> None:
 
 
 def check_ports(settings: Settings) -> None:
-    """Refuse ports that another program uses."""
+    """Raise `ClientError` if another program uses one of the ports."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     for port in range(settings.port, settings.port + 5):
         if port == settings.port + 1 and settings.gateway_url:
@@ -64,8 +64,8 @@ def check_ports(settings: Settings) -> None:
 
 
 def check_data(settings: Settings) -> None:
-    """Refuse a data directory that can't be written, has no room, or holds files that are not its
-    databases."""
+    """Raise `ClientError` if the data directory can't be written, its disk is full, or its files are
+    damaged."""
     data = settings.data
     check_directory(data, "--data")
     if fault := durable_files.disk_fault(data):
@@ -76,18 +76,18 @@ def check_data(settings: Settings) -> None:
     if note.exists() and not note.read_text().strip().isdecimal():
         raise ClientError(
             f"{note} does not say a number of shards",
-            hint=f"What is in {data} is as it was; restore that file.",
+            hint=f"Restore this file; other files in {data} were not changed.",
         )
 
 
 def check_directory(path: Path, option: str) -> None:
-    """Refuse a directory that can't be written or made."""
+    """Raise `ClientError` if a directory can't be written or made. `option` is the option that names it."""
     if fault := durable_files.write_fault(path):
         raise ClientError(f"can't write in {path}: {fault}", hint=f"Give another directory with {option}.")
 
 
 def check_keys_found(settings: Settings) -> None:
-    """Refuse a directory of keys that can't be written, and a key in it that can't be used."""
+    """Raise `ClientError` if the directory of keys can't be written, or a key in it can't be used."""
     check_directory(settings.keys_directory, "--keys")
     for name in KEY_NAMES:
         path = settings.keys_directory / f"{name}.json"
@@ -96,29 +96,34 @@ def check_keys_found(settings: Settings) -> None:
 
 
 def check_ray(address: str) -> None:
-    """Refuse an address (`host:port`) where nothing listens."""
+    """Raise `Unavailable` if nothing listens at an address (`host:port`), and `ClientError` if it is not an
+    address."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if address == "auto" or (not host and not port.isdecimal()):
         return
     if not port.isdecimal():
-        raise ClientError(f"--ray-address {address!r} is not host:port", hint="Or `auto`, on a node of it.")
+        raise ClientError(
+            f"--ray-address {address!r} is not host:port",
+            hint="Write host:port, or `auto` on one of its nodes.",
+        )
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=RAY_CONNECT_SECONDS_MAX).close()
     except (OSError, OverflowError) as error:
         raise Unavailable(
-            f"no Ray cluster is reached by --ray-address {address}: {error}", hint="Is it up (`ray status`)?"
+            f"no Ray cluster is reached by --ray-address {address}: {error}",
+            hint="Check that it runs (`ray status`).",
         ) from error
 
 
 @contextmanager
 def joining(address: str) -> Iterator[None]:
-    """Bound the time in which Ray joins a cluster: a server that does not answer holds it without end,
-    and nothing in this process can interrupt it. So the process ends, with a sentence."""
+    """Bound the time in which Ray joins a cluster. A server that does not answer would block `ray.init`
+    forever, and nothing in this OS process can interrupt it; so the process prints a sentence and ends."""
 
     def give_up() -> None:
         with contextlib.suppress(OSError):
             text = f"aoray: no Ray cluster is reached by --ray-address {address}: it does not answer\n"
-            os.write(2, (text + "       Is it up (`ray status`)?\n").encode())
+            os.write(2, (text + "       Check that it runs (`ray status`).\n").encode())
         os._exit(1)
 
     timer = threading.Timer(RAY_JOIN_SECONDS_MAX, give_up)
@@ -131,7 +136,7 @@ def joining(address: str) -> Iterator[None]:
 
 
 def sentence(error: Exception) -> AorayError:
-    """Return any fault of the start as an error in words."""
+    """Return any error of the start as an `AorayError` with a readable text."""
     if isinstance(error, AorayError):
         return error
     text = str(error).strip().partition("\n")[0] or type(error).__name__
@@ -143,7 +148,7 @@ def sentence(error: Exception) -> AorayError:
 
 
 def check_arweave(settings: Settings) -> None:
-    """Refuse settings of Arweave with which the shards could not work."""
+    """Raise `ClientError` if the shards could not work with these settings of Arweave."""
     if settings.publishes and not settings.gateway_url:
         raise ClientError(
             "a bundler or a wallet needs a gateway, where what was posted can be read",
@@ -153,7 +158,7 @@ def check_arweave(settings: Settings) -> None:
         load_wallet(Path(settings.arweave_wallet))
     if settings.balances and settings.gateway_url:
         raise ClientError(
-            "balances are of the embedded Arweave, and --gateway-url names another",
+            "--balances is for the embedded Arweave, and --gateway-url names another",
             hint="Leave out --balances, or --gateway-url.",
         )
     if settings.balances:
@@ -161,7 +166,8 @@ def check_arweave(settings: Settings) -> None:
 
 
 def check_shard_count(settings: Settings) -> None:
-    """Refuse another number of shards than at first: the number decides which log a process is in."""
+    """Raise `ClientError` if the number of shards differs from that of the first start, since it decides
+    which log a process is in."""
     note = settings.data / "shards"
     if not note.exists():
         durable_files.write_atomic(note, str(settings.shards).encode())
@@ -173,6 +179,6 @@ def check_shard_count(settings: Settings) -> None:
 
 
 def private_keys(settings: Settings) -> dict[str, bytes]:
-    """Return the private keys that actors on other nodes sign with."""
+    """Return the private keys with which actors on other nodes sign."""
     found = {name: private(settings.keys_directory / f"{name}.json") for name in KEY_NAMES}
     return found | ({"wallet": private(Path(settings.arweave_wallet))} if settings.arweave_wallet else {})

@@ -1,4 +1,5 @@
-"""What a computer publishes as it starts: the built-in module, its location, its hand-overs."""
+"""What a computer publishes on Arweave when it starts: the built-in module, its location record, its
+hand-overs."""
 
 from __future__ import annotations
 
@@ -32,9 +33,9 @@ def compile_lua(settings: Settings) -> None:
 
 
 def publish_lua(settings: Settings) -> None:
-    """Put the built-in Lua module on Arweave, and write its id where the gateways read it."""
+    """Publish the built-in Lua module on Arweave, and write its id to the file that gateways read."""
     item = lua_item()
-    store_module(open_files(settings, "modules"), item)  # an Arweave with blocks shows it some time later
+    store_module(open_files(settings, "modules"), item)  # a real Arweave shows the item only after a while
     note = settings.data / "lua-module.json"
     content = orjson.dumps({"id": item.id})
     if note.exists() and note.read_bytes() == content:
@@ -44,10 +45,9 @@ def publish_lua(settings: Settings) -> None:
 
 
 def publish_hand_overs(settings: Settings) -> None:
-    """Publish on Arweave which address each unit handed over to, for those who verify its older
-    statements.
+    """Publish the hand-overs of each unit on Arweave, for those who verify older statements.
 
-    Each start says so again: the same items, which Arweave takes once.
+    Each start publishes the same items, which Arweave accepts once.
     """
     for held in units_of(settings.data).values():
         for each in held:
@@ -56,11 +56,13 @@ def publish_hand_overs(settings: Settings) -> None:
 
 
 def publish_location(settings: Settings) -> None:
-    """Publish on Arweave where the scheduler is, for clients that look its address up, and whose
-    attestations go with it, for those who verify (docs/wire-contract.md §2.5, protocol/forms.py).
+    """Publish a location record on Arweave: where the scheduler can be reached, for clients that look up its
+    address, and its compute unit, for those who verify attestations (docs/wire-contract.md §2.5,
+    protocol/forms.py).
 
-    It has no data. When it had a space, a stranger's tick could pass for a newer location: what is signed now
-    is another item, and so the newest where there are such ticks.
+    The record has no data. Earlier versions signed one space as data, and then a stranger's tick could pass
+    for a newer location. The present record is a different item, and so it is the newest even where there are
+    such ticks.
     """
     tags = [
         *AO,
@@ -82,10 +84,10 @@ def _upload(settings: Settings, item: DataItem) -> None:
         )
     except httpx.TransportError as error:
         raise Unavailable(
-            f"{settings.arweave_url} does not answer: {error}", hint="Is Arweave up?"
+            f"{settings.arweave_url} does not answer: {error}", hint="Check that Arweave can be reached."
         ) from error
     if response.is_error:
         raise Unavailable(
             f"{settings.arweave_url} did not take {item.id}: {response.status_code} {response.text[:200]}",
-            hint="Is it an Arweave that takes data items? Others need --bundler-url or --arweave-wallet too.",
+            hint="An Arweave that does not accept data items needs --bundler-url or --arweave-wallet too.",
         )

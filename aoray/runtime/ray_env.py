@@ -1,13 +1,14 @@
-"""Where a Ray that `aoray up` starts runs: its variables, and its directory of sockets and logs.
+"""The environment of a Ray that `aoray up` starts: its variables, and its directory of sockets and logs.
 
-Ray reads the variables when it is imported: call `prepare` before.
+Ray reads the variables when it is imported, so `prepare` must be called before.
 
-Ray's ports face the network, and whoever reaches them may run any code: so it asks for a token, a file
-among the computer's keys with mode 0600. It also runs its workers at niceness 15, as batch work; what serves
-must not yield to its own clients. On an existing cluster (`ray_address`) the cluster's own variables hold.
+Ray's ports are open to the network, and whoever reaches them may run any code. So Ray is told to require a
+token, a file among the computer's keys with mode 0600. Ray also runs its workers at niceness 15, as batch
+work; but servers must not yield to their own clients, so this is set to 0. On an existing cluster
+(`ray_address`) the cluster's own variables apply.
 
-Ray opens its directory to everybody (mode 0777), and takes one that is there already, whoever made it. So it
-gets one within a directory that was made for it: exclusively, with mode 0700.
+Ray opens its directory to everybody (mode 0777), and uses an existing one, whoever made it. So it gets a
+directory within one that was newly made with mode 0700.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def prepare(settings: Settings) -> None:
 
 
 def _token(path: Path) -> Path:
-    """The file of the token; a new one if it is not there, or was not whole when the power was cut."""
+    """Return the file of the token. It is written anew if it is missing, or incomplete after a power cut."""
     durable_files.make_directory(path.parent, mode=0o700)
     if not path.exists() or len(private(path)) != 2 * TOKEN_BYTES:  # refused if others may read it
         durable_files.write_atomic(path, secrets.token_hex(TOKEN_BYTES).encode())
@@ -49,11 +50,10 @@ def _token(path: Path) -> Path:
 
 @contextmanager
 def scratch(name: str) -> Iterator[Path]:
-    """Make a directory for Ray under /tmp (the paths of Unix sockets must be short) that others can't
-    enter.
+    """Make a directory for Ray under /tmp that others can't enter. (The paths of Unix sockets must be short.)
 
-    What an earlier run left there under this name is removed. What is somebody else's is left alone, and
-    another name is taken.
+    A directory that an earlier run left under this name is removed. If the name belongs to another user,
+    another name is used.
     """
     place = Path(tempfile.gettempdir()) / name
     if _is_own_directory(place):
@@ -70,7 +70,7 @@ def scratch(name: str) -> Iterator[Path]:
 
 def _is_own_directory(path: Path) -> bool:
     try:
-        found = path.lstat()  # of a link, what it is itself
+        found = path.lstat()  # does not follow a link
     except FileNotFoundError:
         return False
     return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()

@@ -1,16 +1,19 @@
-"""The named Ray actors of a computer: made, placed, moved and ended. `aoray.cluster.nodes` says how and why.
+"""The supervisor of a computer's named Ray actors: makes, places, moves and ends them. `aoray.cluster.nodes`
+gives the rules.
 
-The supervisor belongs to the OS process of `aoray up`, and ends with it. An actor that dies is restarted by
-Ray and recovers by itself. `reconcile` is called once a second, and does what Ray does not: it makes an actor
-again that Ray gave up (its `__init__` failed, say while the store was away or the disk full); on a cluster of
-several nodes it also moves actors to a node that joined, and away from one that is being drained; of the
-latter also those of single processes, which shards made: Ray restarts them elsewhere.
+The supervisor belongs to the OS process of `aoray up`, and ends with it. Ray restarts an actor that dies, and
+the actor recovers by itself. `reconcile` is called once a second, and does what Ray does not. It makes an
+actor again that Ray gave up (its `__init__` failed, for example while the store was away or the disk full).
+On a cluster of several nodes it also moves actors to a node that joined, and away from one that is being
+drained, including actors of single processes, which Ray then restarts elsewhere.
 
-To move is to end an actor and to make it again by its name elsewhere. That is safe at any moment, as a
-`kill -9` is: what was acknowledged is in the store, and terms fence whoever still runs. To be gentle, actors
-move one at a time when all are there; those of a node that is being drained go at once.
+To move an actor is to end it and to make it again by its name elsewhere. This is as safe at any moment as a
+`kill -9`: what was acknowledged is in the store, and terms fence an actor that still runs. To disturb little,
+actors move one at a time, and only when all of them answer; those on a node that is being drained move at
+once.
 
-On failure: while the GCS is away nothing is moved. A move that was cut short is ended at the next look.
+On failure: while Ray's control store does not answer, nothing is moved. An interrupted move is completed by
+the next `reconcile`.
 """
 
 from __future__ import annotations
@@ -63,19 +66,19 @@ class Supervisor:
         return self._settings.cluster is not None
 
     def start(self) -> None:
-        """Make all actors; they come up side by side."""
+        """Make all actors, which start at the same time."""
         alive = nodes.alive_nodes() if self._spread else []
         for kind, arguments in self._arguments.items():
             self._make_all(kind, list(arguments), {}, alive)
         nodes.request(self._settings)
 
     def stop(self) -> None:
-        """End every actor at once. There is nothing to save: what was acknowledged is on disk."""
+        """End every actor at once. There is nothing to save, since everything acknowledged is on disk."""
         for actor in self.actors:
             ray.kill(actor, no_restart=True)
 
     def reconcile(self) -> None:
-        """Make actors that have ended; on a cluster of several nodes also move those that should be
+        """Make actors again that have ended; on a cluster of several nodes also move those that should be
         elsewhere."""
         try:
             alive = nodes.alive_nodes() if self._spread else []
@@ -90,7 +93,8 @@ class Supervisor:
     def _make_all(
         self, kind: ActorKind, names: list[str], where: Mapping[str, str], alive: list[Node]
     ) -> None:
-        """Make these, on several nodes each on the one where it is best; `where` are the others."""
+        """Make these actors, on several nodes each on the best one; `where` are the nodes of the other actors
+        of this kind."""
         weights = nodes.weights(kind, alive)
         movable = [name for name in names if name != HEAD_ACTOR]
         chosen = balancing.assign_nodes(movable, [*_movable(where).values(), *self._pinned(kind)], weights)
@@ -98,7 +102,7 @@ class Supervisor:
             self._make(kind, name, chosen.get(name, ""))
 
     def _balance(self, kind: ActorKind, where: Mapping[str, str], alive: list[Node]) -> None:
-        """Move those of a kind that answer; nobody without nodes."""
+        """Move actors of a kind that answer, as `balancing` decides."""
         wanted = balancing.moves(_movable(where), nodes.weights(kind, alive), self._pinned(kind))
         leaving = {node.id for node in alive if node.draining}
         hurried = {name: node for name, node in wanted.items() if where[name] in leaving}
@@ -110,11 +114,11 @@ class Supervisor:
             self._make(kind, name, node)
 
     def _pinned(self, kind: ActorKind) -> list[str]:
-        """The nodes of the actors of a kind that do not move."""
+        """Return the nodes of the actors of a kind that do not move."""
         return [self._head] if kind == "gateway" else []
 
     def _where(self, kind: ActorKind) -> tuple[dict[str, str], list[str]]:
-        """The nodes of the actors that answer; and those that are no more."""
+        """Return the nodes of the actors that answer, and the names of those that have ended."""
         names = list(self._arguments[kind])
         lost = [name for name in names if name not in self._handles]
         where, died = _asked({name: self._handles[name] for name in names if name not in lost})
@@ -124,13 +128,13 @@ class Supervisor:
         return where, lost + died
 
     def _free(self, leaving: set[str]) -> None:
-        """Have the actors of single processes on these nodes begin again: Ray uses no draining node."""
+        """Restart the actors of single processes on these nodes, since Ray places none on a draining node."""
         if not leaving:
             return
         own = filter(is_own_actor, ray.util.list_named_actors())
         handles = {}
         for name in own:
-            with contextlib.suppress(ValueError):  # it has ended meanwhile
+            with contextlib.suppress(ValueError):  # the actor has ended
                 handles[name] = ray.get_actor(name)
         for name, node in _asked(handles)[0].items():
             if node in leaving:
@@ -138,7 +142,8 @@ class Supervisor:
                 ray.kill(handles[name], no_restart=False)
 
     def _end(self, name: str) -> None:
-        """For good; also one that could not begin: Ray keeps its name for as long as it is referred to."""
+        """End an actor for good, even one whose `__init__` failed, since Ray keeps its name while a handle
+        exists."""
         ray.kill(self._handles.pop(name), no_restart=True)
 
     def _make(self, kind: ActorKind, name: str, node: str) -> None:
@@ -152,14 +157,14 @@ class Supervisor:
             try:
                 self._handles[name] = ray.remote(cls).options(**options).remote(self._settings, argument)
                 return
-            except ValueError as error:  # a predecessor has the name for some moments more
+            except ValueError as error:  # the name of the ended actor is not free yet
                 if time.monotonic() > deadline:
                     raise Unavailable(f"another {name} does not end: {error}") from error
             time.sleep(0.05)
 
 
 def _asked(actors: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
-    """The nodes of those that answer, and who died for good."""
+    """Return the nodes of the actors that answer, and the names of those that died for good."""
     asked = {actor.ready.remote(): name for name, actor in actors.items()}
     timeout_s = limits.ACTOR_LOOK_SECONDS_MAX
     done, _ = ray.wait(list(asked), num_returns=len(asked), timeout=timeout_s) if asked else ([], [])
@@ -175,7 +180,7 @@ def _asked(actors: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
 
 
 def _movable(where: Mapping[str, str]) -> dict[str, str]:
-    """The actors that may be on another node."""
+    """Return the actors that may be on another node."""
     return {name: node for name, node in where.items() if name != HEAD_ACTOR}
 
 

@@ -1,14 +1,14 @@
-"""The keys of a data directory as `aoray up` and `aoray keys` handle them: made once, kept, never exchanged.
+"""The keys of a data directory, as `aoray up` and `aoray keys` handle them: made once, kept, never exchanged.
 
-At a start, before anything is signed. A directory without a log gets the keys that it lacks. One that has a
-log is bound to the keys that signed it: what is missing or changed is refused, in words, and nothing is
-written. The addresses are in `units.json` (storage/key_files.py); the scheduler's is also in every
-assignment, so it is known of directories that an earlier version made.
+At a start, before anything is signed, a directory without a log gets the keys that it lacks. A directory with
+a log is bound to the keys that signed it: a missing or changed key is refused with an explanation, and
+nothing is written. The addresses are in `units.json` (storage/key_files.py). The scheduler's address is also
+in every assignment, so it is known for directories that an earlier version made.
 
-A backup is one JSON file: of each unit its addresses, and its key as PEM. It is restored where it is the
-right one; a key file that it replaces is kept beside it, under a name with its address.
+A backup is one JSON file with the addresses of each unit and its key as PEM. A key is restored only where it
+is the right one; a key file that is replaced is kept beside it, under a name with its address.
 
-On failure: `ClientError` that names the unit, the file and the address that is expected.
+On failure: `ClientError` that names the unit, the file and the expected address.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from aoray.storage.log import Log
 from aoray.util.clock import clock_ms
 
 FORMAT = "aoray-keys-1"
-WHICH = "Is that the right --data?"
+WHICH = "Check --data."
 
 
 class Shown(NamedTuple):
@@ -66,9 +66,10 @@ class Shown(NamedTuple):
 
 @contextmanager
 def locked(data: Path, *, is_new: bool = True) -> Iterator[None]:
-    """Hold the data directory for this process alone; the kernel releases it when the process ends.
+    """Hold the data directory for this OS process alone; the kernel releases it when the process ends.
 
-    A directory that may be new is made; else it is a ClientError if no computer has run on it.
+    With `is_new`, the directory is made if it does not exist; otherwise `ClientError` is raised if no
+    computer has run on it. `ClientError` is also raised if another process holds the directory.
     """
     if is_new:
         durable_files.make_directory(data)
@@ -80,22 +81,23 @@ def locked(data: Path, *, is_new: bool = True) -> Iterator[None]:
         except BlockingIOError as error:
             raise ClientError(
                 f"{data} is in use by another computer",
-                hint="Stop that one, or give this one its own directory with --data and its own --port.",
+                hint="Stop that computer, or use another --data and another --port.",
             ) from error
         yield
 
 
 def now() -> str:
-    """Return the present second, in the form in which it is written down."""
+    """Return the present time to the second, in the form of `units.json`: ISO 8601, UTC."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def keep_keys(settings: Settings) -> None:
-    """Make sure that every key exists before an actor asks for it, and is the one that the log knows."""
+    """Make sure that every key exists, before an actor needs it, and is the one that the log knows. Raises
+    `ClientError`."""
     finish_rotation(settings)
     log = scheduler_of_log(settings)
     units = units_for(settings, log)
-    if log is None:  # nobody depends on them yet
+    if log is None:  # nothing depends on the keys yet
         for name in KEY_NAMES:
             address = load_or_make(path_of(settings, name)).address
             if name not in units or units[name][-1].address != address:
@@ -110,16 +112,16 @@ def keep_keys(settings: Settings) -> None:
 
 
 def units_for(settings: Settings, log: str | None) -> Units:
-    """Return what is written down about the units, unless the log is another computer's: one whose files
-    were put here after this directory had its own keys. Then the log alone says who its scheduler is."""
+    """Return the recorded addresses of the units, or none if the log belongs to another computer, whose files
+    were put into a directory with keys of its own. Then only the log says who its scheduler is."""
     units = units_of(settings.data)
     is_theirs = log is not None and log not in {held.address for held in units.get("scheduler", ())}
     return {} if is_theirs else units
 
 
 def check_keys(settings: Settings, units: Units, log: str | None) -> None:
-    """Check that the keys are those of a directory whose log `log` signed last, if it has one. Raises
-    `ClientError`."""
+    """Raise `ClientError` unless the keys are those of this directory. `log` is the address that signed the
+    log last, if there is one."""
     expected = expected_addresses(units, log)
     missing = [name for name in KEY_NAMES if not (path_of(settings, name)).exists()]
     if missing:
@@ -134,8 +136,8 @@ def check_keys(settings: Settings, units: Units, log: str | None) -> None:
 
 
 def check_distinct(settings: Settings, addresses: Mapping[KeyName, str]) -> None:
-    """Check that no two units have one key: what the messenger signs for guests must not be by the key
-    that orders messages or attests results (docs/signing.md). Raises `ClientError`."""
+    """Raise `ClientError` if two units have the same key: what the messenger signs for guests must not be
+    signed by the key that orders messages or attests results (docs/signing.md)."""
     owners: dict[str, KeyName] = {}
     for name, address in addresses.items():
         if (other := owners.setdefault(address, name)) != name:
@@ -146,8 +148,8 @@ def check_distinct(settings: Settings, addresses: Mapping[KeyName, str]) -> None
 
 
 def expected_addresses(units: Units, log: str | None) -> dict[KeyName, str]:
-    """Return the address that each unit must have, as far as it is known; `log` is the scheduler that
-    signed it."""
+    """Return the address that each unit must have, as far as it is known; `log` is the scheduler that signed
+    the log."""
     known = {name: held[-1].address for name, held in units.items()}
     return known | ({"scheduler": log} if log and "scheduler" not in known else {})
 
@@ -162,7 +164,7 @@ def scheduler_of_log(settings: Settings) -> str | None:
 
 
 def _logs(settings: Settings) -> Iterator[Log]:
-    """The log of each shard that has one, open while it is looked at."""
+    """Yield the log of each shard that has one, open while it is used."""
     store = store_of(settings)
     for index in range(_shards(settings)):
         if store.has_log(index):
@@ -171,7 +173,7 @@ def _logs(settings: Settings) -> Iterator[Log]:
 
 
 def _shards(settings: Settings) -> int:
-    """As the directory was made with."""
+    """Return the number of shards with which the directory was made."""
     note = settings.data / "shards"
     return int(note.read_text()) if note.exists() else settings.shards
 
@@ -182,7 +184,7 @@ def path_of(settings: Settings, name: str) -> Path:
 
 
 def show(settings: Settings) -> list[Shown]:
-    """Return each unit's address, since when it has it, and whether its key is there."""
+    """Return each unit's address, since when it has it, and whether its key can be used."""
     log, shown = scheduler_of_log(settings), list[Shown]()
     units = units_for(settings, log)
     expected = expected_addresses(units, log)
@@ -202,9 +204,9 @@ def show(settings: Settings) -> list[Shown]:
 
 
 def backup(settings: Settings, file: Path, passphrase: bytes = b"") -> dict[str, str]:
-    """Write all keys into a new file, mode 0600, and return their addresses."""
+    """Write all keys into a new file with mode 0600, and return their addresses. Raises `ClientError`."""
     if file.exists():
-        raise ClientError(f"{file} is there already", hint="A backup is not overwritten: give another name.")
+        raise ClientError(f"{file} exists already", hint="A backup is never overwritten: use another name.")
     units = units_for(settings, scheduler_of_log(settings))
     signers = {name: load_key_file(settings, name, units) for name in KEY_NAMES}
     kept = {
@@ -220,19 +222,20 @@ def backup(settings: Settings, file: Path, passphrase: bytes = b"") -> dict[str,
 
 
 def load_key_file(settings: Settings, name: KeyName, units: Units) -> KeySigner:
-    """Return the key of a unit, as its directory has it."""
+    """Return the key of a unit from its file. Raises `ClientError` if it is missing or not the recorded
+    one."""
     path = path_of(settings, name)
     if name in units:
         return load_held(path, name, units[name][-1].address)
     try:
         return load(path)
     except FileNotFoundError as error:
-        raise ClientError(f"{path} is not there", hint="Is that the right --data (or --keys)?") from error
+        raise ClientError(f"{path} does not exist", hint="Check --data (or --keys).") from error
 
 
 def read_backup(file: Path) -> dict[str, Any]:
-    """Return the contents of a backup, still encrypted if it is. Raises `ClientError` if it is not a
-    backup, or others may read it."""
+    """Return the contents of a backup, with keys still encrypted if they are. Raises `ClientError` if the
+    file is not a backup, or others can read it."""
     try:
         found = orjson.loads(private(file))
         if found["format"] != FORMAT or not isinstance(found["units"], dict):
@@ -243,9 +246,10 @@ def read_backup(file: Path) -> dict[str, Any]:
 
 
 def restore(settings: Settings, found: Mapping[str, Any], passphrase: bytes = b"") -> dict[str, str]:
-    """Put the keys of a backup in their places, and return what was done for each unit.
+    """Put the keys of a backup into their files, and return what was done for each unit.
 
-    ClientError, and nothing is changed, if the directory has a log and one of them is not its unit's.
+    Raises `ClientError`, without changing anything, if the directory has a log and one of the keys is not its
+    unit's.
     """
     signers, log = _signers(found, passphrase), scheduler_of_log(settings)
     units = units_for(settings, log)
@@ -255,7 +259,7 @@ def restore(settings: Settings, found: Mapping[str, Any], passphrase: bytes = b"
             raise ClientError(
                 f"the backup's {name} is {signer.address}, and that of the log in {settings.data} is"
                 f" {expected[name]}: nothing was changed",
-                hint="Was the key rotated after that backup? Take a later one, or another --data.",
+                hint="If the key was rotated after this backup, use a later backup. Otherwise check --data.",
             )
     done: dict[str, str] = {name: _put(path_of(settings, name), signer) for name, signer in signers.items()}
     for name, signer in signers.items():
@@ -267,16 +271,18 @@ def restore(settings: Settings, found: Mapping[str, Any], passphrase: bytes = b"
 
 
 def _had(found: Mapping[str, Any], name: KeyName, signer: KeySigner, units: Units) -> set[str]:
-    """The addresses of a backup's unit: without `units.json`, the log may know an earlier one only."""
+    """Return the addresses that a backup has for a unit. Without `units.json`, the log may know only an
+    earlier one."""
     earlier = {each["address"] for each in found["units"][name]["held"]}
     return {signer.address} if name in units else {signer.address, *earlier}
 
 
 def rotate(settings: Settings, name: KeyName) -> tuple[Held, Held]:
-    """Give a unit a new key, let the old one sign the hand-over, and return both.
+    """Give a unit a new key, sign the hand-over with the old key, and return both entries.
 
-    The old key's file is kept beside it. On return all is on the disk; the next start publishes it. A crash
-    leaves the old key or the new one: `finish_rotation` goes on.
+    The file of the old key is kept beside the new one. On return everything is on disk; the next start
+    publishes the hand-over. After a crash either the old or the new key counts, and `finish_rotation`
+    completes the change. Raises `ClientError`.
     """
     if name == "authority":
         raise ClientError(
@@ -295,13 +301,13 @@ def rotate(settings: Settings, name: KeyName) -> tuple[Held, Held]:
         statement = b64url_encode(hand_over(old, name, new.address, ms).raw)
         publish(_next_path(settings, name), orjson.dumps(signer_to_jwk(new)))
         units[name].append(Held(new.address, now(), statement, ms))
-        write_units(settings.data, units)  # from here on the new one is the unit's
+        write_units(settings.data, units)  # from here on the unit has the new key
     finish_rotation(settings)
     return units[name][-2], units[name][-1]
 
 
 def finish_rotation(settings: Settings) -> None:
-    """Put a new key in its place if the unit handed over to it, and remove it if not."""
+    """Put a new key into its place if the unit handed over to it, and remove it otherwise."""
     units = units_of(settings.data)
     for name in KEY_NAMES:
         coming, path = _next_path(settings, name), path_of(settings, name)
@@ -330,7 +336,7 @@ def _signers(found: Mapping[str, Any], passphrase: bytes) -> dict[KeyName, KeySi
 
 
 def _put(path: Path, signer: KeySigner) -> str:
-    """Put a key there; another one that is there is kept under another name."""
+    """Write a key into its file; a different key there is kept under another name. Return what was done."""
     said = "restored"
     try:
         address = load(path).address

@@ -1,14 +1,15 @@
-"""A whole computer in a process of its own, to be used, hurt and watched, for tests and benchmarks.
+"""A whole computer on this machine, in OS processes of its own, for tests and benchmarks that use, break and
+measure it.
 
     with LocalComputer(tmp_path) as computer:
         httpx.get(computer.url + "/health")
 
-Entering it runs `aoray up` on free ports and waits until `/health` answers 200. Leaving it sends SIGINT,
-as Ctrl-C does, and raises `AssertionError` if anything that it started is still alive (after ending it, so
-that a bad run harms no other). `kill` ends everything at once by SIGKILL, as a power cut would; `start`
-then goes on from the same data.
+Entering it runs `aoray up` on free ports, and waits until `/health` answers 200. Leaving it sends SIGINT, as
+Ctrl-C does, and raises `AssertionError` if any of its processes is still alive (after ending them, so that a
+failed run does not affect others). `kill` ends everything at once by SIGKILL, like a power cut; `start` then
+continues with the same data.
 
-What belongs to a computer is found in /proc (Linux): children of children, the session, and a mark in the
+The processes of a computer are found in /proc (Linux): children of children, the session, and a mark in the
 environment, since Ray's workers outlive the daemon that was their parent.
 """
 
@@ -36,8 +37,8 @@ import httpx
 from aoray import limits
 
 UNITS = 5
-# Not the ports that the system hands out by itself (from 32768), nor those of Ray's workers (to 19999):
-# one of those would now and then be taken between our look at it and the start.
+# Neither the ports that the system assigns by itself (from 32768), nor those of Ray's workers (to 19999),
+# since one of those may be taken between the check and the start.
 PORTS = range(20_000, 32_000, UNITS)
 HEALTH_INTERVAL_S = 0.05
 MARK = "AORAY_TESTING_MARK"
@@ -64,10 +65,8 @@ def _is_free(port: int) -> bool:
 class LocalComputer:
     """A whole computer on this machine, for tests: an `aoray up` in a process of its own.
 
-    Args:
-        data: The directory of everything that it stores.
-        options: More arguments of `aoray up`.
-        environment: More environment variables.
+    Args: data: The directory of everything that it stores. options: More arguments of `aoray up`.
+    environment: More environment variables.
     """
 
     def __init__(
@@ -89,8 +88,8 @@ class LocalComputer:
         return f"http://127.0.0.1:{self.port}"
 
     def unit(self, offset: int) -> str:
-        """Return the URL at which one unit answers alone: Arweave 1, messenger 2, scheduler 3, compute
-        unit 4."""
+        """Return the URL at which one unit answers alone. The offsets are: Arweave 1, messenger 2, scheduler
+        3, compute unit 4."""
         return f"http://127.0.0.1:{self.port + offset}"
 
     def __enter__(self) -> Self:
@@ -106,7 +105,7 @@ class LocalComputer:
         self.stop()
 
     def start(self) -> Self:
-        """Start the computer, and wait until it accepts work. After `kill` or `stop` it goes on from the
+        """Start the computer, and wait until it accepts work. After `kill` or `stop` it continues with the
         same data and ports."""
         command = [sys.executable, "-m", "aoray", "up", "--data", str(self.data), "--port", str(self.port)]
         with self.log.open("ab") as log:
@@ -122,8 +121,8 @@ class LocalComputer:
         return self
 
     def whole(self) -> Self:
-        """Wait until every part of the computer accepts work, whatever was done to it; start it if it
-        does not run."""
+        """Wait until every part of the computer accepts work, whatever was done to it; start it if it does
+        not run."""
         if self._process is None or self._process.poll() is not None:
             self.kill()
             return self.start()
@@ -150,7 +149,8 @@ class LocalComputer:
         return dict(response.json()) if response.status_code == httpx.codes.OK else None
 
     def stop(self) -> None:
-        """Stop the computer by SIGINT, as Ctrl-C does; everything must end soon after, with exit code 0."""
+        """Stop the computer by SIGINT, as Ctrl-C does. Raises `AssertionError` unless everything ends soon,
+        with exit code 0."""
         if self._process is None:
             return
         process, self._process = self._process, None
@@ -169,7 +169,7 @@ class LocalComputer:
         assert not left, f"left behind after SIGINT: {commands}"
 
     def ended(self, seconds: float) -> int:
-        """Wait until the computer ends by itself, with all that it started, and return its exit code."""
+        """Wait until the computer ends by itself, with all its processes, and return its exit code."""
         assert self._process is not None
         started = self.members()
         code = self._process.wait(seconds)
@@ -178,7 +178,7 @@ class LocalComputer:
         return code
 
     def kill(self) -> None:
-        """Kill everything of this computer at once, by SIGKILL."""
+        """Kill all processes of this computer at once, by SIGKILL."""
         while alive := self.members():
             send_kill(alive)
             wait_gone(alive, limits.STOP_SECONDS_MAX)
@@ -187,7 +187,7 @@ class LocalComputer:
             self._process = None
 
     def members(self) -> list[int]:
-        """Return the pids of everything that runs for this computer."""
+        """Return the pids of all processes of this computer."""
         processes = running()
         own = {self._process.pid} if self._process is not None else set()
         found = {p.pid for p in processes.values() if p.pid in own or p.session in own or self._marked(p.pid)}
@@ -212,16 +212,16 @@ class LocalComputer:
         return found
 
     def memory_bytes(self) -> dict[str, int]:
-        """Return the bytes of memory that each living part holds: its share of pages (PSS, without shared
-        memory, which is Ray's object store), and the images of guests."""
+        """Return the bytes of memory of each living part: its share of pages (PSS, without shared memory,
+        which is Ray's object store), and the images of guests."""
         found: defaultdict[str, int] = defaultdict(int)
         for pid in self.members():
             found[part_of(command_of(pid))] += memory_of(pid)
         return found
 
     def ray(self) -> tuple[str, str]:
-        """Return the address of the computer's Ray and its namespace there, as `aoray up` prints them
-        once it is ready."""
+        """Return the address of the computer's Ray and its namespace there, as `aoray up` prints them once it
+        is ready."""
         deadline = time.monotonic() + limits.START_SECONDS_MAX
         while (found := re.search(r"Ray +(\S+), namespace (\S+)", self.said())) is None:
             assert time.monotonic() < deadline, self.said()
@@ -234,7 +234,7 @@ class LocalComputer:
 
 
 class Running(NamedTuple):
-    """One line of the process table, without zombies, which run no more."""
+    """One line of the process table, without zombies."""
 
     pid: int
     parent: int
@@ -256,13 +256,12 @@ def running() -> dict[int, Running]:
 
 
 def command_of(pid: int) -> str:
-    """Return the command line of a process (Ray's actors are named `ray::Class`), or nothing if it is
-    gone."""
+    """Return the command line of a process (Ray's actors are named `ray::Class`); '' if it is gone."""
     return _read(pid, "cmdline").replace(b"\0", b" ").decode(errors="replace").strip()
 
 
 def memory_of(pid: int) -> int:
-    """Return the bytes of memory that a process holds (see `LocalComputer.memory_bytes`); 0 if it is gone."""
+    """Return the bytes of memory of a process (see `LocalComputer.memory_bytes`); 0 if it is gone."""
     lines = (line.split() for line in _read(pid, "smaps_rollup").splitlines())
     held = {line[0]: int(line[1]) for line in lines if line[0].startswith(b"Pss_")}
     return 1024 * (held.get(b"Pss_Anon:", 0) + held.get(b"Pss_File:", 0)) + _images(pid)
@@ -279,8 +278,8 @@ def _images(pid: int) -> int:
 
 
 def part_of(command: str) -> str:
-    """Return which part of a computer a command line is: the class of a Ray actor, or the module or
-    program."""
+    """Return the part of a computer to which a command line belongs: the class of a Ray actor, or the module
+    or program."""
     title = command.partition(" ")[0]
     if title.startswith("ray::"):
         return title.removeprefix("ray::").partition(".")[0]
@@ -301,7 +300,7 @@ def _read(pid: int, name: str) -> bytes:
 
 
 def send_kill(pids: Iterable[int]) -> None:
-    """Send SIGKILL to these processes; those that are gone already are passed over."""
+    """Send SIGKILL to these processes; those that are gone already are skipped."""
     for pid in pids:
         try:
             os.kill(pid, signal.SIGKILL)
@@ -310,7 +309,7 @@ def send_kill(pids: Iterable[int]) -> None:
 
 
 def wait_gone(pids: Iterable[int], seconds: float) -> list[int]:
-    """Wait until these processes have ended, and return those that have not within the time."""
+    """Wait until these processes have ended, and return those that have not within `seconds`."""
     deadline = time.monotonic() + seconds
     return [pid for pid in dict.fromkeys(pids) if not _ended(pid, deadline)]
 

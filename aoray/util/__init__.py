@@ -1,1 +1,1 @@
-"""Tools of every room: they know nothing of AO, and have no I/O of their own."""
+"""General tools, which know nothing of AO and do no I/O of their own."""

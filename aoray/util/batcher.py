@@ -1,16 +1,15 @@
-"""Many callers, few calls: items queue, and each call takes all that have queued since the last.
+"""The batcher: items of many callers queue, and each call takes everything that has queued since the last.
 
-Fair: whoever items are for (`key`) take turns, so that many for one process hold up no other.
-
-No timers: an idle batcher sends the first item at once, alone; under load the batches grow by themselves.
-(But for what nobody waits for: with `gather_s` a call takes what has queued in that time.)
-Up to `BATCH_CALLS_MAX` calls run side by side, so one batch is under way while the next gathers. The
-queue is bounded in items and bytes, and each key holds as much as is still free; beyond that a caller gets
+Keys (such as processes) take turns, so many items for one key do not delay the others. There are no timers:
+an idle batcher sends the first item at once, alone; under load the batches grow by themselves. (Only for
+items that nobody waits for, `gather_s` lets a call wait and take what has queued in that time.) Up to
+`BATCH_CALLS_MAX` calls run at the same time, so one batch is in progress while the next gathers. The queue is
+bounded in items and bytes, and each key may hold as much as is still free; beyond that a caller gets
 `Overloaded`.
 
-A call that fails because the other side is away (`Unavailable`: it is being restarted) is made again with
-the same batch, with backoff, until `patience_s` is used up; so what is sent must be idempotent. Any other
-failure goes to the callers of that batch.
+If a call fails because the other side does not answer (`Unavailable`: it is being restarted), it is repeated
+with the same batch and with backoff, until `patience_s` is used up; so what is sent must be idempotent. Any
+other failure is raised to the callers of that batch.
 """
 
 from __future__ import annotations
@@ -33,12 +32,12 @@ BACKOFF = Backoff(0.1, 2.0)
 Sent = TypeVar("Sent")
 Answer = TypeVar("Answer")
 Sleep = Callable[[float], Awaitable[None]]
-Queued = tuple[Sent, asyncio.Future[Answer], float, bool]  # when it was put; whether its key had nothing then
+Queued = tuple[Sent, asyncio.Future[Answer], float, bool]  # when it was put; whether its key had none
 
 
 class Batcher(Generic[Sent, Answer]):
-    """A queue whose items are handled in batches: `await batcher.put(item)` returns the answer to that item,
-    or raises it."""
+    """A queue whose items are handled in batches: `await batcher.put(item)` returns or raises the answer to
+    that item."""
 
     def __init__(
         self,
@@ -49,14 +48,15 @@ class Batcher(Generic[Sent, Answer]):
         sleep: Sleep = asyncio.sleep,
         done: Callable[[Sequence[float]], None] = lambda _: None,
     ) -> None:
-        """`done` is told of each batch that was answered how long each of it took, in ms."""
+        """`send` handles a batch, and returns an answer or an error for each item. `done` is called after
+        each batch with the ms that each answered item took."""
         self._send = send
         self._gather_s = gather_s
         self._done = done
         self._patience_s = patience_s
         self._sleep = sleep
         self._queue: FairQueue[Queued[Sent, Answer]] = FairQueue()
-        self._turn_s = 0.0  # in the last batch: how long the first turn of a key took, at best
+        self._turn_s = 0.0  # the shortest wait of a key's first item in the last batch
         self.calls_total = 0
         self._calls = 0
         self._drains: set[asyncio.Task[None]] = set()
@@ -65,10 +65,10 @@ class Batcher(Generic[Sent, Answer]):
         return self._queue.count
 
     def is_late(self, key: str) -> bool:
-        """Return whether many items wait and one more would wait long: as the first of its key does, or first
-        turns do.
+        """Return whether many items wait and one more of this key would wait long: the first waiting item of
+        the key does, or first items of other keys do.
 
-        What waits behind others of its own key says nothing about a key that has nothing waiting.
+        Items that wait behind others of their own key are not considered for a key that has nothing waiting.
         """
         if self._queue.count <= limits.QUEUE_MESSAGES_FREE:
             return False
@@ -77,7 +77,8 @@ class Batcher(Generic[Sent, Answer]):
         return max(own_s, self._turn_s) > limits.ORDER_LAG_SECONDS_MAX
 
     def put(self, item: Sent, key: str = "", size: int = 1) -> asyncio.Future[Answer]:
-        """Send an item, soon; `key` is whose turn it takes, `size` counts towards the bytes of a batch."""
+        """Queue an item, and return the future of its answer. `key` decides whose turn it uses, `size` counts
+        towards the bytes of a batch. Raises `Overloaded`."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Answer] = loop.create_future()
         queued = (item, answer, loop.time(), self._queue.first(key) is None)
@@ -101,7 +102,7 @@ class Batcher(Generic[Sent, Answer]):
             if self._gather_s:
                 await self._sleep(self._gather_s)
             batch = self._next_batch()
-            if not batch:  # another call took it meanwhile
+            if not batch:  # another call took the items
                 break
             self.calls_total += 1
             try:
@@ -118,7 +119,7 @@ class Batcher(Generic[Sent, Answer]):
             now = asyncio.get_running_loop().time()
             pairs = zip(batch, answers, strict=True)
             self._done([(now - each[2]) * 1000 for each, to in pairs if not isinstance(to, AorayError)])
-        # Here and not when the task is done: a caller that was answered may put before that.
+        # Not in a callback of the task, since a caller that was answered may put before that runs.
         self._calls -= 1
 
     def _next_batch(self) -> list[Queued[Sent, Answer]]:
@@ -132,7 +133,7 @@ class Batcher(Generic[Sent, Answer]):
 async def patiently(
     attempt: Callable[[], Awaitable[Answer]], patience_s: float, sleep: Sleep = asyncio.sleep
 ) -> Answer:
-    """Repeat a call while the other side is away, with backoff, until `patience_s` is used up."""
+    """Repeat a call while it raises `Unavailable`, with backoff, until `patience_s` is used up."""
     waited_s, failures = 0.0, 0
     while True:
         try:

@@ -1,4 +1,4 @@
-"""A dictionary that forgets: the oldest entries go when it is over its bound in entries or bytes."""
+"""A dictionary with a bound in entries or bytes, which drops its oldest entries."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Value = TypeVar("Value")
 
 
 class BoundedDict(Generic[Key, Value]):
-    """A dictionary that drops its oldest entries beyond a bound. Without `size_of` only the entries are
+    """A dictionary that drops its oldest entries beyond a bound. Without `size_of` only entries are
     counted."""
 
     def __init__(
@@ -21,7 +21,7 @@ class BoundedDict(Generic[Key, Value]):
         self._size_of = size_of
         self._bytes = 0
         self._held: dict[Key, Value] = {}
-        self.get: Callable[[Key], Value | None] = self._held.get  # as it is: it is asked most
+        self.get: Callable[[Key], Value | None] = self._held.get  # without a wrapper, since it is called most
 
     def __len__(self) -> int:
         return len(self._held)
@@ -42,6 +42,7 @@ class BoundedDict(Generic[Key, Value]):
             self.pop(next(iter(self._held)))
 
     def pop(self, key: Key) -> Value | None:
+        """Remove an entry, and return its value; None if there is none."""
         value = self._held.pop(key, None)
         if value is not None and self._size_of is not None:
             self._bytes -= self._size_of(value)

@@ -1,4 +1,4 @@
-"""The wall clock, as AO has it: milliseconds since 1970."""
+"""The wall clock in the unit of AO: milliseconds since 1970."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import time
 
 
 def clock_ms() -> int:
-    """Return the time now, in ms since 1970."""
+    """Return the present time: Unix time in ms."""
     return time.time_ns() // 1_000_000

@@ -1,12 +1,13 @@
-"""A queue in which everybody has a turn: one deque a key, and the keys take turns.
+"""A fair queue: each key has a queue of its own, and the keys take turns.
 
-It stands wherever messages of many processes wait together (the gateway's batchers, a shard's queue, the
-dispatchers to process actors, outboxes to be pushed), with the process as key: whoever has thousands waiting
-is served as often as who has one.
+It is used wherever messages of many processes wait together (the gateway's batchers, a shard's queue, the
+dispatchers to process actors, outboxes to be pushed), with the process as the key: a process with thousands
+of messages is served as often as one with a single message.
 
-Invariants: what one key put comes out in that order. What is taken goes to the back of the turns, so a key
-with one item waits for at most one item of each other key. A key may hold as much as is still free (`put`):
-one that fills the queue stops at half of it, two at a third each, and there is always room for who is next.
+Invariants: items of one key come out in the order in which they were put. A key whose item is taken goes to
+the end of the turns, so a key with one item waits for at most one item of each other key. A key may hold as
+much as is still free (`put`): a single key that fills the queue stops at half of it, two at a third each, so
+there is always room for another.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ Item = TypeVar("Item")
 
 
 class FairQueue(Generic[Item]):
-    """A queue whose keys take turns, bounded by count and bytes. Each item is kept with the size that it
-    was put with."""
+    """A queue whose keys take turns, bounded by count and bytes. Each item has the size with which it was
+    put."""
 
     def __init__(self) -> None:
-        # None is empty; whose turn is next stands first. (A dict is slow to find its first after many went.)
+        # No queue is empty; the next turn is first. (A dict is slow to find its first after many removals.)
         self._queues: OrderedDict[str, deque[tuple[Item, int]]] = OrderedDict()
         self._bytes_of: dict[str, int] = {}
         self.count = 0
@@ -33,14 +34,14 @@ class FairQueue(Generic[Item]):
         return self.count
 
     def __iter__(self) -> Iterator[Item]:
-        """Everything, without taking it; key by key."""
+        """Yield all items without taking them, key by key."""
         for queue in self._queues.values():
             for item, _ in queue:
                 yield item
 
     def put(self, key: str, item: Item, size: int, *, count_max: int, bytes_max: int) -> bool:
-        """Put an item, unless it is beyond the bounds: there must be room for it, and for as much again
-        as its key has already. Returns whether it was put."""
+        """Put an item, and return whether there was room: for the item, and once more for as much as its key
+        has already."""
         queue = self._queues.get(key)
         own_count, own_bytes = (len(queue), self._bytes_of[key]) if queue is not None else (0, 0)
         if own_count + 1 > count_max - self.count or own_bytes + size > bytes_max - self.bytes:
@@ -54,7 +55,7 @@ class FairQueue(Generic[Item]):
         return True
 
     def first(self, key: str) -> Item | None:
-        """Return the first item of a key, if it has one."""
+        """Return the first item of a key; None if it has none."""
         queue = self._queues.get(key)
         return queue[0][0] if queue else None
 
@@ -72,10 +73,8 @@ class FairQueue(Generic[Item]):
         return item
 
     def take_batch(self, count_max: int, bytes_max: int, *, beyond: bool = False) -> list[Item]:
-        """Take the next items, at most `count_max` of `bytes_max` bytes; the first one always.
-
-        With `beyond`, the last may reach beyond the bytes.
-        """
+        """Take the next items, at most `count_max` and `bytes_max` bytes, but at least one. With `beyond`,
+        the last item may exceed the bytes."""
         batch: list[Item] = []
         left = self.bytes
         while self.count and len(batch) < count_max:
@@ -86,6 +85,7 @@ class FairQueue(Generic[Item]):
         return batch
 
     def clear(self) -> None:
+        """Drop all items."""
         self._queues.clear()
         self._bytes_of.clear()
         self.count = self.bytes = 0

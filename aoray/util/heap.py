@@ -1,14 +1,14 @@
-"""How an actor's heap is kept small: when garbage is collected, and that large blocks go back to the system.
+"""Memory of an actor's heap: when garbage is collected, and how freed memory returns to the operating system.
 
-Called once, when an actor begins. Messages leave few cycles of references, and looking at all objects takes
-long, so actors do that seldom. glibc raises the size from which it maps a block by itself with each large one
-that is freed, up to 32 MiB; what is smaller is kept by the heap of the thread that asked for it, and there
-are eight heaps a processor. So uploads of 20 MiB would hold 20 MiB in each of them for as long as the actor
-lives: the size is fixed here, and every large block goes back when it is freed. C libraries that have no
-`mallopt` (musl) do so anyway.
+An actor calls `prepare` when it starts. Messages leave few reference cycles, and a collection visits all
+objects, so actors collect garbage seldom. glibc maps large blocks separately from some size on, and raises
+this size, up to 32 MiB, with each large block that is freed. Smaller blocks stay in the heap of the thread
+that allocated them, and there are eight heaps for each core; so uploads of 20 MiB could hold 20 MiB in each
+heap for as long as the actor lives. Therefore the size is fixed here, and every large block returns to the
+system when it is freed. C libraries without `mallopt` (musl) do this anyway.
 
-What is small and freed stays with the heap of its thread too, below whatever is still held; so now and then
-all of it is given back.
+Small freed blocks stay in the heap of their thread too, below blocks that are still used; so from time to
+time all freed memory is returned.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ def prepare(collect_after: tuple[int, int, int]) -> None:
 
 
 def give_back() -> None:
-    """Return freed memory to the system: otherwise the allocators keep small pieces."""
+    """Return freed memory to the operating system, which the allocators would keep otherwise."""
     pa.default_memory_pool().release_unused()
     if hasattr(_libc, "malloc_trim"):  # glibc
         _libc.malloc_trim(0)
 
 
 async def give_back_forever() -> None:
-    """Give freed memory back now and again, in a thread, for as long as an actor lives."""
+    """Return freed memory from time to time, in a thread, for as long as the actor lives."""
     while True:
         await asyncio.sleep(GIVE_BACK_SECONDS)
         await asyncio.to_thread(give_back)

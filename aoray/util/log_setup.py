@@ -1,8 +1,9 @@
-"""What an actor says in its log: everything of aoray's from the level of the settings on.
+"""Logging of an actor: messages of aoray's modules from the level in the settings on.
 
-Each actor begins with `begin`, in its own OS process; Ray keeps what it says in a file of its session
-(`worker-*.err` under the temp directory). Other libraries stay at warnings: at lower levels they write down
-what they send. No key is ever logged: what holds one (`protocol.signatures.jwk`) has no text but its class's.
+Each actor calls `begin` in its own OS process; Ray keeps the output in a file of its session (`worker-*.err`
+under the temporary directory). Other libraries log warnings only, since at lower levels they log what they
+send. No key is ever logged: objects with a key (`protocol.signatures.jwk`) have only their class and address
+as text.
 """
 
 from __future__ import annotations

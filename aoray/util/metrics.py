@@ -1,14 +1,15 @@
-"""What is counted of a message's journey: accepted, scheduled, evaluated, pushed, flushed.
+"""Metrics of a message's journey: accepted, scheduled, evaluated, pushed, flushed.
 
-Each Ray actor keeps a `StageMetrics` for what it does: `accepted` and `pushed` in a gateway, `scheduled` and
-`flushed` in a shard, `evaluated` and `pushed` in a process actor. A stage has a total, a queue (what waits
-before it), a lag (how late it is) and a histogram of latencies; docs/metrics.md says from when to when. They
-go out on two roads: Prometheus text at a gateway's `/metrics`, which asks every actor for its snapshots, and
-Ray's own metrics, to which each actor gives them every EXPORT_SECONDS. An actor has both by being
-`ExportsMetrics`.
+Each Ray actor has a `StageMetrics` for each kind of work: `accepted` and `pushed` in a gateway, `scheduled`
+and `flushed` in a shard, `evaluated` and `pushed` in a process actor. A stage has a total, a queue (how much
+waits before it), a lag (how late it is) and a histogram of latencies; docs/metrics.md defines them. They are
+available in two ways: as Prometheus text at a gateway's `/metrics`, which asks every actor for its snapshots,
+and as Ray's own metrics, to which each actor exports every EXPORT_SECONDS. An actor gets both by inheriting
+from `ExportsMetrics`.
 
-Cheap where it is counted: once for each batch, plain integers; a Ray counter takes 7 µs for each call. Labels
-are bounded: the name of a gateway, a shard or a pool actor; all actors of single processes are one, `own`.
+Counting is cheap: once for each batch, with plain integers; a Ray counter would take 7 µs for each call.
+Labels are bounded: the name of a gateway, a shard or a pool actor; all actors of single processes share the
+label `own`.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ EXPORT_SECONDS = 2.0
 
 
 class Snapshot(NamedTuple):
-    """The figures of a stage at one moment; `buckets` are cumulative, by BOUNDS_MS, and the last one is that
-    of `total`."""
+    """The figures of a stage at one moment. `buckets` are cumulative, by BOUNDS_MS; the last one equals
+    `total`."""
 
     stage: str
     actor: str
@@ -41,7 +42,7 @@ class Snapshot(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """One figure in Ray's form: a name, its labels, its value."""
+    """One figure in Ray's form: its name, labels and value."""
 
     name: str
     labels: dict[str, str]
@@ -50,19 +51,19 @@ class Sample(NamedTuple):
 
 @dataclass(slots=True)
 class StageMetrics:
-    """The figures of one kind of work of one actor. `queued` says how much waits before it."""
+    """The figures of one kind of work of one actor. `queued` returns how much waits before it."""
 
     name: str
     actor: str
     queued: Callable[[], int] = lambda: 0
     total: int = 0
     _sum_ms: float = 0.0
-    _worst_ms: float = 0.0  # of the last batch
+    _worst_ms: float = 0.0  # the longest latency in the last batch
     _at: float = field(default_factory=time.monotonic)
     _buckets: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS_MS) + 1))
 
     def done(self, latencies_ms: Iterable[float]) -> None:
-        """Count a batch of work, with how long each piece took."""
+        """Count a batch of work, given the ms that each piece took."""
         count, worst, buckets = 0, 0.0, self._buckets
         for latency_ms in latencies_ms:
             buckets[bisect_left(BOUNDS_MS, latency_ms)] += 1
@@ -74,12 +75,12 @@ class StageMetrics:
             self._worst_ms, self._at = worst, time.monotonic()
 
     def done_since(self, timestamps_ms: Iterable[int]) -> None:
-        """Count a batch of work, with when each piece was scheduled."""
+        """Count a batch of work, given the time (Unix time in ms) at which each piece was scheduled."""
         now_ms = clock_ms()
         self.done(max(0, now_ms - timestamp) for timestamp in timestamps_ms)
 
     def snapshot(self) -> Snapshot:
-        """Return the figures of this moment. Nothing is late where nothing waits."""
+        """Return the present figures. If nothing waits, the lag is 0."""
         queue = self.queued()
         if not queue:
             self._at = time.monotonic()
@@ -100,7 +101,7 @@ class StageMetrics:
 
 
 def samples(found: Sequence[Snapshot]) -> Iterator[Sample]:
-    """Yield the figures of snapshots for Ray, by the names that they have at /metrics too."""
+    """Yield the figures of snapshots in Ray's form, with the names that they have at /metrics too."""
     for stage in found:
         labels = {"actor": stage.actor}
         name = f"aoray_{stage.stage}"
@@ -119,7 +120,7 @@ def snapshots(stages: Iterable[StageMetrics]) -> list[Snapshot]:
 
 
 class ExportsMetrics:
-    """A Ray actor whose stages are measured."""
+    """A base class for Ray actors whose stages are measured."""
 
     counted: Sequence[StageMetrics] = ()
 
@@ -128,11 +129,11 @@ class ExportsMetrics:
         return snapshots(self.counted)
 
     async def export_forever(self) -> None:
-        """Export the figures to Ray, now and again, for as long as the actor lives. Ray adds `ray_` to the
+        """Export the figures to Ray from time to time, for as long as the actor lives. Ray adds `ray_` to the
         names.
 
-        All are gauges: Ray's histograms take one call for each observation, and counts that are kept here
-        need none. Without Ray (tests run actors alone) there is nobody to give them to.
+        All are gauges: Ray's histograms need one call for each observation, which the counts here avoid.
+        Without Ray (tests run actors alone) nothing is exported.
         """
         import ray
         from ray.util.metrics import Gauge
@@ -149,18 +150,20 @@ class ExportsMetrics:
 
 
 class LatencyWindow:
-    """The last delays, in ms. Remembers the last `kept`; its summary is of those."""
+    """The last `kept` delays in ms, and how many there were in total."""
 
     def __init__(self, kept: int) -> None:
         self._lags: deque[int] = deque(maxlen=kept)
         self.total = 0
 
     def add(self, lag_ms: int) -> None:
+        """Add a delay, in ms."""
         self._lags.append(lag_ms)
         self.total += 1
 
     def summary(self) -> dict[str, int]:
-        """Return `{"count", "p50", "p99", "max"}`: the count of all delays, and ms of those remembered."""
+        """Return `{"count", "p50", "p99", "max"}`: the number of all delays, and ms of the remembered
+        ones."""
         found = sorted(self._lags) or [0]
         at = {"p50": len(found) // 2, "p99": min(len(found) * 99 // 100, len(found) - 1), "max": -1}
         return {"count": self.total, **{name: found[index] for name, index in at.items()}}

@@ -1,13 +1,13 @@
-"""How much one key (an address, a wallet, a process) may have in a time. Pure: no clock, no I/O.
+"""Rate limits for keys (addresses, wallets, processes): token buckets. Pure: no clock, no I/O.
 
-Each key has a bucket: `rate` tokens flow in a second, up to `burst` of them; a message takes one, and where
-there is none the answer is how long to wait. Only when a bucket will be full again is kept (the generic cell
-rate algorithm): one number.
+Each key has a bucket: `rate` tokens flow in each second, up to `burst`. A message takes one token, and if
+there is none, the answer is how long to wait. Only the time when a bucket will be full again is stored (the
+generic cell rate algorithm): one number.
 
 Invariants: within any time t a key gets at most `burst + rate * t`, whatever is forgotten meanwhile. Memory
-is bounded. A full bucket says nothing and is forgotten for free; if all `keys_max` are in use the oldest
-goes, and from then on whoever is unknown begins where that one stood: so nobody gains by being forgotten,
-and newcomers lose a part of their burst, for the time of a burst at most.
+is bounded. A full bucket needs no memory. If all `keys_max` buckets are in use, the oldest is dropped, and
+from then on an unknown key starts with the level of that bucket: so nobody gains by being dropped, and new
+keys lose a part of their burst, for the time of a burst at most.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ class Rates:
         self.rate = rate
         self._window_s = burst / rate
         self._keys_max = keys_max
-        # By key, the one that took longest ago first. (A dict is slow to find its first after many went.)
+        # By key, the least recent first. (A dict is slow to find its first after many removals.)
         self._full_at: OrderedDict[str, float] = OrderedDict()
-        self._floor = -math.inf  # of whom we know nothing
+        self._floor = -math.inf  # the level of unknown keys
 
     def __len__(self) -> int:
         return len(self._full_at)
 
     def wait_s(self, key: str, now_s: float, tokens: float = 1) -> float:
-        """Return the seconds until there are so many tokens; 0 if they are there. Nothing is taken."""
+        """Return the seconds until there are this many tokens, 0 if there are now. Nothing is taken."""
         wait_s = self._full_after(key, now_s, tokens) - now_s - self._window_s
-        # A part of a token may be lost in rounding: it is not held against anyone.
+        # Rounding may lose a part of a token, which must not cause a refusal.
         return wait_s if wait_s > 1e-9 * max(1.0, abs(now_s)) else 0.0
 
     def take(self, key: str, now_s: float, tokens: float = 1) -> float:
-        """Take tokens and return 0, or return the seconds until there are enough, and take nothing."""
+        """Take tokens and return 0, or take nothing and return the seconds until there are enough."""
         if wait_s := self.wait_s(key, now_s, tokens):
             return wait_s
         self._full_at[key] = self._full_after(key, now_s, tokens)
@@ -51,12 +51,14 @@ class Rates:
         return 0.0
 
     def _full_after(self, key: str, now_s: float, tokens: float) -> float:
-        """When the bucket will be full again, if so many are taken; more than a burst count as a burst."""
+        """Return when the bucket will be full again if this many tokens are taken; more than a burst count as
+        a burst."""
         tokens = min(tokens, self._window_s * self.rate)
         return max(self._full_at.get(key, self._floor), now_s) + tokens / self.rate
 
     def _forget(self, now_s: float) -> None:
-        """Drop what is full, a few at a time; and beyond the bound the oldest, which raises the floor."""
+        """Drop full buckets, a few at a time, and beyond the bound the oldest, which raises the level of
+        unknown keys."""
         for key in list(itertools.islice(self._full_at, 2)):
             if self._full_at[key] <= now_s:
                 del self._full_at[key]
@@ -65,6 +67,6 @@ class Rates:
 
 
 def rates_of(rate: float, burst_seconds: float) -> Rates | None:
-    """Return the buckets of a setting; None (no bound) if the rate is 0. So many tokens as `burst_seconds`
-    give may be taken at once."""
+    """Return the buckets for a setting; None (no bound) if the rate is 0. The tokens of `burst_seconds` may
+    be taken at once."""
     return Rates(rate, max(1.0, rate * burst_seconds)) if rate else None

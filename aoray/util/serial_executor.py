@@ -1,12 +1,12 @@
-"""A thread that does what an event loop gives it, one after another: what may take long, or is used by one
-thread at a time.
+"""An executor with one thread, which runs what an event loop gives it in order: work that takes long, or
+objects that only one thread at a time may use.
 
-In a message's journey: the log's thread in a shard. It stands in for a `ThreadPoolExecutor(1)` in
-`loop.run_in_executor`, at less than half of its price: the future it gives is the loop's own, where a pool's
-has a lock and a condition, and is copied into another.
+It is the log's thread in a shard. It replaces a `ThreadPoolExecutor(1)` in `loop.run_in_executor` at less
+than half of the cost, since its future is the loop's own; a pool's future has a lock and a condition, and is
+copied into another.
 
-On failure: what the function raises is raised to whoever awaits. The thread ends with its owner, or with the
-program; what it was given before is done, unless the program ends.
+On failure: an exception of the function is raised to the awaiting caller. The thread ends with its owner, or
+with the program; it finishes what it was given before, unless the program ends.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class SerialExecutor(Executor):
         weakref.finalize(self, self._given.put, None)
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        """Return a future of the running loop, which `wrap_future` returns as it is."""
+        """Queue a call, and return a future of the running loop, which `wrap_future` returns as it is."""
         done = asyncio.get_running_loop().create_future()
         self._given.put((done, function, args, kwargs))
         return done
@@ -44,15 +44,15 @@ def _work(given: SimpleQueue[Task | None]) -> None:
         value, error = None, None
         try:
             value = function(*args, **kwargs)
-        except BaseException as raised:  # noqa: BLE001 - as a pool's thread: to whoever awaits
+        except BaseException as raised:  # noqa: BLE001 - raised to the caller, as by a pool
             error = raised
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody awaits
+        with contextlib.suppress(RuntimeError):  # the loop is closed, so nobody waits
             done.get_loop().call_soon_threadsafe(_settle, done, value, error)
-        del task, done, function, args, value, error  # nothing stays until the next comes
+        del task, done, function, args, value, error  # frees them before the next call
 
 
 def _settle(done: asyncio.Future[Any], value: Any, error: BaseException | None) -> None:
-    if done.done():  # who awaited was cancelled
+    if done.done():  # the caller was cancelled
         return
     if error is None:
         done.set_result(value)

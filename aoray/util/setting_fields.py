@@ -1,8 +1,8 @@
-"""What a field of the settings says of itself: what it is for, and what it may be.
+"""The declaration of a setting: its purpose, and the values that it may have.
 
-`setting` makes a field of a dataclass with this as its metadata; `settings_of` reads it off the dataclass.
-Options, variables, checks, help and the page of all settings are made from it. On failure: `ClientError`
-names the option or the variable, what it is, and what it must be.
+`setting` makes a field of a dataclass, with this as its metadata; `settings_of` reads it from the dataclass.
+Options, environment variables, checks, help and the page of all settings are made from it. On failure:
+`ClientError` names the option or the variable, its value, and what it must be.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def setting(
     schemes: tuple[str, ...] = (),
     is_path: bool = False,
 ) -> T:
-    """Declare a field of `Settings`; a `section` lasts until a field begins another."""
+    """Declare a field of `Settings`. A `section` applies until a field starts another."""
     return field(
         default=default,
         metadata={
@@ -42,25 +42,25 @@ def setting(
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What a field of `Settings` declares about itself."""
+    """The declaration of a field of `Settings`."""
 
     name: str
     default: Any
     help: str
-    """What it is for, in sentences."""
+    """The purpose of the setting, in sentences."""
     section: str
-    """Where the help and the page have it."""
+    """The section of the help and of the page."""
     unset: str
-    """What the default stands for, if it is 0 or empty."""
+    """What the default means, if it is 0 or empty."""
     least: float
     most: float
-    """Of a number: the range that it must be in."""
+    """The range of a number."""
     choices: tuple[str, ...]
-    """Of a text: all that it may be; none: whatever it is."""
+    """The permitted texts; if there are none, any text is."""
     schemes: tuple[str, ...]
-    """Of a URL: what it must begin with, unless it is empty."""
+    """The permitted schemes of a URL, which may also be empty."""
     is_path: bool
-    """Whether it is a path of this machine, which is absolute once the settings are `resolved()`."""
+    """Whether the setting is a path of this machine, which `resolved()` makes absolute."""
 
     @property
     def option(self) -> str:
@@ -74,11 +74,12 @@ class Setting:
 
     @property
     def is_number(self) -> bool:
+        """Whether the setting is a number (and not a boolean)."""
         return isinstance(self.default, int | float) and not isinstance(self.default, bool)
 
     @property
     def requirement(self) -> str:
-        """The values that the setting may have, in words; empty if any value of its type will do."""
+        """The values that the setting may have, as text; empty if any value of its type is allowed."""
         if self.choices:
             return f"one of {', '.join(self.choices)}"
         if self.schemes:
@@ -96,8 +97,8 @@ class Setting:
         return not self.is_number or (self.least <= value <= self.most and math.isfinite(value))
 
     def check(self, value: Any, source: str) -> None:
-        """Check the value of an option, a variable or a field (`source`). Raises `ClientError` if the setting
-        may not have it."""
+        """Raise `ClientError` unless the setting may have this value. `source` names the option, the variable
+        or the field."""
         if not self.allows(value):
             raise ClientError(
                 f"{source} is {value}, and must be {self.requirement}",
@@ -105,7 +106,8 @@ class Setting:
             )
 
     def parse(self, text: str) -> Any:
-        """Return the value that a text stands for. ClientError if it says none."""
+        """Return the value that a text stands for. Raises `ClientError` if it is not one of the setting's
+        type."""
         try:
             if isinstance(self.default, bool):
                 return TRUTHS[text.lower()]
@@ -117,7 +119,7 @@ class Setting:
 
     @property
     def shown_default(self) -> str:
-        """The default for people: what it stands for, where 0 or empty says little."""
+        """The default for people: what it means, if 0 or an empty text says little."""
         if self.unset:
             return self.unset
         if isinstance(self.default, bool):

@@ -1,6 +1,6 @@
-"""The loops of an actor. They run for as long as it does: one that ends by an error we do not know is a fault
-in aoray, so the whole process ends, Ray starts it again, and it begins from the log.
-"""
+"""The background loops of an actor, which run for as long as the actor does. A loop that ends with an
+unexpected error is a fault in aoray: then the whole OS process ends, Ray restarts it, and it recovers from
+the log."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ logger = logging.getLogger(__name__)
 
 
 class SupervisedTasks:
-    """The background loops of the actor `name`; made and used in its event loop."""
+    """The background loops of the actor `name`, for use in its event loop."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._running: set[asyncio.Task[None]] = set()
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run a loop beside the others."""
+        """Start a loop."""
         task = asyncio.get_event_loop().create_task(work)
         self._running.add(task)
         task.add_done_callback(self._ended)
@@ -33,7 +33,7 @@ class SupervisedTasks:
             os._exit(1)
 
     async def cancel(self) -> None:
-        """End all loops (for tests; a real actor is killed)."""
+        """End all loops. Only tests do this; a real actor is killed."""
         tasks = list(self._running)
         for task in tasks:
             task.remove_done_callback(self._ended)

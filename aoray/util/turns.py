@@ -1,12 +1,12 @@
-"""A few threads for work that strangers ask for and that may take long; addresses take turns in them.
+"""A few threads for work that strangers request and that may take long, in which addresses take turns.
 
-Where in a request's journey: searches of the embedded Arweave, and pages of logs and results, run here, apart
-from the threads that take uploads and read single items, so that they can't hold those up. Each piece of work
-has a `Budget`, for all that it does: steps of SQLite, and seconds. Who is gone is noticed within
-`LOOK_SECONDS`; what has not begun never does, and what looks at its budget ends.
+Searches of the embedded Arweave, and pages of logs and results, run here, separately from the threads that
+accept uploads and read single items, so that they can't delay those. Each piece of work has a `Budget` for
+everything that it does: steps of SQLite, and seconds. A client that disconnected is noticed within
+`LOOK_SECONDS`; its work does not start, or ends when it checks its budget.
 
-On failure: `Overloaded` when too many wait already, or when no thread was free in time; what `Budget.check`
-raises when the work costs too much.
+On failure: `Overloaded` if too many wait already, or no thread was free in time; the error of `Budget.check`
+if the work costs too much.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LOOK_SECONDS = 0.25
 
 
 class Budget:
-    """The cost that one request may still have. Used by one thread; `cancel` may be called by any."""
+    """The cost that one request may still have. It is used by one thread; `cancel` may be called by any."""
 
     def __init__(self, steps: int, seconds: float) -> None:
         self._steps = steps
@@ -40,7 +40,7 @@ class Budget:
         self._ends = time.monotonic() + self._seconds
 
     def cancel(self) -> None:
-        """Note that nobody waits for the result any more."""
+        """Record that nobody waits for the result any more."""
         self._cancelled.set()
 
     @property
@@ -49,7 +49,7 @@ class Budget:
         return self._cancelled.is_set()
 
     def spend(self, steps: int) -> bool:
-        """Count so many steps, and return whether the work must end."""
+        """Count this many steps, and return whether the work must end."""
         self._steps -= steps
         return self._steps < 0 or self._cancelled.is_set() or time.monotonic() > self._ends
 
@@ -84,8 +84,8 @@ class _Job(NamedTuple):
 
 
 class Turns:
-    """The threads of one event loop in which keys take turns. `waiting_max` pieces of work may wait, for
-    `wait_seconds` at most."""
+    """The threads of one event loop in which keys take turns. At most `waiting_max` pieces of work wait, each
+    for at most `wait_seconds`."""
 
     def __init__(self, name: str, *, threads: int, waiting_max: int, wait_seconds: float) -> None:
         self._name = name
@@ -98,7 +98,7 @@ class Turns:
         self.cancelled_total = 0
 
     def __len__(self) -> int:
-        """How many wait."""
+        """Return how many pieces of work wait."""
         return len(self._queue)
 
     async def run(
@@ -108,7 +108,8 @@ class Turns:
         budget: Budget,
         is_gone: Callable[[], Awaitable[bool]],
     ) -> Found:
-        """Run a function with its budget when it is its key's turn, and return the result."""
+        """Run a function with its budget when it is its key's turn, and return the result. `is_gone` tells
+        whether the client disconnected."""
         loop = asyncio.get_running_loop()
         job = _Job(function, budget, loop.create_future(), loop.create_future())
         if not self._queue.put(key, job, 0, count_max=self._waiting_max, bytes_max=0):
@@ -153,7 +154,7 @@ class Turns:
         if not job.done.done():
             if (error := ended.exception()) is not None:
                 job.done.set_exception(error)
-                job.done.exception()  # who asked may be gone: nobody looks then
+                job.done.exception()  # marks it as retrieved, since the caller may be gone
             else:
                 job.done.set_result(ended.result())
         self._next()

@@ -1,1 +1,1 @@
-"""What people read of a computer: its health, its messages' ways, its outboxes."""
+"""The routes that show the state of a computer: health, metrics, traces of messages, and outboxes."""

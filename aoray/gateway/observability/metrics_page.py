@@ -1,8 +1,9 @@
-"""The page `GET /metrics`: figures of a gateway and of the actors behind it as families of Prometheus's text
-format, each with HELP and TYPE, written by `prometheus_client` (docs/metrics.md lists them all).
+"""The page `GET /metrics`: figures of a gateway and of the actors behind it, in Prometheus's text format.
 
-Nothing here counts or asks: it gives names to what others counted. Counters whose name does not end in
-`_total` are older than this page and keep their names; the client has no word for them: they are `untyped`.
+`prometheus_client` writes the families, each with HELP and TYPE (docs/metrics.md lists them all). This module
+neither counts nor asks: it gives names to figures that others counted. Counters whose name does not end in
+`_total` are older than this page and keep their names; Prometheus's client has no type for them, so they are
+`untyped`.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ ARWEAVE = {
 WAITING = "Processes that wait for the machine to have room or to mend."
 UNTYPED = {"actor_evicted", "cron_ticks", "cron_skipped", "cron_over_quota"}
 UNTYPED |= {"arweave_bundles", "arweave_settled", "arweave_reposts"}
-"""Counters that are named as gauges are."""
+"""Counters whose names do not end in `_total`."""
 
 
 class _Page(Collector):
@@ -121,7 +122,7 @@ def render(families: Iterable[Metric]) -> bytes:
 
 
 def of_stages(found: Sequence[Snapshot]) -> Iterator[Metric]:
-    """Yield four families for each stage of a message's journey, labelled by the actor that counts."""
+    """Yield four families for each stage of a message's journey, labelled by the counting actor."""
     for stage, what in STAGES.items():
         name, labels = f"aoray_{stage}", ("actor",)
         total = CounterMetricFamily(name, f"{what}.", labels=labels)
@@ -140,7 +141,7 @@ def of_stages(found: Sequence[Snapshot]) -> Iterator[Metric]:
 
 
 def of_counts(prefix: str, counts: Mapping[str, float], helps: Mapping[str, str]) -> Iterator[Metric]:
-    """Yield one family for each figure that `helps` describes, without labels:
+    """Yield one family without labels for each figure that `helps` describes, such as
     `aoray_gateway_requests_total`."""
     for name, what in helps.items():
         if name in counts:
@@ -148,13 +149,13 @@ def of_counts(prefix: str, counts: Mapping[str, float], helps: Mapping[str, str]
 
 
 def of_actors(stats: Sequence[Mapping[str, Any]]) -> Iterator[Metric]:
-    """Yield one family for each figure of what process actors hold, labelled by the actor."""
+    """Yield one family for each figure of the process actors, labelled by actor."""
     for name, what in ACTOR.items():
         yield _family(f"actor_{name}", what, [((each["actor"],), each[name]) for each in stats], ("actor",))
 
 
 def of_waiting(processes: int) -> Metric:
-    """Return the family of how many processes wait for the machine."""
+    """Return the family with the number of processes that wait for the machine."""
     return _family("processes_waiting", WAITING, [((), processes)])
 
 

@@ -1,4 +1,4 @@
-"""What the routes by which a gateway says how it is say of themselves (`web.openapi`)."""
+"""The OpenAPI description of the routes of observability (`web.openapi`)."""
 
 from __future__ import annotations
 

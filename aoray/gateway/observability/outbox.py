@@ -1,8 +1,8 @@
-"""How far outbox messages are: `GET /outbox/{process}`.
+"""The state of outbox messages: `GET /outbox/{process}`.
 
-A page is made of the rows that attempts left (`storage.deliveries`) and of the outboxes that nobody came to
-push yet, which are read from their results. Order is by nonce and index; `after` is the last of the page
-before, as `next` gives it. Pages are bounded, and read in a thread.
+A page consists of the rows that attempts left (`storage.deliveries`), and of the outboxes that nobody has
+tried to push yet, which are read from their results. It is ordered by nonce and index; `after` is the last
+entry of the page before, as its `next` gives it. Pages are bounded, and read in a thread.
 """
 
 from __future__ import annotations
@@ -26,10 +26,12 @@ BEGIN = (-1, NONCE_MAX)  # before the first slot
 
 
 def router(gateway: Gateway) -> APIRouter:
+    """Return the route `GET /outbox/{process_id}`."""
     routes = APIRouter(tags=["messenger"])
 
     @routes.get("/outbox/{process_id}")
     async def outbox(process_id: str, request: Request) -> Response:
+        """Return a page of the deliveries of a process's outbox messages."""
         await gateway.lookups.process(process_id)
         return json_response(
             await gateway.store_executor.long(request, _page, gateway, process_id, request.query_params)
@@ -39,7 +41,7 @@ def router(gateway: Gateway) -> APIRouter:
 
 
 def shape(delivery: Delivery) -> dict[str, Any]:
-    """Return a delivery as JSON."""
+    """Return a delivery as the JSON that clients get."""
     return {
         "nonce": delivery.nonce,
         "index": delivery.place,
@@ -78,11 +80,12 @@ def page(
     state: DeliveryState | None,
     limit: int,
 ) -> list[Delivery]:
-    """Return deliveries in order after a (nonce, index)."""
+    """Return at most `limit` deliveries of a process in order, after a (nonce, index) and up to `to_nonce`;
+    only those in `state`, if given."""
     untried: list[Delivery] = []
     if state in (None, "pending"):
         untried = _untried(gateway, process_id, after, to_nonce, limit)
-    # Read last: what was settled meanwhile is in both, and this is how it is now.
+    # The rows are read last: what was settled meanwhile is in both lists, and the rows are newer.
     rows = gateway.results.deliveries.page(process_id, after, to_nonce, state, limit)
     found = {(each.nonce, each.place): each for each in (*untried, *rows)}
     return [found[key] for key in sorted(found)][:limit]
@@ -91,9 +94,9 @@ def page(
 def _untried(
     gateway: Gateway, process_id: str, after: tuple[int, int], to_nonce: int, limit: int
 ) -> list[Delivery]:
-    """What is in outboxes that nobody came to push yet."""
+    """Return the messages of outboxes that nobody has tried to push yet."""
     found: list[Delivery] = []
-    # Each gives one delivery at least, but for the first, of which the page before may have had all.
+    # Each outbox gives at least one delivery, except the first, which the page before may have included.
     nonces = gateway.results.deliveries.untried(process_id, max(after[0], 0), to_nonce, limit + 1)
     for nonce in nonces:
         row = gateway.results.at(process_id, nonce)

@@ -1,6 +1,5 @@
-"""What a gateway says of itself: health, the landing page, metrics. The actors behind it are asked at most
-once a second, however many ask here.
-"""
+"""The state of a gateway: health, the landing page, metrics. The actors behind it are asked at most once a
+second, however many clients ask."""
 
 from __future__ import annotations
 
@@ -37,7 +36,7 @@ Answer = TypeVar("Answer")
 
 
 class Shared(Generic[Answer]):
-    """The answers of the actors, or how asking them failed, shared by all who ask within one second."""
+    """The actors' answers, or the failure of asking them, shared by all callers within one second."""
 
     def __init__(self, ask: Callable[[], Coroutine[Any, Any, Answer]]) -> None:
         self._ask = ask
@@ -53,13 +52,14 @@ class Shared(Generic[Answer]):
 
 
 class Health:
-    """Whether every shard and every actor of the pool accepts work. Asked of them, at most once a second."""
+    """Whether every shard and every actor of the pool accepts work. They are asked at most once a second."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._answered = Shared(self._ask)
 
     async def body(self) -> tuple[dict[str, Any], int]:
+        """Return the JSON of `GET /health` and its HTTP status."""
         fault, waiting = await self._answered()
         module = self._module()
         if not fault and not module:
@@ -69,7 +69,7 @@ class Health:
         return (body | {"error": fault}, 503) if fault else (body, 200)
 
     async def _ask(self) -> tuple[str, int]:
-        """What is wrong, if something is; and how many processes wait for the machine."""
+        """Return what is wrong ('' if nothing is), and how many processes wait for the machine."""
         try:
             async with asyncio.timeout(limits.HEALTH_SECONDS_MAX):
                 said = await asyncio.gather(*(actor.ready() for actor in self._gateway.actors()))
@@ -91,7 +91,7 @@ class Health:
 
 
 async def of_shards(gateway: Gateway) -> list[dict[str, Any]]:
-    """Return the figures of each shard. `Unavailable` while one of them does not answer."""
+    """Return the figures of each shard. Raises `Unavailable` while one of them does not answer."""
     try:
         async with asyncio.timeout(limits.STATS_SECONDS_MAX):
             return list(await asyncio.gather(*(shard.stats() for shard in gateway.shards)))
@@ -100,7 +100,7 @@ async def of_shards(gateway: Gateway) -> list[dict[str, Any]]:
 
 
 def own_actors(stats: Sequence[Mapping[str, Any]], pool: Collection[str]) -> list[str]:
-    """Return the actors of single processes that the shards know, at most OWN_ACTORS_MAX of each shard."""
+    """Return the actors of single processes that the shards know, at most OWN_ACTORS_MAX for each shard."""
     return [name for each in stats for name in each["lanes"] if name not in pool]
 
 
@@ -134,7 +134,7 @@ async def stages_of_all(gateway: Gateway) -> list[Snapshot]:
 
 
 def flushing(stats: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return how the shards' logs get to Arweave, all shards together, with one of their errors."""
+    """Return how the shards' logs get to Arweave, summed over all shards, with one of their errors."""
     shards = [each["arweave"] for each in stats]
     worst = max(shards, key=lambda each: int(each["failures"]))
     return {
@@ -147,7 +147,8 @@ def flushing(stats: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def ticking(stats: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Return the crons of all shards; lags, from when a tick was due to its slot, are of the worst one."""
+    """Return the figures of the crons of all shards. Lags, from when a tick was due to its slot, are those of
+    the worst shard."""
     shards = [each["cron"] for each in stats]
     counted = {
         name: sum(each[name] for each in shards) for name in ("monitored", "crons", "skipped", "over_quota")
@@ -158,13 +159,14 @@ def ticking(stats: Sequence[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def held(gateway: Gateway) -> dict[str, float]:
-    """Return the processes over their quota of outbox messages, those that wait longest first, with the
-    seconds they wait."""
+    """Return the processes over their quota of outbox messages, with the seconds that they still wait, the
+    longest first."""
     waits = sorted(gateway.pusher.quota.held().items(), key=lambda each: -each[1])
     return {process_id: round(wait_s, 1) for process_id, wait_s in waits[: limits.HELD_SHOWN_MAX]}
 
 
 def about(gateway: Gateway) -> dict[str, Any]:
+    """Return the version, the addresses and the URLs of the computer, as `GET /health` shows them."""
     settings, addresses = gateway.settings, gateway.addresses
     host, port = settings.host, settings.port
     return {
@@ -183,6 +185,7 @@ def about(gateway: Gateway) -> dict[str, Any]:
 
 
 def router(gateway: Gateway) -> APIRouter:
+    """Return the routes `GET /health`, `/status` and `/metrics`."""
     routes = APIRouter(tags=["status"])
     health = Health(gateway)
     shards = Shared(lambda: of_shards(gateway))
@@ -198,6 +201,7 @@ def router(gateway: Gateway) -> APIRouter:
 
     @routes.get("/health")
     async def healthy() -> Response:
+        """Return whether the computer accepts work, and its addresses."""
         body, status = await health.body()
         if status == 503 and body["error"]:
             response = json_response(body | {"code": Unavailable.code}, status)
@@ -207,8 +211,8 @@ def router(gateway: Gateway) -> APIRouter:
 
     @routes.get("/status")
     async def status() -> Response:
-        """Health, what of the log waits for Arweave, what process actors hold, and which processes can't go
-        on."""
+        """Return health, what of the log waits for Arweave, the figures of process actors, and the processes
+        that can't continue."""
         body, _ = await health.body()
         body["actors"] = {each["actor"]: {name: each[name] for name in FIGURES} for each in await actors()}
         body |= {"waits": await waits(), "diverged": gateway.halted.shown()}
@@ -218,11 +222,12 @@ def router(gateway: Gateway) -> APIRouter:
             body["processes_waiting"] += len(apart)
             waiting = {"held": held(gateway), "stopped": sorted(gateway.pusher.stopped)}
             return json_response(body | waiting | {"arweave": flushing(await shards())})
-        except InfrastructureError as error:  # what is known is said all the same
+        except InfrastructureError as error:  # the rest is shown all the same
             return json_response(body | {"arweave": None, "error": error.message})
 
     @routes.get("/metrics")
     async def metrics() -> Response:
+        """Return the metrics in Prometheus's text format."""
         counted = await actors()
         waiting = sum(each.get("waiting", 0) for each in counted)
         with contextlib.suppress(InfrastructureError):
@@ -233,7 +238,7 @@ def router(gateway: Gateway) -> APIRouter:
             *metrics_page.of_actors(counted),
             metrics_page.of_waiting(waiting),
         ]
-        with contextlib.suppress(InfrastructureError):  # a shard that is being restarted has none
+        with contextlib.suppress(InfrastructureError):  # a shard is being restarted
             stats = await shards()
             families += metrics_page.of_counts("cron", ticking(stats), metrics_page.CRON)
             families += metrics_page.of_counts("arweave", flushing(stats), metrics_page.ARWEAVE)
@@ -243,8 +248,7 @@ def router(gateway: Gateway) -> APIRouter:
 
 
 def landing(gateway: Gateway) -> Response:
-    """Return the answer to `GET /` where all units answer: what each unit would answer, and where to
-    continue."""
+    """Return the answer to `GET /` on the port of all units: what each unit would answer, and links."""
     links = {"health": "/health", "api": "/docs", "graphql": "/graphql", "metrics": "/metrics"}
     return json_response(
         {

@@ -1,15 +1,16 @@
-"""The tree that a message stands in: `GET /trace/{message}`: what caused it, and what it caused.
+"""The trace of a message, `GET /trace/{message}`: what caused it, and what it caused.
 
-Upwards: an item of our own messenger says of which process's slot it was sent (`From-Process`,
-`From-Nonce`); nobody else's claim is followed. Downwards: the outbox of each slot, by its delivery rows, and
-the slots that those became; with a spawn what tells its parent of it, and with a message that is assigned to
-others too the slots there. The causes are a list, the first cause first. The tree is a list too, each node
-after its `parent` (an index, -1 for the message itself): chains may be longer than JSON nests.
+Upwards: an item signed by this computer's messenger states from which process's slot it was sent
+(`From-Process`, `From-Nonce`); such tags of other signers are ignored. Downwards: the outbox of each slot, by
+its delivery rows, and the slots that its messages got; with a spawn also the message that tells the parent of
+it, and with a message that is assigned to further processes the slots there. The causes are a list, the first
+cause first. The tree is a list too, each node after its `parent` (an index, -1 for the message itself), since
+chains may be longer than JSON can nest.
 
-Bounded: no more than `limits.TRACE_NODES_MAX` causes and as many nodes, breadth first; `truncated` says if
-there are more, and each node that may have caused more than is there says `more`: a trace of its message goes
-on there, as one of the first cause goes further back. A slot that is met again is named, and not followed
-twice.
+Bounds: at most `limits.TRACE_NODES_MAX` causes and as many nodes, breadth first. `truncated` says whether
+there are more, and `more` marks each node that may have caused more than is shown: a trace of its message
+continues there, and a trace of the first cause goes further back. A slot that occurs again is listed, but not
+followed twice.
 """
 
 from __future__ import annotations
@@ -35,16 +36,23 @@ from aoray.web.application import json_response
 from aoray.web.shares import WHO
 
 Slot = tuple[str, int]  # process id, nonce
-SentDelivery = tuple[Delivery, Sequence[tuple[str, str]]]  # and what else it leads to: processes, message ids
+SentDelivery = tuple[Delivery, Sequence[tuple[str, str]]]  # and further slots: process and message ids
 
 
 class Sources(Protocol):
-    """The sources that a trace is read from."""
+    """The sources from which a trace is read."""
 
-    def entry(self, process_id: str, message_id: str) -> LogEntry | None: ...
-    def at(self, slot: Slot) -> LogEntry | None: ...
-    def outbox(self, slot: Slot) -> Sequence[SentDelivery]: ...
-    def state(self, slot: Slot) -> str: ...
+    def entry(self, process_id: str, message_id: str) -> LogEntry | None:
+        """Return the log entry of a message in a process's log; None if there is none."""
+
+    def at(self, slot: Slot) -> LogEntry | None:
+        """Return the log entry of a slot; None if there is none."""
+
+    def outbox(self, slot: Slot) -> Sequence[SentDelivery]:
+        """Return the deliveries of a slot's outbox."""
+
+    def state(self, slot: Slot) -> str:
+        """Return the state of a slot's evaluation: `waiting`, `evaluated` or `error`."""
 
 
 class GatewaySources(NamedTuple):
@@ -53,28 +61,33 @@ class GatewaySources(NamedTuple):
     gateway: Gateway
 
     def entry(self, process_id: str, message_id: str) -> LogEntry | None:
+        """Return the log entry of a message in a process's log; None if there is none."""
         return self.gateway.lookups.reader.entry(process_id, message_id) if is_id(process_id) else None
 
     def at(self, slot: Slot) -> LogEntry | None:
+        """Return the log entry of a slot; None if there is none."""
         process_id, nonce = slot
         found = self.gateway.lookups.reader.entries(process_id, nonce - 1, 1, nonce)
         return found[0] if found else None
 
     def outbox(self, slot: Slot) -> Sequence[SentDelivery]:
+        """Return the deliveries of a slot's outbox."""
         row = self.gateway.results.at(*slot)
         return self.gateway.pusher.sent(row) if row else []
 
     def state(self, slot: Slot) -> str:
-        """Return the state of a message's evaluation."""
+        """Return the state of a slot's evaluation: `waiting`, `evaluated` or `error`."""
         has_error = self.gateway.results.has_error(*slot)
         return "waiting" if has_error is None else "error" if has_error else "evaluated"
 
 
 def router(gateway: Gateway) -> APIRouter:
+    """Return the route `GET /trace/{message_id}`."""
     routes = APIRouter(tags=["messenger"])
 
     @routes.get("/trace/{message_id}")
     async def trace(message_id: str, request: Request) -> Response:
+        """Return what caused a message, and what it caused."""
         if not is_id(message_id):
             raise MalformedInput(f"{message_id[:60]!r} is not an id", field="message", hint=ID_HINT)
         process_id = request.query_params.get("process-id", "")
@@ -96,7 +109,8 @@ def traced(
     authority: str,
     nodes_max: int = limits.TRACE_NODES_MAX,
 ) -> dict[str, Any]:
-    """Return the whole tree of an item. Without a process it is looked for where the item was sent."""
+    """Return the whole trace of an item. Without a process, the process to which the item was sent is
+    used."""
     target = process_id or _home(item)
     entry = sources.entry(target, item.id)
     causes, more_causes = _causes(sources, item, authority, nodes_max)
@@ -113,14 +127,14 @@ def traced(
 
 
 def _home(item: SignedMessage) -> str:
-    """The process that an item is for; a process is for itself."""
+    """Return the process that an item is for; a process's spawn item is for the process itself."""
     return item.id if ao_tag(item.tags, "Type") == "Process" else item.target_id
 
 
 def _causes(
     sources: Sources, item: SignedMessage, authority: str, causes_max: int
 ) -> tuple[list[dict[str, Any]], bool]:
-    """The slots that led to an item, the first cause first; and whether that is not all."""
+    """Return the slots that led to an item, the first cause first, and whether there are more."""
     found: list[dict[str, Any]] = []
     seen: set[Slot] = set()
     slot = origin(item, authority)
@@ -135,14 +149,14 @@ def _causes(
 
 
 def origin(item: SignedMessage, authority: str) -> Slot | None:
-    """Return the slot in whose outbox an item was, if this computer's messenger states one."""
+    """Return the slot whose outbox contained an item, if this computer's messenger states one; else None."""
     process_id, nonce = first(item.tags, "From-Process", ""), first(item.tags, "From-Nonce", "")
     known = item.address == authority and is_id(process_id) and nonce.isdecimal() and len(nonce) < 19
     return (process_id, int(nonce)) if known else None
 
 
 def _grown(sources: Sources, root: dict[str, Any], nodes_max: int) -> tuple[list[dict[str, Any]], bool]:
-    """The tree below a node, breadth first; and whether that is not all."""
+    """Return the tree below a node, breadth first, and whether it is truncated."""
     nodes, seen = [root], set[Slot]()
     waiting = deque([0])
     while waiting:
@@ -178,7 +192,7 @@ def _node(
     sources: Sources, parent: int, process_id: str, message_id: str, entry: LogEntry | None
 ) -> dict[str, Any]:
     place = {"parent": parent}
-    if entry is None:  # a wallet's, or not there yet
+    if entry is None:  # the target is a wallet, or the message has no slot yet
         return place | {"message": message_id, "process": process_id, "nonce": None}
     return place | _scheduled(sources, entry)
 

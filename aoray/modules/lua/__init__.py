@@ -1,11 +1,10 @@
 """The built-in process module: Lua 5.3 as WASM, with the library that AO programs expect (see README.md).
 
-The binary is committed as it was built; `build.py` makes it, and a test makes it again and compares. A
-process that is spawned on it evaluates each of its messages in there. It imports nothing, so it reaches out
-to nothing.
+The binary is committed; `build.py` makes it, and a test makes it again and compares. It imports nothing, so a
+process of this module can't reach anything outside.
 
-Its item is the same on every computer, so its id is too: what is before the data (signature, owner, tags) is
-committed beside the binary, signed once, by a key that was dropped then.
+The module's item is the same on every computer, and so is its id: the part before the data (signature, owner,
+tags) is committed beside the binary. It was signed once, with a key that was then destroyed.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ from aoray.protocol.signed import ANS104, parse
 
 LUA_MODULE_FORMAT = "wasm32-wasi"
 LUA_COMPUTE_LIMIT = 7_000_000_000
-"""Fuel of a message to a process that states none itself. Lua spends more on a load than plain WASM does, so
-that no program in it takes longer than other modules do with `FUEL_DEFAULT` (docs/fuel.md)."""
+"""The fuel of a message to a process that states no Compute-Limit. A load takes Lua more instructions than it
+takes plain WASM, so no Lua program runs longer than other modules do with `FUEL_DEFAULT` (docs/fuel.md)."""
 LUA_WASM = Path(__file__).parent / "module.wasm"
 INFO = Path(__file__).parent / "module.json"
 

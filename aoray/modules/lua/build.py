@@ -1,13 +1,13 @@
 """Builds the Lua module: `python -m aoray.modules.lua.build [--check]`.
 
-Upstream Lua 5.3.6 comes from a package of the Python index (its source distribution carries it), by name,
-version and hash; the compiler is the package `ziglang`, pinned by the lock file. Our own C and Lua files are
-beside this one. The same inputs give the same bytes on any machine and in any directory: the build has a
-folder of its own with relative names, nothing is stamped, names are stripped. `--check` compares with the
+Upstream Lua 5.3.6 comes from a package of the Python index (its source distribution includes it), by name,
+version and hash; the compiler is the package `ziglang`, pinned by the lock file. aoray's own C and Lua files
+are beside this file. The same inputs give the same bytes on any machine and in any directory: the build has a
+directory of its own with relative names, no time stamps, and no symbol names. `--check` compares with the
 committed binary instead of replacing it. On failure nothing is written.
 
-Bytes that are new are signed as a module, with a key made for this and then dropped; bytes that are as they
-were keep their signature, so that their id stays.
+New bytes are signed as a module, with a key that is made for this and then destroyed; unchanged bytes keep
+their signature, and so their id.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ def fetch_source(folder: Path) -> Path:
 
 
 def _unpack_lua(archive: Path, to: Path) -> None:
-    """Upstream Lua's files alone, written flat, so that nothing in the archive chooses a path."""
+    """Extract only upstream Lua's files, without folders, so that nothing in the archive can choose a
+    path."""
     to.mkdir()
     with tarfile.open(archive) as tar:
         for member in tar:
@@ -91,7 +92,7 @@ def _module_name(path: Path) -> str:
 
 
 def _embed(ours: Path) -> str:
-    """A C header with every Lua file as bytes, under the name that `require` knows."""
+    """Return a C header with every Lua file as bytes, under the name that `require` uses."""
     files = sorted((ours / "lua").glob("*.lua"))
     text = "/* made by build.py */\n#include <stddef.h>\n"
     for number, path in enumerate(files):
@@ -103,7 +104,7 @@ def _embed(ours: Path) -> str:
 
 
 def _lay_out(work: Path, archive: Path) -> None:
-    """The build's own folder, the same wherever it stands."""
+    """Make the build's directory, with the same contents wherever it is."""
     _unpack_lua(archive, work / "upstream")
     for folder, pattern in (("c", "*"), ("lua", "*.lua")):
         (work / folder).mkdir()
@@ -113,6 +114,7 @@ def _lay_out(work: Path, archive: Path) -> None:
 
 
 def compile_module(archive: Path) -> bytes:
+    """Compile the module from the source distribution, and return its bytes."""
     with tempfile.TemporaryDirectory(prefix="aoray-lua-") as name:
         work = Path(name)
         _lay_out(work, archive)
@@ -124,6 +126,7 @@ def compile_module(archive: Path) -> bytes:
 
 
 def build(cache: Path) -> bytes:
+    """Fetch the source into `cache` unless it is there, compile the module, and return its bytes."""
     cache.mkdir(parents=True, exist_ok=True)
     return compile_module(fetch_source(cache))
 
@@ -133,6 +136,8 @@ def _default_cache() -> Path:
 
 
 def main(arguments: list[str]) -> int:
+    """Build the module and replace the committed one, or with `--check` compare them; return the exit
+    status."""
     wasm = build(_default_cache())
     if "--check" in arguments:
         return 0 if wasm == WASM.read_bytes() else 1
@@ -150,7 +155,7 @@ def _info(wasm: bytes) -> dict[str, str | int]:
 
 
 def _signed(wasm: bytes) -> dict[str, str]:
-    """The id of a new item of these bytes, and what is before them in it."""
+    """Return the id of a new item with these bytes, and the bytes before them in the item."""
     limit = Tag("Compute-Limit", str(LUA_COMPUTE_LIMIT))
     tags = module_tags(LUA_MODULE_FORMAT, [Tag("Name", "aoray-lua"), limit])
     item = build_item(generate_ed25519(), tags=tags, data=wasm)
