@@ -1,13 +1,15 @@
-"""Public docstrings begin with a full sentence: what a function does, or what a class, module or property is.
+"""Everything public has a docstring, which begins with a full sentence: what a function does, or what a
+class, module or property is.
 
-A function's first word is a verb (`Return`, `Stop`, …); and none begins with a pronoun whose noun one would
-have to look for elsewhere.
+A function's first word is a verb (`Return`, `Stop`, …), and no docstring begins with a pronoun whose noun the
+reader would have to look for elsewhere.
 """
 
 from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +26,17 @@ NOT_A_VERB = re.compile(
 )
 NOUN_PHRASES = {"property", "cached_property", "contextmanager", "asynccontextmanager"}
 """Decorators of functions that stand for a thing."""
+OPEN = {
+    "aoray/actors": 7,
+    "aoray/cli": 5,
+    "aoray/gateway": 7,
+    "aoray/gateway/core": 22,
+    "aoray/gateway/legacy": 11,
+    "aoray/gateway/push": 5,
+    "aoray/outbox": 1,
+    "aoray/web": 20,
+}
+"""How many public names of a folder still lack a docstring. A number here may only become smaller."""
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
@@ -49,18 +62,23 @@ def _is_action(node: Definition) -> bool:
     return not isinstance(node, ast.ClassDef) and not decorators & NOUN_PHRASES
 
 
-def _documented() -> Iterator[Documented]:
+def _is_overload(node: Definition) -> bool:
+    return any(ast.unparse(each) == "overload" for each in node.decorator_list)
+
+
+def _public() -> Iterator[Documented]:
+    """Every module and public name, with an empty text if it has no docstring."""
     for path in sorted(PACKAGE.rglob("*.py")):
         tree = ast.parse(path.read_text())
         place = path.relative_to(ROOT).as_posix()
-        if text := ast.get_docstring(tree):
-            yield Documented(place, text, is_action=False)
+        yield Documented(place, ast.get_docstring(tree) or "", is_action=False)
         for name, node in _definitions(tree, ""):
-            if text := ast.get_docstring(node):
-                yield Documented(f"{place}::{name}", text, _is_action(node))
+            if not _is_overload(node):
+                yield Documented(f"{place}::{name}", ast.get_docstring(node) or "", _is_action(node))
 
 
-DOCUMENTED = list(_documented())
+PUBLIC = list(_public())
+DOCUMENTED = [each for each in PUBLIC if each.text]
 
 
 def _first_paragraph(text: str) -> str:
@@ -68,7 +86,14 @@ def _first_paragraph(text: str) -> str:
 
 
 def test_the_docstrings_are_found() -> None:
-    assert len(DOCUMENTED) > 1500
+    assert len(DOCUMENTED) > 1900
+
+
+def test_everything_public_has_a_docstring() -> None:
+    bare = [each.name for each in PUBLIC if not each.text]
+    counts = Counter(name.partition("::")[0].rpartition("/")[0] for name in bare)
+    over = {folder for folder, count in counts.items() if count > OPEN.get(folder, 0)}
+    assert [name for name in bare if name.partition("::")[0].rpartition("/")[0] in over] == []
 
 
 def test_public_docstrings_begin_with_a_capital_and_end_with_a_full_stop() -> None:
