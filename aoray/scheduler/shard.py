@@ -94,11 +94,11 @@ class SubmitCall:
 
 
 class Queued(NamedTuple):
-    """A submission, with the call that waits for its outcome and the submission's index in this call."""
+    """A submission, with the call that waits for its outcome and the submission's position in this call."""
 
     submission: Submission
     call: SubmitCall
-    index: int
+    position: int
 
 
 class ShardActor(ExportsMetrics):
@@ -182,7 +182,7 @@ class ShardActor(ExportsMetrics):
             bytes_max=limits.SHARD_QUEUE_BYTES_MAX,
         ):
             refused = Overloaded("the scheduler has too much waiting", retry_after_s=1)
-            queued.call.settle(queued.index, refused)
+            queued.call.settle(queued.position, refused)
 
     async def locate(self, process_ids: list[str]) -> list[str | AorayError]:
         """Return the actor of each process; processes without an actor are placed now, and the actors are
@@ -317,7 +317,7 @@ class ShardActor(ExportsMetrics):
 
     def _answer(self, batch: Sequence[Queued], committed: Committed) -> None:
         for queued, outcome in zip(batch, committed.outcomes, strict=True):
-            queued.call.settle(queued.index, outcome)
+            queued.call.settle(queued.position, outcome)
         now = asyncio.get_running_loop().time()
         pairs = zip(batch, committed.outcomes, strict=True)
         self._stage.done([(now - each.call.since_s) * 1000 for each, to in pairs if isinstance(to, Receipt)])
