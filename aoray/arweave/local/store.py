@@ -71,8 +71,7 @@ class ArweaveStore:
         later: Callable[[], None] | None = None,
         recent: Callable[[str], bytes | None] = lambda _: None,
     ) -> None:
-        """`clock` returns Unix time in seconds. Items in bundles that `trusted` addresses signed are not
-        verified.
+        """`clock` returns Unix time in seconds. Items in bundles signed by `trusted` are not verified.
 
         With `later`, the items of those bundles are indexed later, and `later` is called when some wait.
         `recent` returns an item that was acknowledged elsewhere and will arrive.
@@ -129,11 +128,9 @@ class ArweaveStore:
         return receipt
 
     def _put_long(self, intake: Intake) -> UploadReceipt:
-        """Store a large bundle in slices, each in a block of its own, so that other uploads are written
-        between them.
+        """Store a large bundle in slices, each in a block of its own; other uploads are written between them.
 
-        The bundle's own row comes last: if this is interrupted, the bundle was not accepted and may be posted
-        again.
+        The bundle's own row is written last, so if this is interrupted, the bundle may be posted again.
         """
         top, start = intake.placed[0], -1
         with self.reading() as connection:
@@ -148,8 +145,7 @@ class ArweaveStore:
         return UploadReceipt(b64url_encode(top.id), height, intake.refused)
 
     def put_intake(self, intake: Intake) -> UploadReceipt:
-        """Store an upload. The caller that gets the lock writes all uploads that wait, in one transaction and
-        one block."""
+        """Store an upload. The caller that gets the lock writes all waiting uploads, as one block."""
         future: Future[UploadReceipt] = Future()
         self._queue.append((intake, future))
         with self._writing:
@@ -192,8 +188,7 @@ class ArweaveStore:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """Yield the database in a transaction, after queued uploads are written and waiting bundles are
-        indexed."""
+        """Yield the database in a transaction, after queued uploads are written and bundles indexed."""
         with as_unavailable("the Arweave store cannot write", (sqlite3.Error, OSError)), self._writing:
             self._write_queued()
             with sqlite_transaction(self._writer):
@@ -213,8 +208,7 @@ class ArweaveStore:
         return height
 
     def fill(self, intake: Intake, settle: Callable[[sqlite3.Connection], object]) -> None:
-        """Store the data of a transaction that is here already, and before that the items in the data, in
-        slices.
+        """Store the data of a transaction that is here already, and first the items in the data, in slices.
 
         `settle` writes in the last of these transactions: if this is interrupted, the data has not arrived.
         """
@@ -237,8 +231,7 @@ class ArweaveStore:
             index.write(self._writer, intake, start, height)
 
     def catch_up(self) -> None:
-        """Index all bundles that waited when this call started; those that arrive meanwhile do not delay the
-        caller."""
+        """Index all bundles that waited when this call started, but not those that arrive meanwhile."""
         last, _ = self._waiting()
         if last < 0:
             return
@@ -280,16 +273,14 @@ class ArweaveStore:
     # Reading
 
     def get(self, item_id: str) -> Stored:
-        """Return where an item is stored, or the item itself if it is only in a log yet. Raises
-        `NotFound`."""
+        """Return where an item is stored, or the item itself if only a log has it. Raises `NotFound`."""
         found = self._row(item_id) or self._held(item_id) or self._indexed(item_id)
         if found is None:
             raise NotFound("no such item on this Arweave", id=item_id)
         return found
 
     def mined(self, item_id: str) -> Stored:
-        """Return where an item is stored, after indexing what waits, so that its block is known if it is in
-        one. Raises `NotFound`."""
+        """Return where an item is stored, once what waits is indexed, with its block. Raises `NotFound`."""
         found = self._row(item_id) or self._indexed(item_id)
         return self.get(item_id) if found is None else found
 

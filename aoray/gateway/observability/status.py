@@ -211,8 +211,7 @@ def router(gateway: Gateway) -> APIRouter:
 
     @routes.get("/status")
     async def status() -> Response:
-        """Return health, what of the log waits for Arweave, the figures of process actors, and the processes
-        that can't continue."""
+        """Return health, what waits for Arweave, actors' figures, and processes that can't continue."""
         body, _ = await health.body()
         body["actors"] = {each["actor"]: {name: each[name] for name in FIGURES} for each in await actors()}
         body |= {"waits": await waits(), "diverged": gateway.halted.shown()}
