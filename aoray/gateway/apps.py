@@ -67,7 +67,7 @@ def arweave_unit(gateway: Gateway, arweave: APIRouter) -> ASGIApp:
     app.include_router(arweave)
     admission, word = gateway.admission, own_word(gateway.settings)
     return AdmissionMiddleware(
-        app, gateway.in_flight, admit=admission.request, who=admission.address, own_word=word
+        app, gateway.in_flight, admit=admission.request, who=admission.address_by_proxies, own_word=word
     )
 
 
@@ -109,6 +109,6 @@ def _admitted(
     for dialect in reversed(dialects):
         costs |= dialect.read_costs
     admit = partial(gateway.admission.request, read_costs=costs)
-    admitted = AdmissionMiddleware(app, gateway.in_flight, hot, admit, gateway.admission.address)
+    admitted = AdmissionMiddleware(app, gateway.in_flight, hot, admit, gateway.admission.address_by_proxies)
     admitted.fast_path = first_of([unit.fast_path(gateway, admitted) for unit in units if unit.fast_path])
     return admitted

@@ -114,7 +114,7 @@ class Gateway:
         self.halted = Halted(results, self.store_executor, call, self.locations)
         self.ingress = Ingress(
             self.name,
-            self.shards,
+            self.locations,
             self.lookups,
             self.admission,
             self.pending_results,

@@ -95,11 +95,12 @@ class AdmissionMiddleware:
         in_flight: InFlight,
         hot: Sequence[Route] = (),
         admit: Callable[[Scope], None] = lambda scope: None,
-        who: Callable[[Scope], str] = address_of,
+        who: Callable[[Scope], str] | None = None,
         *,
         own_word: str = "",
     ) -> None:
-        """Who says `own_word` is one of the computer's own actors, which have no rates."""
+        """Who says `own_word` is one of the computer's own actors, which have no rates. Without `who` a
+        request is from the peer of its connection."""
         self._app = app
         self.in_flight = in_flight
         self._who = who
@@ -119,21 +120,22 @@ class AdmissionMiddleware:
         else:
             await self._enter(scope, receive, send)
 
-    def refusal(self, scope: Scope) -> AorayError | None:
+    def refusal(self, scope: Scope, *, is_free: bool = False) -> AorayError | None:
         """Return why this request is refused; None if it is admitted. One that may is counted until it
-        leaves (`InFlight.leave`)."""
+        leaves (`InFlight.leave`). One that is free has no rate."""
         if scope.get("path") == HEALTH:
             scope[WHO] = ""
             return None
-        who = scope[WHO] = self._who(scope)
+        if self._who is not None or WHO not in scope:  # a connection says it (web/connection.py)
+            scope[WHO] = (self._who or address_of)(scope)
         scope[OWN] = bool(self._own_word) and self._is_own(scope)
-        if not self.crowd.requests.take(who):
+        if not self.crowd.requests.take(scope[WHO]):
             return Overloaded("too many requests are under way", hint="Try again.", retry_after_s=1)
         try:
-            if not scope[OWN]:
+            if not is_free and not scope[OWN]:
                 self._admit(scope)
         except RateLimited as error:
-            self.crowd.requests.give(who)
+            self.crowd.requests.give(scope[WHO])
             return error
         return None
 

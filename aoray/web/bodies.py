@@ -61,7 +61,8 @@ class BodyBudget:
 
     def check(self, size: int, *, total_bytes_max: int) -> None:
         """Refuse to keep a body that was read already, if there is no room; the caller counts it."""
-        self._check(size, size, size, total_bytes_max)
+        if self.bytes + size > total_bytes_max:
+            raise _too_many()
 
     def _check(self, size: int, bytes_max: int, more: int, total_bytes_max: int, who: str = "") -> None:
         if size > bytes_max:
@@ -70,7 +71,11 @@ class BodyBudget:
         left_by_others = total_bytes_max - (self.bytes - self._of[who])
         is_greedy = bool(who) and own > size and 2 * own > left_by_others
         if is_greedy or self.bytes + more > total_bytes_max:
-            raise Overloaded("too many bodies are being read", hint="Try again.", retry_after_s=1)
+            raise _too_many()
+
+
+def _too_many() -> Overloaded:
+    return Overloaded("too many bodies are being read", hint="Try again.", retry_after_s=1)
 
 
 def _announced(request: Request) -> int:

@@ -32,7 +32,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from aoray import limits
 from aoray.errors import AorayError, MalformedInput, Overloaded, TooLarge, body_of
 from aoray.web import answers
-from aoray.web.crowd import Crowd, lacks_descriptors
+from aoray.web.crowd import WHO, Crowd, lacks_descriptors
 from aoray.web.rate_limit import LOCAL, key_of
 
 LINGER_SECONDS = 2.0
@@ -68,7 +68,10 @@ class HttpFastRequest:
         """Write the response (its status line; the other headers, and the body), once."""
         assert not self.response_complete
         self.response_complete = True
-        self._protocol.write_answer(status, rest, self.keep_alive)
+        protocol = self._protocol
+        if not protocol.is_closed:
+            protocol.write_head(status, rest, self.keep_alive)
+            protocol.end_answer(self.keep_alive)
 
     async def answer_long(self, status: bytes, head: bytes, body: bytes) -> None:
         """Write a response with a large body, as fast as the client reads it. `Overloaded` before
@@ -77,13 +80,15 @@ class HttpFastRequest:
         with protocol.crowd.held(protocol.crowd.unread, protocol.who, len(body)) as taken:
             if not taken:
                 raise Overloaded(answers.TOO_MANY, hint=answers.READ_HINT, retry_after_s=1)
-            protocol.write_head(status, head, self.keep_alive)
+            if not protocol.is_closed:
+                protocol.write_head(status, head, self.keep_alive)
             view = memoryview(body)
             for at in range(0, len(view), limits.DATA_CHUNK_BYTES):
                 await protocol.drained()
                 protocol.write_piece(view[at : at + limits.DATA_CHUNK_BYTES])
         self.response_complete = True
-        protocol.end_answer(self.keep_alive)
+        if not protocol.is_closed:
+            protocol.end_answer(self.keep_alive)
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -208,21 +213,22 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Start to count the head of a request."""
         super().on_message_begin()
+        self.scope[WHO] = self._who  # type: ignore[literal-required]
         self._in_head = True
         self._fields, self._fed = 0, -self._feeding
 
-    def on_url(self, url: bytes) -> None:
-        """Count the bytes of the URL, or of a part of it."""
-        self._count(len(url))
-        super().on_url(url)
-
     def on_header(self, name: bytes, value: bytes) -> None:
         """Count the bytes of a header."""
-        self._count(len(name) + len(value))
+        self._fields += len(name) + len(value)
+        if self._fields > limits.REQUEST_HEAD_BYTES_MAX:
+            raise TooLarge("the head is too large")  # ends the parser
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Choose the path of a request: refuse it, keep it for the fast path, or hand it to ASGI."""
+        self._fields += len(self.url)
+        if self._fields > limits.REQUEST_HEAD_BYTES_MAX:
+            raise TooLarge("the head is too large")  # the same
         self._stop_timer()
         if self._beyond:
             self._answer_beyond()
@@ -283,15 +289,8 @@ class BoundedProtocol(HttpToolsProtocol):
             if self._body:
                 super().on_body(self._body)
 
-    def write_answer(self, status: bytes, rest: bytes, keep_alive: bool) -> None:
-        """Answer the exchange that is under way, and continue with what the client has sent meanwhile."""
-        self.write_head(status, rest, keep_alive)
-        self.end_answer(keep_alive)
-
     def write_head(self, status: bytes, rest: bytes, keep_alive: bool) -> None:
-        """Write the beginning of an answer, or all of it."""
-        if self.is_closed:
-            return
+        """Write the beginning of an answer, or all of it, to a connection that is not closed."""
         headers = [b"%b: %b\r\n" % header for header in self.server_state.default_headers]
         if not keep_alive:
             headers.append(b"connection: close\r\n")
@@ -303,9 +302,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.write(piece)
 
     def end_answer(self, keep_alive: bool) -> None:
-        """End the response: all of it is written."""
-        if self.is_closed:
-            return
+        """End the response: all of it is written. Continue with what the client has sent meanwhile."""
         if not keep_alive:
             self.transport.close()
         self.on_response_complete()
@@ -317,11 +314,6 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse_head()
         else:
             self._refuse(HTTPStatus.BAD_REQUEST, MalformedInput(msg, field="request"))
-
-    def _count(self, size: int) -> None:
-        self._fields += size
-        if self._fields > limits.REQUEST_HEAD_BYTES_MAX:
-            raise TooLarge("the head is too large")  # ends the parser
 
     def _await_head(self) -> None:
         seconds = LINGER_SECONDS if self._beyond else limits.REQUEST_HEAD_SECONDS_MAX

@@ -25,6 +25,7 @@ from aoray import limits
 from aoray.errors import AorayError, ClientError, Overloaded
 from aoray.web.application import AdmissionMiddleware, error_response
 from aoray.web.connection import FastPath, FastRequest, Handler
+from aoray.web.shares import WHO
 
 log = logging.getLogger(__name__)
 
@@ -42,13 +43,14 @@ class FastPathBase:
     def __init__(self, admission: AdmissionMiddleware) -> None:
         self._admission = admission
         self.in_flight = admission.in_flight
+        self.requests = admission.in_flight.crowd.requests
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def admits(self, exchange: FastRequest, method: str) -> bool:
+    def admits(self, exchange: FastRequest, method: str, *, is_free: bool = False) -> bool:
         """Ask the middleware whether a request is admitted; if so, it counts as a request until it is
-        answered."""
+        answered. One that is free has no rate."""
         exchange.scope["method"] = method
-        refusal = self._admission.refusal(exchange.scope)
+        refusal = self._admission.refusal(exchange.scope, is_free=is_free)
         if refusal is not None:
             send(exchange, error_response(refusal))
             return False
@@ -60,7 +62,7 @@ class FastPathBase:
         if len(body) > limits.ANSWER_PLAIN_BYTES:
             self.begin(self._long(exchange, status, body))
             return
-        self.in_flight.leave(exchange.scope)
+        self.requests.give(exchange.scope[WHO])
         exchange.answer(_STATUS[status], _JSON_HEAD % len(body) + body)
 
     async def _long(self, exchange: FastRequest, status: int, body: bytes) -> None:
@@ -69,11 +71,11 @@ class FastPathBase:
         except Overloaded as error:
             self.fail(exchange, error)
         else:
-            self.in_flight.leave(exchange.scope)
+            self.requests.give(exchange.scope[WHO])
 
     def fail(self, exchange: FastRequest, error: Exception) -> None:
         """Answer with an error; an exception that is not an `AorayError` is a fault of aoray."""
-        self.in_flight.leave(exchange.scope)
+        self.requests.give(exchange.scope[WHO])
         if not isinstance(error, AorayError):
             log.error("a request failed", exc_info=error)
             error = AorayError("internal error", hint=BUG_HINT)

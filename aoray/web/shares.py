@@ -28,16 +28,19 @@ class Shares:
 
     def take(self, key: str, amount: int = 1) -> bool:
         """Take so much, if the key may; `give` returns it afterwards."""
-        fits = self.fits(key, amount)
-        if fits:
-            self._of[key] = self._of.get(key, 0) + amount
-            self.held += amount
-        return fits
+        own = self._of.get(key, 0) + amount
+        if own > self.most - self.held - amount:
+            self.refused_total += 1
+            return False
+        self._of[key] = own
+        self.held += amount
+        return True
 
     def fits(self, key: str, amount: int = 1) -> bool:
         """Return whether the key may take so much; a refusal is counted."""
-        fits = self._of.get(key, 0) + amount <= self.most - self.held - amount
-        self.refused_total += not fits
+        fits = self.take(key, amount)
+        if fits:
+            self.give(key, amount)
         return fits
 
     def give(self, key: str, amount: int = 1) -> None:

@@ -97,8 +97,10 @@ class Admission:
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._compute_max, self._memory_max = settings.compute_limit_max, settings.memory_limit_max
-        # Whom a request, by its scope, is from.
-        self.address = partial(address_of, trusted=networks(settings.trusted_proxies))
+        trusted = networks(settings.trusted_proxies)
+        # Whom a request, by its scope, is from; and the same where that is not simply the peer.
+        self.address = partial(address_of, trusted=trusted)
+        self.address_by_proxies = self.address if trusted else None
         self.addresses = Limiter("rate_per_address", settings.rate_per_address, settings.rate_burst_seconds)
         self.reads = Limiter(
             "rate_reads_per_address", settings.rate_reads_per_address, settings.rate_burst_seconds, "reads"
@@ -106,11 +108,10 @@ class Admission:
         self.wallets = Limiter("rate_per_wallet", settings.rate_per_wallet, settings.rate_burst_seconds)
 
     def request(self, scope: Any, read_costs: Mapping[str, int] = READ_COSTS) -> None:
-        """Charge the address that a request is from. On the fast path there is no path in the scope: a GET
-        is free."""
+        """Charge the address that a request is from."""
         if self.addresses.on and writes(scope):
             self.addresses.charge(self.address(scope), self._clock())
-        is_read = self.reads.on and "path" in scope and scope["method"] in FREE_METHODS
+        is_read = self.reads.on and scope["method"] in FREE_METHODS
         if is_read and (tokens := read_cost(scope, read_costs)):
             self.reads.charge(self.address(scope), self._clock(), tokens)
 

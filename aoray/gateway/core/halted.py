@@ -44,10 +44,10 @@ class Halted:
         self._store_executor = store_executor
         self._call = call
         self._locations = locations
-        self._diverged: Mapping[str, Divergence] = {}
+        self.diverged: Mapping[str, Divergence] = {}
 
     def __len__(self) -> int:
-        return len(self._diverged)
+        return len(self.diverged)
 
     async def look_forever(self) -> None:
         """Keep up with which processes are stopped, a moment late."""
@@ -60,23 +60,17 @@ class Halted:
 
     async def look(self) -> None:
         """Read which processes are stopped now."""
-        self._diverged = await self._store_executor(self._results.diverged)
+        self.diverged = await self._store_executor(self._results.diverged)
 
     def check(self, process_id: str) -> None:
         """Refuse a process that is stopped. Raises `Diverged`."""
-        found = self._diverged.get(process_id)
+        found = self.diverged.get(process_id)
         if found is not None:
-            raise Diverged(
-                f"process {process_id} is stopped: slot {found.nonce} gave another result when it was"
-                " evaluated again",
-                hint="An operator has to look at it: `aoray status`, docs/engines.md. Its log is unchanged.",
-                process_id=process_id,
-                nonce=found.nonce,
-            )
+            raise diverged_error(found)
 
     def shown(self) -> Shown:
         """Return the processes that are stopped, in the form that people read."""
-        return {process_id: _as_json(found) for process_id, found in self._diverged.items()}
+        return {process_id: _as_json(found) for process_id, found in self.diverged.items()}
 
     async def waits(self, process_id: str) -> dict[str, Any] | None:
         """Return what a process waits for, if this machine keeps it from continuing."""
@@ -102,6 +96,17 @@ class Halted:
         for each in await asyncio.gather(*map(asked, actors)):
             found |= each
         return found
+
+
+def diverged_error(found: Divergence) -> Diverged:
+    """Return the error of requests about a process that is stopped."""
+    return Diverged(
+        f"process {found.process_id} is stopped: slot {found.nonce} gave another result when it was"
+        " evaluated again",
+        hint="An operator has to look at it: `aoray status`, docs/engines.md. Its log is unchanged.",
+        process_id=found.process_id,
+        nonce=found.nonce,
+    )
 
 
 def _as_json(found: Divergence) -> dict[str, Any]:

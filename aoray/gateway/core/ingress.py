@@ -14,13 +14,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from aoray.cluster.names import shard_of
-from aoray.contracts.shard import Receipt, ShardCaller, Shards, Submission, fairness_key
+from aoray.contracts.shard import Receipt, ShardCaller, Submission, fairness_key
 from aoray.errors import AorayError, MalformedInput, Overloaded, UnknownProcess
 from aoray.gateway.core.admission import Admission
-from aoray.gateway.core.halted import Halted
+from aoray.gateway.core.halted import Halted, diverged_error
+from aoray.gateway.core.locations import ProcessLocations
 from aoray.gateway.core.lookups import Lookups
 from aoray.gateway.core.pending_results import PendingResults
 from aoray.protocol.ans104.items import DataItem, addressee
@@ -39,7 +41,7 @@ class Ingress:
     def __init__(
         self,
         name: str,
-        shards: Shards,
+        locations: ProcessLocations,
         lookups: Lookups,
         admission: Admission,
         pending_results: PendingResults,
@@ -48,6 +50,7 @@ class Ingress:
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._name = name
+        self._locations = locations
         self._pending_results = pending_results
         self._halted = halted
         self.accepted_total = 0
@@ -56,7 +59,7 @@ class Ingress:
         self._admission = admission
         self.stage = StageMetrics("accepted", name, lambda: self.queued)
         make = functools.partial(Submissions, sleep=sleep, done=self.stage.done)
-        submitters = [self._submitter(shard) for shard in shards]
+        submitters = [self._submitter(shard) for shard in locations.shards]
         # Apart, since a call is answered when all of it is ordered: no client waits for what processes send.
         self._batchers = [make(submit) for submit in submitters]
         self._pushed = [make(submit) for submit in submitters]
@@ -73,16 +76,13 @@ class Ingress:
 
     async def submit(self, submission: Submission) -> Receipt:
         """Order a client's message, and wait for its receipt."""
-        return await self._put(self._queue(submission.process_id), submission, fairness_key(submission))
+        queue = self._batchers[shard_of(submission.process_id, len(self._batchers))]
+        return await self._put(queue, submission, fairness_key(submission))
 
     async def push(self, submission: Submission) -> Receipt:
         """Order a message that a process sends, when its turn among the others has come."""
         queue = self._pushed[shard_of(submission.process_id, len(self._pushed))]
         return await self._put(queue, submission, fairness_key(submission))
-
-    def _queue(self, process_id: str) -> Submissions:
-        """The queue of clients' messages to the shard that owns a process."""
-        return self._batchers[shard_of(process_id, len(self._batchers))]
 
     def _put(self, queue: Submissions, submission: Submission, key: str) -> asyncio.Future[Receipt]:
         """The receipt of what is verified, once it is durable; it takes the turn of this key. `Overloaded` at
@@ -100,12 +100,14 @@ class Ingress:
         Whether there is room is asked before all that costs: under overload most are refused.
         """
         process_id = addressee(raw)
-        queue = self._queue_with_room(process_id) if process_id else None
+        actor, now_s = self._locations.get(process_id) or "", time.monotonic()
+        queue = self._queue_with_room(process_id, actor, now_s) if process_id else None
         item = parse(raw, ANS104)
         verify(item)
         kind = ao_tag(item.tags, "Type")
-        if kind in ("Process", "Message") and process_id:
-            self._pending_results.took_in(process_id, item.id)
+        is_new = self._pending_results.receipts.get((process_id, item.id)) is None
+        if is_new and process_id and kind in ("Process", "Message"):
+            self._pending_results.backpressure.took_in(process_id, actor, now_s)
         if kind == "Process":
             return asyncio.ensure_future(self._charged_spawn(item))
         if kind != "Message":
@@ -131,11 +133,12 @@ class Ingress:
         await self._charge(item, item.id)
         return await self.spawn(item)
 
-    def _queue_with_room(self, process_id: str) -> Submissions:
+    def _queue_with_room(self, process_id: str, actor: str, now_s: float) -> Submissions:
         """The queue to the shard of a process; refuses what would only wait."""
-        self._halted.check(process_id)
-        queue = self._queue(process_id)
-        late = self._pending_results.refuses(process_id)
+        if (stopped := self._halted.diverged.get(process_id)) is not None:
+            raise diverged_error(stopped)
+        queue = self._batchers[shard_of(process_id, len(self._batchers))]
+        late = self._pending_results.backpressure.refuses(process_id, actor, now_s)
         if late or queue.is_late(process_id):
             self.refused_total += 1
             behind = "evaluation" if late else "the scheduler"

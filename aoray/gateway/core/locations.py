@@ -24,14 +24,11 @@ class ProcessLocations:
         self.shards = Shards(call, shards)
         self._call = call
         self._known: BoundedDict[str, str] = BoundedDict(limits.PROCESSES_KNOWN_MAX)
+        self.get = self._known.get  # the actor that was last heard of
 
     def set(self, process_id: str, actor: str) -> None:
         """Note the actor that now holds a process."""
         self._known[process_id] = actor
-
-    def get(self, process_id: str) -> str:
-        """Return the actor that was last heard of; "" if none was."""
-        return self._known.get(process_id) or ""
 
     async def actor(self, process_id: str, *, refresh: bool = False) -> str:
         """Return the name of the actor that holds a process; with `refresh`, ask its shard even if one is

@@ -49,7 +49,7 @@ class PendingResults:
         self._locations = locations
         self._rewatch_s = rewatch_s
         self.receipts: BoundedDict[Key, Receipt] = BoundedDict(limits.RECEIPTS_MAX)
-        self._fresh: BoundedDict[Key, bytes] = BoundedDict(
+        self.fresh: BoundedDict[Key, bytes] = BoundedDict(
             limits.FRESH_RESULTS_MAX, limits.FRESH_RESULTS_BYTES_MAX, len
         )
         self.backpressure = Backpressure()
@@ -59,10 +59,6 @@ class PendingResults:
     def __len__(self) -> int:
         return len(self._waiters)
 
-    def fresh(self, process_id: str, message_id: str) -> bytes | None:
-        """Return a result that was delivered a moment ago; None if it was not, or is forgotten."""
-        return self._fresh.get((process_id, message_id))
-
     def ordered(self, submission: Submission, receipt: Receipt) -> None:
         """Note a message that a shard ordered. Its result comes unasked, if this gateway is to be told.
 
@@ -70,19 +66,10 @@ class PendingResults:
         """
         key = receipt.process_id, receipt.message_id
         self.receipts[key] = receipt
-        if submission.gateway and receipt.is_new and self._fresh.get(key) is None:
+        if submission.gateway and receipt.is_new and self.fresh.get(key) is None:
             self.backpressure.accepted(key, receipt.actor, time.monotonic())
-        if receipt.actor:
+        if receipt.actor and receipt.actor != self._locations.get(receipt.process_id):
             self._locations.set(receipt.process_id, receipt.actor)
-
-    def refuses(self, process_id: str) -> bool:
-        """Return whether the results of this process, or of its actor, are too late for one more message."""
-        return self.backpressure.refuses(process_id, self._locations.get(process_id), time.monotonic())
-
-    def took_in(self, process_id: str, message_id: str) -> None:
-        """Note that a verified message of this process was taken in, unless it was before."""
-        if self.receipts.get((process_id, message_id)) is None:
-            self.backpressure.took_in(process_id, self._locations.get(process_id), time.monotonic())
 
     def waiter(self, key: Key) -> asyncio.Future[bytes]:
         """Return a future of the result; `forget` it if it is not delivered."""
@@ -96,7 +83,7 @@ class PendingResults:
         self.backpressure.delivered([(process_id, id) for process_id, id, _ in results], time.monotonic())
         for process_id, message_id, result in results:
             key = process_id, message_id
-            self._fresh[key] = result
+            self.fresh[key] = result
             for waiter in self._waiters.pop(key, ()):
                 if not waiter.done():
                     waiter.set_result(result)

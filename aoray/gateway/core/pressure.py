@@ -22,6 +22,7 @@ moment only, so that whoever is refused is let in again.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from aoray import limits
@@ -37,22 +38,20 @@ class PendingResult(NamedTuple):
     actor: str
 
 
+@dataclass(slots=True)
 class Debt:
     """The debt of an actor or a process: results that were accepted and not yet delivered."""
 
-    __slots__ = ("count", "heard_s", "tried_s")
-
-    def __init__(self, now_s: float) -> None:
-        self.count = 0
-        self.heard_s = now_s  # of its last delivery, or of the first message if there was none
-        self.tried_s = now_s  # when one message was let in all the same
+    count: int
+    heard_s: float  # when it delivered last, or the first message came if it never did
+    tried_s: float  # when one message was let in all the same
 
 
 class Backpressure:
     """The lags and debts of processes and actors, as one gateway measures them."""
 
     def __init__(self) -> None:
-        self._awaited: dict[Key, PendingResult] = {}  # the oldest first
+        self.awaited: dict[Key, PendingResult] = {}  # the oldest first
         self._lags: BoundedDict[str, tuple[float, float]] = BoundedDict(
             limits.PROCESSES_KNOWN_MAX
         )  # s, measured at
@@ -62,20 +61,24 @@ class Backpressure:
         )  # late actors: when one came in
 
     def __len__(self) -> int:
-        return len(self._awaited)
+        return len(self.awaited)
 
     def __contains__(self, key: Key) -> bool:
-        return key in self._awaited
+        return key in self.awaited
 
     def accepted(self, key: Key, actor: str, now_s: float) -> None:
         """Note a message that was ordered at `now_s` and whose result `actor` owes; beyond the bound the
         oldest is forgotten."""
-        if len(self._awaited) >= limits.RECEIPTS_MAX:
-            self._settle(next(iter(self._awaited)), None)
-        self._settle(key, None)
-        self._awaited[key] = PendingResult(now_s, actor)
+        if key in self.awaited:
+            self._settle(key, None)
+        elif len(self.awaited) >= limits.RECEIPTS_MAX:
+            self._settle(next(iter(self.awaited)), None)
+        self.awaited[key] = PendingResult(now_s, actor)
         for name in (key[0], actor):
-            self._debts.setdefault(name, Debt(now_s)).count += 1
+            debt = self._debts.get(name)
+            if debt is None:
+                debt = self._debts[name] = Debt(0, now_s, now_s)
+            debt.count += 1
 
     def delivered(self, keys: Iterable[Key], now_s: float) -> None:
         """Note the results of one delivery; those that were not expected are ignored."""
@@ -97,7 +100,7 @@ class Backpressure:
 
     def _settle(self, key: Key, heard_s: float | None) -> PendingResult | None:
         """Forget an awaited result; `heard_s`: when it was delivered, if it was."""
-        awaited = self._awaited.pop(key, None)
+        awaited = self.awaited.pop(key, None)
         for name in (key[0], awaited.actor) if awaited else ():
             debt = self._debts[name]
             debt.count -= 1
@@ -110,7 +113,7 @@ class Backpressure:
         """Return whether one more message for this process would wait too long, or only add to what
         nobody evaluates. Of an actor that is late or silent, one is let in now and then all the same
         (`took_in`)."""
-        if len(self._awaited) <= limits.RESULTS_AWAITED_FREE:
+        if len(self.awaited) <= limits.RESULTS_AWAITED_FREE:
             return False
         if self._is_late(process_id, now_s):
             return True
@@ -123,7 +126,7 @@ class Backpressure:
     def took_in(self, process_id: str, actor: str, now_s: float) -> None:
         """Note that a message was taken in which `refuses` let in: others wait for its result. Only one
         that will have a result counts, so say it of nothing that does not verify."""
-        if len(self._awaited) <= limits.RESULTS_AWAITED_FREE:
+        if len(self.awaited) <= limits.RESULTS_AWAITED_FREE:
             return
         if self._is_late(actor, now_s):
             self._tried[actor] = now_s

@@ -48,7 +48,7 @@ def result_route(gateway: Gateway) -> Route:
     async def result(request: Request) -> Response:
         any_id = request.path_params["message_id"]
         process_id = request.query_params.get("process-id", "")
-        fresh = gateway.pending_results.fresh(process_id, any_id)
+        fresh = gateway.pending_results.fresh.get((process_id, any_id))
         found = fresh or await _result(gateway, request, process_id, any_id)
         if isinstance(found, Response):
             return found

@@ -19,7 +19,7 @@ from aoray import limits
 from aoray.contracts.shard import Receipt
 from aoray.gateway.gateway import Gateway
 from aoray.gateway.legacy.compute import find_result
-from aoray.gateway.legacy.messenger import processing
+from aoray.gateway.legacy.messenger import PROCESSING
 from aoray.web.application import AdmissionMiddleware
 from aoray.web.connection import FastRequest, Handler
 from aoray.web.crowd import WHO
@@ -72,18 +72,18 @@ class LegacyFastPath(FastPathBase):
         except Exception as error:  # noqa: BLE001 - it is answered, and logged
             self.fail(exchange, error)
         else:
-            self.json(exchange, 202, processing("DataItem", receipt.message_id))
+            self.json(exchange, 202, PROCESSING % (b"DataItem", receipt.message_id.encode()))
 
     # GET /result/{id}
 
     def _result(self, key: tuple[str, str], exchange: FastRequest, _: bytes) -> None:
-        if not self.admits(exchange, "GET"):
+        if not self.admits(exchange, "GET", is_free=True):
             return
-        waiting = self._gateway.pending_results
-        found = waiting.fresh(*key)
+        pending = self._gateway.pending_results
+        found = pending.fresh.get(key)
         if found is not None:
             self._serve(exchange, found)
-        elif key in waiting.backpressure:
+        elif key in pending.backpressure.awaited:
             self._await(key, exchange)
         else:
             self._find(key, exchange)
@@ -111,7 +111,7 @@ class LegacyFastPath(FastPathBase):
         waiter.cancel()
         self._gateway.pending_results.forget(key, waiter)
         if exchange.is_closed:
-            self.in_flight.leave(exchange.scope)
+            self.requests.give(exchange.scope[WHO])
         else:
             self._find(key, exchange, overdue=True)
 
@@ -129,5 +129,5 @@ class LegacyFastPath(FastPathBase):
         if isinstance(found, bytes):
             self._serve(exchange, found)
         else:
-            self.in_flight.leave(exchange.scope)
+            self.requests.give(exchange.scope[WHO])
             send(exchange, found)

@@ -6,7 +6,6 @@ on disk; evaluation and the push of what it sends go on behind.
 
 from __future__ import annotations
 
-import orjson
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -25,6 +24,8 @@ from aoray.web.shares import WHO
 ORDER_HINT = (
     "Sign a data item for this request alone: its target is the process, its Action Monitor or Unmonitor."
 )
+# The answer to what is ordered: what it was, and the id of the message or the assignment.
+PROCESSING = b'{"message":"Processing %b","id":"%b"}'
 METHODS = {"Monitor": "POST", "Unmonitor": "DELETE"}  # by the Action of an item that says which it is for
 
 
@@ -46,22 +47,17 @@ async def receive(gateway: Gateway, request: Request) -> tuple[Receipt, bool]:
         return await gateway.ingress.take(raw), False
 
 
-def processing(what: str, id: str) -> bytes:
-    """Return the answer to a message that is ordered."""
-    return orjson.dumps({"message": f"Processing {what}", "id": id})
-
-
 def post_route(gateway: Gateway) -> Route:
     """Return the route of `POST /`."""
 
     async def post(request: Request) -> Response:
         receipt, assigned = await receive(gateway, request)
-        answer = (
-            processing("Assignment", receipt.assignment_id)
+        ordered = (
+            (b"Assignment", receipt.assignment_id.encode())
             if assigned
-            else processing("DataItem", receipt.message_id)
+            else (b"DataItem", receipt.message_id.encode())
         )
-        return Response(answer, 202, media_type="application/json")
+        return Response(PROCESSING % ordered, 202, media_type="application/json")
 
     return Route("/", post, methods=["POST"])
 
