@@ -283,9 +283,7 @@ class Evaluation:
         for turn in turns:
             try:
                 self._run_turn(turn, done, deadline)
-            except (
-                Exception
-            ) as error:  # of this machine: the process is made again from the log, others go on
+            except Exception as error:  # of this machine: made again from the log, others go on
                 logger.exception("evaluation of %s failed", turn.process_id)
                 done.failed.append((turn.process_id, turn.generation, error))
             if self._is_over(done, deadline):
@@ -395,7 +393,7 @@ class Evaluation:
         """The outcome of an entry, into the slice; False if it is not what is `stored`: the process stops."""
         _, block_height, pushed_for, due_ms = message
         resident.used, resident.is_compacted = self._clock(), False
-        resident.checkpoint_cost.evaluated(seconds)
+        resident.checkpoint_cost.seconds += seconds
         resident.unweighed += seconds
         if resident.unweighed >= limits.WEIGH_SECONDS:
             self._weigh(resident)

@@ -42,38 +42,30 @@ class GatewayQueue(Generic[ItemT]):
         self._queue.append((item, size))
         self._bytes += size
         while len(self._queue) > limits.COURIER_QUEUE_MAX or self._bytes > limits.COURIER_QUEUE_BYTES_MAX:
-            self._pop()
+            self._bytes -= self._queue.popleft()[1]
         if self._sending is None:
             self._sending = asyncio.get_running_loop().create_task(self._send_all())
 
     async def _send_all(self) -> None:
         try:
             while self._queue:
-                await self._send_batch(self._take())
+                batch = self._take()
+                try:
+                    await self._send(batch)
+                except AorayError as error:
+                    logger.warning("%d announcements were lost: %s", len(batch), error)
         finally:
             self._sending = None
 
-    async def _send_batch(self, batch: list[ItemT]) -> None:
-        try:
-            await self._send(batch)
-        except AorayError as error:
-            logger.warning("%d announcements were lost: %s", len(batch), error)
-
     def _take(self) -> list[ItemT]:
         batch: list[ItemT] = []
-        held = self._bytes
-        while (
-            self._queue
-            and len(batch) < limits.BATCH_MESSAGES_MAX
-            and held - self._bytes < limits.BATCH_BYTES_MAX
-        ):
-            batch.append(self._pop())
+        taken = 0
+        while self._queue and len(batch) < limits.BATCH_MESSAGES_MAX and taken < limits.BATCH_BYTES_MAX:
+            item, size = self._queue.popleft()
+            batch.append(item)
+            taken += size
+        self._bytes -= taken
         return batch
-
-    def _pop(self) -> ItemT:
-        item, size = self._queue.popleft()
-        self._bytes -= size
-        return item
 
 
 class GatewayNotifier:

@@ -61,25 +61,25 @@ class LongMessages:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._messages: dict[str, LongMessage] = {}  # the one whose slice is longest ago stands first
+        self.messages: dict[str, LongMessage] = {}  # the one whose slice is longest ago stands first
         self.bytes_max: float = math.inf
         self._begun = 0
         self._least_spent = itertools.cycle((True, False))
 
     def __len__(self) -> int:
-        return len(self._messages)
+        return len(self.messages)
 
     def __contains__(self, process_id: str) -> bool:
-        return process_id in self._messages
+        return process_id in self.messages
 
     @property
     def waiting(self) -> int:
         """The number of long messages that have not begun."""
-        return len(self._messages) - self._begun
+        return len(self.messages) - self._begun
 
     def progress(self, process_id: str) -> dict[str, Any] | None:
         """Return how far the long message of this process is, for people."""
-        long = self._messages.get(process_id)
+        long = self.messages.get(process_id)
         if long is None:
             return None
         state = "evaluating" if long.sliced else "waiting for other long messages"
@@ -94,21 +94,21 @@ class LongMessages:
 
     def add(self, long: LongMessage) -> None:
         """Add a long message; a process has one at most."""
-        self._messages[long.turn.process_id] = long
+        self.messages[long.turn.process_id] = long
 
     def owned(self, process_id: str, owner: str) -> None:
         """Note that the long message of this process, if there is one, is of this owner."""
-        if process_id in self._messages:
-            self._messages[process_id].owner = owner
+        if process_id in self.messages:
+            self.messages[process_id].owner = owner
 
     def next(self) -> LongMessage | None:
         """Return the long message whose slice is next."""
-        begun = [long for long in self._messages.values() if long.sliced]
-        waiting = [long for long in self._messages.values() if not long.sliced and long.owner is not None]
+        begun = [long for long in self.messages.values() if long.sliced]
+        waiting = [long for long in self.messages.values() if not long.sliced and long.owner is not None]
         may = {long.owner for long in waiting if self._has_place(long.owner, begun)}
         if not may and waiting and begun:
             self._make_room(begun, {long.owner for long in waiting})
-        ready = [long for long in self._messages.values() if long.sliced or long.owner in may]
+        ready = [long for long in self.messages.values() if long.sliced or long.owner in may]
         if not ready:
             return None
         return min(ready, key=lambda long: long.fuel) if next(self._least_spent) else ready[0]
@@ -155,7 +155,7 @@ class LongMessages:
         long.sliced.close()
         long.sliced, long.bytes, long.seconds = None, 0, 0.0
         self._begun -= 1
-        self._messages[long.turn.process_id] = self._messages.pop(long.turn.process_id)
+        self.messages[long.turn.process_id] = self.messages.pop(long.turn.process_id)
 
     def step(self, long: LongMessage, deadline: float) -> Outcome | None:
         """Continue a long message until the deadline. Returns the outcome, once it is there."""
@@ -167,7 +167,7 @@ class LongMessages:
         while outcome is None and self._clock() < deadline:
             outcome = long.sliced.step()
         long.seconds += self._clock() - started
-        self._messages[process_id] = self._messages.pop(process_id)  # to the back
+        self.messages[process_id] = self.messages.pop(process_id)  # to the back
         if outcome is None:
             long.bytes = long.instance.held() + long.sliced.held()
         else:
@@ -176,7 +176,7 @@ class LongMessages:
 
     def end(self, process_id: str) -> None:
         """Give up the long message of a process, if it has one here."""
-        long = self._messages.pop(process_id, None)
+        long = self.messages.pop(process_id, None)
         if long is not None and long.sliced is not None:
             self._begun -= 1
             long.sliced.close()

@@ -31,6 +31,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import NamedTuple
 
 from aoray import limits
@@ -101,11 +102,6 @@ class Process:
     takes_long: bool = False  # its next entry is evaluated in slices, beside the plans
     served_s: float = 0.0  # the time that it had; while it is idle the others' time counts for it
     pending: dict[int, LogEntry] = field(default_factory=dict)
-
-    @property
-    def ready(self) -> bool:
-        """Whether its next entry can be evaluated in the next plan."""
-        return self.live and not self.takes_long and self.frontier >= self.next_nonce
 
     @property
     def idle(self) -> bool:
@@ -212,7 +208,7 @@ class EvaluationPlanner:
         entries_per_process_max = max(1, min(entries_per_process_max, share))
         turns: list[EvaluationBatch] = []
         ready = map(self.processes.__getitem__, self._turns)
-        for process in heapq.nsmallest(entries_max, ready, key=lambda process: process.served_s):
+        for process in heapq.nsmallest(entries_max, ready, key=attrgetter("served_s")):
             if entries_max <= 0:
                 break
             if not turns:
@@ -330,7 +326,8 @@ class EvaluationPlanner:
         if not process.live:
             return []
         self._advance(process)
-        if process.ready and process.process_id not in self._turns:
+        is_ready = process.frontier >= process.next_nonce and not process.takes_long
+        if is_ready and process.process_id not in self._turns:
             process.served_s = max(process.served_s, self._served_s - limits.SLICE_SECONDS)
             self._turns[process.process_id] = None
         return self._fetch(process)

@@ -39,7 +39,7 @@ from aoray.actors.dependencies import Dependencies, dependencies_of, open_checkp
 from aoray.actors.direct_push import DirectPush
 from aoray.actors.evaluation import Evaluation, Slice, Started, StartRequest, diverged
 from aoray.actors.gateway_notifier import GatewayNotifier
-from aoray.actors.planner import Activate, Close, Effect, EvaluationPlanner, Hibernate, Read
+from aoray.actors.planner import Activate, Close, Effect, EvaluationPlanner, Hibernate, Process, Read
 from aoray.actors.residency import Residency
 from aoray.actors.standing import Standing
 from aoray.cluster import nodes
@@ -285,7 +285,7 @@ class ProcessActor(ExportsMetrics):
             )
             if turns:
                 self._finish(await self._on(self._evaluating, self._evaluation.run, turns))
-            if self._evaluation.long:
+            if self._evaluation.long.messages:
                 self._finish(await self._on(self._evaluating, self._evaluation.step))
             elif not turns:
                 self._wake.clear()
@@ -468,14 +468,10 @@ class ProcessActor(ExportsMetrics):
             if waiting in (waiters := self._catching_up.get(process_id, [])):  # who waited is gone
                 waiters.remove(waiting)
 
-    def _caught_up(self, process_id: str) -> None:
-        waiters = self._catching_up.pop(process_id, None)
-        process = self._planner.processes.get(process_id)
-        if not waiters or process is None:
-            return
+    def _caught_up(self, process: Process, waiters: Iterable[tuple[int, asyncio.Future[None]]]) -> None:
         for nonce, waiter in waiters:
             if nonce >= process.next_nonce:
-                self._catching_up.setdefault(process_id, []).append((nonce, waiter))
+                self._catching_up.setdefault(process.process_id, []).append((nonce, waiter))
             elif not waiter.done():  # who waited may be gone
                 waiter.set_result(None)
 
@@ -485,8 +481,9 @@ class ProcessActor(ExportsMetrics):
         process = self._planner.processes.get(process_id)
         if process is not None:
             self._residency.used(process_id, time.monotonic())
-            self._caught_up(process_id)
-            if process_id in self._standing and (process.idle or not process.attempt):
+            if process_id in self._catching_up:
+                self._caught_up(process, self._catching_up.pop(process_id))
+            if process_id in self._standing.waits and (process.idle or not process.attempt):
                 self._standing.recovered(process_id)
 
     def _weigh(self, process_id: str) -> None:

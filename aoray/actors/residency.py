@@ -26,12 +26,8 @@ from aoray.storage.checkpoints import Chain
 class CheckpointCost:
     """What was evaluated since the last checkpoint, and what a checkpoint of this process costs."""
 
-    seconds: float = 0.0
+    seconds: float = 0.0  # of all messages since then; replayed ones too, they would be replayed again
     cost_seconds: float = limits.CHECKPOINT_SECONDS_GUESS
-
-    def evaluated(self, seconds: float) -> None:
-        """Count one more message; a replayed one counts too, since it would be replayed again."""
-        self.seconds += seconds
 
     def checkpointed(self, cost_seconds: float) -> None:
         """Start counting again after a checkpoint, and learn what it cost."""

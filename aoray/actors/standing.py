@@ -27,31 +27,28 @@ class Standing:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._waits: dict[str, Wait] = {}
+        self.waits: dict[str, Wait] = {}
 
     def __len__(self) -> int:
-        return len(self._waits)
-
-    def __contains__(self, process_id: str) -> bool:
-        return process_id in self._waits
+        return len(self.waits)
 
     def failed(self, process_id: str, error: BaseException) -> None:
         """Note that a process was tried in vain once more."""
-        before = self._waits.get(process_id)
+        before = self.waits.get(process_id)
         since_s = before.since_s if before else self._clock()
         attempts = before.attempts + 1 if before else 1
-        self._waits[process_id] = Wait(since_s, attempts, reason_of(error))
+        self.waits[process_id] = Wait(since_s, attempts, reason_of(error))
 
     def recovered(self, process_id: str) -> None:
         """Note that a process continues, or is another actor's."""
-        self._waits.pop(process_id, None)
+        self.waits.pop(process_id, None)
 
     def shown(self, process_ids: Sequence[str] | None = None) -> dict[str, dict[str, Any]]:
         """Return the waits of these processes; without any named, the longest waits, as many as are shown."""
         if process_ids is None:
-            chosen = sorted(self._waits.items(), key=lambda each: each[1].since_s)[: limits.WAITING_SHOWN_MAX]
+            chosen = sorted(self.waits.items(), key=lambda each: each[1].since_s)[: limits.WAITING_SHOWN_MAX]
         else:
-            chosen = [(each, self._waits[each]) for each in process_ids if each in self._waits]
+            chosen = [(each, self.waits[each]) for each in process_ids if each in self.waits]
         return {process_id: self._as_json(wait) for process_id, wait in chosen}
 
     def _as_json(self, wait: Wait) -> dict[str, Any]:

@@ -16,6 +16,7 @@ verified before they were ordered, so nothing in them can fail here.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import orjson
@@ -58,7 +59,12 @@ class GuestMessage(NamedTuple):
 def to_guest_message(entry: LogEntry, messenger: str = "") -> GuestMessage:
     """Return the message of a log entry in the form in which its process gets it; `messenger` is this
     computer's messenger address."""
-    slot = _plain_fields(entry.assignment) or assignment_fields(parse(entry.assignment, ANS104))
+    said = plain(entry.assignment)
+    if said is None:  # of the few that exclude something, or are a process's own
+        slot = assignment_fields(parse(entry.assignment, ANS104))
+    else:
+        numbers = int(EPOCH), int(said.nonce), said.timestamp, said.block_height
+        slot = AssignmentFields(*numbers, said.hash_chain, NOTHING, said.owner)
     return guest_message_at(entry, entry.message, slot, messenger)
 
 
@@ -76,19 +82,9 @@ def guest_message_at(
     tick = tick_of(item, entry.process_id, slot.scheduler)
     if tick is not None:
         return GuestMessage(orjson.dumps(tick_message(entry, tick, slot)), slot.block_height, "", tick.due_ms)
-    chain = pushed_for(entry, item, messenger)
-    return GuestMessage(orjson.dumps(message_of(entry, item, slot)), slot.block_height, chain)
-
-
-def _plain_fields(assignment: bytes) -> AssignmentFields | None:
-    """As `assignment_fields`, of a raw assignment; None of the few that are not plain."""
-    said = plain(assignment)
-    if said is None:
-        return None
-    epoch, nonce = int(EPOCH), int(said.nonce)
-    return AssignmentFields(
-        epoch, nonce, said.timestamp, said.block_height, said.hash_chain, NOTHING, said.owner
-    )
+    message = message_of(entry, item, slot)
+    chain = pushed_for(entry, item.tags, message, messenger)
+    return GuestMessage(orjson.dumps(message), slot.block_height, chain)
 
 
 def assignment_fields(assignment: DataItem) -> AssignmentFields:
@@ -167,11 +163,12 @@ def guest_tags(tags: Tags) -> list[dict[str, str]]:
     return [{"name": name, "value": value} for name, value in tags if name not in STRIPPED]
 
 
-def pushed_for(entry: LogEntry, item: SignedMessage, messenger: str) -> str:
-    """Return the item that began the chain of this entry; for an assigned message that is its assignment."""
-    if entry.nonce > 0 and item.target_id != entry.process_id:
+def pushed_for(entry: LogEntry, tags: Tags, message: Mapping[str, Any], messenger: str) -> str:
+    """Return the item that began the chain of this entry, from its tags and what its guest sees; for an
+    assigned message, whose target is another process, that is its assignment."""
+    if message["Target"] != entry.process_id:
         return entry.assignment_id
-    vouched = first(item.tags, "Pushed-For") if item.address == messenger else None
+    vouched = first(tags, "Pushed-For") if message["Owner"] == messenger else None
     return vouched or entry.message_id
 
 

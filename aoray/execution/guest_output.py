@@ -33,32 +33,14 @@ class ServedResult(NamedTuple):
 
 def to_result(outcome: Outcome) -> ServedResult:
     """Return the result of an evaluation."""
-    error = outcome.error
+    error, said = outcome.error, outcome.response
     if error is not None:
-        return ServedResult(_json([], [], [], "", outcome.fuel, error), has_error=True, has_outbox=False)
-    messages, assignments, spawns = (_entries(outcome.response[name]) for name in OUTBOX)
-    output = _output(outcome.response.get("Output"))
-    result = _json(messages, assignments, spawns, output, outcome.fuel, None)
-    return ServedResult(result, has_error=False, has_outbox=bool(messages or assignments or spawns))
-
-
-def _json(
-    messages: list[Any], assignments: list[Any], spawns: list[Any], output: Any, gas: int, error: str | None
-) -> bytes:
-    result = {
-        "Messages": messages,
-        "Assignments": assignments,
-        "Spawns": spawns,
-        "Output": output,
-        "GasUsed": gas,
-    }
-    if error is not None:
-        result["Error"] = error
-    return orjson.dumps(result)
-
-
-def _entries(box: list[Any]) -> list[dict[str, Any]]:
-    return [_flat(entry) for entry in box if isinstance(entry, dict)]
+        nothing: dict[str, Any] = {name: [] for name in OUTBOX}
+        failure = {**nothing, "Output": "", "GasUsed": outcome.fuel, "Error": error}
+        return ServedResult(orjson.dumps(failure), has_error=True, has_outbox=False)
+    outbox = {name: [_flat(entry) for entry in said[name] if isinstance(entry, dict)] for name in OUTBOX}
+    result = {**outbox, "Output": _output(said.get("Output")), "GasUsed": outcome.fuel}
+    return ServedResult(orjson.dumps(result), has_error=False, has_outbox=any(outbox.values()))
 
 
 def _flat(entry: dict[str, Any]) -> dict[str, Any]:

@@ -155,7 +155,7 @@ async def test_as_many_wallets_as_hold_all_places_keep_nobody_out_and_each_messa
     for _ in range(3):
         result = await long_one(house, actor, of_another(house, ("Compute-Limit", "50000000")))
         assert result["GasUsed"] == 50_000_000
-    assert {each.time_s for each in long._messages.values()} - {0.1}, "what held a place has more time now"
+    assert {each.time_s for each in long.messages.values()} - {0.1}, "what held a place has more time now"
     [ended] = await house.results_of(actor, sent[1])
     assert ended["GasUsed"] == 2_000_000_000
 
@@ -183,8 +183,8 @@ async def test_one_owners_memory_does_not_keep_others_from_their_long_messages(h
     actor = house.actor()
     await hold_places(house, actor, 3)
     long = actor._evaluation.long
-    await until(lambda: all(each.bytes for each in long._messages.values()))
-    long.bytes_max = sum(each.bytes for each in long._messages.values())  # they have grown so far meanwhile
+    await until(lambda: all(each.bytes for each in long.messages.values()))
+    long.bytes_max = sum(each.bytes for each in long.messages.values())  # they have grown so far meanwhile
     result = await long_one(house, actor, of_another(house, ("Compute-Limit", "50000000")))
     assert result["GasUsed"] == 50_000_000
     assert (len(long), long.waiting) == (3, 1), "one was put back, and waits"

@@ -12,9 +12,9 @@ def test_a_checkpoint_is_due_when_replay_would_cost_many_times_as_much() -> None
     effort = CheckpointCost(cost_seconds=0.01)
     seconds = limits.CHECKPOINT_COSTS * 0.01
     for _ in range(9):
-        effort.evaluated(seconds / 10)
+        effort.seconds += seconds / 10
     assert not effort.is_due
-    effort.evaluated(seconds / 5)
+    effort.seconds += seconds / 5
     assert effort.is_due
     effort.checkpointed(0.03)
     assert not effort.is_due
@@ -24,7 +24,7 @@ def test_a_checkpoint_is_due_when_replay_would_cost_many_times_as_much() -> None
 def test_cheap_messages_are_not_worth_a_checkpoint() -> None:
     effort = CheckpointCost(cost_seconds=0.01)
     for _ in range(1000):
-        effort.evaluated(0.0001)
+        effort.seconds += 0.0001
     assert not effort.is_due
 
 

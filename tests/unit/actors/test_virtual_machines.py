@@ -134,7 +134,7 @@ async def test_where_a_virtual_machine_is_missing_its_processes_wait_and_go_on_o
     actor = house.actor()
     process_id = house.spawn(MODULE.id).process_id
     await actor.activate([(process_id, 1)])
-    await until(lambda: process_id in actor._standing or bool(house.stored(process_id)))
+    await until(lambda: process_id in actor._standing.waits or bool(house.stored(process_id)))
     assert house.stored(process_id) == []
     said = (await actor.standing([process_id]))[process_id]
     assert "no virtual machine here runs the Module-Format 'calculator-1'" in str(said)
