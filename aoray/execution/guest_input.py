@@ -16,7 +16,6 @@ verified before they were ordered, so nothing in them can fail here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import orjson
@@ -82,9 +81,8 @@ def guest_message_at(
     tick = tick_of(item, entry.process_id, slot.scheduler)
     if tick is not None:
         return GuestMessage(orjson.dumps(tick_message(entry, tick, slot)), slot.block_height, "", tick.due_ms)
-    message = message_of(entry, item, slot)
-    chain = pushed_for(entry, item.tags, message, messenger)
-    return GuestMessage(orjson.dumps(message), slot.block_height, chain)
+    chain = pushed_for(entry, item, messenger)
+    return GuestMessage(orjson.dumps(message_of(entry, item, slot)), slot.block_height, chain)
 
 
 def assignment_fields(assignment: DataItem) -> AssignmentFields:
@@ -163,12 +161,11 @@ def guest_tags(tags: Tags) -> list[dict[str, str]]:
     return [{"name": name, "value": value} for name, value in tags if name not in STRIPPED]
 
 
-def pushed_for(entry: LogEntry, tags: Tags, message: Mapping[str, Any], messenger: str) -> str:
-    """Return the item that began the chain of this entry, from its tags and what its guest sees; for an
-    assigned message, whose target is another process, that is its assignment."""
-    if message["Target"] != entry.process_id:
+def pushed_for(entry: LogEntry, item: SignedMessage, messenger: str) -> str:
+    """Return the item that began the chain of this entry; for an assigned message that is its assignment."""
+    if entry.nonce > 0 and item.target_id != entry.process_id:
         return entry.assignment_id
-    vouched = first(tags, "Pushed-For") if message["Owner"] == messenger else None
+    vouched = first(item.tags, "Pushed-For") if item.address == messenger else None
     return vouched or entry.message_id
 
 

@@ -132,8 +132,8 @@ FAULTS = (
     Fault(
         "Somebody waits",
         "aoray/web/shares.py",
-        "        fits = self._of.get(key, 0) + amount <= self.most - self.held - amount",
-        "        fits = self.held + amount <= self.most",
+        "        if own > self.most - self.held - amount:",
+        "        if self.held + amount > self.most:",
         "tests/e2e/test_crowd.py::test_ten_thousand_waits_of_one_address_cost_the_others_nothing",
     ),
     Fault(
