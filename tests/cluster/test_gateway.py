@@ -14,7 +14,7 @@ import httpx
 import orjson
 import pytest
 import ray
-from echo_actor import AnsweringActor
+from fake_actors import AnsweringActor
 from polling import between_looks, until
 from ray.exceptions import RayActorError
 
@@ -41,7 +41,7 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-class Computer:
+class ServedComputer:
     """A gateway, a shard and an actor that echoes."""
 
     def __init__(self, data: Path) -> None:
@@ -107,8 +107,8 @@ class Computer:
 
 
 @pytest.fixture
-async def computer(ray_cluster: None, tmp_path: Path) -> AsyncIterator[Computer]:
-    made = Computer(tmp_path)
+async def computer(ray_cluster: None, tmp_path: Path) -> AsyncIterator[ServedComputer]:
+    made = ServedComputer(tmp_path)
     try:
         await made.start()
         yield made
@@ -118,7 +118,7 @@ async def computer(ray_cluster: None, tmp_path: Path) -> AsyncIterator[Computer]
         await made.http.aclose()
 
 
-async def test_a_message_goes_in_over_http_and_its_result_comes_out(computer: Computer) -> None:
+async def test_a_message_goes_in_over_http_and_its_result_comes_out(computer: ServedComputer) -> None:
     first, second = await computer.spawn("1"), await computer.spawn("2")
     message = await computer.post(computer.message(first, "hello"))
     assert await computer.output(first, message) == "hello"
@@ -135,7 +135,7 @@ async def test_a_message_goes_in_over_http_and_its_result_comes_out(computer: Co
 
 @pytest.mark.parametrize("victim", ["shard-0", "process-actor-0", "gateway-0"])
 async def test_who_is_killed_serves_again_and_each_item_is_scheduled_once(
-    computer: Computer, victim: str
+    computer: ServedComputer, victim: str
 ) -> None:
     process = await computer.spawn()
     items = [computer.message(process, str(number)) for number in range(60)]

@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 
 import pytest
 import ray
+from fake_actors import RecordedShard, RecordingActor
 from ordering import SCHEDULER, SOME_ID, check_process, message, spawn
 from polling import between_looks
 from ray.exceptions import RayActorError
-from recording_actors import RecordedShard, RecordingActor
 
 from aoray.contracts.shard import Receipt, Submission
 from aoray.errors import AorayError, MalformedInput, UnknownProcess
@@ -68,8 +68,8 @@ class Scheduling:
         nonces: dict[str, list[int]] = {}
         active: dict[str, int] = {}
         for actor in self.actors:
-            works, terms = await actor.told.remote()
-            active |= terms
+            works, terms = [await actor.told.remote(method) for method in ("assign", "activate")]
+            active |= dict(terms)
             for work in works:
                 nonces.setdefault(work.entry.process_id, []).append(work.entry.nonce)
         return nonces, active
@@ -198,7 +198,8 @@ async def test_a_process_that_asks_for_it_is_a_ray_actor_for_itself_again_after_
 
     async def told() -> tuple[list[Any], dict[str, int]]:
         try:
-            return await ray.get_actor(name).told.remote()
+            actor = ray.get_actor(name)
+            return await actor.told.remote("assign"), dict(await actor.told.remote("activate"))
         except ValueError:  # not made yet
             return [], {}
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import ray
-from fragile_actors import FragileActor
+from fake_actors import FragileActor
 from polling import wait_until
 from ray.exceptions import ActorDiedError, RayError
 

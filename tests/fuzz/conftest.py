@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import fuzz_strategies
@@ -17,3 +18,9 @@ def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
     fuzz_strategies.SHARE["seconds"] = fuzz_strategies.SECONDS / max(1, len(here))
     for item in here:
         item.add_marker(pytest.mark.timeout(fuzz_strategies.SHARE["seconds"] + HANG_SECONDS))
+
+
+@pytest.fixture
+def runner() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as running:
+        yield running

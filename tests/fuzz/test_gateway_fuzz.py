@@ -8,7 +8,8 @@ from pathlib import Path
 
 import orjson
 import pytest
-from fake_computer import MODULE, Computer
+from fake_arweave import MODULE
+from fake_computer import Computer
 from fuzz_requests import Request, Served, check, requests
 from fuzz_strategies import damaged, deep, fuzz, levels, spelled, values
 from hypothesis import strategies as st
@@ -21,12 +22,6 @@ from aoray.gateway import apps
 from aoray.protocol.ans104.bundles import BUNDLE_TAGS, pack
 from aoray.protocol.ans104.items import build
 from aoray.util.bounded_dict import BoundedDict
-
-
-@pytest.fixture
-def runner() -> Iterator[asyncio.Runner]:
-    with asyncio.Runner() as running:
-        yield running
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from typing import Any
 import httpx
 import orjson
 import pytest
-from fake_computer import MODULE, Computer
+from fake_arweave import MODULE
+from fake_computer import Computer
 from fuzz_requests import PARROT, SECONDS_MAX
 from fuzz_strategies import deep, fuzz, ids, levels, spelled, stack_of_a_server, texts, values
 from guests import wat
@@ -59,12 +60,6 @@ class Speaking(Computer):
 @pytest.fixture(scope="module")
 def engine(compiled: Path) -> WasmEngine:
     return WasmEngine(compiled)
-
-
-@pytest.fixture
-def runner() -> Iterator[asyncio.Runner]:
-    with asyncio.Runner() as running:
-        yield running
 
 
 @pytest.fixture

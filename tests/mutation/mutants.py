@@ -54,6 +54,8 @@ GROUPS = {
         (
             "tests/unit/scheduler/test_ordering.py",
             "tests/unit/scheduler/test_cron.py",
+            "tests/unit/scheduler/test_cron_faults.py",
+            "tests/unit/scheduler/test_cron_rules.py",
             "tests/unit/scheduler/test_decisions.py",
             "tests/unit/scheduler/test_committer.py",
             "tests/unit/storage/test_log.py",
@@ -81,6 +83,8 @@ GROUPS = {
             "tests/unit/verify/test_verify_ticks.py",
             "tests/unit/verify/test_verify_hand_overs.py",
             "tests/unit/scheduler/test_cron.py",
+            "tests/unit/scheduler/test_cron_faults.py",
+            "tests/unit/scheduler/test_cron_rules.py",
             "tests/unit/gateway/push/test_push_quota.py",
         ),
     ),
@@ -125,6 +129,8 @@ GROUPS = {
             "tests/unit/gateway/core/test_pressure.py",
             "tests/unit/gateway/core/test_admission.py",
             "tests/unit/scheduler/test_cron.py",
+            "tests/unit/scheduler/test_cron_faults.py",
+            "tests/unit/scheduler/test_cron_rules.py",
         ),
     ),
     "wasm": Group(

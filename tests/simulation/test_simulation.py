@@ -11,8 +11,10 @@ from collections.abc import Iterator
 
 import pytest
 from sim_checks import problems, report, run
-from sim_computer import AO, WALLET, Kinds, Simulation
+from sim_clients import Clients
+from sim_computer import Simulation
 from sim_disk import SimLog
+from sim_parts import AO, WALLET, Kinds
 
 from aoray.contracts.shard import Submission
 from aoray.errors import Unavailable
@@ -41,24 +43,29 @@ class DoubtfulOnce(SimLog):
             raise Unavailable("the fsync failed")
 
 
+class WithoutCrons(Clients):
+    """Their processes come to rest by themselves."""
+
+    def _crons(self) -> Iterator[Tag]:
+        return iter(())
+
+
 class OneMessage(Simulation):
     """A quiet computer, and one client who gives up at the first error."""
 
-    def _crons(self) -> Iterator[Tag]:
-        """None: it comes to rest."""
-        return iter(())
+    clients_class = WithoutCrons
 
     async def _main(self) -> None:
         self.world.factories = self._factories()
         for name in list(self.world.factories):
             self.world.start(name)
-        pid = await self._spawn(0)
+        pid = await self.clients.spawn(0)
         assert await self._rest()
         DoubtfulOnce.doubtful = True
         item = build(WALLET, target=pid, tags=(*AO, Tag("Type", "Message")))
         shard = next(host.actor for host in self.world.all if host.name == "shard-0")
         [self.outcome] = await shard.submit([Submission("message", pid, item.id, item.raw)])
-        self.history.sent[item.id] = pid
+        self.clients.history.sent[item.id] = pid
         self.finished = await self._rest()
 
 

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 from sim_checks import report, run
-from sim_computer import Kinds, Simulation
+from sim_computer import Simulation
 from sim_disk import SimLog, SimResults
+from sim_parts import Kinds
 from sim_world import HOST
 
 from aoray.contracts.shard import Work
@@ -127,7 +128,7 @@ def digest(seed: int) -> str:
     simulation = Simulation(seed)
     try:
         simulation.run()
-        story = [*simulation.world.events, *map(repr, simulation.history.acknowledged)]
+        story = [*simulation.world.events, *map(repr, simulation.clients.history.acknowledged)]
         return hashlib.sha256("\n".join(story).encode()).hexdigest()
     finally:
         simulation.close()

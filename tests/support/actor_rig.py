@@ -11,13 +11,14 @@ from typing import Any
 
 import orjson
 import wasmtime
+from fake_arweave import FakeArweave
 from ordering import SCHEDULER, assign, committer, message, spawn
 from polling import until
 
 from aoray.actors.dependencies import Dependencies
 from aoray.actors.process_actor import ProcessActor
 from aoray.contracts.shard import Receipt, Submission, Work
-from aoray.errors import AorayError, NotFound, Unavailable
+from aoray.errors import Unavailable
 from aoray.execution.loader import Loader
 from aoray.protocol.ans104.items import DataItem, build
 from aoray.protocol.signatures.ed25519 import generate_ed25519
@@ -41,24 +42,6 @@ def module_item(wasm: bytes, *more: Tag) -> DataItem:
 
 
 GUEST = module_item(bytes(wasmtime.wat2wasm(ECHO.read_text())))
-
-
-class Arweave:
-    """Holds modules; counts its callers; can be down."""
-
-    def __init__(self, *items: DataItem) -> None:
-        self.items = {item.id: item for item in items}
-        self.asked: list[str] = []
-        self.faults: list[AorayError] = []
-
-    async def item(self, item_id: str) -> DataItem:
-        self.asked.append(item_id)
-        await asyncio.sleep(0)
-        if self.faults:
-            raise self.faults.pop()
-        if item_id not in self.items:
-            raise NotFound("no such item")
-        return self.items[item_id]
 
 
 class Gateway:
@@ -99,7 +82,7 @@ class House:
 
     def __init__(self, data: Path, compiled: Path, *modules: DataItem, **settings: Any) -> None:
         self.settings = Settings(data=data, **settings)
-        self.arweave = Arweave(GUEST, *modules)
+        self.arweave = FakeArweave(GUEST, *modules)
         self.gateway = Gateway()
         self.results = Results(data / "results.sqlite")
         self._compiled = compiled

@@ -1,4 +1,4 @@
-"""What the Arweave tests share: signed items, bundles, and a clock that stands still until told."""
+"""What the Arweave tests share: signed items and bundles."""
 
 from __future__ import annotations
 
@@ -36,13 +36,3 @@ def bundle(items: Sequence[DataItem], signer: Signer = ALICE, data: bytes | None
 def forged(genuine: DataItem) -> bytes:
     """The raw item with its last byte of data changed: parses, does not verify."""
     return genuine.raw[:-1] + bytes([genuine.raw[-1] ^ 1])
-
-
-class Clock:
-    """Seconds, as set."""
-
-    def __init__(self) -> None:
-        self.now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now

@@ -11,14 +11,15 @@ from typing import Any
 
 import httpx
 import orjson
+from fake_arweave import MODULE, FakeArweave
 
 from aoray.arweave.uploaders import EmbeddedUploader
 from aoray.contracts.shard import Submission, Work
-from aoray.errors import AorayError, ClientError, NotFound, Unavailable
+from aoray.errors import AorayError
 from aoray.execution.guest_input import to_guest_message
 from aoray.gateway.gateway import Gateway
 from aoray.gateway.observability.status import FIGURES
-from aoray.protocol.ans104.items import DataItem, build, parse
+from aoray.protocol.ans104.items import DataItem, build
 from aoray.protocol.assignments import LogEntry
 from aoray.protocol.cron import Moment
 from aoray.protocol.ids import b64url_encode
@@ -37,50 +38,9 @@ from aoray.storage.records import ResultRow
 from aoray.storage.results import Results
 from aoray.storage.sqlite_store import log_path
 
-MODULE = b64url_encode(b"m" * 32)
 AO = (Tag("Data-Protocol", "ao"), Tag("Variant", "ao.TN.1"))
+NOWHERE = b64url_encode(b"n" * 32)  # the id of no process
 EMPTY = {"Messages": [], "Assignments": [], "Spawns": [], "Output": "ok", "GasUsed": 0}
-
-
-class FakeArweave:
-    def __init__(self) -> None:
-        self.items: dict[str, DataItem] = {}
-        self.posted: list[bytes] = []
-        self.down = False
-        self.silent: asyncio.Event | None = None  # no answer to an upload before it is set
-        self.refusal: ClientError | None = None
-        self.confused: ClientError | None = None  # what it answers to whoever reads
-
-    def _found(self, id: str) -> DataItem:
-        if self.confused:
-            raise self.confused
-        if self.down:
-            raise Unavailable("Arweave does not answer")
-        if id not in self.items:
-            raise NotFound(f"no {id}")
-        return self.items[id]
-
-    async def tags(self, id: str) -> Sequence[Tag]:
-        return [Tag("Type", "Module")] if id == MODULE and not self.down else self._found(id).tags
-
-    async def item(self, id: str, bytes_max: int = 0) -> DataItem:
-        return self._found(id)
-
-    async def signed(self, id: str) -> DataItem:
-        return await self.item(id)
-
-    async def height(self) -> int:
-        return 42
-
-    async def post_item(self, raw: bytes) -> str:
-        if self.down:
-            raise Unavailable("Arweave does not answer")
-        if self.silent:
-            await self.silent.wait()
-        if self.refusal:
-            raise self.refusal
-        self.posted.append(raw)
-        return parse(raw).id
 
 
 class Computer:

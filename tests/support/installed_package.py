@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from aoray.vm import registry
+
 CALCULATOR = Path(__file__).with_name("calculator.py")
 FORMAT = "calculator-1"
 
@@ -18,3 +20,9 @@ def install(directory: Path, *lines: str) -> Path:
     registered = lines or (f"{FORMAT} = calculator:Calculator",)
     (about / "entry_points.txt").write_text("\n".join(["[aoray.virtual_machines]", *registered, ""]))
     return directory
+
+
+def forget() -> None:
+    """Packages are looked for again."""
+    registry.virtual_machines.cache_clear()
+    registry.virtual_machine.cache_clear()

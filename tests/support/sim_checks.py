@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import orjson
-from sim_computer import AUTHORITY, SCHEDULER, Kinds, Simulation
+from sim_computer import Simulation
 from sim_guest import MINT, MODULE, Token
+from sim_parts import AUTHORITY, SCHEDULER, Kinds
 
 from aoray.errors import AorayError
 from aoray.execution.guest_input import environment_of, to_guest_message
@@ -43,7 +44,7 @@ def problems(simulation: Simulation) -> list[str]:
         found = list(simulation.world.problems)
         if not simulation.finished:
             found.append("not at rest: something was lost, or nobody goes on with it")
-        found += simulation.history.refused
+        found += simulation.clients.history.refused
         found += order(logs)
         found += acknowledged(simulation, logs)
         found += ticks(simulation, logs)
@@ -88,7 +89,7 @@ def order(logs: Logs) -> Iterator[str]:
 def acknowledged(simulation: Simulation, logs: Logs) -> Iterator[str]:
     """What a client was told is so, forever: one slot, one hash."""
     slots = {(pid, entry.nonce): entry for pid, entries in logs.items() for entry in entries}
-    for receipt in simulation.history.acknowledged:
+    for receipt in simulation.clients.history.acknowledged:
         entry = slots.get((receipt.process_id, receipt.nonce))
         found = entry and (entry.message_id, entry.assignment_id, entry.timestamp)
         if found != (receipt.message_id, receipt.assignment_id, receipt.timestamp):
@@ -98,6 +99,7 @@ def acknowledged(simulation: Simulation, logs: Logs) -> Iterator[str]:
 def ticks(simulation: Simulation, logs: Logs) -> Iterator[str]:
     """Each tick is one that its process asks for, not before its time; none came twice; they go on (those
     of the last seconds may have come before: the clock was ahead, and went back)."""
+    clients = simulation.clients
     for pid, entries in logs.items():
         process, spawned = parse(entries[0].item), moment_of(parse(entries[0].assignment))
         made: Counter[tuple[str, int]] = Counter()
@@ -105,13 +107,13 @@ def ticks(simulation: Simulation, logs: Logs) -> Iterator[str]:
         for entry in entries[1:]:
             if (tick := _tick(entry)) is not None:
                 made[tick.cron, tick.due] += 1
-                calm = entry.nonce > simulation.ticking_from.get(pid, 0) or tick.due > simulation.calm_ms
+                calm = entry.nonce > clients.ticking_from.get(pid, 0) or tick.due > clients.calm_ms
                 late[tick.cron] += calm
                 why = wrong(tick, parse(entry.item), process, spawned, moment_of(parse(entry.assignment)))
                 if why:
                     yield f"tick: slot {entry.nonce} of {pid}: {why}"
         yield from (f"tick: {each} of {pid} came {count} times" for each, count in made.items() if count > 1)
-        for cron in crons_of(process.tags).crons if pid in simulation.ticking_from else ():
+        for cron in crons_of(process.tags).crons if pid in clients.ticking_from else ():
             if cron.unit == "ms" and not late[cron.name]:
                 yield f"tick: {cron.name} of {pid} does not go on"
 
@@ -157,7 +159,7 @@ def attested(simulation: Simulation, logs: Logs, results: Results) -> Iterator[s
 def replay(simulation: Simulation, logs: Logs, results: Results) -> Iterator[str]:
     """From the log alone: the same results, each outbox message once in its target's log, no other there,
     and not a coin more or less."""
-    total, sent = 0, set(simulation.history.sent)
+    total, sent = 0, set(simulation.clients.history.sent)
     for pid, entries in logs.items():
         token, env = Token(), _environment(pid, entries)
         for entry in entries:

@@ -13,15 +13,16 @@ import functools
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
 import orjson
+from sim_clients import Clients
 from sim_disk import Disk, SimLog, SimResults, opened
-from sim_guest import MODULE, SimLoader
+from sim_guest import SimLoader
+from sim_parts import AUTHORITY, COMPUTE, SCHEDULER, Kinds, NoCheckpoints, SimArweave, SimGateway
 from sim_world import HOST, Faults, Handle, SimThread, World
 
 from aoray import limits
@@ -29,16 +30,9 @@ from aoray.actors import evaluation as evaluation_module
 from aoray.actors import process_actor as actor_module
 from aoray.actors.dependencies import Dependencies
 from aoray.actors.process_actor import ProcessActor
-from aoray.cluster.names import shard_of
-from aoray.contracts.shard import Receipt
-from aoray.errors import AorayError, ClientError, InfrastructureError, NotFound, Unavailable
 from aoray.gateway.gateway import Gateway
-from aoray.protocol.ans104.items import DataItem, build, parse
-from aoray.protocol.signatures.ed25519 import Ed25519Signer
 from aoray.protocol.signatures.jwk import signer_to_jwk
-from aoray.protocol.tags import Tag, first
 from aoray.scheduler import shard as shard_module
-from aoray.scheduler.committer import Committer
 from aoray.scheduler.dispatch import ActorDispatcher
 from aoray.scheduler.shard import ShardActor
 from aoray.settings import Settings
@@ -50,105 +44,17 @@ from aoray.util import tasks as tasks_module
 STORM_S = 20.0  # how long things go wrong
 TICKING_S = 15.0  # twice the longest interval: ticks go on
 CALM_S = 120.0  # how long the computer has to finish, afterwards
-SCHEDULER, AUTHORITY, COMPUTE, WALLET = (Ed25519Signer(bytes([n]) * 32) for n in (1, 2, 3, 4))
-AO = (Tag("Data-Protocol", "ao"), Tag("Variant", "ao.TN.1"))
-
-
-class NoCheckpoints:
-    """States are always replayed from the log here; checkpoints are tested on real guests."""
-
-    def __init__(self, data: Path) -> None:
-        pass
-
-    def of(self, process_id: str, nonce_max: int) -> list[Any]:
-        return []
-
-    def sweep(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-
-@dataclass(frozen=True)
-class Kinds:
-    """The classes that are simulated; a test of the simulator puts wrong ones in."""
-
-    log: type[SimLog] = SimLog
-    results: type[SimResults] = SimResults
-    committer: type[Committer] = Committer
-    shard: type[ShardActor] = ShardActor
-
-
-class SimArweave:
-    """Arweave: takes items, sometimes without saying so, sometimes not at all."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self.items: dict[str, DataItem] = {}
-
-    async def post_item(self, raw: bytes) -> str:
-        await asyncio.sleep(self._world.delay())
-        chance = self._world.rng.random()
-        item = parse(raw)
-        if chance >= self._world.faults.arweave / 2:
-            self.items[item.id] = item
-        if chance < self._world.faults.arweave:
-            raise Unavailable("Arweave does not answer")
-        return item.id
-
-    async def tags(self, id: str) -> tuple[Tag, ...]:
-        return (Tag("Type", "Module"),)
-
-    async def item(self, id: str, bytes_max: int = 0) -> DataItem:
-        if id not in self.items:
-            raise NotFound(f"no {id}")
-        return self.items[id]
-
-    async def signed(self, id: str) -> DataItem:
-        return await self.item(id)
-
-    async def info(self) -> dict[str, Any]:
-        return {"height": await self.height()}
-
-    async def height(self) -> int:
-        return 1 + int(self._world.loop.time() / 5)
-
-
-class SimGateway:
-    """Production's gateway without HTTP."""
-
-    def __init__(self, gateway: Gateway) -> None:
-        self.gateway = gateway
-        self._scan = asyncio.get_event_loop().create_task(gateway.pusher.scan_forever())
-
-    async def push(self, announced: list[Any]) -> None:
-        self.gateway.pusher.push(announced)
-
-    async def deliver(self, results: list[Any]) -> None:
-        """Nobody waits here."""
-
-    async def accept(self, raw: bytes) -> Receipt:
-        return await self.gateway.ingress.take(raw)
-
-
-@dataclass
-class History:
-    """What clients saw."""
-
-    sent: dict[str, str] = field(default_factory=dict)  # item id -> process id
-    acknowledged: list[Receipt] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)
 
 
 class Simulation:
     """One run. `AORAY_SEED` names it."""
 
+    clients_class = Clients
+
     def __init__(self, seed: int, kinds: Kinds | None = None) -> None:
         self.seed = seed
         self.kinds = kinds or Kinds()
         self.world = World(seed)
-        self.history = History()
         self.arweave = SimArweave(self.world)
         rng = self.world.rng
         shm = Path("/dev/shm")
@@ -162,11 +68,7 @@ class Simulation:
             flush_interval_ms=rng.choice((50, 500)),
         )
         self.short_way_max = rng.choice((0, 1, limits.SHORT_WAY_RESULTS_MAX))  # what is over it is pushed
-        self.processes: list[str] = []
-        self.ticking: list[str] = []
-        self.ticking_from: dict[str, int] = {}  # the nonce after which all was calm
-        self.calm_ms = 0  # and the time
-        self.patience = 1.0  # how many clients send until they have an answer
+        self.clients = self.clients_class(self.world, self.settings, STORM_S + CALM_S)
         self.finished = False
 
     # The parts
@@ -303,9 +205,9 @@ class Simulation:
         for name in list(world.factories):
             world.start(name)
         storm = asyncio.create_task(self._storm())
-        await self._clients()
+        await self.clients.run()
         await storm
-        await self._tick_on()
+        await self.clients.tick_on(TICKING_S)
         self.finished = await self._rest()
 
     async def _rest(self) -> bool:
@@ -398,102 +300,3 @@ class Simulation:
             elif name in self._factories():
                 world.start(name)
                 world.loop.call_later(rng.uniform(0.1, 3), world.kill, host)
-
-    # Clients
-
-    async def _clients(self) -> None:
-        rng = self.world.rng
-        self.patience = rng.choice((0.2, 0.8, 1.0))
-        for number in range(rng.randint(2, 5)):
-            self.processes.append(await self._spawn(number))
-        await asyncio.gather(*(self._client(number) for number in range(4)))
-
-    async def _spawn(self, number: int) -> str:
-        own = (Tag("Actor", "own"),) if self.world.rng.random() < 0.2 else ()
-        tags = (
-            *AO,
-            Tag("Type", "Process"),
-            Tag("Module", MODULE),
-            Tag("Scheduler", SCHEDULER.address),
-            Tag("Authority", AUTHORITY.address),
-            *own,
-            *self._crons(),
-        )
-        item = build(WALLET, tags=tags, data=b"%d" % number)
-        await self._send(item, item.id, patient=True)
-        if first(tags, "Cron-Interval"):
-            await self._tell(item.id, "monitor")
-            self.ticking.append(item.id)
-        return item.id
-
-    def _crons(self) -> Iterator[Tag]:
-        """A process pays another at each tick; some have two crons, most none."""
-        rng = self.world.rng
-        for _ in range(rng.choice((0, 0, 1, 2))):
-            yield Tag("Cron-Interval", rng.choice(("1-second", "3-seconds", "7-seconds", "1-block")))
-            if self.processes:
-                yield Tag("Cron-Tag-Action", "Transfer")
-                yield Tag("Cron-Tag-Quantity", "3")
-                yield Tag("Cron-Tag-Route", rng.choice(self.processes))
-        yield Tag("Cron-Missed", rng.choice(("one", "all", "none")))
-
-    async def _tick_on(self) -> None:
-        """When all is calm, every cron goes on; then they are stopped."""
-        if not self.ticking:
-            return
-        reader = open_readers(self.settings)
-        heads = [(pid, reader.latest(pid)) for pid in self.ticking]
-        self.ticking_from = {pid: head.nonce for pid, head in heads if head is not None}
-        reader.close()
-        self.calm_ms = self.world.now_ms()
-        await asyncio.sleep(TICKING_S)
-        for pid in self.ticking:
-            await self._tell(pid, "unmonitor")
-
-    async def _tell(self, pid: str, method: str) -> None:
-        """Start or stop the crons of a process; who has no answer asks again."""
-        shard = f"shard-{shard_of(pid, self.settings.shards)}"
-        while self.world.loop.time() < STORM_S + CALM_S:
-            try:
-                await self.world.call(shard, method, pid, f"{method} {pid}")
-            except InfrastructureError:
-                await asyncio.sleep(self.world.rng.uniform(0.1, 1))
-            except ClientError:  # its answer was lost
-                return
-            else:
-                return
-
-    async def _client(self, number: int) -> None:
-        rng = self.world.rng
-        for count in range(rng.randint(3, 10)):
-            await asyncio.sleep(rng.expovariate(1))
-            route = [rng.choice(self.processes) for _ in range(rng.randint(1, 4))]
-            target = rng.choice(self.processes)
-            tags = (
-                *AO,
-                Tag("Type", "Message"),
-                Tag("Action", "Transfer"),
-                Tag("Quantity", str(rng.randint(1, 400))),
-                Tag("Route", ",".join(route)),
-            )
-            item = build(WALLET, target=target, anchor=b"%032d" % (100 * number + count), tags=tags)
-            await self._send(item, target, patient=rng.random() < self.patience)
-            if rng.random() < 0.3:
-                await self._send(item, target, patient=True)
-
-    async def _send(self, item: DataItem, process_id: str, *, patient: bool) -> None:
-        """Send until it is taken; a client without patience sends once and never knows."""
-        self.history.sent[item.id] = process_id
-        while self.world.loop.time() < STORM_S + CALM_S:
-            gateway = f"gateway-{self.world.rng.randrange(self.settings.gateways)}"
-            try:
-                self.history.acknowledged.append(await self.world.call(gateway, "accept", item.raw))
-                return
-            except InfrastructureError:
-                if not patient:
-                    return
-                await asyncio.sleep(self.world.rng.uniform(0.1, 1))
-            except AorayError as error:
-                self.history.refused.append(f"{item.id}: {error!r}")
-                return
-        self.history.refused.append(f"{item.id}: never taken")

@@ -10,17 +10,16 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
+from fake_arweave import MODULE
 
 from aoray.execution.guest_input import environment_of
 from aoray.execution.loader import SpawnedProcess
 from aoray.protocol.ans104.items import parse
-from aoray.protocol.ids import b64url_encode
 from aoray.protocol.modules import ModuleInfo
 from aoray.vm.interface import Instance, Limits, Outcome, Program
 from aoray.vm.registry import PreparedProgram
 
 MINT = 1000
-MODULE = b64url_encode(b"m" * 32)
 
 
 class TokenProgram(Program):

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from mutation.broken import FAULTS, Fault
+from mutation.faults import FAULTS, Fault
 from mutation.mutants import GROUPS
 
 ROOT = Path(__file__).parents[2]

@@ -7,6 +7,7 @@ import ast
 import pickle
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -131,9 +132,19 @@ NOT_IN_PROTOCOL |= {"starlette", "subprocess", "threading", "time", "wasmtime", 
 NO_NETWORK_IN_WASM = {"asyncio", "fastapi", "httpx", "ray", "socket", "starlette", "urllib"}
 
 
-def imports_of(file: Path) -> Iterator[str]:
+@cache
+def parsed(file: Path) -> ast.Module:
+    return ast.parse(file.read_text())
+
+
+@cache
+def imports_of(file: Path) -> tuple[str, ...]:
     """Every module that a file imports, wherever in it, but not what is for the type checker alone."""
-    tree = ast.parse(file.read_text())
+    return tuple(_imports_of(file))
+
+
+def _imports_of(file: Path) -> Iterator[str]:
+    tree = parsed(file)
     ignored = {
         id(node)
         for block in ast.walk(tree)
@@ -160,9 +171,14 @@ def room_of(name: str) -> str:
     return parts[1] if len(parts) > 1 else "__init__"
 
 
-def names_of(file: Path) -> Iterator[str]:
+@cache
+def names_of(file: Path) -> tuple[str, ...]:
     """Every module of aoray that a file names in an import, also for the type checker alone."""
-    for node in ast.walk(ast.parse(file.read_text())):
+    return tuple(_names_of(file))
+
+
+def _names_of(file: Path) -> Iterator[str]:
+    for node in ast.walk(parsed(file)):
         if isinstance(node, ast.ImportFrom):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Import):
@@ -199,7 +215,7 @@ def is_of(name: str, modules: set[str]) -> bool:
 
 def at_import(file: Path) -> Iterator[str]:
     """What a file imports when it is imported itself."""
-    for node in ast.parse(file.read_text()).body:
+    for node in parsed(file).body:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -307,7 +323,7 @@ def test_actors_are_named_by_cluster_names_alone() -> None:
     for file in PACKAGE.rglob("*.py"):
         if place_of(file) == "cluster/names.py":
             continue
-        for node in ast.walk(ast.parse(file.read_text())):
+        for node in ast.walk(parsed(file)):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 assert not begins.fullmatch(node.value), f"{place_of(file)}:{node.lineno} names {node.value}"
 
@@ -317,14 +333,14 @@ def test_services_call_each_other_by_typed_callers_alone() -> None:
     for file in PACKAGE.rglob("*.py"):
         if place_of(file).startswith(("contracts/", "cluster/", "vm/")):  # a guest is called, too
             continue
-        for node in ast.walk(ast.parse(file.read_text())):
+        for node in ast.walk(parsed(file)):
             if isinstance(node, ast.Call) and len(node.args) > 1:  # also `partial(call, actor, "method")`
                 through = {ast.unparse(each).rpartition(".")[2] for each in (node.func, node.args[0])}
                 named = any(isinstance(each, ast.Constant) for each in node.args[1:3])
                 where = f"{place_of(file)}:{node.lineno}"
                 assert not (named and through & {"call", "_call"}), f"{where} calls an actor untyped"
     for file in (PACKAGE / "contracts").rglob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text())):
+        for node in ast.walk(parsed(file)):
             if isinstance(node, ast.AsyncFunctionDef):
                 assert node.returns and ast.unparse(node.returns) != "Any", f"{place_of(file)} {node.name}"
 
@@ -343,7 +359,7 @@ def test_a_bound_stands_in_limits_unless_a_format_or_a_guests_library_gives_it()
         f"{file.relative_to(PACKAGE).with_suffix('')}:{name.id}"
         for file in PACKAGE.rglob("*.py")
         if file.name != "limits.py"
-        for statement in ast.parse(file.read_text()).body
+        for statement in parsed(file).body
         for name in assigned(statement)
         if isinstance(name, ast.Name) and name.id.endswith(("_MAX", "_MIN"))
     }
@@ -389,7 +405,7 @@ def test_a_file_and_its_functions_can_be_read_at_a_sitting(file: Path) -> None:
     text = file.read_text()
     longer = str(file.relative_to(ROOT)) in LONGER
     assert text.count("\n") < (LONGER_LINES_MAX if longer else FILE_LINES_MAX)
-    tree = ast.parse(text)
+    tree = parsed(file)
     assert ast.get_docstring(tree), "a module says what it is for"
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):

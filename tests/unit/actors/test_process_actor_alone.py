@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import threading
 from pathlib import Path
 
 import pytest
-from actor_rig import GUEST, House, counts, module_item, nonces
+from actor_rig import GUEST, House, counts, nonces
 from forged_keys import Nobody
 from ordering import MESSAGE_TAGS, SOME_ID, message
 from polling import until
 
 from aoray.contracts.shard import Submission
-from aoray.errors import ClientError, MalformedInput, Unavailable
+from aoray.errors import Unavailable
 from aoray.protocol.ans104.items import build
 from aoray.protocol.tags import Tag
 from aoray.storage.files import LocalFiles
@@ -206,46 +205,6 @@ async def test_a_successor_fences_its_predecessor(house: House) -> None:
     assert counts(await house.results_of(new, late)) == [3]
 
 
-async def test_a_dry_run_leaves_no_trace(house: House) -> None:
-    actor = house.actor()
-    process = house.spawn()
-    sent = house.send(process.process_id, *"abc")
-    await actor.assign(process.work + sent.work)
-    before = await actor.memory(process.process_id)
-    body = {"Data": "@out", "Owner": "me", "Id": "1234", "Tags": [{"name": "Action", "value": "Ask"}]}
-    results = [await actor.dry_run(process.process_id, body) for _ in range(3)]
-    assert counts(results) == [5, 5, 5]
-    seen = results[0]["Output"]["message"]
-    assert seen["Owner"] == seen["From"] == "me"
-    assert seen["Read-Only"] is True
-    assert (seen["Timestamp"], seen["Block-Height"]) == before[2:]
-    assert len(results[0]["Messages"]) == 1
-    assert "Error" in await actor.dry_run(process.process_id, body | {"Data": "!"})
-    assert await actor.memory(process.process_id) == before
-    assert house.gateway.pushed.empty()
-    with pytest.raises(MalformedInput):
-        await actor.dry_run(process.process_id, {"Tags": "none"})
-
-
-async def test_a_dry_run_that_nobody_waits_for_is_never_begun(house: House) -> None:
-    actor = house.actor()
-    process = house.spawn()
-    await actor.assign(process.work)
-    begun: list[object] = []
-    evaluate = actor._evaluation.dry_run
-    actor._evaluation.dry_run = lambda *arguments: (begun.append(arguments), evaluate(*arguments))[1]  # type: ignore[method-assign]
-    async with actor._dry_running:
-        running = asyncio.create_task(actor.dry_run(process.process_id, {"Data": "x"}, "ticket"))
-        while "ticket" not in actor._dry_runs:  # noqa: ASYNC110 - there is no event to wait for
-            await asyncio.sleep(0)
-        await actor.drop_dry_run("ticket")
-        with pytest.raises(ClientError, match="dropped"):
-            await running
-    await actor.drop_dry_run("unknown")
-    assert not begun and not actor._dry_runs
-    assert counts([await actor.dry_run(process.process_id, {"Data": "x"})])
-
-
 async def test_a_trap_is_the_result_of_its_message_alone(house: House) -> None:
     actor = house.actor()
     process = house.spawn()
@@ -267,77 +226,6 @@ async def test_processes_take_turns(house: House) -> None:
         await actor.assign(process.work + batch.work)
     for batch in sent:
         assert counts(await house.results_of(actor, batch)) == list(range(2, 42))
-
-
-async def test_arweave_down_is_waited_for_and_never_a_result(house: House) -> None:
-    house.arweave.faults = [Unavailable("down"), Unavailable("down")]
-    actor = house.actor()
-    process = house.spawn()
-    await actor.assign(process.work)
-    result = await house.result(actor, process.process_id, process.process_id)
-    assert "Error" not in result
-    assert (await actor.stats())["faults"] == 2
-
-
-@pytest.mark.parametrize(
-    "limit", [("Memory-Limit", "900-gb"), ("Memory-Limit", "many"), ("Compute-Limit", "0")]
-)
-async def test_a_limit_that_cannot_be_granted_is_the_result(house: House, limit: tuple[str, str]) -> None:
-    actor = house.actor()
-    process = house.spawn(GUEST.id, limit)
-    await actor.assign(process.work)
-    result = await house.result(actor, process.process_id, process.process_id)
-    assert limit[0] in result["Error"]
-
-
-async def test_a_module_that_is_not_wasm_is_every_messages_error(house: House) -> None:
-    bad = module_item(b"no wasm")
-    house.arweave.items[bad.id] = bad
-    actor = house.actor()
-    process = house.spawn(bad.id)
-    sent = house.send(process.process_id, "a")
-    await actor.assign(process.work + sent.work)
-    for result in [
-        await house.result(actor, process.process_id, process.process_id),
-        *await house.results_of(actor, sent),
-    ]:
-        assert result["Error"]
-    assert (await actor.dry_run(process.process_id, {}))["Error"]
-
-
-async def test_a_module_that_arweave_does_not_show_is_waited_for_and_seen_to_be(house: House) -> None:
-    late = module_item(GUEST.data, Tag("Late", "yes"))
-    actor, process = house.actor(), house.spawn(late.id)
-    other, sent = house.spawn(), house.send(process.process_id, "a")
-    await actor.assign(process.work + sent.work + other.work)
-    assert counts([await house.result(actor, other.process_id, other.process_id)]) == [1]
-    await until(lambda: len(actor._standing) == 1)
-    waits = (await actor.standing())[process.process_id]
-    assert waits["reason"] == f"no module {late.id} on Arweave" and waits["attempts"] >= 1
-    assert await actor.standing([other.process_id]) == {} and (await actor.ready())["waiting"] == 1
-    assert house.results.last_nonce(process.process_id) == -1
-    house.arweave.items[late.id] = late
-    assert counts(await house.results_of(actor, sent)) == [2]
-    assert await actor.standing() == {} and (await actor.stats())["waiting"] == 0
-
-
-async def test_a_thousand_processes_of_a_module_load_it_once(house: House) -> None:
-    actor = house.actor()
-    processes = [house.spawn() for _ in range(50)]
-    await actor.assign([work for process in processes for work in process.work])
-    for process in processes:
-        await house.result(actor, process.process_id, process.process_id)
-    assert house.arweave.asked == [GUEST.id]
-
-
-async def test_an_endless_loop_ends_and_the_next_message_works(house: House) -> None:
-    actor = house.actor()
-    process = house.spawn(GUEST.id, ("Compute-Limit", "1000000"))
-    sent = house.send(process.process_id, "~", "a")
-    await actor.assign(process.work + sent.work)
-    endless, after = await house.results_of(actor, sent)
-    assert endless["Error"]
-    assert counts([after]) == [2]
 
 
 async def test_an_assigned_message_begins_a_chain_of_its_own(house: House) -> None:
@@ -398,25 +286,6 @@ async def test_a_store_that_fails_is_waited_for(house: House, monkeypatch: pytes
     assert counts([await house.result(actor, process.process_id, process.process_id)]) == [1]
 
 
-async def test_an_unknown_process_is_refused_for_now(house: House) -> None:
-    actor = house.actor()
-    with pytest.raises(Unavailable):
-        await actor.dry_run(SOME_ID, {})
-    with pytest.raises(Unavailable):
-        await actor.memory(SOME_ID)
-    await actor.activate([(SOME_ID, 1)])
-    await until(lambda: not actor._planner.processes)
-
-
-async def test_a_dry_run_waits_for_what_is_in_the_log(house: House) -> None:
-    actor = house.actor()
-    process = house.spawn()
-    await actor.assign(process.work)
-    house.send(process.process_id, *"abc")  # and nobody tells the actor
-    asked = [actor.dry_run(process.process_id, {"Data": "x"}) for _ in range(5)]
-    assert counts(await asyncio.gather(*asked)) == [5] * 5
-
-
 async def test_a_message_to_itself_is_announced_as_any(house: House) -> None:
     actor = house.actor(f"process-{SOME_ID}")
     process = house.spawn(GUEST.id, ("Tag", "x"))
@@ -425,37 +294,3 @@ async def test_a_message_to_itself_is_announced_as_any(house: House) -> None:
     assert (await house.gateway.pushed.get())[:2] == (process.process_id, 1)
     assert house.results.unpushed(10) == [(process.process_id, 1)]
     assert (await actor.ready())["actor"] == f"process-{SOME_ID}"
-
-
-async def test_a_module_tag_may_lower_compute(house: House) -> None:
-    thrifty = module_item(GUEST.data, Tag("Compute-Limit", "1000"), Tag("Memory-Limit", "8-mb"))
-    house.arweave.items[thrifty.id] = thrifty
-    actor = house.actor()
-    process = house.spawn(thrifty.id)
-    sent = house.send(process.process_id, "x" * 2000)
-    await actor.assign(process.work + sent.work)
-    assert (await house.results_of(actor, sent))[0]["Error"]
-
-
-async def test_what_is_asked_of_a_process_does_not_pile_up_behind_what_takes_long(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Who asked is gone by then: nothing of it stays."""
-    monkeypatch.setattr("aoray.limits.PRESENT_SECONDS_MAX", 0.05)
-    actor = house.actor()
-    process = house.spawn()
-    await actor.assign(process.work)
-    await house.result(actor, process.process_id, process.process_id)
-    async with actor._dry_running:
-        with pytest.raises(Unavailable, match="in time"):
-            await actor.dry_run(process.process_id, {"Data": "x"})
-    goes_on = threading.Event()
-    actor._submit(goes_on.wait, 20)
-    house.send(process.process_id, "a")
-    for asked in (actor.dry_run(process.process_id, {"Data": "x"}), actor.memory(process.process_id)):
-        with pytest.raises(Unavailable, match="in time"):
-            await asked
-    assert not any(actor._catching_up.values()) and not actor._dry_runs and not actor._asked
-    goes_on.set()
-    monkeypatch.setattr("aoray.limits.PRESENT_SECONDS_MAX", 20)
-    assert counts([await actor.dry_run(process.process_id, {"Data": "x"})])

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from actor_rig import GUEST, Arweave, House, counts, sleeps
+from actor_rig import GUEST, House, counts, sleeps
+from fake_arweave import FakeArweave
 from s3_server import S3Server
 
 from aoray.actors.dependencies import open_checkpoints
@@ -41,7 +42,7 @@ def row(nonce: int) -> CheckpointRow:
 
 async def test_a_module_is_there_for_all_nodes(shared: Settings) -> None:
     store_module(open_files(shared, "modules"), GUEST)
-    nobody = Arweave()
+    nobody = FakeArweave()
     assert (await ModuleStore(open_files(shared, "modules"), nobody.item).get(GUEST.id)).data == GUEST.data
     assert open_files(shared, "modules").names() == [GUEST.id]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from actor_rig import PUBLISHER, House, sleeps, until
 from calculator import Buttons, Calculator, Display
-from installed_package import FORMAT, install
+from installed_package import FORMAT, forget, install
 
 from aoray import limits
 from aoray.actors.evaluation import Slice
@@ -19,7 +19,6 @@ from aoray.actors.process_actor import ProcessActor
 from aoray.errors import NotFound
 from aoray.protocol.ans104.items import build
 from aoray.protocol.modules import module_tags
-from aoray.vm import registry
 from aoray.vm.engines import Engine
 from aoray.vm.interface import UNIT, Changes, Limits, State
 
@@ -64,11 +63,6 @@ def forgotten() -> Iterator[None]:
     forget()
     yield
     forget()
-
-
-def forget() -> None:
-    registry.virtual_machines.cache_clear()
-    registry.virtual_machine.cache_clear()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from arweave_items import Clock
+from clock import Clock
 
 from aoray.arweave.local.graphql import Graph
 from aoray.arweave.local.routes import router

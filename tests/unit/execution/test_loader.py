@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 import wasmtime
-from actor_rig import ECHO, MODULE_TAGS, Arweave
+from actor_rig import ECHO, MODULE_TAGS
+from fake_arweave import FakeArweave
 from ordering import USER
 from polling import until
 
@@ -70,7 +71,7 @@ async def test_a_strangers_many_modules_do_not_hold_up_anothers(
     heavy = [published(STRANGER, n) for n in range(limits.LOADS_MAX + 1)]
     mine = published(HONEST, 0)
     engine = SlowMachines(tmp_path / "compiled")
-    loader = Loader(ModuleStore(tmp_path / "modules", Arweave(*heavy, mine).item), engine)
+    loader = Loader(ModuleStore(tmp_path / "modules", FakeArweave(*heavy, mine).item), engine)
     waiting = [asyncio.ensure_future(loader.prepared(*spawn_of(module))) for module in heavy]
     await until(lambda: engine.under_way[STRANGER.address] == 1)
     prepared = await loader.prepared(*spawn_of(mine))
@@ -84,7 +85,7 @@ async def test_a_strangers_many_modules_do_not_hold_up_anothers(
 
 async def test_what_is_refused_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = published(STRANGER, 0, bytes(wasmtime.wat2wasm("(module (memory 1))")))
-    arweave = Arweave(wrong)
+    arweave = FakeArweave(wrong)
     loads: list[str] = []
 
     def load(self: WasmEngine, wasm: bytes, *rest: Any) -> WasmModule:
@@ -106,7 +107,7 @@ async def test_a_boot_that_takes_long_is_not_run_in_the_evaluating_thread(tmp_pa
     text = ECHO.read_bytes().rstrip()
     module = build(HONEST, tags=MODULE_TAGS, data=bytes(wasmtime.wat2wasm(text[:-1] + slow)))
     loader = Loader(
-        ModuleStore(tmp_path / "modules", Arweave(module).item), VirtualMachines(tmp_path / "compiled")
+        ModuleStore(tmp_path / "modules", FakeArweave(module).item), VirtualMachines(tmp_path / "compiled")
     )
     process = spawn_of(module)
     prepared = await loader.prepared(*process)

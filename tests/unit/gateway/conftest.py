@@ -8,7 +8,8 @@ from pathlib import Path
 import httpx
 import orjson
 import pytest
-from fake_computer import MODULE, Computer
+from fake_arweave import MODULE
+from fake_computer import Computer
 from fastapi import APIRouter
 from legacy_units import scheduler_unit
 

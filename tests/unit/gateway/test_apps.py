@@ -8,7 +8,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from fake_computer import MODULE, Computer
+from fake_arweave import MODULE
+from fake_computer import Computer
 from legacy_units import compute_unit, messenger_unit, scheduler_unit
 from metrics_text import figures
 from prometheus_client.parser import text_string_to_metric_families

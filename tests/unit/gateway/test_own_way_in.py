@@ -8,7 +8,8 @@ from pathlib import Path
 import httpx
 import orjson
 import pytest
-from fake_computer import MODULE, Computer
+from fake_arweave import MODULE
+from fake_computer import Computer
 
 from aoray.arweave.local import bundler_routes
 from aoray.arweave.local.routes import router

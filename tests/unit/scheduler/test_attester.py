@@ -27,7 +27,7 @@ COMPUTE = generate_ed25519()
 STATE = "5" * 64
 
 
-class Computer:
+class Attesting:
     """A log and results, and whoever attests them."""
 
     def __init__(self, settings: Settings) -> None:
@@ -78,14 +78,14 @@ class Computer:
 
 
 @pytest.fixture
-def computer(stored: Settings) -> Iterator[Computer]:
-    made = Computer(stored)
+def computer(stored: Settings) -> Iterator[Attesting]:
+    made = Attesting(stored)
     yield made
     made.writer.close()
     made.results.close()
 
 
-async def test_results_are_attested_once_in_batches_by_process(computer: Computer) -> None:
+async def test_results_are_attested_once_in_batches_by_process(computer: Attesting) -> None:
     one, two = computer.spawn(9), computer.spawn(9)
     first_of_one, first_of_two = computer.evaluate(one, range(4)), computer.evaluate(two, range(1))
     await computer.attester.attest_all()
@@ -97,7 +97,7 @@ async def test_results_are_attested_once_in_batches_by_process(computer: Compute
     assert computer.attester.attested == 11
 
 
-async def test_a_new_attester_goes_on_where_the_last_one_was(computer: Computer) -> None:
+async def test_a_new_attester_goes_on_where_the_last_one_was(computer: Attesting) -> None:
     """Also if the disk forgot results meanwhile, and they were made again in another order."""
     one, two = computer.spawn(9), computer.spawn(9)
     said = [computer.evaluate(one, range(3)), computer.evaluate(two, range(2))]
@@ -113,7 +113,7 @@ async def test_a_new_attester_goes_on_where_the_last_one_was(computer: Computer)
 
 
 async def test_a_long_backlog_is_attested_in_bounded_items_without_gap(
-    computer: Computer, monkeypatch: pytest.MonkeyPatch
+    computer: Attesting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "ATTESTATION_SLOTS_MAX", 6)
     monkeypatch.setattr(limits, "ATTEST_PROCESSES_MAX", 2)
@@ -126,7 +126,9 @@ async def test_a_long_backlog_is_attested_in_bounded_items_without_gap(
     assert {len(part) for parts in found.values() for part in parts} == {3, 2}
 
 
-async def test_a_write_that_fails_is_tried_again(computer: Computer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_write_that_fails_is_tried_again(
+    computer: Attesting, monkeypatch: pytest.MonkeyPatch
+) -> None:
     process = computer.spawn(3)
     await computer.attester.attest_all()
     said = computer.evaluate(process, range(2))
@@ -143,7 +145,7 @@ async def test_a_write_that_fails_is_tried_again(computer: Computer, monkeypatch
     assert computer.published() == {process: [said]}
 
 
-async def test_the_state_of_every_checkpoint_is_attested(computer: Computer) -> None:
+async def test_the_state_of_every_checkpoint_is_attested(computer: Attesting) -> None:
     """With the result if it comes at once, and alone if it comes later; also when the checkpoint is gone."""
     process = computer.spawn(9)
     said = computer.evaluate(process, range(4))
@@ -156,7 +158,7 @@ async def test_the_state_of_every_checkpoint_is_attested(computer: Computer) -> 
     assert computer.published() == {process: [[*said[:2], with_state[2], said[3]], [with_state[3]]]}
 
 
-async def test_a_process_of_another_shard_is_not_attested(computer: Computer) -> None:
+async def test_a_process_of_another_shard_is_not_attested(computer: Attesting) -> None:
     computer.evaluate("p" * 43, range(3))
     process = computer.spawn(1)
     await computer.attester.attest_all()

@@ -2,167 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from ordering import SCHEDULER, SOME_ID, check_process, committer, message, reader_of, spawn
+from clocked_ticker import POLICIES, SECOND, T0, Clocked, order
+from ordering import SOME_ID, message, spawn
 
 from aoray import limits
-from aoray.contracts.shard import Receipt
-from aoray.errors import ClientError, MalformedInput, NotFound, TooLarge, Unavailable, UnknownProcess
+from aoray.errors import ClientError, MalformedInput, NotFound, TooLarge, UnknownProcess
 from aoray.protocol.ans104.items import parse
-from aoray.protocol.assignments import LogEntry
-from aoray.protocol.cron import HEAD, KIND, Missed, Moment, Tick, crons_of, tick_of, wrong
-from aoray.protocol.ids import b64url_encode
+from aoray.protocol.cron import HEAD, KIND, Missed, Moment, crons_of
 from aoray.scheduler import ordering
-from aoray.scheduler.committer import Committer
-from aoray.scheduler.cron import NEVER, CronRun, Ticker
-from aoray.scheduler.cron_rules import due, first_after
-from aoray.scheduler.placement import Placement
+from aoray.scheduler.cron import NEVER
 from aoray.settings import Settings
-from aoray.storage.log import SqliteLog
-from aoray.util.rates import Rates
-from aoray.verify.rules import moment_of
-
-T0 = 1_700_000_000_000
-POLICIES: tuple[Missed, ...] = ("one", "all", "none")
-
-numbers = itertools.count()
-
-
-def order() -> str:
-    """The id of an item that was not used before."""
-    return b64url_encode(next(numbers).to_bytes(32, "big"))
-
-
-# The rules
-
-
-def test_a_live_tick_is_made_when_it_is_due_and_not_before() -> None:
-    assert due(100, 10, 99, 0, waiting=False, missed="one") == ([], 100, 0)
-    assert due(100, 10, 100, 0, waiting=False, missed="one") == ([100], 110, 0)
-    assert due(100, 10, 109, 0, waiting=False, missed="one") == ([100], 110, 0)
-
-
-@pytest.mark.parametrize("missed", POLICIES)
-def test_behind_a_slow_process_or_a_late_look_ticks_do_not_pile_up(missed: Missed) -> None:
-    assert due(100, 10, 145, 0, waiting=False, missed=missed) == ([140], 150, 4)
-    assert due(100, 10, 145, 0, waiting=True, missed=missed) == ([], 150, 5)
-
-
-def test_missed_ticks_follow_the_policy() -> None:
-    assert due(100, 10, 145, 145, waiting=False, missed="one") == ([140], 150, 4)
-    assert due(100, 10, 145, 145, waiting=True, missed="one") == ([], 150, 5)
-    assert due(100, 10, 145, 145, waiting=False, missed="none") == ([], 150, 5)
-    assert due(100, 10, 145, 130, waiting=False, missed="none") == ([140], 150, 4)
-    assert due(100, 10, 145, 145, waiting=True, missed="all") == ([100, 110, 120, 130, 140], 150, 0)
-    assert due(100, 10, 145, 130, waiting=False, missed="all") == ([100, 110, 120, 140], 150, 1)
-    assert due(100, 10, 145, 130, waiting=True, missed="all") == ([100, 110, 120], 150, 2)
-
-
-def test_all_that_were_missed_are_bounded_however_long_it_was() -> None:
-    found = due(0, 1000, 10**15, 10**15 + 1, waiting=False, missed="all")
-    assert len(found.times) == limits.CRON_CATCH_UP_MAX
-    assert found.times[-1] == 10**15 and found.next == 10**15 + 1000
-    assert found.skipped == 10**12 - limits.CRON_CATCH_UP_MAX + 1
-
-
-@given(
-    st.integers(0, 1000),
-    st.integers(1, 50),
-    st.lists(st.tuples(st.integers(0, 200), st.booleans(), st.integers(0, 5000)), max_size=20),
-    st.sampled_from(POLICIES),
-)
-def test_each_due_time_is_decided_once_whenever_somebody_looks(
-    first: int, step: int, looks: list[tuple[int, bool, int]], missed: Missed
-) -> None:
-    now, following, made, skipped = 0, first, [], 0
-    for later, waiting, since in looks:
-        now += later
-        found = due(following, step, now, since, waiting=waiting, missed=missed)
-        assert found.next > now
-        assert waiting is False or missed == "all" or not found.times
-        assert all(time <= now and (time - first) % step == 0 for time in found.times)
-        made, skipped, following = made + found.times, skipped + found.skipped, found.next
-    assert made == sorted(set(made))
-    assert len(made) + skipped == (following - first) // step
-
-
-def test_a_grid_is_on_both_sides_of_its_origin() -> None:
-    found = [first_after(1000, 10, now) for now in (979, 980, 1000, 1001, 1009, 1010)]
-    assert found == [980, 990, 1010, 1010, 1010, 1020]
-
-
-# The ticker over a real log
-
-
-class Clocked:
-    """A ticker with a clock of its own; `done` are the last nonces that have results."""
-
-    def __init__(
-        self, place: Path | Settings, signer: Any = SCHEDULER, *, rate: float = 0.0, burst: float = 1.0
-    ) -> None:
-        self.place, self.signer = place, signer
-        self.rates = Rates(rate, burst) if rate else None
-        self.now = Moment(T0 + 250, 100)
-        self.done: dict[str, int] = {}
-        self.made: list[LogEntry] = []
-        self.start()
-
-    def start(self) -> None:
-        self.committer = committer(self.place, last_nonces=self.done)
-        self.ticker = Ticker(self.committer, self.signer, self.now.ms, rates=self.rates)
-
-    def restart(self, *, later_ms: int = 0, blocks: int = 0) -> None:
-        self.committer.close()
-        self.now = Moment(self.now.ms + later_ms, self.now.height + blocks)
-        self.start()
-
-    def spawn(self, *tags: tuple[str, str]) -> str:
-        submission = spawn(*tags)
-        committed = self.committer.commit([submission], now_ms=self.now.ms, block_height=self.now.height)
-        assert isinstance(committed.outcomes[0], Receipt), committed.outcomes
-        return submission.process_id
-
-    def monitored(self, *tags: tuple[str, str]) -> str:
-        process = self.spawn(*tags)
-        self.ticker.monitor(process, self.now, order())
-        return process
-
-    def look(self, *, later_ms: int = 0, blocks: int = 0, evaluate: bool = True) -> list[LogEntry]:
-        """The ticks that a look so much later makes."""
-        self.now = Moment(self.now.ms + later_ms, self.now.height + blocks)
-        self.last: CronRun = self.ticker.run_due(self.now)
-        works = [work for works in self.last.committed.work.values() for work in works]
-        if evaluate:
-            self.done.update((work.entry.process_id, work.entry.nonce) for work in works)
-        return [work.entry for work in works]
-
-    def ticks(self, process: str) -> list[Tick]:
-        """All ticks in a process's log, each of them right by the rules of `aoray verify`."""
-        reader = reader_of(self.place)
-        entries = reader.entries(process)
-        reader.close()
-        check_process(entries)
-        item, spawned = parse(entries[0].item), moment_of(parse(entries[0].assignment))
-        found = []
-        for entry in entries[1:]:
-            tick = tick_of(parse(entry.item), process, self.signer.public_key)
-            if tick:
-                slot = moment_of(parse(entry.assignment))
-                assert not wrong(tick, parse(entry.item), item, spawned, slot)
-                found.append(tick)
-        return found
-
-
-SECOND = (("Cron-Interval", "1-second"), ("Cron-Tag-Action", "Tick"))
 
 
 @pytest.fixture
@@ -413,100 +267,6 @@ def test_a_cron_whose_tags_are_the_protocols_is_refused_at_the_spawn(clocked: Cl
     refused = spawn(SECOND[0], (f"Cron-Tag-{name}", "x"))
     (outcome,) = clocked.committer.commit([refused], now_ms=T0, block_height=0).outcomes
     assert isinstance(outcome, MalformedInput) and outcome.field == f"tags.Cron-Tag-{name}"
-
-
-class FailsAt(SqliteLog):
-    """A log whose append fails, or whose process dies there, before or after the commit."""
-
-    how = ""
-
-    def append(self, *arguments: Any, **named: Any) -> None:
-        how, FailsAt.how = FailsAt.how, ""
-        if how.startswith("after"):
-            super().append(*arguments, **named)
-        if how.endswith("dies"):
-            raise KeyboardInterrupt
-        if how.endswith("fails"):
-            raise Unavailable("the disk is full")
-        if not how:
-            super().append(*arguments, **named)
-
-
-FAULTS = [" ".join(pair) for pair in itertools.product(("before", "after"), ("dies", "fails"))]
-
-
-class Ticking(RuleBasedStateMachine):
-    """Any sequence of looks, slow evaluations, clock jumps, failing disks, crashes and monitors."""
-
-    @initialize(missed=st.sampled_from(POLICIES))
-    def begin(self, missed: Missed) -> None:
-        self.directory = tempfile.TemporaryDirectory()
-        FailsAt.how = ""
-        self.clocked = Failing(Path(self.directory.name) / "log")
-        tags = (*SECOND, ("Cron-Interval", "3-seconds"), ("Cron-Missed", missed))
-        self.processes = [self.clocked.monitored(*tags) for _ in range(2)]
-
-    @rule(later_ms=st.integers(-5000, 9000), how=st.sampled_from(["", "", *FAULTS]), evaluate=st.booleans())
-    def look(self, later_ms: int, how: str, evaluate: bool) -> None:
-        FailsAt.how = how
-        try:
-            self.clocked.look(later_ms=later_ms, evaluate=evaluate)
-        except KeyboardInterrupt:
-            self.clocked.restart()
-        except Unavailable:
-            assert how
-        FailsAt.how = ""
-
-    @rule(later_ms=st.integers(0, 9000))
-    def restart(self, later_ms: int) -> None:
-        self.clocked.restart(later_ms=later_ms)
-
-    @rule(number=st.integers(0, 1))
-    def evaluate(self, number: int) -> None:
-        self.clocked.done[self.processes[number]] = 10**6
-
-    @rule(number=st.integers(0, 1))
-    def monitor(self, number: int) -> None:
-        if self.clocked.ticker.describe(self.processes[number])["monitored"]:
-            self.clocked.ticker.unmonitor(self.processes[number], order())
-        else:
-            self.clocked.ticker.monitor(self.processes[number], self.clocked.now, order())
-
-    @invariant()
-    def every_tick_is_there_once_and_right(self) -> None:
-        for process in self.processes:
-            found = [(tick.cron, tick.due) for tick in self.clocked.ticks(process)]
-            assert len(found) == len(set(found))
-
-    @invariant()
-    def no_cron_is_left_behind(self) -> None:
-        self.clocked.look()
-        for process in self.processes:
-            state = self.clocked.ticker.describe(process)
-            for cron in state["crons"]:
-                if state["monitored"]:
-                    assert self.clocked.now.ms < cron["next"]
-                    assert cron["next"] - cron["step"] <= self.clocked.now.ms
-
-    def teardown(self) -> None:
-        self.clocked.committer.close()
-        self.directory.cleanup()
-
-
-class Failing(Clocked):
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        super().__init__(path)
-
-    def start(self) -> None:
-        self.committer = Committer(lambda: FailsAt(self.path), Placement(2), SCHEDULER, lambda _: self.done)
-        self.ticker = Ticker(self.committer, self.signer, self.now.ms)
-
-
-TestTicking = Ticking.TestCase
-TestTicking.settings = settings(
-    max_examples=25, stateful_step_count=20, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
 
 
 def test_all_crons_of_a_wallet_share_a_rate_of_ticks_and_a_clock_that_jumps_gives_no_more(

@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Mapping
 from typing import Any
 
 import pytest
+from clock import Clock
+from fake_actors import RecordingActor
 from ray.exceptions import ActorUnavailableError
 
 from aoray import limits
@@ -24,13 +26,12 @@ class Method:
         self.remote = function
 
 
-class FakeActor:
-    """Takes calls as a Ray handle does; fails as often as it is told to."""
+class FakeHandle:
+    """A Ray handle of a recording actor, whose calls fail as often as it is told to."""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[str, Any]] = []
+        self.actor = RecordingActor()
         self.failures = 0
-        self.incarnation = 1
         self.running = 0
         self.lagging: dict[str, int] = {}
         self.connections = 0
@@ -45,33 +46,19 @@ class FakeActor:
         if self.failures:
             self.failures -= 1
             raise ActorUnavailableError("gone", b"0" * 16)
-        if name == "ready":
-            return {"incarnation": self.incarnation}
-        self.calls.append((name, *arguments))
-        return None
-
-    def told(self, name: str) -> list[Any]:
-        return [each for call, batch in self.calls if call == name for each in batch]
+        return await getattr(self.actor, name)(*arguments)
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    async def sleep(self, seconds: float) -> None:
-        self.now += seconds
-
-
-def dispatcher_of(actor: FakeActor, clock: Clock) -> ActorDispatcher:
+def dispatcher_of(handle: FakeHandle, clock: Clock) -> ActorDispatcher:
     async def lagging(name: str) -> Mapping[str, int]:
         assert name == "process-actor-0"
-        return dict(actor.lagging)
+        return dict(handle.lagging)
 
-    def connect(name: str) -> FakeActor:
-        actor.connections += 1
-        return actor
+    def connect(name: str) -> FakeHandle:
+        handle.connections += 1
+        return handle
 
-    return ActorDispatcher("process-actor-0", connect, lagging, sleep=clock.sleep, clock=lambda: clock.now)
+    return ActorDispatcher("process-actor-0", connect, lagging, sleep=clock.sleep, clock=clock)
 
 
 async def drain(dispatcher: ActorDispatcher) -> None:
@@ -90,49 +77,49 @@ async def finish(step: Awaitable[None], dispatcher: ActorDispatcher) -> None:
 
 
 async def test_entries_arrive_in_order_and_in_batches() -> None:
-    actor, clock = FakeActor(), Clock()
-    dispatcher = dispatcher_of(actor, clock)
+    handle, clock = FakeHandle(), Clock()
+    dispatcher = dispatcher_of(handle, clock)
     works = [work("p", nonce) for nonce in range(2500)]
     dispatcher.push(works)
     await drain(dispatcher)
-    assert actor.told("assign") == works
-    assert [len(batch) for name, batch in actor.calls if name == "assign"] == [1000, 1000, 500]
+    assert handle.actor.told("assign") == works
+    assert [len(batch) for name, batch in handle.actor.calls if name == "assign"] == [1000, 1000, 500]
 
 
 async def test_a_failed_call_becomes_an_activation_and_nothing_is_forgotten() -> None:
-    actor, clock = FakeActor(), Clock()
-    dispatcher = dispatcher_of(actor, clock)
+    handle, clock = FakeHandle(), Clock()
+    dispatcher = dispatcher_of(handle, clock)
     await drain(dispatcher)
     dispatcher.push([work("p", 1), work("q", 1)])
-    actor.failures = 4
+    handle.failures = 4
     await drain(dispatcher)
-    assert dict(actor.told("activate")) == {"p": 1, "q": 1} or len(actor.told("assign")) == 2
+    assert dict(handle.actor.told("activate")) == {"p": 1, "q": 1} or len(handle.actor.told("assign")) == 2
 
 
 async def test_a_restarted_actor_catches_up_though_no_call_failed() -> None:
-    actor, clock = FakeActor(), Clock()
-    dispatcher = dispatcher_of(actor, clock)
+    handle, clock = FakeHandle(), Clock()
+    dispatcher = dispatcher_of(handle, clock)
     await finish(dispatcher.step(), dispatcher)
-    actor.incarnation, actor.lagging = 2, {"p": 3}
+    handle.actor.incarnation, handle.lagging = 2, {"p": 3}
     clock.now += HEALTH_SECONDS
     await finish(dispatcher.step(), dispatcher)
-    assert actor.told("activate") == [("p", 3)]
+    assert handle.actor.told("activate") == [("p", 3)]
 
 
 async def test_an_actor_that_goes_on_is_not_made_to_catch_up() -> None:
-    actor, clock = FakeActor(), Clock()
-    dispatcher = dispatcher_of(actor, clock)
+    handle, clock = FakeHandle(), Clock()
+    dispatcher = dispatcher_of(handle, clock)
     await finish(dispatcher.step(), dispatcher)
-    actor.lagging = {"p": 3}
+    handle.lagging = {"p": 3}
     clock.now += HEALTH_SECONDS
     await finish(dispatcher.step(), dispatcher)
-    assert not actor.calls and actor.connections == 1
+    assert not handle.actor.calls and handle.connections == 1
 
 
 async def test_waits_longer_after_each_failure() -> None:
-    actor, clock = FakeActor(), Clock()
-    dispatcher = dispatcher_of(actor, clock)
-    actor.failures = 8
+    handle, clock = FakeHandle(), Clock()
+    dispatcher = dispatcher_of(handle, clock)
+    handle.failures = 8
     dispatcher.push([work("p", 0)])
     start = clock.now
     await drain(dispatcher)

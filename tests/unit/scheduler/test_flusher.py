@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from fake_arweave import FakeArweave
 from fastapi import FastAPI
 from flusher_rig import fill, on_log_of
 from ordering import SCHEDULER, assign, bundle, committer, item, message, spawn
@@ -26,28 +27,7 @@ from aoray.storage.factory import open_readers
 from aoray.storage.uploads import Upload, plan
 
 
-class Arweave:
-    """Keeps what is posted; `answer` may raise before it keeps it or after."""
-
-    def __init__(self) -> None:
-        self.posted: list[bytes] = []
-        self.before = self.after = 0
-
-    async def post_item(self, raw: bytes) -> str:
-        if self.before:
-            self.before -= 1
-            raise Unavailable("down")
-        self.posted.append(raw)
-        if self.after:
-            self.after -= 1
-            raise Unavailable("the answer was lost")
-        return parse(raw).id
-
-    def ids(self) -> list[str]:
-        return [item.id for raw in self.posted for item in unpack(parse(raw).data)]
-
-
-def flusher_of(writer: Committer, arweave: Arweave) -> Flusher:
+def flusher_of(writer: Committer, arweave: FakeArweave) -> Flusher:
     return Flusher(on_log_of(writer), EmbeddedUploader(arweave, SCHEDULER))  # type: ignore[arg-type]
 
 
@@ -55,12 +35,12 @@ async def test_items_and_assignments_are_posted_in_order(
     stored: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "FLUSH_BUNDLE_ENTRIES_MAX", 4)
-    writer, arweave, process = committer(stored), Arweave(), spawn()
+    writer, arweave, process = committer(stored), FakeArweave(), spawn()
     expected = fill(writer, process, *(message(process.process_id) for _ in range(9)))
     flusher = flusher_of(writer, arweave)
     while await flusher.flush_once():
         pass
-    assert arweave.ids() == expected
+    assert arweave.uploaded() == expected
     assert [len(unpack(parse(raw).data)) for raw in arweave.posted] == [8, 8, 4]
     for raw in arweave.posted:
         verify(parse(raw))
@@ -70,9 +50,9 @@ async def test_items_and_assignments_are_posted_in_order(
 
 
 async def test_a_crash_between_post_and_cursor_posts_the_same_bytes_again(stored: Settings) -> None:
-    writer, arweave, process = committer(stored), Arweave(), spawn()
+    writer, arweave, process = committer(stored), FakeArweave(), spawn()
     fill(writer, process, message(process.process_id))
-    arweave.after = 1
+    arweave.answers_lost = 1
     with pytest.raises(Unavailable):
         await flusher_of(writer, arweave).flush_once()
     fill(writer, message(process.process_id))  # what comes meanwhile does not change the bundle
@@ -84,9 +64,9 @@ async def test_a_crash_between_post_and_cursor_posts_the_same_bytes_again(stored
 
 
 async def test_while_arweave_is_down_it_waits_longer_and_then_goes_on(stored: Settings) -> None:
-    writer, arweave, process = committer(stored), Arweave(), spawn()
+    writer, arweave, process = committer(stored), FakeArweave(), spawn()
     expected = fill(writer, process)
-    arweave.before = 9
+    arweave.lost = 9
     waits: list[float] = []
 
     class Enough(Exception):
@@ -102,7 +82,7 @@ async def test_while_arweave_is_down_it_waits_longer_and_then_goes_on(stored: Se
         await flusher.run(0.1, sleep)
     assert waits[:-1] == sorted(waits[:-1])
     assert waits[-2:] == [limits.FLUSH_BACKOFF_SECONDS_MAX, 0.1]
-    assert arweave.ids() == expected
+    assert arweave.uploaded() == expected
     assert flusher.progress.failures == 0
 
 
@@ -114,7 +94,7 @@ async def test_what_comes_while_a_bundle_is_posted_waits_for_the_next_round(
     writer, process = committer(stored), spawn()
     fill(writer, process, *(message(process.process_id) for _ in range(8)))
 
-    class Busy(Arweave):
+    class Busy(FakeArweave):
         async def post_item(self, raw: bytes) -> str:
             fill(writer, message(process.process_id))
             assert len(self.posted) < 9, "it never rests"
@@ -172,11 +152,11 @@ async def test_the_embedded_arweave_has_every_item_and_assignment_also_of_hostil
 
 
 async def test_what_is_published_gets_there_once_beside_the_entries(stored: Settings) -> None:
-    writer, arweave, process = committer(stored), Arweave(), spawn()
+    writer, arweave, process = committer(stored), FakeArweave(), spawn()
     expected = fill(writer, process)
     published = [item([("Type", "Attestation")]) for _ in range(3)]
     writer.log.uploads.publish(published[:2])
-    arweave.after = 1
+    arweave.answers_lost = 1
     with pytest.raises(Unavailable):
         await flusher_of(writer, arweave).flush_once()
     writer.close()
@@ -185,14 +165,14 @@ async def test_what_is_published_gets_there_once_beside_the_entries(stored: Sett
     flusher = flusher_of(again, arweave)
     assert await flusher.flush_once() and await flusher.flush_once() and not await flusher.flush_once()
     assert arweave.posted.pop(0) == arweave.posted[0]
-    assert arweave.ids() == expected + [each.id for each in published]
+    assert arweave.uploaded() == expected + [each.id for each in published]
 
 
 async def test_of_what_is_settled_only_the_ids_are_kept_and_it_is_never_published_again(
     stored: Settings,
 ) -> None:
     """Attestations come forever: the log must not hold what Arweave has."""
-    writer, arweave = committer(stored), Arweave()
+    writer, arweave = committer(stored), FakeArweave()
     first, second = item((), data=b"one" * 9_999), item((), data=b"two" * 9_999)
     flusher = flusher_of(writer, arweave)
 
@@ -200,7 +180,7 @@ async def test_of_what_is_settled_only_the_ids_are_kept_and_it_is_never_publishe
         return int(writer.log._rows("SELECT sum(length(item)) FROM publications")[0][0])  # type: ignore[attr-defined]
 
     writer.log.uploads.publish([first])
-    arweave.before = 1
+    arweave.lost = 1
     with pytest.raises(Unavailable):
         await flusher.flush_once()
     assert held() == len(first.raw)
@@ -209,13 +189,13 @@ async def test_of_what_is_settled_only_the_ids_are_kept_and_it_is_never_publishe
     writer.log.uploads.publish([first, second])
     assert held() == len(second.raw)
     assert await flusher.flush_once() and not await flusher.flush_once()
-    assert arweave.ids() == [first.id, second.id]
+    assert arweave.uploaded() == [first.id, second.id]
 
 
 async def test_who_reads_finds_all_acknowledged_items_and_knows_whether_they_are_posted(
     stored: Settings,
 ) -> None:
-    writer, arweave, process = committer(stored), Arweave(), spawn()
+    writer, arweave, process = committer(stored), FakeArweave(), spawn()
     expected = fill(writer, process, message(process.process_id))
     readers, flusher = open_readers(stored), flusher_of(writer, arweave)
     assert readers.unposted() == [0]
@@ -224,14 +204,14 @@ async def test_who_reads_finds_all_acknowledged_items_and_knows_whether_they_are
     assert readers.find_item("A" * 43) is None
     await asyncio.gather(flusher.flush(), flusher.flush())  # a reader, and the interval
     assert readers.unposted() == []
-    assert arweave.ids() == expected
+    assert arweave.uploaded() == expected
     readers.close()
 
 
 async def test_what_could_not_be_posted_is_not_taken_for_posted(stored: Settings) -> None:
-    writer, arweave, process = committer(stored), Arweave(), spawn()
+    writer, arweave, process = committer(stored), FakeArweave(), spawn()
     fill(writer, process)
-    arweave.before = 1
+    arweave.lost = 1
     with pytest.raises(Unavailable):
         await flusher_of(writer, arweave).flush()
     assert open_readers(stored).unposted() == [0]

@@ -7,7 +7,8 @@ import os
 from pathlib import Path
 
 import pytest
-from actor_rig import GUEST, Arweave, module_item
+from actor_rig import GUEST, module_item
+from fake_arweave import FakeArweave
 from forged_keys import Nobody
 from ordering import SOME_ID, USER
 
@@ -34,7 +35,7 @@ from aoray.vm.registry import VirtualMachines
 
 
 async def test_a_module_is_fetched_once_however_many_ask(tmp_path: Path) -> None:
-    arweave = Arweave(GUEST)
+    arweave = FakeArweave(GUEST)
     store = ModuleStore(tmp_path / "modules", arweave.item)
     found = await asyncio.gather(*(store.get(GUEST.id) for _ in range(5)))
     assert {module.data for module in found} == {GUEST.data}
@@ -47,7 +48,7 @@ async def test_a_module_is_fetched_once_however_many_ask(tmp_path: Path) -> None
 @pytest.mark.parametrize("damage", [b"", GUEST.raw[:-1], GUEST.raw[:-1] + b"!", module_item(b"other").raw])
 async def test_a_damaged_file_is_fetched_again(tmp_path: Path, damage: bytes) -> None:
     (tmp_path / GUEST.id).write_bytes(damage)
-    store = ModuleStore(tmp_path, Arweave(GUEST).item)
+    store = ModuleStore(tmp_path, FakeArweave(GUEST).item)
     assert (await store.get(GUEST.id)).data == GUEST.data
     assert (tmp_path / GUEST.id).read_bytes() == GUEST.raw
 
@@ -55,7 +56,7 @@ async def test_a_damaged_file_is_fetched_again(tmp_path: Path, damage: bytes) ->
 @pytest.mark.parametrize("module_id", ["", "../modules", "x" * 5000])
 async def test_what_is_not_an_id_names_no_module(tmp_path: Path, module_id: str) -> None:
     with pytest.raises(UnsupportedModule, match="not the id of a module"):
-        await ModuleStore(tmp_path, Arweave().item).get(module_id)
+        await ModuleStore(tmp_path, FakeArweave().item).get(module_id)
     assert not any(os.scandir(tmp_path))
 
 
@@ -72,14 +73,14 @@ async def test_what_is_not_an_id_names_no_module(tmp_path: Path, module_id: str)
 async def test_whatever_a_gateway_says_of_a_module_is_not_the_modules_fault(
     tmp_path: Path, fault: AorayError
 ) -> None:
-    arweave = Arweave()
+    arweave = FakeArweave()
     arweave.faults = [fault]
     with pytest.raises(Unavailable, match=SOME_ID):
         await ModuleStore(tmp_path, arweave.item).get(SOME_ID)
 
 
 async def test_a_failed_fetch_is_tried_again_when_asked_again(tmp_path: Path) -> None:
-    arweave = Arweave(GUEST)
+    arweave = FakeArweave(GUEST)
     arweave.faults = [Unavailable("down")]
     store = ModuleStore(tmp_path, arweave.item)
     with pytest.raises(Unavailable):
@@ -89,7 +90,7 @@ async def test_a_failed_fetch_is_tried_again_when_asked_again(tmp_path: Path) ->
 
 async def test_what_is_not_a_module_or_has_no_json_is_unsupported(tmp_path: Path) -> None:
     strange = module_item(GUEST.data, Tag("Input-Encoding", "ANS-104"))
-    store = ModuleStore(tmp_path, Arweave(strange).item)
+    store = ModuleStore(tmp_path, FakeArweave(strange).item)
     with pytest.raises(UnsupportedModule):
         await store.get(strange.id)
 

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 from guests import counter
-from installed_package import FORMAT, install
+from installed_package import FORMAT, forget, install
 
 from aoray.errors import Unavailable, UnknownFormat, UnsupportedModule
-from aoray.vm import registry
 from aoray.vm.engines import ENGINES
 from aoray.vm.interface import Limits
 from aoray.vm.registry import WASM, VirtualMachines, check_module, name_of, virtual_machine
@@ -26,8 +25,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(autouse=True)
 def forgotten() -> None:
-    registry.virtual_machines.cache_clear()
-    registry.virtual_machine.cache_clear()
+    forget()
 
 
 def installed(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from arweave_items import Clock, forged, item
+from arweave_items import forged, item
+from clock import Clock
 
 from aoray import limits
 from aoray.arweave.local.pieces import Pieces

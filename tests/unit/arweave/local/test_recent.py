@@ -9,7 +9,8 @@ from typing import Any
 
 import httpx
 import pytest
-from arweave_items import BOB, Clock, bundle, item
+from arweave_items import BOB, bundle, item
+from clock import Clock
 
 from aoray import limits
 from aoray.arweave.local.recent import Recent

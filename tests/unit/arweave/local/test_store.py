@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from arweave_items import ALICE, BOB, Clock, bundle, forged, item
+from arweave_items import ALICE, BOB, bundle, forged, item
+from clock import Clock
 
 from aoray.arweave.local.intake import term
 from aoray.arweave.local.search import Filter, SearchPage

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from arweave_items import ALICE, BOB, Clock, bundle, forged, item
+from arweave_items import ALICE, BOB, bundle, forged, item
+from clock import Clock
 
 from aoray.arweave.local import intake
 from aoray.arweave.local.indexer import Indexer

@@ -9,7 +9,8 @@ from typing import Any
 
 import orjson
 import pytest
-from fake_computer import MODULE, Computer
+from fake_arweave import MODULE
+from fake_computer import Computer
 from fastapi import APIRouter
 from hypothesis import given
 from hypothesis import strategies as st

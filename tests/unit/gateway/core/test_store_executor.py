@@ -12,7 +12,8 @@ from typing import Any
 import httpx
 import orjson
 import pytest
-from fake_computer import EMPTY, MODULE, Computer
+from fake_arweave import MODULE
+from fake_computer import EMPTY, Computer
 from polling import until
 
 from aoray import limits

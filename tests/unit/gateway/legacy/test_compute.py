@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import orjson
 import pytest
-from fake_computer import EMPTY, Computer
+from fake_computer import EMPTY, NOWHERE, Computer
 from legacy_units import compute_unit
 from polling import until
 
@@ -19,11 +19,9 @@ from aoray.errors import ClientError, Diverged, Overloaded, Unavailable
 from aoray.gateway.legacy import dry_runs
 from aoray.gateway.legacy.cursors import cursor
 from aoray.protocol.assignments import LogEntry
-from aoray.protocol.ids import b64url_encode
 from aoray.protocol.tags import Tag
 from aoray.storage.records import Divergence
 
-NOWHERE = b64url_encode(b"n" * 32)
 OWN_KEYS = ["Messages", "Assignments", "Spawns", "Output", "GasUsed"]
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import httpx
-from fake_computer import Computer
+from fake_computer import NOWHERE, Computer
 
 from aoray.gateway import apps
 from aoray.protocol.ans104.items import build
 from aoray.protocol.ids import b64url_encode
 from aoray.protocol.tags import Tag, as_json
-
-NOWHERE = b64url_encode(b"n" * 32)
 
 
 async def nonces(client: httpx.AsyncClient, path: str) -> tuple[list[str], bool, list[str]]:

@@ -7,9 +7,11 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from clock import Clock
 from fake_computer import EMPTY, Computer
 from hypothesis import given
 from hypothesis import strategies as st
+from outboxes import to
 from polling import until
 
 from aoray import limits
@@ -26,21 +28,9 @@ RATE, BURST_SECONDS = 2.0, 5.0
 MESSENGER, WALLET = generate_ed25519(), generate_ed25519()
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
 def limited(computer: Computer, clock: Clock, **rates: float) -> None:
     settings = Settings(push_burst_seconds=BURST_SECONDS, **rates)
     computer.gateway.pusher.quota = PushQuota(settings, clock)
-
-
-def to(target: str) -> dict[str, Any]:
-    return {"Target": target, "Anchor": "", "Data": "x", "Tags": []}
 
 
 async def scanned(computer: Computer) -> None:
@@ -78,7 +68,7 @@ async def test_a_process_that_feeds_itself_goes_on_at_its_rate_and_nothing_is_lo
     await until(lambda: slots(computer, bomb) == 3 + burst)  # another's message is not held up
     for _ in range(4):
         before = slots(computer, bomb)
-        clock.now_s += 3 / RATE
+        clock.now += 3 / RATE
         await scanned(computer)
         await until(lambda: bool(computer.gateway.pusher.quota.held()))
         assert before < slots(computer, bomb) <= before + 3
@@ -123,10 +113,10 @@ def test_what_is_held_waits_for_the_rate_of_its_process_and_of_its_wallet_and_ta
     assert not quota.take("q", "wallet", 8)
     assert quota.held() == {"p": 0.5, "q": 4.0}  # of two waits the longer one
     assert quota.held_s("r") == quota.held_s("nobody") == 0.0
-    clock.now_s += 0.5
+    clock.now += 0.5
     assert quota.take("p", "wallet", 1)
     assert (quota.held(), quota.held_total) == ({"q": 3.5}, 3)
-    clock.now_s += 3.5
+    clock.now += 3.5
     assert quota.held() == {} and quota.held_s("q") == 0.0
     assert quota.take("q", "wallet", 8)
 

@@ -1,4 +1,5 @@
-"""An actor in the place of a process actor: each result echoes the data, and `to:<id>` is sent on."""
+"""Actors that stand for those of a computer: they write down what they are told, answer without WASM, or can
+not begin."""
 
 from __future__ import annotations
 
@@ -8,27 +9,52 @@ from typing import Any
 import orjson
 import ray
 
+from aoray.cluster import nodes
 from aoray.contracts.shard import Work
+from aoray.errors import Unavailable
 from aoray.protocol.ans104.items import parse
 from aoray.protocol.assignments import LogEntry
 from aoray.protocol.tags import first
+from aoray.scheduler.shard import ShardActor
 from aoray.settings import Settings
 from aoray.storage.records import ResultRow
 from aoray.storage.results import Results
 
 
-class AnsweringActor:
-    """Answers gateways and shards as `ProcessActor` does, without WASM."""
+class RecordingActor:
+    """Answers a shard's calls as `ProcessActor` does, and only writes them down."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._results = Results(settings.data / "results.sqlite")
-        self._watched: dict[tuple[str, str], str] = {}
+    def __init__(self, *_: Any) -> None:
+        self.calls: list[tuple[str, list[Any]]] = []
+        self.incarnation = os.getpid()
 
     async def ready(self) -> dict[str, Any]:
-        return {"incarnation": os.getpid()}
+        return {"incarnation": self.incarnation}
 
     async def activate(self, terms: list[tuple[str, int]]) -> None:
-        pass
+        self.calls.append(("activate", terms))
+
+    async def assign(self, works: list[Work]) -> None:
+        self.calls.append(("assign", works))
+
+    def told(self, method: str) -> list[Any]:
+        """All that the calls of this method said."""
+        return [each for called, batch in self.calls if called == method for each in batch]
+
+
+class RecordedShard(ShardActor):
+    """A shard whose processes' own actors are recording ones."""
+
+    process_actor_class = RecordingActor
+
+
+class AnsweringActor(RecordingActor):
+    """Answers gateways too: each result echoes the data, and `to:<id>` is sent on."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self._results = Results(settings.data / "results.sqlite")
+        self._watched: dict[tuple[str, str], str] = {}
 
     async def assign(self, works: list[Work]) -> None:
         rows = [row_of(work.entry) for work in works]
@@ -62,3 +88,17 @@ def row_of(entry: LogEntry) -> ResultRow:
         pushed_for=first(item.tags, "Pushed-For", entry.message_id),
         pushed=not messages,
     )
+
+
+class FragileActor:
+    """Stands for any actor of a computer: a file `away` in its data directory is a store that is away."""
+
+    def __init__(self, settings: Settings, argument: Any) -> None:
+        if (settings.data / "away").exists():
+            raise Unavailable("the store is away")
+
+    async def ready(self) -> dict[str, Any]:
+        return nodes.actor_identity()
+
+    async def die(self) -> None:
+        os._exit(1)
