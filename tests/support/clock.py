@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+TODAY = 1_700_000_000.0  # where a date is wanted
+
 
 class Clock:
     """Gives seconds, as set: of no date, if none is given. Who sleeps by it moves it on."""

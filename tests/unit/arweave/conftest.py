@@ -5,7 +5,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from clock import Clock
+from clock import TODAY, Clock
 
 from aoray.arweave.local.graphql import Graph
 from aoray.arweave.local.routes import router
@@ -15,7 +15,7 @@ from aoray.web.application import application
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock(1_700_000_000.0)
+    return Clock(TODAY)
 
 
 @pytest.fixture

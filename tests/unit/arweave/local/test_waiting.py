@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from arweave_items import ALICE, BOB, bundle, forged, item
-from clock import Clock
+from clock import TODAY, Clock
 
 from aoray.arweave.local import intake
 from aoray.arweave.local.indexer import Indexer
@@ -88,7 +88,7 @@ def test_what_is_indexed_later_is_indexed_as_if_at_once(lazy: ArweaveStore, tmp_
         bundle([twice, item()]),
         bundle([twice, bundle([item()], signer=BOB)], signer=BOB),
     ]
-    with ArweaveStore(tmp_path / "now.sqlite", clock=Clock(), trusted={BOB.address}) as now:
+    with ArweaveStore(tmp_path / "now.sqlite", clock=Clock(TODAY), trusted={BOB.address}) as now:
         for each in uploads:
             assert lazy.put(each) == now.put(each)
     assert lazy.count(Filter()) == 24
