@@ -209,6 +209,9 @@ SLICE_RESULT_BYTES_MAX = 32 * MIB  # nor once its results are this large
 ACTIVATIONS_IN_FLIGHT_MAX = 16  # whose modules a process actor loads side by side
 ACTIVATIONS_AT_ONCE_MAX = 64  # that a process actor prepares together
 ACTIVATION_BACKOFF_SECONDS_MAX = 10.0
+ACTIVATIONS_RETRIED_MAX = (
+    200  # processes of one actor that can't start and are retried, each with its own wait
+)
 WAITING_SHOWN_MAX = 100  # processes that wait for the machine, of one actor, that `/status` names
 WAITING_REASON_CHARACTERS_MAX = 500
 STANDING_SECONDS = 2.0  # how often a gateway looks which processes are stopped

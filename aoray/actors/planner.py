@@ -258,6 +258,16 @@ class EvaluationPlanner:
         again = self._begin(process_id, process.term, attempt=process.attempt + 1)
         return [Close(process_id), Activate(process_id, again.generation, again.attempt)]
 
+    def rest(self, process_id: str) -> list[Effect]:
+        """Keep no more than the term of a process that can't start just now: its log has the rest. It
+        starts again like one that hibernates, by `recheck_log` or its next message."""
+        process = self.processes.pop(process_id, None)
+        if process is None:
+            return []
+        self.hibernated[process_id] = process.term
+        self._discard(process)
+        return [Close(process_id)]
+
     def fenced(self, process_id: str, term: int) -> list[Effect]:
         """Note that the store knows a later term than this one: the process is a successor's."""
         self._floor[process_id] = max(self._floor.get(process_id) or 0, term + 1)

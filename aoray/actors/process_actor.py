@@ -29,6 +29,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
+from itertools import islice
 from typing import Any, TypeVar
 
 import orjson
@@ -118,6 +119,7 @@ class ProcessActor(ExportsMetrics):
         self._counts = dict.fromkeys(("replayed", "slices", "faults", "fenced", "dry_runs"), 0)
         self._tasks.start(self._evaluate_forever())
         self._tasks.start(self._hibernate_forever())
+        self._tasks.start(self._retry_resting_forever())
         self._tasks.start(sweep_later(partial(open_checkpoints, settings)))
         self._tasks.start(fold_forever(self._results, lambda: self.counted[0].total))
         self._tasks.start(self.export_forever())
@@ -330,10 +332,28 @@ class ProcessActor(ExportsMetrics):
             self._submit(self._evaluation.long.owned, process_id, owner)
 
     def _fail(self, process_id: str, generation: int, error: Exception) -> None:
-        """A fault of this machine: it waits, and is tried again."""
+        """A fault of this machine: the process waits, and is tried again. Those that can't start are not
+        all kept in memory for that: a stranger may have any number of them."""
         self._counts["faults"] += 1
         self._standing.failed(process_id, error)
-        self._apply(self._planner.failed(process_id, generation))
+        process = self._planner.current(process_id, generation)
+        starting = process is not None and not process.live and process_id not in self._catching_up
+        if starting and len(self._standing) > limits.ACTIVATIONS_RETRIED_MAX:
+            self._apply(self._planner.rest(process_id))
+        else:
+            self._apply(self._planner.failed(process_id, generation))
+
+    def _retry_resting(self, count: int) -> None:
+        """Start processes again that could not start and are kept as terms, those first that were tried
+        longest ago."""
+        resting = (each for each in self._standing.waits if each in self._planner.hibernated)
+        for process_id in list(islice(resting, count)):
+            self._apply(self._planner.recheck_log(process_id))
+
+    async def _retry_resting_forever(self) -> None:
+        while True:
+            await asyncio.sleep(limits.ACTIVATION_BACKOFF_SECONDS_MAX)
+            self._retry_resting(limits.ACTIVATIONS_RETRIED_MAX)
 
     def _halt(self, process_id: str) -> None:
         """Its results differ: nothing of it is evaluated any more."""
@@ -485,6 +505,7 @@ class ProcessActor(ExportsMetrics):
                 self._caught_up(process, self._catching_up.pop(process_id))
             if process_id in self._standing.waits and (process.idle or not process.attempt):
                 self._standing.recovered(process_id)
+                self._retry_resting(2)  # what kept it may be over for the others too
 
     def _weigh(self, process_id: str) -> None:
         resident = self._evaluation.residents.get(process_id)

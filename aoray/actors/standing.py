@@ -23,7 +23,7 @@ class Wait(NamedTuple):
 
 
 class Standing:
-    """The waits of one actor."""
+    """The waits of one actor, the one whose last attempt is longest ago first."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -34,10 +34,12 @@ class Standing:
 
     def failed(self, process_id: str, error: BaseException) -> None:
         """Note that a process was tried in vain once more."""
-        before = self.waits.get(process_id)
+        before = self.waits.pop(process_id, None)
         since_s = before.since_s if before else self._clock()
         attempts = before.attempts + 1 if before else 1
         self.waits[process_id] = Wait(since_s, attempts, reason_of(error))
+        while len(self.waits) > limits.PROCESSES_KNOWN_MAX:
+            del self.waits[next(iter(self.waits))]
 
     def recovered(self, process_id: str) -> None:
         """Note that a process continues, or is another actor's."""

@@ -33,7 +33,14 @@ class Group(click.Group):
         before = args[: args.index("--")] if "--" in args else args
         if "--json" in before:  # known before the words are parsed, of which one may be wrong
             ctx.meta[AS_JSON] = True
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            name = error.option_name
+            message = (
+                f"No such option: {name}. Options follow the command: {ctx.command_path} COMMAND {name} …"
+            )
+            raise click.NoSuchOption(name, message, ctx=ctx) from error
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command, and print an error of aoray or of a file in place of a traceback."""

@@ -11,7 +11,7 @@ import click
 
 from aoray.cli.bundling import bundle
 from aoray.cli.context import Context, client_command, parse_tags, tag_option
-from aoray.cli.params import Command, TextCommand
+from aoray.cli.params import ID_OR_NONCE, Command, TextCommand
 from aoray.cli.render import NO_OUTPUT, describe, describe_sent, error_of
 from aoray.protocol.outputs import output_of
 
@@ -137,11 +137,11 @@ def say_on_stderr(result: Mapping[str, Any], text: str) -> None:
 
 @click.command(cls=Command)
 @client_command
-@click.argument("message")
+@click.argument("slot", type=ID_OR_NONCE)
 @click.option("--process", required=True, help="Process that the message was sent to.")
-def result(context: Context, message: str, process: str) -> None:
-    """Wait for the result of MESSAGE and print it."""
-    found = context.run(lambda client: client.result(process, message))
+def result(context: Context, slot: str, process: str) -> None:
+    """Wait for the result of SLOT, a message's id or a nonce, and print it."""
+    found = context.run(lambda client: client.result(process, slot))
     context.say(found, describe(found))
     fail_on_error(found)
 

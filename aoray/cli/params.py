@@ -34,6 +34,22 @@ class Command(click.Command):
         return rest
 
 
+class IdOrNonce(click.ParamType[str]):
+    """The name of a slot: the id of its message or assignment, or its nonce."""
+
+    name = "slot"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name, or refuse what is neither an id nor a number."""
+        name = _unmarked(str(value))
+        if not is_id(name) and not (name.isascii() and name.isdecimal()):
+            self.fail(f"{name!r} is neither an id nor a nonce, such as 0 or 12", param, ctx)
+        return str(name)
+
+
+ID_OR_NONCE = IdOrNonce()
+
+
 class TextCommand(Command):
     """A command that recognizes numbers and sentences with a leading hyphen as well. (A single word with
     a dash may be an option that is spelled wrongly.)"""

@@ -19,7 +19,7 @@ import hashlib
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -59,6 +59,9 @@ class Computer:
         with ExitStack() as stack:
             preflight.check(self.settings)
             log_setup.begin(self.settings.log_level)
+            if self.settings.ray_address:
+                with ray_for(self.settings):  # before the first file, since it may refuse the settings
+                    check_cluster(self.settings, nodes.alive_nodes())
             stack.enter_context(locked(self.settings.data))
             check_shard_count(self.settings)
             check_versions(self.settings)
@@ -165,25 +168,31 @@ def is_alive(node: str) -> bool:
         return True
 
 
+def check_cluster(settings: Settings, alive: Sequence[nodes.Node]) -> None:
+    """Raise `ClientError` if the settings can't work on a Ray cluster of these nodes."""
+    others = len(alive) - 1
+    if others < 1:
+        return
+    if not store_of(settings).is_shared:
+        raise ClientError(
+            f"this Ray cluster has {len(alive)} nodes, and the log would be SQLite: a file on one of"
+            " them, which the actors on the others can't read",
+            hint="Name a PostgreSQL that all nodes reach: --store postgresql://user@host/database.",
+        )
+    if settings.host in nodes.LOOPBACKS:
+        raise ClientError(
+            f"the other {others} nodes of this Ray cluster can't reach {settings.host}",
+            hint="Give an address of this node that they can reach: --host ADDRESS (0.0.0.0: all addresses).",
+        )
+
+
 def joined(settings: Settings) -> Settings:
     """Return the settings as the actors get them: on a cluster, with what its nodes can't find out by
     themselves. Raises `ClientError` if the settings can't work on this cluster."""
     alive = nodes.alive_nodes() if settings.ray_address else []
-    if not store_of(settings).is_shared:
-        if len(alive) > 1:
-            raise ClientError(
-                f"this Ray cluster has {len(alive)} nodes, and the log would be SQLite: a file on one of"
-                " them, which the actors on the others can't read",
-                hint="Name a PostgreSQL that all nodes reach: --store postgresql://user@host/database.",
-            )
+    check_cluster(settings, alive)
+    if not settings.ray_address or not store_of(settings).is_shared:
         return settings
-    if not settings.ray_address:
-        return settings
-    if len(alive) > 1 and settings.host in nodes.LOOPBACKS:
-        raise ClientError(
-            f"the other {len(alive) - 1} nodes of this Ray cluster can't reach {settings.host}",
-            hint="Give an address of this node that they can reach: --host ADDRESS (0.0.0.0: all addresses).",
-        )
     head = ray.util.get_node_ip_address()
     reached = head if settings.host in nodes.WILDCARDS else settings.host
     handed = ClusterInfo(

@@ -112,6 +112,7 @@ def test_the_commands_work_in_the_order_shown(aoray: Command) -> None:
     sent = aoray("send", process, "hello", "--action", "Greet")
     result = aoray("result", sent["message"], "--process", process)
     assert "Greet" in result["Output"]["data"]
+    assert aoray("result", "3", "--process", process) == result
     assert "Output" in aoray("dryrun", process, "--action", "Info")
     published = aoray("module", "publish", str(ROOT / "benchmarks" / "counter.wat"))
     counter = aoray("spawn", "--module", published["module"])["process"]

@@ -8,7 +8,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from aoray.cli.params import Command, TextCommand
+from aoray.cli.main import main
+from aoray.cli.params import ID_OR_NONCE, Command, TextCommand
 from aoray.cli.publish import module
 
 ID = "A" * 42 + "E"
@@ -35,6 +36,29 @@ def test_what_is_not_an_id_is_refused_as_an_argument() -> None:
     assert "No such option" in CliRunner().invoke(say, [ID, "--actoin"]).output
     assert CliRunner().invoke(say, [ID, "-o"]).output == repr((ID, "", (), True)) + "\n"
     assert "Invalid value for PROCESS: 'nope' is not an id" in CliRunner().invoke(say, ["nope"]).output
+
+
+@click.command(cls=Command)
+@click.argument("slot", type=ID_OR_NONCE)
+def show(slot: str) -> None:
+    click.echo(slot)
+
+
+@pytest.mark.parametrize("slot", [ID, "-" + ID[1:], "0", "12"])
+def test_a_slot_is_named_by_an_id_or_a_nonce(slot: str) -> None:
+    assert CliRunner().invoke(show, [slot]).output == slot + "\n"
+
+
+def test_what_names_no_slot_is_refused() -> None:
+    assert "'nope' is neither an id nor a nonce" in CliRunner().invoke(show, ["nope"]).output
+
+
+def test_an_option_before_the_command_is_refused_with_its_place() -> None:
+    ran = CliRunner().invoke(main, ["--url", "http://127.0.0.1:9", "status"])
+    assert ran.exit_code == 2
+    assert (
+        "No such option: --url. Options follow the command:" in ran.output and "COMMAND --url" in ran.output
+    )
 
 
 @pytest.mark.parametrize(
