@@ -47,19 +47,19 @@ class Settings:
 
     data: Path = setting(
         Path("aoray-data"),
-        "The one directory that holds everything: logs, results, Arweave, modules, keys.",
+        "The directory of all data of this computer: logs, results, the embedded Arweave, modules, keys.",
         section="Where everything is kept",
         is_path=True,
     )
     store: str = setting(
         "",
-        "Where log and results are, for all nodes: postgresql://user@host/database?schema=aoray"
+        "The database of log and results, for all nodes: postgresql://user@host/database?schema=aoray"
         " (docs/storage.md).",
         unset="SQLite in --data",
     )
     files: str = setting(
         "",
-        "Where modules and checkpoints are, for all nodes: a URI that pyarrow.fs knows, such as"
+        "The folder of modules and checkpoints, for all nodes: a URI that pyarrow.fs knows, such as"
         " s3://bucket/folder.",
         unset="in --data",
     )
@@ -72,84 +72,92 @@ class Settings:
     host: str = setting("127.0.0.1", "The address to listen on.", section="Network")
     port: int = setting(
         4000,
-        "The port of all units. Five in a row are used: the embedded Arweave is alone on the next, then"
+        "The port at which all units answer. Four more follow it: the embedded Arweave, and one port each for"
         " messenger, scheduler and compute unit.",
         least=1,
         most=PORT_MAX - 4,
     )
     trusted_proxies: str = setting(
         "",
-        "Addresses and networks, with commas, whose X-Forwarded-For says whom a request is from.",
+        "Addresses and networks of proxies, separated by commas. The X-Forwarded-For header of their requests"
+        " is taken as the address of the client.",
         unset="none",
     )
     gateway_url: str = setting(
         "",
-        "An Arweave gateway, which everything is read from, and posted to.",
+        "The Arweave gateway from which everything is read, and to which everything is posted.",
         section="Arweave",
         unset="the embedded Arweave",
         schemes=HTTP,
     )
     balances: str = setting(
         "",
-        'A JSON file of what wallets have when the embedded Arweave begins: {"ADDRESS": "WINSTON", …}.',
+        'A JSON file with the first balances of wallets on the embedded Arweave: {"ADDRESS": "WINSTON", …}.',
         unset="a gift to each wallet that pays",
         is_path=True,
     )
     bundler_url: str = setting(
         "",
-        "A bundler (Turbo, Irys), where bundles of the log are posted instead.",
+        "A bundler (Turbo, Irys) to which bundles of the log are posted instead of to the gateway.",
         unset="the gateway",
         schemes=HTTP,
     )
     arweave_wallet: str = setting(
         "",
         "The file of an Arweave wallet (RSA JWK, mode 0600) that pays the bundler. Without a bundler, bundles"
-        " become layer-1 transactions, and the gateway must be a node's or pass them on to one.",
+        " become layer-1 transactions, and the gateway must be a node or forward transactions to one.",
         unset="none",
         is_path=True,
     )
     confirmations_min: int = setting(
         10,
-        "Blocks on top of each other after which a bundle is on Arweave for good (not asked of the embedded"
-        " one).",
+        "The number of confirmations after which a bundle on Arweave counts as final. Not used with the"
+        " embedded Arweave.",
     )
     repost_seconds: int = setting(
         600,
-        "A bundle that Arweave has accepted and does not know (any more) is posted again after so long.",
+        "Seconds after which a bundle is posted again that Arweave accepted but does not show (any more).",
     )
-    flush_interval_ms: int = setting(1000, "How often the log is posted to Arweave.", least=1)
+    flush_interval_ms: int = setting(1000, "Milliseconds between two posts of the log to Arweave.", least=1)
     attest_interval_ms: int = setting(
         2000,
-        "How often what messages gave is signed for Arweave, one attestation for each process that had some.",
+        "Milliseconds between two rounds of attestations: one for each process that has new results.",
         least=1,
     )
     ray_address: str = setting(
         "",
         "The Ray cluster to join (auto, host:port).",
         section="Ray and its actors",
-        unset="a Ray that is started here, for this computer alone",
+        unset="a Ray started here, for this computer alone",
     )
-    shards: int = setting(1, "Scheduler shards. Fixed when a data directory is first used.", least=1)
-    gateways: int = setting(1, "Gateways, spread over the nodes.", least=1)
-    actors_per_node: int = setting(0, "Process actors of each node.", unset="one for each core")
-    actors: int = setting(0, "Process actors of all nodes.", unset="as many as they offer")
+    shards: int = setting(
+        1, "The number of scheduler shards. It is fixed when a data directory is first used.", least=1
+    )
+    gateways: int = setting(1, "The number of gateways, spread over the nodes.", least=1)
+    actors_per_node: int = setting(0, "The number of process actors of each node.", unset="one for each core")
+    actors: int = setting(
+        0, "The number of process actors of all nodes together.", unset="as many as the nodes offer"
+    )
     actor_per_process: bool = setting(
-        False, "Each process is a Ray actor for itself (one can ask for it with the tag `Actor: own`)."
+        False,
+        "Give each process a Ray actor of its own. Without this option, only processes with the tag"
+        " `Actor: own` get one.",
     )
     resident_processes_max: int = setting(
         limits.RESIDENT_PROCESSES_MAX,
-        "Processes that an actor holds in memory. Beyond it, idle ones are checkpointed and let go.",
+        "The number of processes that an actor keeps in memory. Beyond it, idle ones hibernate"
+        " (docs/density.md).",
         section="What processes may take",
         least=1,
     )
     resident_bytes_max: int = setting(
         0,
-        "Bytes that the processes of an actor may take in memory. Beyond it, idle ones are let go.",
-        unset="its part of two fifths of the machine's memory",
+        "The bytes of memory that the processes of one actor may take. Beyond them, idle ones hibernate.",
+        unset="an equal part of 40 % of the machine's memory",
     )
     idle_seconds_max: int = setting(
         limits.IDLE_SECONDS_MAX,
-        "An idle process is let go after this time. The next message wakes it.",
+        "Seconds after which an idle process hibernates. Its next message wakes it.",
         least=1,
     )
     compute_limit_max: int = setting(
@@ -158,53 +166,55 @@ class Settings:
         least=1,
     )
     memory_limit_max: int = setting(
-        limits.MEMORY_BYTES_MAX, "The largest Memory-Limit, in bytes, of such a process.", least=1
+        limits.MEMORY_BYTES_MAX,
+        "The largest Memory-Limit, in bytes, of a process that may be spawned here.",
+        least=1,
     )
     rate_per_address: float = setting(
         0.0,
-        "Requests a second that write or compute, from one address at each gateway.",
+        "Requests per second that write or compute, from one address at each gateway.",
         section="Rates",
-        unset="as many as come",
+        unset="no limit",
     )
     rate_reads_per_address: float = setting(
         1000.0,
-        "GETs a second from one address at each gateway, in looks at a page (a search is 10, a state 100, a"
-        " result nothing); 0: as many as come.",
+        "GET requests per second from one address at each gateway. A search counts as 10, a state as 100, a"
+        " result as none. 0: no limit.",
     )
     rate_per_wallet: float = setting(
         0.0,
-        "Messages and spawns a second that one wallet signs, at each gateway.",
-        unset="as many as come",
+        "Messages and spawns per second that one wallet signs, at each gateway.",
+        unset="no limit",
     )
     rate_burst_seconds: float = setting(
-        10.0, "So many seconds' worth of any of these three may come at once."
+        10.0, "Seconds of each of these three rates that may be used at once, as a burst."
     )
     push_rate_per_process: float = setting(
         250.0,
-        "Outbox messages a second that one process sends on, by its actor and by its gateway each; 0: as many"
-        " as come. What is over it waits.",
+        "Outbox messages per second of one process, for its actor and for its gateway each. Messages over the"
+        " rate wait. 0: no limit.",
     )
     push_rate_per_wallet: float = setting(
         500.0,
-        "Outbox messages a second that all processes of one wallet send on together: its own, and those that"
-        " they spawned.",
+        "Outbox messages per second of all processes of one wallet together: those that it spawned, and those"
+        " that these spawned. Messages over the rate wait.",
     )
     cron_rate_per_wallet: float = setting(
         100.0,
-        "Ticks a second of all crons of such processes, at each shard; 0: as many as are due. What is over it"
-        " is left out, as it is behind a slow process.",
+        "Cron ticks per second of all processes of one wallet together, at each shard. Ticks over the rate"
+        " are left out. 0: no limit.",
     )
     push_burst_seconds: float = setting(
-        60.0, "So many seconds' worth of any of these three may come at once."
+        60.0, "Seconds of each of these three rates that may be used at once, as a burst."
     )
     push_foreign_attempts_max: int = setting(
         limits.PUSH_FOREIGN_ATTEMPTS_MAX,
-        "How often an outbox message is attempted towards another network, or for what Arweave does not show,"
-        " before it is dead.",
+        "The number of attempts to push an outbox message to another network, or one that needs an item that"
+        " Arweave does not show. After the last attempt the message is dead.",
     )
     log_level: str = setting(
         "warning",
-        "What actors write into their logs: this, and what is worse.",
+        "The lowest level that actors write into their logs.",
         section="Logs",
         choices=LEVELS,
     )

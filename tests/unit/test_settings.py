@@ -95,7 +95,7 @@ def test_a_refused_option_makes_no_file_and_no_directory(
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["--port", "65534"], 2, "must be from 1 to 65531. The port of all units. Five in a row"),
+        (["--port", "65534"], 2, "must be from 1 to 65531. The port at which all units answer"),
         (["--shards", "0"], 2, "--shards is 0, and must be 1 or more"),
         (["--gateway-url", "arweave.net"], 2, "a URL that begins with http:// or https://"),
         (["--log-level", "loud"], 2, "one of debug, info"),
