@@ -101,7 +101,7 @@ class DirectPush:
         """Send the outbox of a result that was written just now."""
         if self.quota.held_s(row.process_id):
             return
-        full = len(self._queue) + self._under_way >= limits.SHORT_WAY_RESULTS_MAX
+        full = len(self._queue) + self._under_way >= limits.DIRECT_PUSH_RESULTS_MAX
         if full or len(row.result) > limits.PUSH_HANDED_BYTES_MAX:
             self._push_by_gateway(row)
             return

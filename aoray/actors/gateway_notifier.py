@@ -41,7 +41,7 @@ class GatewayQueue(Generic[ItemT]):
         """Queue a notice of this size."""
         self._queue.append((item, size))
         self._bytes += size
-        while len(self._queue) > limits.COURIER_QUEUE_MAX or self._bytes > limits.COURIER_QUEUE_BYTES_MAX:
+        while len(self._queue) > limits.NOTIFIER_QUEUE_MAX or self._bytes > limits.NOTIFIER_QUEUE_BYTES_MAX:
             self._bytes -= self._queue.popleft()[1]
         if self._sending is None:
             self._sending = asyncio.get_running_loop().create_task(self._send_all())

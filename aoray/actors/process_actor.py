@@ -57,7 +57,7 @@ from aoray.storage.checkpoints import sweep_later
 from aoray.storage.factory import open_results
 from aoray.storage.key_files import load_key
 from aoray.storage.records import ResultRow
-from aoray.storage.results import fold_forever
+from aoray.storage.results import checkpoint_wal_forever
 from aoray.util import heap, log_setup
 from aoray.util.backoff import Backoff
 from aoray.util.metrics import ExportsMetrics, StageMetrics
@@ -121,7 +121,7 @@ class ProcessActor(ExportsMetrics):
         self._tasks.start(self._hibernate_forever())
         self._tasks.start(self._retry_resting_forever())
         self._tasks.start(sweep_later(partial(open_checkpoints, settings)))
-        self._tasks.start(fold_forever(self._results, lambda: self.counted[0].total))
+        self._tasks.start(checkpoint_wal_forever(self._results, lambda: self.counted[0].total))
         self._tasks.start(self.export_forever())
         self._tasks.start(heap.give_back_forever())
         if built_in:

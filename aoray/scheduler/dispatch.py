@@ -65,7 +65,7 @@ class DispatchQueue:
                 work,
                 len(work.entry.item),
                 count_max=limits.ACTOR_QUEUE_MESSAGES_MAX,
-                bytes_max=limits.LANE_BYTES_MAX,
+                bytes_max=limits.DISPATCH_QUEUE_BYTES_MAX,
             ):
                 self.behind[process_id] = work.term
 

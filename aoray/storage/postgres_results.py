@@ -87,7 +87,7 @@ class PostgresResults(Results):
             "assignment_id = ? AND process_id = ?", any_id, process_id
         )
 
-    def fold(self) -> None:
+    def checkpoint_wal(self) -> None:
         """Do nothing, since the server writes back its own WAL."""
 
     def mark(self) -> Mark:

@@ -107,19 +107,19 @@ class ResultsBackend(Protocol):
         """Close the connection."""
 
 
-async def fold_forever(results: Results, written: Callable[[], int]) -> None:
+async def checkpoint_wal_forever(results: Results, written: Callable[[], int]) -> None:
     """Keep the WAL of the results short, in a thread, forever. Otherwise a commit would move its contents to
     the file, while all writers wait some 20 ms. `written` counts commits."""
-    folded = 0
+    moved = 0
     while True:
-        await asyncio.sleep(limits.FOLD_SECONDS)
-        if written() == folded:  # other writers do this for what they wrote
+        await asyncio.sleep(limits.RESULTS_WAL_CHECKPOINT_SECONDS)
+        if written() == moved:  # other writers do this for what they wrote
             continue
-        folded = written()
+        moved = written()
         try:
-            await asyncio.to_thread(results.fold)
+            await asyncio.to_thread(results.checkpoint_wal)
         except AorayError as error:  # writers log the same fault
-            logger.info("the results are not folded: %s", error)
+            logger.info("the WAL of the results can not be shortened: %s", error)
 
 
 def nonce_in(name: str) -> int | None:
@@ -166,9 +166,9 @@ class Results:
         nonce = self._nonce_of(process_id, any_id)
         return None if nonce is None else self.at(process_id, nonce)
 
-    def fold(self) -> None:
+    def checkpoint_wal(self) -> None:
         """Move the contents of the WAL into the file, without stopping readers or writers. What this leaves,
-        because writers are active throughout, a commit moves later."""
+        because writers are active, a commit moves later."""
         with as_unavailable(FAULT), closing(sqlite3.connect(self._path, timeout=0)) as db:
             db.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
@@ -344,7 +344,7 @@ class SqliteConnection:
             if self._db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
                 self._execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
-            # A commit that moves the WAL into the file delays all writers; `fold_forever` does it first.
+            # A commit that moves the WAL into the file delays writers: `checkpoint_wal_forever` prevents it.
             self._db.execute("PRAGMA wal_autocheckpoint=4000")
             self._db.executescript(SCHEMA + DELIVERIES_SCHEMA + DIVERGED_SCHEMA + NO_LONGER)
             self._db.create_function("result_hash", 1, result_hash, deterministic=True)

@@ -66,7 +66,7 @@ class VerifyPool:
     def __init__(self, facts: ProcessFacts, slots: int) -> None:
         self._facts = facts
         self._apart = slots >= limits.VERIFY_APART_SLOTS_MIN
-        self.width = 1 + min(len(os.sched_getaffinity(0)), limits.VERIFY_JUDGES_MAX) if self._apart else 1
+        self.width = 1 + min(len(os.sched_getaffinity(0)), limits.VERIFY_WORKERS_MAX) if self._apart else 1
         self._executor: Executor
         if self._apart:
             spawn = get_context("spawn")

@@ -67,7 +67,7 @@ class Simulation:
             actors_per_node=rng.randint(1, 3),
             flush_interval_ms=rng.choice((50, 500)),
         )
-        self.short_way_max = rng.choice((0, 1, limits.SHORT_WAY_RESULTS_MAX))  # what is over it is pushed
+        self.direct_push_max = rng.choice((0, 1, limits.DIRECT_PUSH_RESULTS_MAX))  # what is over it is pushed
         self.clients = self.clients_class(self.world, self.settings, STORM_S + CALM_S)
         self.finished = False
 
@@ -156,7 +156,7 @@ class Simulation:
                 ThreadPoolExecutor=SimThread,
             ),
             patch.object(tasks_module, "os", os),
-            patch.object(limits, "SHORT_WAY_RESULTS_MAX", self.short_way_max),
+            patch.object(limits, "DIRECT_PUSH_RESULTS_MAX", self.direct_push_max),
         ):
             yield
 

@@ -149,8 +149,8 @@ class SimResults(Results):
             self._path, functools.partial(settle, list(settlements))
         )
 
-    def fold(self) -> None:
-        """What is written stays where it is: the disk knows of no folding."""
+    def checkpoint_wal(self) -> None:
+        """Do nothing: what is written stays where it is."""
 
     def commit(self, term_of: Mapping[str, int], rows: Sequence[ResultRow]) -> None:
         done = super().commit

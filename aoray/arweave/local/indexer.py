@@ -74,7 +74,7 @@ def main(path: str) -> None:
     while True:
         try:
             while (index.open_oldest(db, uploads) or index.complete_some(db, uploads)) and not _ended():
-                wal.fold(db)
+                wal.checkpoint(db)
         except sqlite3.Error as error:
             log.warning("the Arweave store can't be indexed just now: %s", error)
         if not os.read(_STDIN, 1 << 16):
@@ -90,19 +90,19 @@ class Wal:
 
     def __init__(self, path: str) -> None:
         self._file = Path(f"{path}-wal")
-        self._fold_at = limits.WAL_BYTES
+        self._checkpoint_at = limits.WAL_BYTES
 
-    def fold(self, db: sqlite3.Connection) -> None:
+    def checkpoint(self, db: sqlite3.Connection) -> None:
         """Move a large log into the file and empty it. Writers wait meanwhile until readers have finished,
         but not for long."""
         size = self._file.stat().st_size
-        if size < self._fold_at:
+        if size < self._checkpoint_at:
             return
         db.execute("PRAGMA wal_checkpoint(PASSIVE)")  # moves most of it without blocking readers and writers
-        db.execute(f"PRAGMA busy_timeout = {limits.WAL_FOLD_SECONDS_MAX * 1000:.0f}")
+        db.execute(f"PRAGMA busy_timeout = {limits.WAL_CHECKPOINT_SECONDS_MAX * 1000:.0f}")
         (is_busy, *_) = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         db.execute(f"PRAGMA busy_timeout = {limits.INDEXER_BUSY_SECONDS_MAX * 1000}")
-        self._fold_at = (size if is_busy else 0) + limits.WAL_BYTES
+        self._checkpoint_at = (size if is_busy else 0) + limits.WAL_BYTES
 
 
 def _ended() -> bool:

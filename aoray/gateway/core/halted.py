@@ -56,7 +56,7 @@ class Halted:
                 await self.look()
             except InfrastructureError as error:
                 logger.info("which processes are stopped is not known just now: %s", error)
-            await asyncio.sleep(limits.STANDING_SECONDS)
+            await asyncio.sleep(limits.HALTED_WATCH_SECONDS)
 
     async def look(self) -> None:
         """Read which processes are stopped now."""

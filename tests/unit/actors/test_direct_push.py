@@ -246,7 +246,7 @@ async def test_an_outbox_beyond_a_few_messages_to_processes_goes_by_the_gateway(
 
 async def test_no_more_is_under_way_than_the_bound(road: Road) -> None:
     road.open.clear()
-    rows = [road.row(ONE) for _ in range(limits.SHORT_WAY_RESULTS_MAX + 5)]
+    rows = [road.row(ONE) for _ in range(limits.DIRECT_PUSH_RESULTS_MAX + 5)]
     for row in rows:
         road.way.push(row)
     assert road.long_way == rows[-5:]

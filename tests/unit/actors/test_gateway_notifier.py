@@ -47,7 +47,7 @@ async def test_all_is_told_in_order_while_there_is_room() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "bound"), [("COURIER_QUEUE_MAX", 10), ("COURIER_QUEUE_BYTES_MAX", 10 * RESULT_BYTES)]
+    ("name", "bound"), [("NOTIFIER_QUEUE_MAX", 10), ("NOTIFIER_QUEUE_BYTES_MAX", 10 * RESULT_BYTES)]
 )
 async def test_for_a_gateway_that_is_frozen_no_more_is_held_than_the_bounds(
     monkeypatch: pytest.MonkeyPatch, name: str, bound: int

@@ -145,7 +145,7 @@ def test_an_actor_is_told_of_one_message_in_the_next_call_however_many_another_p
 
 
 def test_a_backlog_is_bounded_in_bytes_and_forgets_what_was_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "LANE_BYTES_MAX", 10)
+    monkeypatch.setattr(limits, "DISPATCH_QUEUE_BYTES_MAX", 10)
     backlog = DispatchQueue()
     backlog.add([work("p", 0, 10), work("q", 0, 1)])
     assert len(backlog.pending) == 1 and list(backlog.behind) == ["q"]

@@ -161,16 +161,16 @@ def test_several_processes_write_at_once(results: Results, stored: Settings) -> 
     assert [results.last_nonce(f"p{index}") for index in range(3)] == [99, 99, 99]
 
 
-def test_folding_between_commits_keeps_the_wal_short(tmp_path: Path) -> None:
-    writer, folder = Results(tmp_path / "results.sqlite"), Results(tmp_path / "results.sqlite")
+def test_checkpoints_of_the_wal_between_commits_keep_it_short(tmp_path: Path) -> None:
+    writer, other = Results(tmp_path / "results.sqlite"), Results(tmp_path / "results.sqlite")
     wal, sizes = tmp_path / "results.sqlite-wal", []
     for nonce in range(300):
         writer.commit({"p": 1}, [row("p", nonce)])
         if nonce % 20 == 0:
-            folder.fold()
+            other.checkpoint_wal()
             sizes.append(wal.stat().st_size)
     assert len(sizes) == 15
     assert max(sizes) < 2 * sizes[1], "it begins again from the front"
     assert writer.last_nonce("p") == 299
     writer.close()
-    folder.close()
+    other.close()

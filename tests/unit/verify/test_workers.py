@@ -68,7 +68,7 @@ def test_a_first_slot_whose_time_is_not_a_number_is_a_fault(auditor: Auditor) ->
 
 
 @pytest.mark.parametrize(
-    ("cores", "judges"), [(1, 1), (limits.VERIFY_JUDGES_MAX, limits.VERIFY_JUDGES_MAX), (99, 4)]
+    ("cores", "judges"), [(1, 1), (limits.VERIFY_WORKERS_MAX, limits.VERIFY_WORKERS_MAX), (99, 4)]
 )
 def test_a_long_log_is_judged_by_as_many_as_there_are_cores_within_a_bound(
     auditor: Auditor, monkeypatch: pytest.MonkeyPatch, cores: int, judges: int
