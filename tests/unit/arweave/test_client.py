@@ -186,7 +186,7 @@ async def test_a_server_that_drips_holds_nobody(monkeypatch: pytest.MonkeyPatch,
     argument: dict[str, Any] = {"graphql": "{ block { id } }", "post_item": b"x"}
     async with answering(lambda _: httpx.Response(200, stream=Dripping())) as client:
         call = getattr(client, ask)
-        with pytest.raises(Unavailable, match="no whole answer in time"):
+        with pytest.raises(Unavailable, match="no complete answer in time"):
             await (call() if ask == "info" else call(argument.get(ask, UNKNOWN)))
 
 

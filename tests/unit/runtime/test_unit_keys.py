@@ -176,7 +176,7 @@ def test_a_backup_needs_its_passphrase_and_replaces_no_file(tmp_path: Path) -> N
     settings, file = begun(tmp_path), tmp_path / "backup.json"
     backup(settings, file, b"right")
     content = file.read_bytes()
-    with pytest.raises(ClientError, match="there already"):
+    with pytest.raises(ClientError, match="exists already"):
         backup(settings, file, b"right")
     assert file.read_bytes() == content
     left = files(tmp_path)
