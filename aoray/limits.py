@@ -215,6 +215,8 @@ SLICE_ENTRIES_MAX = 512  # messages that a process actor evaluates before it wri
 SLICE_ENTRIES_PER_PROCESS_MAX = 8  # then the next process has its turn
 ROUND_ENTRIES = 64  # messages evaluated in one round over all ready processes; each gets at least one
 SLICE_SECONDS = 0.015  # after this time a slice starts no further message
+# A slice of a message that takes long, while others wait: they have the larger part of the time
+LONG_SLICE_SECONDS = 0.004
 SLICE_RESULT_BYTES_MAX = 32 * MIB  # with this many bytes of results a slice starts no further message
 ACTIVATIONS_IN_FLIGHT_MAX = 16  # processes whose modules one actor loads at the same time
 ACTIVATIONS_AT_ONCE_MAX = 64  # processes that one actor activates together

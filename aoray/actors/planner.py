@@ -100,7 +100,7 @@ class Process:
     log_may_have_more: bool = True  # the log may hold more than we know
     attempt: int = 0
     takes_long: bool = False  # its next entry is evaluated in slices, beside the plans
-    served_s: float = 0.0  # the time that it had; while it is idle the others' time counts for it
+    served_s: float = 0.0  # the processor's time that it had; while it is idle the others' counts for it
     pending: dict[int, LogEntry] = field(default_factory=dict)
 
     @property
@@ -224,7 +224,7 @@ class EvaluationPlanner:
         return turns
 
     def charge(self, process_id: str, seconds: float) -> None:
-        """Note how long the evaluation of what was planned of a process took."""
+        """Note how much of the processor's time the evaluation of a process took."""
         if process := self.processes.get(process_id):
             process.served_s += seconds
 

@@ -288,7 +288,8 @@ class ProcessActor(ExportsMetrics):
             if turns:
                 self._finish(await self._on(self._evaluating, self._evaluation.run, turns))
             if self._evaluation.long.messages:
-                self._finish(await self._on(self._evaluating, self._evaluation.step))
+                seconds = limits.LONG_SLICE_SECONDS if turns else limits.SLICE_SECONDS
+                self._finish(await self._on(self._evaluating, self._evaluation.step, seconds))
             elif not turns:
                 self._wake.clear()
                 await self._wake.wait()

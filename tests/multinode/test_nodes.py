@@ -208,3 +208,4 @@ def test_what_several_nodes_can_not_share_is_refused(
     command += ["--data", str(tmp_path / "data"), "--port", str(free_ports()), *options]
     ended = subprocess.run(command, env=computer.raylets.environment, capture_output=True, text=True)
     assert ended.returncode == 1 and said in ended.stderr, ended.stderr
+    assert not list(tmp_path.iterdir()), "it was refused before the first file"

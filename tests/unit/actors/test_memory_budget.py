@@ -47,14 +47,18 @@ async def crowded(tmp_path: Path, compiled: Path) -> AsyncIterator[House]:
 async def test_memory_stays_bounded_however_much_each_process_writes(crowded: House) -> None:
     actor = crowded.actor()
     processes = [crowded.spawn(MODULE.id) for _ in range(PROCESSES)]
-    before, most = memory_of(os.getpid()), 0
+    first, *_ = processes
+    await actor.assign(first.work)
+    await crowded.results_of(actor, first)
+    before, most = memory_of(os.getpid()) - EACH, 0  # with engine and module, which are there once
     for expected in "BCD":
         for process in processes:
             sent = process if expected == "B" else crowded.send(process.process_id, "")
             await actor.assign(sent.work)
             assert [each["Output"] for each in await crowded.results_of(actor, sent)] == [expected]
             most = max(most, memory_of(os.getpid()))
-    work = 8 * EACH  # one writes beside its image while another is packed into a checkpoint
+    # One writes beside its image, others are packed into checkpoints, and not all that was freed is given back.
+    work = 12 * EACH
     assert most - before < BUDGET + work < PROCESSES * EACH, f"{most - before >> 20} MiB"
     await until(lambda: actor._residency.bytes <= BUDGET)
     stats = await actor.stats()
