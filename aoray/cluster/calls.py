@@ -89,7 +89,7 @@ class RayCalls:
         self._peers: dict[str, Peer] = {}
 
     async def __call__(self, actor: str, method: str, *arguments: Any) -> Any:
-        peer = self._peer(actor)
+        peer = self._peers.get(actor) or self._new_peer(actor)
         try:
             return await peer(actor, method, *arguments)
         except RayTaskError as error:
@@ -100,13 +100,12 @@ class RayCalls:
                 peer.close()
             raise Unavailable(f"{actor} does not answer", hint="It is being restarted.") from error
 
-    def _peer(self, actor: str) -> Peer:
-        if actor not in self._peers:
-            try:
-                self._peers[actor] = Peer(ray.get_actor(actor, namespace=self._namespace))
-            except ValueError as error:
-                raise Unavailable(f"{actor} is not there", hint="It is being started.") from error
-        return self._peers[actor]
+    def _new_peer(self, actor: str) -> Peer:
+        try:
+            peer = self._peers[actor] = Peer(ray.get_actor(actor, namespace=self._namespace))
+        except ValueError as error:
+            raise Unavailable(f"{actor} is not there", hint="It is being started.") from error
+        return peer
 
 
 def _cause(error: RayTaskError, actor: str, method: str) -> BaseException:

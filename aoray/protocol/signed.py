@@ -115,20 +115,18 @@ def parse(raw: bytes, envelope: Literal["ans104"], *, bytes_max: int = ...) -> D
 def parse(raw: bytes, envelope: str, *, bytes_max: int = ...) -> SignedMessage: ...
 def parse(raw: bytes, envelope: str, *, bytes_max: int = ITEM_BYTES_MAX) -> SignedMessage:
     """Parse the bytes of a message in this envelope. Raises `MalformedInput` or `TooLarge`."""
-    return _envelope(envelope).parse(raw, bytes_max=bytes_max)
+    if (found := ENVELOPES.get(envelope)) is None:
+        raise _unknown(envelope)
+    return found.parse(raw, bytes_max=bytes_max)
 
 
 def verify(message: SignedMessage) -> None:
     """Raise `BadSignature` unless the owner signed this message."""
-    _envelope(message.envelope).verify(message)
+    if (found := ENVELOPES.get(message.envelope)) is None:
+        raise _unknown(message.envelope)
+    found.verify(message)
 
 
-def _envelope(name: str) -> Envelope:
-    try:
-        return ENVELOPES[name]
-    except KeyError:
-        raise MalformedInput(
-            f"no envelope {name[:60]!r}",
-            field="envelope",
-            hint=f"These are known: {', '.join(ENVELOPES)}.",
-        ) from None
+def _unknown(name: str) -> MalformedInput:
+    known = ", ".join(ENVELOPES)
+    return MalformedInput(f"no envelope {name[:60]!r}", field="envelope", hint=f"These are known: {known}.")

@@ -98,36 +98,46 @@ def parse(raw: bytes, *, bytes_max: int = ITEM_BYTES_MAX) -> DataItem:
 
 
 def _parse(raw: bytes) -> DataItem:
-    signature_type = int.from_bytes(_take(raw, 0, 2, "signature_type"), "little")
+    size = len(raw)
+    if size < 2:
+        raise _ends_within("signature_type")
+    signature_type = int.from_bytes(raw[:2], "little")
     scheme = scheme_of(signature_type)
-    at = 2 + scheme.signature_bytes
-    signature = _take(raw, 2, scheme.signature_bytes, "signature")
-    owner = _take(raw, at, scheme.owner_bytes, "owner")
-    target, at = _optional(raw, at + scheme.owner_bytes, "target")
+    owner_at = 2 + scheme.signature_bytes
+    target_at = owner_at + scheme.owner_bytes
+    if size < target_at:
+        raise _ends_within("signature" if size < owner_at else "owner")
+    signature, owner = raw[2:owner_at], raw[owner_at:target_at]
+    target, at = _optional(raw, target_at, "target")
     anchor, at = _optional(raw, at, "anchor")
-    count = int.from_bytes(_take(raw, at, 8, "tags"), "little")
-    size = int.from_bytes(_take(raw, at + 8, 8, "tags"), "little")
-    tags = decode_tags(_take(raw, at + 16, size, "tags"))
+    tags_at = at + 16
+    if size < tags_at:
+        raise _ends_within("tags")
+    count = int.from_bytes(raw[at : at + 8], "little")
+    data_at = tags_at + int.from_bytes(raw[at + 8 : tags_at], "little")
+    if size < data_at:
+        raise _ends_within("tags")
+    tags = decode_tags(raw[tags_at:data_at])
     if len(tags) != count:
         raise MalformedInput(f"the item states {count} tags and has {len(tags)}", field="tags", hint=_HINT)
-    data, item_id = raw[at + 16 + size :], b64url_encode(sha256(signature).digest())
-    return DataItem(signature_type, signature, owner, target, anchor, tags, data, raw, item_id)
-
-
-def _take(raw: bytes, at: int, size: int, name: str) -> bytes:
-    if at + size > len(raw):
-        raise MalformedInput(f"the item ends within its {name}", field=name, hint=_HINT)
-    return raw[at : at + size]
+    item_id = b64url_encode(sha256(signature).digest())
+    return DataItem(signature_type, signature, owner, target, anchor, tags, raw[data_at:], raw, item_id)
 
 
 def _optional(raw: bytes, at: int, name: str) -> tuple[bytes, int]:
     """Return a target or an anchor, and where it ends: a flag, then 32 bytes if the flag is 1."""
-    flag = _take(raw, at, 1, name)[0]
-    if flag == 0:
+    flag = raw[at : at + 1]
+    if flag == b"\0":
         return b"", at + 1
-    if flag != 1:
-        raise MalformedInput(f"the flag before the {name} is {flag}, not 0 or 1", field=name, hint=_HINT)
-    return _take(raw, at + 1, 32, name), at + 33
+    if flag not in (b"", b"\1"):
+        raise MalformedInput(f"the flag before the {name} is {flag[0]}, not 0 or 1", field=name, hint=_HINT)
+    if len(raw) < at + 33:
+        raise _ends_within(name)
+    return raw[at + 1 : at + 33], at + 33
+
+
+def _ends_within(name: str) -> MalformedInput:
+    return MalformedInput(f"the item ends within its {name}", field=name, hint=_HINT)
 
 
 def id_of(raw: bytes) -> bytes:
