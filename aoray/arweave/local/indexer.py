@@ -47,7 +47,9 @@ class Indexer:
         try:
             self._say()
         except BrokenPipeError:
-            log.warning("the indexer has ended (%s), and is started again", self._process.poll())
+            with self._process:  # its pipe is closed, and it is waited for
+                pass
+            log.warning("the indexer has ended (%s), and is started again", self._process.returncode)
             self._process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
