@@ -57,7 +57,7 @@ async def test_memory_stays_bounded_however_much_each_process_writes(crowded: Ho
             await actor.assign(sent.work)
             assert [each["Output"] for each in await crowded.results_of(actor, sent)] == [expected]
             most = max(most, memory_of(os.getpid()))
-    # One writes beside its image, others are packed into checkpoints, and not all that was freed is given back.
+    # One writes beside its image, others are packed into checkpoints; not all that was freed is given back.
     work = 12 * EACH
     assert most - before < BUDGET + work < PROCESSES * EACH, f"{most - before >> 20} MiB"
     await until(lambda: actor._residency.bytes <= BUDGET)
