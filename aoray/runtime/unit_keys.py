@@ -16,6 +16,7 @@ from __future__ import annotations
 import fcntl
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -296,7 +297,7 @@ def rotate(settings: Settings, name: KeyName) -> tuple[Held, Held]:
         raise ClientError(f"no computer has run on {settings.data} yet", hint=WHICH)
     check_keys(settings, units, log)
     old, new = load_key_file(settings, name, units), generate_ed25519()
-    with claim_store(settings, units["scheduler"][0].address):
+    with claim_store(replace(settings, shards=_shards(settings)), units["scheduler"][0].address):
         ms = max(clock_ms(), _latest_ms(settings), units[name][-1].after_ms)
         statement = b64url_encode(hand_over(old, name, new.address, ms).raw)
         publish(_next_path(settings, name), orjson.dumps(signer_to_jwk(new)))

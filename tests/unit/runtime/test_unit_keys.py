@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import orjson
@@ -15,6 +16,7 @@ from aoray.protocol.ids import b64url_decode
 from aoray.runtime import unit_keys
 from aoray.runtime.unit_keys import backup, keep_keys, read_backup, restore, rotate, show
 from aoray.settings import Settings
+from aoray.storage.factory import claim_store
 from aoray.storage.key_files import KEY_NAMES, UNITS, KeyName, load, load_key, load_or_make, units_of
 from aoray.storage.sqlite_store import log_path
 
@@ -293,6 +295,21 @@ def test_a_rotation_that_was_cut_off_leaves_the_old_key_or_the_new_one(
     now = load_key(settings, "scheduler").address
     assert (now != old) == written and units_of(tmp_path)["scheduler"][-1].address == now
     assert not list((tmp_path / "keys").glob("*.next.json"))
+
+
+def test_a_rotation_claims_the_store_with_the_shards_that_the_directory_was_made_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, claimed = begun(tmp_path), list[int]()
+    (tmp_path / "shards").write_text("3")
+
+    def claim(settings: Settings, computer: str) -> AbstractContextManager[None]:
+        claimed.append(settings.shards)
+        return claim_store(settings, computer)
+
+    monkeypatch.setattr(unit_keys, "claim_store", claim)
+    rotate(settings, "compute")
+    assert claimed == [3]
 
 
 def test_a_messenger_is_not_rotated_and_an_empty_directory_has_nothing_to_rotate(tmp_path: Path) -> None:
