@@ -120,8 +120,11 @@ async def test_a_process_whose_results_differ_on_another_node_is_stopped_on_all_
         assert await counted(client, true) == "3"
 
         def is_stopped() -> bool:
-            status = httpx.get(f"{computer.url}/status").json()
-            result = httpx.get(f"{computer.url}/result/{sent}?process-id={false}").json()
+            try:
+                status = httpx.get(f"{computer.url}/status").json()
+                result = httpx.get(f"{computer.url}/result/{sent}?process-id={false}").json()
+            except httpx.TransportError:  # the gateway went with its node: all nodes here share one port
+                return False
             return list(status["diverged"]) == [false] and "is stopped: slot 1 " in str(result.get("error"))
 
         await asyncio.to_thread(computer.until, is_stopped)
