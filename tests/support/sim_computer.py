@@ -172,7 +172,9 @@ class Simulation:
             steps[0] += world.rng.uniform(0, 0.008)
             return steps[0]
 
-        made = evaluation_module.Evaluation(results, checkpoints, messenger, clock=clock)
+        made = evaluation_module.Evaluation(
+            results, checkpoints, messenger, clock=clock, processor_clock=clock
+        )
         made.closing = SimpleNamespace(is_set=lambda: False, wait=lambda seconds: None)  # type: ignore[assignment]
         return made
 
