@@ -214,7 +214,7 @@ PLACES: dict[str, Install] = {
     "asking which pages were written": library("ioctl", errno.EIO),
     "memfd": system("memfd_create", errno.EMFILE),
     "a larger image": system("ftruncate", errno.ENOSPC),
-    "address space of an instance": little("_new", resource.RLIMIT_AS, 1 << 20),
+    "address space of an instance": little("_new", resource.RLIMIT_AS, 1 << 28),
     "growth of a memory": growing,
     "a store": raises(wasmtime, "Store", lambda: wasmtime.WasmtimeError("no memory")),
     "memory of Python": raises(instance, "judged", MemoryError),
