@@ -511,10 +511,9 @@ class Evaluation:
 
 def diverged(found: Divergence) -> Diverged:
     """Return the error of a process that is stopped because a result differs."""
-    process_id, nonce = found.process_id, found.nonce
     return Diverged(
-        f"process {process_id} is stopped: slot {nonce} gave another result when it was evaluated again",
+        found.sentence,
         hint="Both results are kept (docs/engines.md); its log and its earlier results are unchanged.",
-        process_id=process_id,
-        nonce=nonce,
+        process_id=found.process_id,
+        nonce=found.nonce,
     )

@@ -164,10 +164,7 @@ class EvaluationPlanner:
         """Hibernate an idle process."""
         if not self.is_idle(process_id):
             return []
-        process = self.processes.pop(process_id)
-        self.hibernated[process_id] = process.term
-        self._discard(process)
-        return [Hibernate(process_id, process.term)]
+        return [Hibernate(process_id, self._put_away(process_id))]
 
     def activated(self, process_id: str, generation: int, next_nonce: int, known_nonce: int) -> list[Effect]:
         """Note that the instance is there, with the state just before `next_nonce`."""
@@ -261,11 +258,9 @@ class EvaluationPlanner:
     def rest(self, process_id: str) -> list[Effect]:
         """Keep no more than the term of a process that can't start just now: its log has the rest. It
         starts again like one that hibernates, by `recheck_log` or its next message."""
-        process = self.processes.pop(process_id, None)
-        if process is None:
+        if process_id not in self.processes:
             return []
-        self.hibernated[process_id] = process.term
-        self._discard(process)
+        self._put_away(process_id)
         return [Close(process_id)]
 
     def fenced(self, process_id: str, term: int) -> list[Effect]:
@@ -374,6 +369,13 @@ class EvaluationPlanner:
     def _forget(self, process: Process, nonce: int) -> None:
         if process.pending.pop(nonce, None) is not None:
             self.queued -= 1
+
+    def _put_away(self, process_id: str) -> int:
+        """Keep no more of a process than its term, which is returned."""
+        process = self.processes.pop(process_id)
+        self.hibernated[process_id] = process.term
+        self._discard(process)
+        return process.term
 
     def _discard(self, process: Process) -> None:
         self.queued -= len(process.pending)

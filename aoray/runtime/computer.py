@@ -56,12 +56,12 @@ class Computer:
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        with ExitStack() as stack:
+        with ExitStack() as cluster, ExitStack() as stack:
             preflight.check(self.settings)
             log_setup.begin(self.settings.log_level)
-            if self.settings.ray_address:
-                with ray_for(self.settings):  # before the first file, since it may refuse the settings
-                    check_cluster(self.settings, nodes.alive_nodes())
+            if self.settings.ray_address:  # before the first file, since a cluster may refuse the settings
+                cluster.enter_context(ray_for(self.settings))
+                check_cluster(self.settings, nodes.alive_nodes())
             stack.enter_context(locked(self.settings.data))
             check_shard_count(self.settings)
             check_versions(self.settings)
@@ -70,7 +70,9 @@ class Computer:
             stack.enter_context(claim_store(self.settings, computer))
             upgrade_logs(self.settings)
             claim_files(self.settings, computer)
-            stack.enter_context(ray_for(self.settings))
+            # The actors end before the lock is released, also those on a cluster that was joined before it.
+            ray_context = cluster.pop_all() if self.settings.ray_address else ray_for(self.settings)
+            stack.enter_context(ray_context)
             self.settings = joined(self.settings)
             self._supervisor = Supervisor(self.settings)
             stack.callback(self._supervisor.stop)
@@ -188,11 +190,10 @@ def check_cluster(settings: Settings, alive: Sequence[nodes.Node]) -> None:
 
 def joined(settings: Settings) -> Settings:
     """Return the settings as the actors get them: on a cluster, with what its nodes can't find out by
-    themselves. Raises `ClientError` if the settings can't work on this cluster."""
-    alive = nodes.alive_nodes() if settings.ray_address else []
-    check_cluster(settings, alive)
+    themselves."""
     if not settings.ray_address or not store_of(settings).is_shared:
         return settings
+    alive = nodes.alive_nodes()
     head = ray.util.get_node_ip_address()
     reached = head if settings.host in nodes.WILDCARDS else settings.host
     handed = ClusterInfo(

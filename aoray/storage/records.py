@@ -63,6 +63,12 @@ class Divergence(NamedTuple):
     evaluated: bytes
     since_ms: int
 
+    @property
+    def sentence(self) -> str:
+        """What happened, for people."""
+        where = f"process {self.process_id} is stopped: slot {self.nonce}"
+        return f"{where} gave another result when it was evaluated again"
+
 
 class Mark(NamedTuple):
     """A position in the tables of results, in the order in which they were written."""

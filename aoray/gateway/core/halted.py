@@ -66,7 +66,12 @@ class Halted:
         """Refuse a process that is stopped. Raises `Diverged`."""
         found = self.diverged.get(process_id)
         if found is not None:
-            raise diverged_error(found)
+            raise Diverged(
+                found.sentence,
+                hint="An operator has to look at it: `aoray status`, docs/engines.md. Its log is unchanged.",
+                process_id=process_id,
+                nonce=found.nonce,
+            )
 
     def shown(self) -> Shown:
         """Return the processes that are stopped, in the form that people read."""
@@ -96,17 +101,6 @@ class Halted:
         for each in await asyncio.gather(*map(asked, actors)):
             found |= each
         return found
-
-
-def diverged_error(found: Divergence) -> Diverged:
-    """Return the error of requests about a process that is stopped."""
-    return Diverged(
-        f"process {found.process_id} is stopped: slot {found.nonce} gave another result when it was"
-        " evaluated again",
-        hint="An operator has to look at it: `aoray status`, docs/engines.md. Its log is unchanged.",
-        process_id=found.process_id,
-        nonce=found.nonce,
-    )
 
 
 def _as_json(found: Divergence) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from aoray.cluster.names import shard_of
 from aoray.contracts.shard import Receipt, ShardCaller, Submission, fairness_key
 from aoray.errors import AorayError, MalformedInput, Overloaded, UnknownProcess
 from aoray.gateway.core.admission import Admission
-from aoray.gateway.core.halted import Halted, diverged_error
+from aoray.gateway.core.halted import Halted
 from aoray.gateway.core.locations import ProcessLocations
 from aoray.gateway.core.lookups import Lookups
 from aoray.gateway.core.pending_results import PendingResults
@@ -135,8 +135,7 @@ class Ingress:
 
     def _queue_with_room(self, process_id: str, actor: str, now_s: float) -> Submissions:
         """The queue to the shard of a process; refuses what would only wait."""
-        if (stopped := self._halted.diverged.get(process_id)) is not None:
-            raise diverged_error(stopped)
+        self._halted.check(process_id)
         queue = self._batchers[shard_of(process_id, len(self._batchers))]
         late = self._pending_results.backpressure.refuses(process_id, actor, now_s)
         if late or queue.is_late(process_id):
